@@ -1,0 +1,33 @@
+/** Runs tap on the compiled tests and ends with the plain line `N passed, N failed`. Arguments are test files (as tap takes them). */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const bin = (name: string) => join('node_modules', '.bin', name);
+const report = mkdtempSync(join(tmpdir(), 'mesolite-test-'));
+
+try {
+  if (!existsSync('.tap/plugins')) {
+    // a fresh clone: tap builds its test class from the plugin list of .taprc once
+    const built = spawnSync(bin('tap'), ['build'], { stdio: ['ignore', 'ignore', 'inherit'] });
+    if (built.status !== 0) throw new Error('tap build failed');
+  }
+  const files = process.argv.slice(2);
+  const output = join(report, 'output.tap');
+  const defaults = ['build/test/imports.js', 'build/test/**/*.test.js'];
+  const run = spawnSync(bin('tap'), ['run', '--reporter=terse', `--output-file=${output}`, ...(files.length > 0 ? files : defaults)], {
+    stdio: 'inherit',
+  });
+  const text = existsSync(output) ? readFileSync(output, 'utf8') : '';
+  const counts = [...text.matchAll(/^# \{ total: (.*) \}$/gm)].at(-1)?.[0] ?? '';
+  const count = (word: string) => Number(new RegExp(`${word}: (\\d+)`).exec(counts)?.[1] ?? 0);
+  const skipped = count('skip');
+  const failed = Math.max(count('fail'), run.status === 0 ? 0 : 1);
+  const lines = [...text.matchAll(/# SKIP (.*)$/gm)].map(match => match[1]);
+  for (const line of new Set(lines)) console.log(`skipped: ${line}`);
+  console.log(`${count('pass')} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
+  process.exitCode = failed > 0 ? 1 : 0;
+} finally {
+  rmSync(report, { recursive: true, force: true });
+}

@@ -1,0 +1,76 @@
+import { Buffer } from 'node:buffer';
+import * as v from 'valibot';
+import { MesoliteError } from './errors.ts';
+
+/** Bounds that hold before a schema looks at a value. */
+export interface Bounds {
+  readonly maxBytes: number;
+  /** How deep objects and arrays may nest. */
+  readonly maxDepth: number;
+}
+
+export const defaultBounds: Bounds = { maxBytes: 256 * 1024, maxDepth: 32 };
+
+/** Checks `input` against `schema`; throws INVALID_INPUT naming every path, as `spec.rules[2].to[0]: expected …`. */
+export function decode<S extends v.GenericSchema>(schema: S, input: unknown, what: string): v.InferOutput<S> {
+  if (depthExceeds(input, defaultBounds.maxDepth)) {
+    throw new MesoliteError('TOO_LARGE', `${what}: nested deeper than ${defaultBounds.maxDepth} levels`);
+  }
+  const result = v.safeParse(schema, input);
+  if (result.success) return result.output;
+  const [first, ...more] = result.issues.map(describeIssue);
+  const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join('; ')})`;
+  throw new MesoliteError('INVALID_INPUT', `${what}: ${first}${rest}`);
+}
+
+/** Parses JSON text of bounded size and depth, then decodes it; throws TOO_LARGE or INVALID_INPUT. */
+export function decodeJson<S extends v.GenericSchema>(
+  schema: S,
+  text: string | Uint8Array,
+  what: string,
+  bounds: Bounds = defaultBounds,
+): v.InferOutput<S> {
+  if (text.length > bounds.maxBytes) {
+    throw new MesoliteError('TOO_LARGE', `${what}: ${text.length} bytes, at most ${bounds.maxBytes} are taken`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(typeof text === 'string' ? text : asBuffer(text).toString('utf8'));
+  } catch (cause) {
+    throw new MesoliteError('INVALID_INPUT', `${what}: not JSON`, { cause });
+  }
+  if (depthExceeds(value, bounds.maxDepth)) {
+    throw new MesoliteError('TOO_LARGE', `${what}: nested deeper than ${bounds.maxDepth} levels`);
+  }
+  return decode(schema, value, what);
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function depthExceeds(value: unknown, limit: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  if (limit === 0) return true;
+  for (const child of Object.values(value)) if (depthExceeds(child, limit - 1)) return true;
+  return false;
+}
+
+function describeIssue(issue: v.BaseIssue<unknown>): string {
+  const path = (issue.path ?? []).reduce((text, item) => {
+    const key: unknown = item.key;
+    if (typeof key === 'number') return `${text}[${key}]`;
+    return text === '' ? String(key) : `${text}.${String(key)}`;
+  }, '');
+  const place = path === '' ? '' : `${path}: `;
+  if (issue.type === 'strict_object') {
+    // valibot speaks of `never` for an unknown key and of the quoted key for a missing one
+    if (issue.expected === 'never') return `${place}unknown field`;
+    if (issue.received === 'undefined') return `${place}required, but missing`;
+  }
+  return `${place}${lowerFirst(issue.message)}`;
+}
+
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1);
+}

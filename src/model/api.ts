@@ -1,0 +1,157 @@
+import * as v from 'valibot';
+import { accessRecordSchema } from './access.ts';
+import { nameSchema } from './ids.ts';
+import { inventorySchema, usageSchema } from './profile.ts';
+import { resourcesSchema } from './resources.ts';
+import { serviceDocumentSchema } from './service.ts';
+import { taskStates, taskStatusSchema } from './task.ts';
+
+// What the master's HTTP API takes and gives under /v1: shared by the API, the command line and the console.
+
+/** POST /v1/documents: all are checked before one is stored; nothing is stored when one is refused. */
+export const applyRequestSchema = v.strictObject({
+  documents: v.pipe(v.array(v.unknown()), v.minLength(1, 'expected at least one document'), v.maxLength(1000)),
+});
+
+export const applyResultSchema = v.object({
+  results: v.array(
+    v.object({
+      kind: v.string(),
+      namespace: v.string(),
+      name: v.string(),
+      result: v.picklist(['created', 'configured', 'unchanged']),
+      warnings: v.array(v.string()),
+    }),
+  ),
+});
+
+/** GET /v1/documents?kind= and DELETE /v1/documents/:kind/:namespace/:name */
+export const documentListSchema = v.object({ documents: v.array(v.unknown()) });
+
+export const nodeViewSchema = v.object({
+  node: v.string(),
+  /** `ready`, or `unreachable` since its lease ran out: its tasks may well be running. */
+  state: v.picklist(['ready', 'unreachable']),
+  version: v.string(),
+  profile: v.string(),
+  address: v.string(),
+  meshPort: v.number(),
+  attributes: v.record(v.string(), v.string()),
+  inventory: inventorySchema,
+  total: resourcesSchema,
+  free: resourcesSchema,
+  usage: usageSchema,
+  boot: v.number(),
+  /** Milliseconds since 1970 by the master's clock. */
+  lastSeen: v.number(),
+  joinedAt: v.number(),
+  tasks: v.number(),
+});
+
+export const taskViewSchema = v.object({
+  id: v.string(),
+  job: v.string(),
+  namespace: v.string(),
+  type: v.picklist(['service', 'batch']),
+  /** The batch task's own name, or the instance's number. */
+  label: v.string(),
+  priority: v.number(),
+  node: v.nullable(v.string()),
+  state: v.picklist(taskStates),
+  ready: v.boolean(),
+  restarts: v.number(),
+  reason: v.nullable(v.string()),
+  message: v.nullable(v.string()),
+  exitCode: v.nullable(v.number()),
+  ports: v.array(v.object({ name: v.string(), number: v.number() })),
+  resources: resourcesSchema,
+  submittedAt: v.number(),
+  startedAt: v.nullable(v.number()),
+  endedAt: v.nullable(v.number()),
+  /** When the scheduler expects it to end, if it was asked to reckon. */
+  expectedEndAt: v.nullable(v.number()),
+  /** While it waits: per node, why not there. */
+  waiting: v.array(v.object({ node: v.string(), why: v.string() })),
+});
+
+/** GET /v1/tasks/:id: a task and all that was reported on it, oldest first. */
+export const taskDetailSchema = v.object({
+  task: taskViewSchema,
+  history: v.array(taskStatusSchema),
+});
+
+export const jobViewSchema = v.object({
+  name: v.string(),
+  namespace: v.string(),
+  type: v.picklist(['service', 'batch']),
+  priority: v.number(),
+  /** Tasks that were wanted, and where they are. */
+  wanted: v.number(),
+  pending: v.number(),
+  running: v.number(),
+  ready: v.number(),
+  finished: v.number(),
+  failed: v.number(),
+  submittedAt: v.number(),
+  /** For a batch: when the last task is expected to end. */
+  expectedEndAt: v.nullable(v.number()),
+});
+
+export const policyViewSchema = v.object({
+  kind: v.string(),
+  namespace: v.string(),
+  name: v.string(),
+  action: v.string(),
+  /** The revision of the signed document that first held it. */
+  revision: v.number(),
+  /** Nodes that enforce that revision or a newer one, of how many. */
+  enforcedOn: v.number(),
+  nodes: v.number(),
+  /** Nodes that refused, each with its reason. */
+  refusals: v.array(v.object({ node: v.string(), reason: v.string() })),
+});
+
+export const auditEntrySchema = v.object({ node: v.string(), number: v.number(), record: accessRecordSchema });
+
+/** POST /v1/join-tokens */
+export const createTokenRequestSchema = v.strictObject({
+  uses: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000)), 1),
+  /** How long it may be used, in milliseconds. */
+  ttlMs: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1_000), v.maxValue(31_536_000_000)), 3_600_000),
+  /** Only a node of this id may use it. */
+  node: v.optional(nameSchema),
+  /** Labels that a node that joins with it is given. */
+  labels: v.optional(v.record(v.string(), v.string()), {}),
+});
+
+export const createTokenResultSchema = v.object({
+  id: v.string(),
+  /** The string for `mesolite agent --join`: shown once, stored hashed. */
+  join: v.string(),
+  expiresAt: v.number(),
+});
+
+export const taskLogSchema = v.object({ task: v.string(), stream: v.string(), data: v.string() });
+
+export const versionSchema = v.object({ version: v.string() });
+
+/** Any answer that is not 2xx. */
+export const errorAnswerSchema = v.object({ error: v.object({ code: v.string(), message: v.string() }) });
+
+/** Lists come whole, each under its own name. */
+export const nodeListSchema = v.object({ nodes: v.array(nodeViewSchema) });
+export const taskListSchema = v.object({ tasks: v.array(taskViewSchema) });
+export const jobListSchema = v.object({ jobs: v.array(jobViewSchema) });
+export const serviceListSchema = v.object({ services: v.array(serviceDocumentSchema) });
+export const policyListSchema = v.object({ policies: v.array(policyViewSchema) });
+export const auditListSchema = v.object({ entries: v.array(auditEntrySchema) });
+
+export type ApplyResult = v.InferOutput<typeof applyResultSchema>;
+export type NodeView = v.InferOutput<typeof nodeViewSchema>;
+export type TaskView = v.InferOutput<typeof taskViewSchema>;
+export type TaskDetail = v.InferOutput<typeof taskDetailSchema>;
+export type JobView = v.InferOutput<typeof jobViewSchema>;
+export type PolicyView = v.InferOutput<typeof policyViewSchema>;
+export type AuditEntry = v.InferOutput<typeof auditEntrySchema>;
+export type CreateTokenRequest = v.InferOutput<typeof createTokenRequestSchema>;
+export type CreateTokenResult = v.InferOutput<typeof createTokenResultSchema>;

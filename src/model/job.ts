@@ -1,0 +1,147 @@
+import * as v from 'valibot';
+import { minuteMs, secondMs } from '../base/clock.ts';
+import { nameSchema, serviceNameSchema } from './ids.ts';
+
+const amount = (max: number) =>
+  v.pipe(v.number(), v.finite(), v.minValue(0, 'expected 0 or more'), v.maxValue(max, `expected at most ${max}`));
+const count = (min: number, max: number) =>
+  v.pipe(
+    v.number(),
+    v.integer(),
+    v.minValue(min, `expected ${min} or more`),
+    v.maxValue(max, `expected at most ${max}`),
+  );
+
+const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
+const durationUnitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** `250ms`, `1.5s`, `10m`, `2h`, `7d`; comes out in milliseconds. */
+export const durationSchema = v.pipe(
+  v.string(),
+  v.regex(durationPattern, 'expected a duration as 250ms, 1.5s, 10m, 2h or 7d'),
+  v.transform(text => {
+    const [, digits = '0', unit = 'ms'] = durationPattern.exec(text) ?? [];
+    return Number(digits) * (durationUnitMs[unit] ?? 1);
+  }),
+);
+
+const environmentSchema = v.pipe(
+  v.record(
+    v.pipe(v.string(), v.regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'expected the name of an environment variable')),
+    v.pipe(v.string(), v.maxLength(32_768)),
+  ),
+  v.check(env => Object.keys(env).length <= 256, 'expected at most 256 variables'),
+);
+
+/** What one task needs: cores, MB of memory and of disk; ports are asked for in `ports`. */
+export const needsSchema = v.strictObject({
+  cpus: v.optional(amount(1024), 0.1),
+  mem: v.optional(amount(4_194_304), 32),
+  disk: v.optional(amount(1_073_741_824), 0),
+});
+
+export const portNeedSchema = v.strictObject({
+  name: nameSchema,
+  /** What is spoken behind the port: `http` gets the mesh's HTTP policy, `tcp` only its connection policy. */
+  protocol: v.optional(v.picklist(['http', 'tcp']), 'http'),
+});
+
+const constraintSchema = v.strictObject({
+  /** A node attribute or label: `arch`, `node`, `profile`, or one that the operator set. */
+  attribute: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,252}$/, 'expected an attribute name')),
+  operator: v.picklist(['in', 'notIn', 'exists', 'doesNotExist']),
+  values: v.optional(v.pipe(v.array(v.string()), v.maxLength(64)), []),
+});
+
+const restartSchema = v.strictObject({
+  policy: v.optional(v.picklist(['always', 'onFailure', 'never'])),
+  /** After this many failures in a row the task is TASK_FAILED; a run of `resetAfter` clears the count. */
+  attempts: v.optional(count(0, 1_000_000), 10),
+  backoff: v.optional(durationSchema, '1s'),
+  maxBackoff: v.optional(durationSchema, '1m'),
+  resetAfter: v.optional(durationSchema, '10s'),
+});
+
+const healthCheckSchema = v.strictObject({
+  type: v.picklist(['http', 'tcp']),
+  port: nameSchema,
+  path: v.optional(v.pipe(v.string(), v.regex(/^\/[\x21-\x7e]{0,1023}$/, 'expected a path that starts with "/"')), '/'),
+  interval: v.optional(durationSchema, '10s'),
+  timeout: v.optional(durationSchema, '2s'),
+  initialDelay: v.optional(durationSchema, '0s'),
+  /** So many failures in a row make an unhealthy task. */
+  threshold: v.optional(count(1, 100), 3),
+});
+
+const serviceSchema = v.strictObject({
+  /** The name in the mesh; the job's own name when left out. */
+  name: v.optional(nameSchema),
+  port: nameSchema,
+});
+
+/** One task of a batch job: what it does not say is taken from the job. */
+const batchTaskSchema = v.strictObject({
+  name: nameSchema,
+  command: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(32_768))), v.minLength(1), v.maxLength(256))),
+  env: v.optional(environmentSchema),
+  resources: v.optional(needsSchema),
+  priority: v.optional(count(0, 100)),
+  expectedDuration: v.optional(durationSchema),
+});
+
+/** A job as an operator writes it: one program, how many of it, what it needs, and how it is seen in the mesh. */
+export const jobSpecSchema = v.pipe(
+  v.strictObject({
+    type: v.optional(v.picklist(['service', 'batch']), 'service'),
+    /** Larger is sooner. */
+    priority: v.optional(count(0, 100), 50),
+    instances: v.optional(count(0, 10_000), 1),
+    command: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(32_768))), v.minLength(1), v.maxLength(256))),
+    env: v.optional(environmentSchema, {}),
+    resources: v.optional(needsSchema, {}),
+    ports: v.optional(v.pipe(v.array(portNeedSchema), v.maxLength(32)), []),
+    service: v.optional(serviceSchema),
+    /** Services of the mesh that the tasks call; nothing else is reachable through the mesh. */
+    upstreams: v.optional(v.pipe(v.array(serviceNameSchema), v.maxLength(64)), []),
+    /** The identity of the tasks in the mesh: `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`. */
+    serviceAccount: v.optional(nameSchema, 'default'),
+    /** `completionTime` places for the earliest end, `spread` over nodes, `binpack` on few. */
+    placement: v.optional(v.picklist(['completionTime', 'spread', 'binpack'])),
+    constraints: v.optional(v.pipe(v.array(constraintSchema), v.maxLength(32)), []),
+    expectedDuration: v.optional(durationSchema),
+    maxRunTime: v.optional(durationSchema),
+    killGrace: v.optional(durationSchema, '5s'),
+    restart: v.optional(restartSchema, {}),
+    health: v.optional(healthCheckSchema),
+    tasks: v.optional(v.pipe(v.array(batchTaskSchema), v.maxLength(10_000))),
+  }),
+  v.check(job => job.tasks === undefined || job.type === 'batch', 'tasks: only a batch job has a list of tasks'),
+  v.check(
+    job => job.command !== undefined || job.tasks?.every(task => task.command !== undefined) === true,
+    'command: required, but missing',
+  ),
+  v.check(
+    job => job.tasks === undefined || new Set(job.tasks.map(task => task.name)).size === job.tasks.length,
+    'tasks: two tasks have the same name',
+  ),
+  v.check(
+    job => new Set(job.ports.map(port => port.name)).size === job.ports.length,
+    'ports: two ports have the same name',
+  ),
+  v.check(
+    job => job.service === undefined || job.ports.some(port => port.name === job.service?.port),
+    'service.port: not one of the job’s ports',
+  ),
+  v.check(
+    job => job.health === undefined || job.ports.some(port => port.name === job.health?.port),
+    'health.port: not one of the job’s ports',
+  ),
+);
+
+export type JobSpec = v.InferOutput<typeof jobSpecSchema>;
+export type Needs = v.InferOutput<typeof needsSchema>;
+export type PlacementStrategy = NonNullable<JobSpec['placement']>;
+export type Constraint = JobSpec['constraints'][number];
+
+/** Where no duration is known at all, this is what the scheduler reckons with. */
+export const unknownDurationMs = { service: 10 * minuteMs, batch: 30 * secondMs } as const;

@@ -1,0 +1,237 @@
+import { Buffer } from 'node:buffer';
+import * as v from 'valibot';
+import { type Bounds, decodeJson } from '../base/shape.ts';
+import { auditBatchSchema } from './audit-chain.ts';
+import { nameSchema, taskIdSchema } from './ids.ts';
+import { inventorySchema, usageSchema } from './profile.ts';
+import { resourcesSchema } from './resources.ts';
+import { taskSpecSchema, taskStatusSchema } from './task.ts';
+
+// Bodies of the messages of PROTOCOL. What a node sends is `{v, boot, seq, ts, …}`; what the master sends is an envelope
+// (model/envelope.ts) whose body is one of the *Body schemas here. Unknown fields are ignored: an older side keeps working.
+
+const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const text = (max: number) => v.pipe(v.string(), v.maxLength(max));
+const hash = text(64);
+
+const head = {
+  v: v.literal(1),
+  /** Rises with each start of the agent; 0 is never used. */
+  boot: whole,
+  /** Counts the messages of one boot from 0. */
+  seq: whole,
+  /** Milliseconds since 1970 by the node's clock. */
+  ts: v.number(),
+};
+
+/** `up/<node>/birth`: who I am and what I hold. */
+export const birthSchema = v.object({
+  ...head,
+  version: text(64),
+  profile: nameSchema,
+  inventory: inventorySchema,
+  /** What the node can give to tasks: what it has less what its profile reserves. */
+  total: resourcesSchema,
+  attributes: v.record(text(253), text(253)),
+  /** Where peers reach the inbound proxy. */
+  address: text(253),
+  meshPort: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
+  heartbeatMs: whole,
+  usage: usageSchema,
+  /** Hash of the assignment that is in force here, see `assignmentHash`. */
+  held: hash,
+  epoch: whole,
+  generation: whole,
+  /** The newest status of each task that is on the node. */
+  tasks: v.pipe(v.array(taskStatusSchema), v.maxLength(10_000)),
+});
+
+/** `up/<node>/hb`: `usage` holds only what changed since the last one that had it all (`full`). */
+export const heartbeatSchema = v.object({
+  ...head,
+  full: v.boolean(),
+  usage: v.partial(usageSchema),
+  held: hash,
+});
+
+/** `up/<node>/task` */
+export const taskReportSchema = v.object({
+  ...head,
+  statuses: v.pipe(v.array(taskStatusSchema), v.minLength(1), v.maxLength(100)),
+});
+
+/** `up/<node>/ack`: a signed document was taken (`reason` absent) or refused. */
+export const documentAckSchema = v.object({
+  ...head,
+  kind: v.picklist(['policy', 'service', 'manifest', 'assignment']),
+  subject: text(128),
+  revision: whole,
+  reason: v.optional(text(1024)),
+});
+
+/** `up/<node>/audit` */
+export const auditMessageSchema = v.object({ ...head, batch: auditBatchSchema });
+
+/** `up/<node>/csr`: asks for a certificate; `id` names the request, `csr` is base64 DER. */
+export const certificateRequestSchema = v.object({
+  ...head,
+  id: text(64),
+  spiffeId: text(2048),
+  csr: text(8192),
+});
+
+/** `up/<node>/log`: a piece of a task's output, asked for by `ask` with the same id. */
+export const logChunkSchema = v.object({
+  ...head,
+  id: text(64),
+  task: taskIdSchema,
+  stream: v.picklist(['stdout', 'stderr']),
+  data: text(131_072),
+  end: v.boolean(),
+  error: v.optional(text(512)),
+});
+
+/** `up/<node>/death`: the last will; one with an older boot than is known is ignored. */
+export const deathSchema = v.object({ v: v.literal(1), boot: whole });
+
+export type Birth = v.InferOutput<typeof birthSchema>;
+export type Heartbeat = v.InferOutput<typeof heartbeatSchema>;
+export type TaskReport = v.InferOutput<typeof taskReportSchema>;
+export type DocumentAck = v.InferOutput<typeof documentAckSchema>;
+export type AuditMessage = v.InferOutput<typeof auditMessageSchema>;
+export type CertificateRequest = v.InferOutput<typeof certificateRequestSchema>;
+export type LogChunk = v.InferOutput<typeof logChunkSchema>;
+export type Death = v.InferOutput<typeof deathSchema>;
+
+export const upSchemas = {
+  birth: birthSchema,
+  hb: heartbeatSchema,
+  task: taskReportSchema,
+  ack: documentAckSchema,
+  audit: auditMessageSchema,
+  csr: certificateRequestSchema,
+  log: logChunkSchema,
+  death: deathSchema,
+} as const;
+
+/** The fields that the sender of any message up adds by itself. */
+export type MessageHead = 'v' | 'boot' | 'seq' | 'ts';
+
+/**
+ * Body of `down/<node>/task`: the desired tasks of a node. `full` replaces them all; otherwise it is a step that holds only
+ * on top of generation `base` of the same epoch. An older (epoch, generation) is ignored.
+ */
+export const assignmentSchema = v.object({
+  epoch: whole,
+  generation: whole,
+  full: v.boolean(),
+  base: whole,
+  put: v.pipe(v.array(taskSpecSchema), v.maxLength(10_000)),
+  remove: v.pipe(v.array(taskIdSchema), v.maxLength(10_000)),
+});
+
+/** Body of `down/<node>/ask`. */
+export const askSchema = v.variant('what', [
+  v.object({ what: v.literal('birth') }),
+  v.object({
+    what: v.literal('log'),
+    id: text(64),
+    task: taskIdSchema,
+    stream: v.picklist(['stdout', 'stderr']),
+    /** From the end, in bytes. */
+    tailBytes: whole,
+  }),
+]);
+
+/** Body of `down/<node>/ack`: what the master has committed, and certificates that it issued. */
+export const masterAckSchema = v.object({
+  statuses: v.optional(v.pipe(v.array(text(64)), v.maxLength(100)), []),
+  /** The number of the last audit record that is stored. */
+  audit: v.optional(whole),
+  certificate: v.optional(
+    v.object({
+      id: text(64),
+      /** PEM, leaf first, without the root. */
+      chain: v.optional(text(32_768)),
+      error: v.optional(text(512)),
+    }),
+  ),
+});
+
+/** Body of `all/policy`: every policy of the trust domain as its operators wrote it. */
+export const policyBodySchema = v.object({
+  trustDomain: text(255),
+  rootNamespace: nameSchema,
+  meshDefault: v.picklist(['allow', 'deny']),
+  documents: v.pipe(v.array(v.unknown()), v.maxLength(10_000)),
+});
+
+/** Body of `all/manifest`: the newest revision of each signed document that everyone may read. */
+export const manifestSchema = v.object({
+  epoch: whole,
+  /** Milliseconds since 1970: the master's authenticated time. */
+  time: whole,
+  policy: whole,
+  services: v.record(text(128), whole),
+  /** Upper-case hexadecimal serial numbers. */
+  revoked: v.pipe(v.array(text(64)), v.maxLength(100_000)),
+  /** PEM certificates: trusted roots, and keys that sign configuration. */
+  roots: v.pipe(v.array(text(8192)), v.minLength(1), v.maxLength(8)),
+  signers: v.pipe(v.array(text(8192)), v.minLength(1), v.maxLength(8)),
+});
+
+/**
+ * `join/<token>/<nonce>/req`: `mac` is base64url HMAC-SHA-256 with the token's secret over `mesolite/v1/join/req`, the nonce, the node
+ * id and the CSR, each followed by a line feed.
+ */
+export const joinRequestSchema = v.object({
+  v: v.literal(1),
+  node: nameSchema,
+  csr: text(8192),
+  labels: v.optional(v.record(text(253), text(253)), {}),
+  profile: v.optional(nameSchema),
+  mac: text(64),
+});
+
+/** `join/<token>/<nonce>/res`: `mac` is over `mesolite/v1/join/res`, the nonce, the key's SHA-256 and the exact `body` text. */
+export const joinResponseSchema = v.object({ v: v.literal(1), body: text(65_536), mac: text(64) });
+
+export const joinResultSchema = v.variant('status', [
+  v.object({
+    status: v.literal('accepted'),
+    trustDomain: text(255),
+    chain: text(32_768),
+    roots: v.array(text(8192)),
+    signers: v.array(text(8192)),
+    time: whole,
+  }),
+  v.object({ status: v.literal('pending'), retryAfterMs: whole }),
+  v.object({ status: v.literal('refused'), reason: text(512) }),
+]);
+
+export type Assignment = v.InferOutput<typeof assignmentSchema>;
+export type Ask = v.InferOutput<typeof askSchema>;
+export type MasterAck = v.InferInput<typeof masterAckSchema>;
+export type PolicyBody = v.InferOutput<typeof policyBodySchema>;
+export type Manifest = v.InferOutput<typeof manifestSchema>;
+export type JoinRequest = v.InferOutput<typeof joinRequestSchema>;
+export type JoinResult = v.InferOutput<typeof joinResultSchema>;
+
+/** Bounds of one message: QoS 0 telemetry is small, documents may hold a whole fleet's policy. */
+export const messageBounds = {
+  up: { maxBytes: 256 * 1024, maxDepth: 12 },
+  down: { maxBytes: 4 * 1024 * 1024, maxDepth: 24 },
+  join: { maxBytes: 96 * 1024, maxDepth: 8 },
+} as const satisfies Record<string, Bounds>;
+
+export function encodeMessage(message: object): Buffer {
+  return Buffer.from(JSON.stringify(message));
+}
+
+/** Reads what a node sent; throws INVALID_INPUT or TOO_LARGE. */
+export function decodeUp<K extends keyof typeof upSchemas>(
+  kind: K,
+  payload: Uint8Array,
+): v.InferOutput<(typeof upSchemas)[K]> {
+  return decodeJson(upSchemas[kind], payload, kind, messageBounds.up);
+}

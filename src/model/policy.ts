@@ -1,0 +1,109 @@
+import * as v from 'valibot';
+
+// Shapes of Istio's security.istio.io/v1 (istio/api security/v1beta1/authorization_policy.proto). The meaning is in policy/.
+
+const word = v.pipe(v.string(), v.minLength(1, 'expected a text that is not empty'), v.maxLength(2048));
+const words = v.optional(v.pipe(v.array(word), v.maxLength(512)));
+const serviceAccounts = v.optional(v.pipe(v.array(word), v.maxLength(16)));
+
+const sourceSchema = v.strictObject({
+  principals: words,
+  notPrincipals: words,
+  requestPrincipals: words,
+  notRequestPrincipals: words,
+  namespaces: words,
+  notNamespaces: words,
+  serviceAccounts,
+  notServiceAccounts: serviceAccounts,
+  ipBlocks: words,
+  notIpBlocks: words,
+  remoteIpBlocks: words,
+  notRemoteIpBlocks: words,
+});
+
+const operationSchema = v.strictObject({
+  hosts: words,
+  notHosts: words,
+  ports: words,
+  notPorts: words,
+  methods: words,
+  notMethods: words,
+  paths: words,
+  notPaths: words,
+});
+
+const conditionSchema = v.pipe(
+  v.strictObject({ key: word, values: words, notValues: words }),
+  v.check(
+    when => (when.values?.length ?? 0) + (when.notValues?.length ?? 0) > 0,
+    'expected at least one of values and notValues',
+  ),
+);
+
+const ruleSchema = v.strictObject({
+  from: v.optional(v.pipe(v.array(v.strictObject({ source: sourceSchema })), v.maxLength(512))),
+  to: v.optional(v.pipe(v.array(v.strictObject({ operation: operationSchema })), v.maxLength(512))),
+  when: v.optional(v.pipe(v.array(conditionSchema), v.maxLength(512))),
+});
+
+export const authorizationPolicySpecSchema = v.strictObject({
+  selector: v.optional(
+    v.strictObject({ matchLabels: v.optional(v.record(v.string(), v.pipe(v.string(), v.maxLength(253))), {}) }),
+  ),
+  action: v.optional(
+    v.picklist(['ALLOW', 'DENY', 'AUDIT'], issue =>
+      issue.received === '"CUSTOM"'
+        ? 'CUSTOM is not supported: there is no external authorizer; write the rule as ALLOW or DENY'
+        : `expected ALLOW, DENY or AUDIT, got ${issue.received}`,
+    ),
+    'ALLOW',
+  ),
+  rules: v.optional(v.pipe(v.array(ruleSchema), v.maxLength(512))),
+});
+
+export type AuthorizationPolicySpec = v.InferOutput<typeof authorizationPolicySpecSchema>;
+export type Rule = v.InferOutput<typeof ruleSchema>;
+export type Source = v.InferOutput<typeof sourceSchema>;
+export type Operation = v.InferOutput<typeof operationSchema>;
+export type Condition = v.InferOutput<typeof conditionSchema>;
+
+/** What is decided when no policy speaks of a workload: Istio's default is `allow`. */
+export type MeshDefault = 'allow' | 'deny';
+
+/** Everything that is known of a request when it is authorized; absent means: the attribute does not exist. */
+export interface AuthorizationRequest {
+  readonly protocol: 'http' | 'tcp';
+  /** `<trust domain>/ns/<namespace>/sa/<service account>` of the verified peer; absent for a plaintext caller. */
+  readonly principal?: string | undefined;
+  /** The direct peer's address, without zone or port. */
+  readonly sourceIp: string;
+  /** The client's address after trusted forwarding headers. */
+  readonly remoteIp?: string | undefined;
+  readonly destinationIp: string;
+  readonly destinationPort: number;
+  readonly serverName?: string | undefined;
+  readonly method?: string | undefined;
+  /** `:authority` or Host, as it came. */
+  readonly host?: string | undefined;
+  /** The request target's path as it came, with its query; the engine normalises it. */
+  readonly path?: string | undefined;
+  /** The value of a header (lower-case name; several joined by a comma), or undefined. */
+  readonly header?: ((name: string) => string | undefined) | undefined;
+  /** Claims of a verified token. */
+  readonly claims?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** The answer to a request: `policy` is `<namespace>/<name>` and `rule` its index, absent when no policy spoke. */
+export interface Verdict {
+  readonly allow: boolean;
+  readonly reason: 'policy-allow' | 'policy-deny' | 'no-allow-matched' | 'no-policy' | 'mesh-default' | 'bad-path';
+  readonly policy?: string | undefined;
+  readonly rule?: number | undefined;
+}
+
+/** Who is asked: the workload whose inbound proxy decides. */
+export interface WorkloadIdentity {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly labels: Readonly<Record<string, string>>;
+}

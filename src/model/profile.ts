@@ -1,0 +1,80 @@
+import * as v from 'valibot';
+
+const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
+const text = v.pipe(v.string(), v.maxLength(512));
+
+const matchSchema = v.strictObject({
+  /** Regular expressions; all that are given must hold. */
+  deviceTreeModel: v.optional(text),
+  dmiProduct: v.optional(text),
+  arch: v.optional(v.picklist(['x64', 'arm64', 'arm'])),
+  minMemoryMb: v.optional(whole(0, 1_048_576)),
+  maxMemoryMb: v.optional(whole(0, 1_048_576)),
+  virtual: v.optional(v.boolean()),
+});
+
+/** A board: how it is recognised and how the agent behaves on it; one JSON file in `firmware-profiles/`. */
+export const profileSchema = v.strictObject({
+  $schema: v.optional(text),
+  name: v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,63}$/)),
+  title: text,
+  /** The profile with the highest number among those that match is taken. */
+  precedence: whole(0, 1000),
+  match: v.pipe(v.array(matchSchema), v.minLength(1), v.maxLength(16)),
+  /** Kept for the system and the agent, never offered. */
+  reserve: v.strictObject({
+    cpus: v.pipe(v.number(), v.minValue(0), v.maxValue(64)),
+    memMb: whole(0, 1_048_576),
+    diskMb: whole(0, 1_073_741_824),
+  }),
+  heartbeatMs: whole(1_000, 3_600_000),
+  diskSampleMs: whole(10_000, 86_400_000),
+  proxy: v.strictObject({
+    maxConnections: whole(16, 100_000),
+    maxUpstreamConnections: whole(16, 100_000),
+    decisionCacheEntries: whole(64, 1_000_000),
+  }),
+  traps: v.optional(v.array(v.strictObject({ trap: text, fix: text })), []),
+});
+
+export type FirmwareProfile = v.InferOutput<typeof profileSchema>;
+export type ProfileMatch = v.InferOutput<typeof matchSchema>;
+
+/** The facts of a board that profiles look at. */
+export interface Inventory {
+  readonly arch: string;
+  readonly cpuModel: string;
+  readonly cpuCount: number;
+  readonly memoryMb: number;
+  readonly deviceTreeModel: string;
+  readonly dmiProduct: string;
+  readonly virtual: boolean;
+  readonly os: string;
+  readonly kernel: string;
+}
+
+export const inventorySchema = v.object({
+  arch: text,
+  cpuModel: text,
+  cpuCount: whole(1, 4096),
+  memoryMb: whole(1, 1_073_741_824),
+  deviceTreeModel: text,
+  dmiProduct: text,
+  virtual: v.boolean(),
+  os: text,
+  kernel: text,
+}) satisfies v.GenericSchema<unknown, Inventory>;
+
+/** What a node uses at a moment. */
+export const usageSchema = v.object({
+  /** Busy share of all cores, 0 to 1. */
+  cpu: v.number(),
+  memUsedMb: v.number(),
+  diskUsedMb: v.number(),
+  /** Resident memory of the agent process. */
+  agentRssMb: v.number(),
+  load1: v.number(),
+  temperatureC: v.optional(v.number()),
+});
+
+export type Usage = v.InferOutput<typeof usageSchema>;
