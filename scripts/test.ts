@@ -16,9 +16,13 @@ try {
   const files = process.argv.slice(2);
   const output = join(report, 'output.tap');
   const defaults = ['build/test/imports.js', 'build/test/**/*.test.js'];
-  const run = spawnSync(bin('tap'), ['run', '--reporter=terse', `--output-file=${output}`, ...(files.length > 0 ? files : defaults)], {
-    stdio: 'inherit',
-  });
+  const run = spawnSync(
+    bin('tap'),
+    ['run', '--reporter=terse', `--output-file=${output}`, ...(files.length > 0 ? files : defaults)],
+    {
+      stdio: 'inherit',
+    },
+  );
   const text = existsSync(output) ? readFileSync(output, 'utf8') : '';
   const counts = [...text.matchAll(/^# \{ total: (.*) \}$/gm)].at(-1)?.[0] ?? '';
   const count = (word: string) => Number(new RegExp(`${word}: (\\d+)`).exec(counts)?.[1] ?? 0);
