@@ -11,7 +11,7 @@ export const accessRecordSchema = v.object({
   source: text(2048),
   destination: text(2048),
   sourceIp: text(64),
-  task: text(191),
+  task: text(255),
   method: text(64),
   host: text(255),
   path: text(2048),

@@ -9,7 +9,7 @@ export const nameSchema = v.pipe(
 /** Task ids are `<job>.<namespace>.<suffix>` when made here; a framework of its own may choose any safe word. */
 export const taskIdSchema = v.pipe(
   v.string(),
-  v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,190}$/, issue => `expected a task id, got ${quote(issue.input)}`),
+  v.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, issue => `expected a task id, got ${quote(issue.input)}`),
 );
 
 /** `<name>` in the own namespace, or `<name>.<namespace>`. */
