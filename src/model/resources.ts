@@ -27,7 +27,7 @@ const rangeSchema = v.pipe(
 const resourceName = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9_-]{0,62}$/, 'expected a resource name'));
 
 /** The wire form of `Resources`. */
-export const resourcesSchema = v.strictObject({
+export const resourcesSchema: v.GenericSchema<unknown, Resources> = v.strictObject({
   scalars: v.record(resourceName, scalarSchema),
   ranges: v.record(resourceName, v.pipe(v.array(rangeSchema), v.maxLength(256))),
   sets: v.record(resourceName, v.pipe(v.array(v.pipe(v.string(), v.maxLength(128))), v.maxLength(256))),

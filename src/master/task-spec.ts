@@ -1,0 +1,61 @@
+import { MesoliteError } from '../base/errors.ts';
+import type { Job } from '../model/document.ts';
+import type { Resources } from '../model/resources.ts';
+import type { TaskSpec } from '../model/task.ts';
+
+/** The task of `label` in `job`, with its own command, environment and needs where the job's list gives them. */
+export function taskOf(job: Job, label: string) {
+  const own = job.spec.tasks?.find(task => task.name === label);
+  return {
+    command: own?.command ?? job.spec.command,
+    env: { ...job.spec.env, ...own?.env },
+    needs: own?.resources ?? job.spec.resources,
+    expectedMs: own?.expectedDuration ?? job.spec.expectedDuration,
+  };
+}
+
+/** The whole task that a node is given once it is placed: `ports` are the allocated numbers, in the job's order. */
+export function makeTaskSpec(
+  job: Job,
+  task: { readonly id: string; readonly label: string },
+  resources: Resources,
+  ports: readonly number[],
+): TaskSpec {
+  const { spec, metadata } = job;
+  const { command, env } = taskOf(job, task.label);
+  if (command === undefined) throw new MesoliteError('INTERNAL', `task ${task.id} has no command`);
+  return {
+    id: task.id,
+    job: metadata.name,
+    namespace: metadata.namespace,
+    labels: { app: metadata.name, ...metadata.labels },
+    type: spec.type,
+    command,
+    env,
+    resources,
+    ports: spec.ports.map((port, index) => ({ ...port, number: ports[index] ?? 0 })),
+    ...(spec.service && { service: { name: spec.service.name ?? metadata.name, port: spec.service.port } }),
+    upstreams: spec.upstreams,
+    serviceAccount: spec.serviceAccount,
+    killGraceMs: spec.killGrace,
+    ...(spec.maxRunTime !== undefined && { maxRunMs: spec.maxRunTime }),
+    restart: {
+      policy: spec.restart.policy ?? (spec.type === 'service' ? 'always' : 'never'),
+      attempts: spec.restart.attempts,
+      backoffMs: spec.restart.backoff,
+      maxBackoffMs: spec.restart.maxBackoff,
+      resetAfterMs: spec.restart.resetAfter,
+    },
+    ...(spec.health && {
+      health: {
+        type: spec.health.type,
+        port: spec.health.port,
+        path: spec.health.path,
+        intervalMs: spec.health.interval,
+        timeoutMs: spec.health.timeout,
+        initialDelayMs: spec.health.initialDelay,
+        threshold: spec.health.threshold,
+      },
+    }),
+  };
+}
