@@ -37,7 +37,6 @@ const homes: Readonly<Record<string, { readonly folders: readonly string[]; read
   libsql: { folders: ['store'], why: 'an agent never loads a database' },
   fastify: { folders: ['master'], why: 'an agent has no HTTP API' },
   '@fastify/swagger': { folders: ['master'], why: 'an agent has no HTTP API' },
-  '@fastify/rate-limit': { folders: ['master'], why: 'an agent has no HTTP API' },
   '@valibot/to-json-schema': { folders: ['master'], why: 'only the OpenAPI document needs JSON Schema' },
   yaml: { folders: ['cli', 'master'], why: 'operators write YAML; nothing on the wire does' },
   commander: { folders: ['cli'], why: 'the command line' },

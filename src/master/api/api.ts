@@ -1,0 +1,5 @@
+import type { Server } from 'node:https';
+import type { FastifyInstance } from 'fastify';
+
+/** Fastify on HTTPS. */
+export type Api = FastifyInstance<Server>;

@@ -1,0 +1,51 @@
+import type {
+  ApplyResult,
+  AuditEntry,
+  CreateTokenRequest,
+  CreateTokenResult,
+  JobView,
+  NodeView,
+  PolicyView,
+  TaskDetail,
+  TaskView,
+} from '../../model/api.ts';
+import type { ServiceDocument } from '../../model/service.ts';
+
+export type Role = 'admin' | 'reader';
+
+/** Who calls the API. */
+export interface Operator {
+  readonly name: string;
+  readonly role: Role;
+}
+
+export interface AuditQuery {
+  readonly since?: number | undefined;
+  readonly principal?: string | undefined;
+  readonly verdict?: 'allow' | 'deny' | undefined;
+  readonly limit: number;
+}
+
+export interface LogQuery {
+  readonly task: string;
+  readonly stream: 'stdout' | 'stderr';
+  readonly tailBytes: number;
+}
+
+/** What the master can be asked over HTTP; each may throw a MesoliteError, which becomes the answer. */
+export interface ApiFace {
+  readonly version: string;
+  authenticate(token: string): Promise<Operator | undefined>;
+  apply(documents: readonly unknown[]): Promise<ApplyResult>;
+  remove(kind: string, namespace: string, name: string): Promise<void>;
+  documents(kind: string | undefined): Promise<unknown[]>;
+  nodes(): Promise<NodeView[]>;
+  jobs(): Promise<JobView[]>;
+  tasks(filter: { readonly job?: string | undefined; readonly namespace?: string | undefined }): Promise<TaskView[]>;
+  task(id: string): Promise<TaskDetail>;
+  taskLog(query: LogQuery, signal: AbortSignal): Promise<string>;
+  services(): Promise<ServiceDocument[]>;
+  policies(): Promise<PolicyView[]>;
+  audit(query: AuditQuery): Promise<AuditEntry[]>;
+  createJoinToken(request: CreateTokenRequest): Promise<CreateTokenResult>;
+}

@@ -1,0 +1,159 @@
+import * as v from 'valibot';
+import {
+  applyRequestSchema,
+  applyResultSchema,
+  auditListSchema,
+  createTokenRequestSchema,
+  createTokenResultSchema,
+  documentListSchema,
+  errorAnswerSchema,
+  jobListSchema,
+  nodeListSchema,
+  policyListSchema,
+  serviceListSchema,
+  taskDetailSchema,
+  taskListSchema,
+  taskLogSchema,
+  versionSchema,
+} from '../../model/api.ts';
+import { nameSchema, taskIdSchema } from '../../model/ids.ts';
+import type { Api } from './api.ts';
+import type { ApiFace } from './face.ts';
+import { signalOf } from './request-signal.ts';
+
+const wholeText = v.pipe(v.string(), v.regex(/^\d{1,15}$/, 'expected a whole number'), v.transform(Number));
+const word = v.pipe(v.string(), v.maxLength(2048));
+
+const documentPath = v.object({ kind: word, namespace: nameSchema, name: nameSchema });
+const kindQuery = v.strictObject({ kind: v.optional(word) });
+const taskPath = v.object({ id: taskIdSchema });
+const taskQuery = v.strictObject({ job: v.optional(nameSchema), namespace: v.optional(nameSchema) });
+const logQuery = v.strictObject({
+  stream: v.optional(v.picklist(['stdout', 'stderr']), 'stdout'),
+  tailBytes: v.optional(v.pipe(wholeText, v.maxValue(65_536, 'expected at most 65536')), '65536'),
+});
+const auditQuery = v.strictObject({
+  since: v.optional(wholeText),
+  principal: v.optional(word),
+  verdict: v.optional(v.picklist(['allow', 'deny'])),
+  limit: v.optional(v.pipe(wholeText, v.minValue(1), v.maxValue(1000, 'expected at most 1000')), '100'),
+});
+
+/** A route's schema with the shape of every answer that is not 2xx. */
+function answers<T extends object>(summary: string, ok: v.GenericSchema, more: T) {
+  return { summary, ...more, response: { 200: ok, '4xx': errorAnswerSchema, '5xx': errorAnswerSchema } };
+}
+
+const open = { config: { access: 'public' } } as const;
+const reader = { config: { access: 'reader' } } as const;
+const admin = { config: { access: 'admin' } } as const;
+
+/** Every path of the API. */
+export function addRoutes(app: Api, face: ApiFace): void {
+  addPublicRoutes(app, face);
+  addDocumentRoutes(app, face);
+  addTaskRoutes(app, face);
+  addFleetRoutes(app, face);
+}
+
+function addPublicRoutes(app: Api, face: ApiFace): void {
+  app.get(
+    '/health',
+    { ...open, schema: answers('Is the master up?', v.object({ status: v.string() }), {}) },
+    async () => ({
+      status: 'ok',
+    }),
+  );
+  app.get('/v1/version', { ...open, schema: answers('The version of the master', versionSchema, {}) }, async () => ({
+    version: face.version,
+  }));
+  app.get('/openapi.json', { ...open, schema: { hide: true } }, async () => app.swagger());
+}
+
+function addDocumentRoutes(app: Api, face: ApiFace): void {
+  app.post<{ Body: v.InferOutput<typeof applyRequestSchema> }>(
+    '/v1/documents',
+    {
+      ...admin,
+      schema: answers('Store documents, all or none; YAML is taken too', applyResultSchema, {
+        body: applyRequestSchema,
+      }),
+    },
+    request => face.apply(request.body.documents),
+  );
+  app.get<{ Querystring: v.InferOutput<typeof kindQuery> }>(
+    '/v1/documents',
+    { ...reader, schema: answers('Documents as they were sent', documentListSchema, { querystring: kindQuery }) },
+    async request => ({ documents: await face.documents(request.query.kind) }),
+  );
+  app.delete<{ Params: v.InferOutput<typeof documentPath> }>(
+    '/v1/documents/:kind/:namespace/:name',
+    {
+      ...admin,
+      schema: answers('Remove a document and what came of it', v.object({ removed: v.boolean() }), {
+        params: documentPath,
+      }),
+    },
+    async request => {
+      await face.remove(request.params.kind, request.params.namespace, request.params.name);
+      return { removed: true };
+    },
+  );
+}
+
+function addTaskRoutes(app: Api, face: ApiFace): void {
+  app.get('/v1/jobs', { ...reader, schema: answers('Jobs with their progress', jobListSchema, {}) }, async () => ({
+    jobs: await face.jobs(),
+  }));
+  app.get<{ Querystring: v.InferOutput<typeof taskQuery> }>(
+    '/v1/tasks',
+    { ...reader, schema: answers('Tasks', taskListSchema, { querystring: taskQuery }) },
+    async request => ({ tasks: await face.tasks(request.query) }),
+  );
+  app.get<{ Params: v.InferOutput<typeof taskPath> }>(
+    '/v1/tasks/:id',
+    { ...reader, schema: answers('A task and all that was reported on it', taskDetailSchema, { params: taskPath }) },
+    request => face.task(request.params.id),
+  );
+  app.get<{ Params: v.InferOutput<typeof taskPath>; Querystring: v.InferOutput<typeof logQuery> }>(
+    '/v1/tasks/:id/log',
+    {
+      ...reader,
+      schema: answers('The end of a task’s output', taskLogSchema, { params: taskPath, querystring: logQuery }),
+    },
+    async (request, reply) => {
+      const query = { task: request.params.id, ...request.query };
+      return { task: query.task, stream: query.stream, data: await face.taskLog(query, signalOf(reply)) };
+    },
+  );
+}
+
+function addFleetRoutes(app: Api, face: ApiFace): void {
+  app.get('/v1/nodes', { ...reader, schema: answers('Nodes and what they have', nodeListSchema, {}) }, async () => ({
+    nodes: await face.nodes(),
+  }));
+  app.get(
+    '/v1/services',
+    { ...reader, schema: answers('Services and their endpoints', serviceListSchema, {}) },
+    async () => ({
+      services: await face.services(),
+    }),
+  );
+  app.get(
+    '/v1/policies',
+    { ...reader, schema: answers('Policies and where they are in force', policyListSchema, {}) },
+    async () => ({
+      policies: await face.policies(),
+    }),
+  );
+  app.get<{ Querystring: v.InferOutput<typeof auditQuery> }>(
+    '/v1/audit',
+    { ...reader, schema: answers('Decided requests, newest first', auditListSchema, { querystring: auditQuery }) },
+    async request => ({ entries: await face.audit(request.query) }),
+  );
+  app.post<{ Body: v.InferOutput<typeof createTokenRequestSchema> }>(
+    '/v1/join-tokens',
+    { ...admin, schema: answers('Make a join token', createTokenResultSchema, { body: createTokenRequestSchema }) },
+    request => face.createJoinToken(request.body),
+  );
+}

@@ -1,0 +1,123 @@
+import swagger from '@fastify/swagger';
+import { toJsonSchema } from '@valibot/to-json-schema';
+import Fastify, { type FastifyRequest } from 'fastify';
+import type * as v from 'valibot';
+import { isMesoliteError, MesoliteError } from '../../base/errors.ts';
+import type { Log } from '../../base/log.ts';
+import { decode } from '../../base/shape.ts';
+import { parseYamlDocuments } from '../yaml-documents.ts';
+import type { Api } from './api.ts';
+import { answerOf } from './errors.ts';
+import type { ApiFace, Operator } from './face.ts';
+import { addRoutes } from './routes.ts';
+
+export const apiBounds = {
+  bodyBytes: 4 * 1024 * 1024,
+  requestTimeoutMs: 30_000,
+  keepAliveTimeoutMs: 30_000,
+  connections: 256,
+} as const;
+
+export interface ApiTls {
+  readonly key: string;
+  readonly cert: string;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    operator: Operator | null;
+  }
+  interface FastifyContextConfig {
+    /** Who may call: anyone, any operator, or only an admin. */
+    access?: 'public' | 'reader' | 'admin';
+  }
+}
+
+/** The HTTPS API: schemas from `model/api.ts`, bearer tokens, one error shape, and its own OpenAPI document. */
+export async function makeApi(parts: { readonly face: ApiFace; readonly log: Log }, tls: ApiTls): Promise<Api> {
+  const { face, log } = parts;
+  const app: Api = Fastify({
+    https: { key: tls.key, cert: tls.cert, minVersion: 'TLSv1.2' },
+    bodyLimit: apiBounds.bodyBytes,
+    requestTimeout: apiBounds.requestTimeoutMs,
+    keepAliveTimeout: apiBounds.keepAliveTimeoutMs,
+    forceCloseConnections: true,
+    logger: false,
+  });
+  app.server.maxConnections = apiBounds.connections;
+
+  app.setValidatorCompiler<v.GenericSchema>(({ schema, httpPart }) => data => {
+    try {
+      return { value: decode(schema, data, httpPart === 'body' ? 'body' : (httpPart ?? 'request')) };
+    } catch (error) {
+      return { error: error instanceof Error ? error : new Error(String(error)) };
+    }
+  });
+  app.setSerializerCompiler(() => data => JSON.stringify(data));
+  app.addContentTypeParser(
+    ['application/yaml', 'text/yaml'],
+    { parseAs: 'string' },
+    async (_: unknown, body: string) => ({
+      documents: parseYamlDocuments(body),
+    }),
+  );
+  app.setErrorHandler(async (error, request, reply) => {
+    const answer = answerOf(error);
+    if (answer.status >= 500 && !isMesoliteError(error)) {
+      log.error('an API call failed', { method: request.method, path: request.routeOptions.url, error });
+    }
+    return reply.code(answer.status).send(answer.body);
+  });
+  app.setNotFoundHandler(async (request, reply) => {
+    const message = `no such path: ${request.method} ${request.url.split('?')[0]?.slice(0, 200)}; see /openapi.json`;
+    return reply.code(404).send({ error: { code: 'NOT_FOUND', message } });
+  });
+
+  await app.register(swagger, {
+    openapi: {
+      info: { title: 'Mesolite', version: face.version, description: 'The HTTP API of a Mesolite master' },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    transform: ({ schema, url }) => ({ schema: describe(schema ?? {}), url }),
+  });
+  app.decorateRequest('operator', null);
+  app.addHook('onRequest', request => authorize(face, request));
+  addRoutes(app, face);
+  await app.ready();
+  return app;
+}
+
+async function authorize(face: ApiFace, request: FastifyRequest): Promise<void> {
+  // Default deny: a path that says nothing, unknown ones too, wants an admin.
+  const access = request.routeOptions.config.access ?? 'admin';
+  if (access === 'public') return;
+  const [, token] = /^Bearer ([\x21-\x7e]{1,256})$/.exec(request.headers.authorization ?? '') ?? [];
+  const operator = token === undefined ? undefined : await face.authenticate(token);
+  if (operator === undefined) {
+    throw new MesoliteError('UNAUTHENTICATED', 'expected a valid token in "authorization: Bearer <token>"');
+  }
+  if (access === 'admin' && operator.role !== 'admin') {
+    throw new MesoliteError('FORBIDDEN', `${operator.name} may read, not change`);
+  }
+  request.operator = operator;
+}
+
+/** Fastify's route schema with each valibot schema as JSON Schema. */
+function describe(schema: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(schema).map(([key, value]) => {
+      if (key === 'response' && typeof value === 'object' && value !== null) return [key, describe(value)];
+      return [key, isValibotSchema(value) ? jsonSchemaOf(value) : value];
+    }),
+  );
+}
+
+function isValibotSchema(value: unknown): value is v.GenericSchema {
+  return typeof value === 'object' && value !== null && '~standard' in value;
+}
+
+function jsonSchemaOf(schema: v.GenericSchema): unknown {
+  const { $schema: _, ...rest } = toJsonSchema(schema, { typeMode: 'input', errorMode: 'ignore' });
+  return rest;
+}

@@ -1,0 +1,65 @@
+import * as v from 'valibot';
+import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import { isTrustDomain } from '../model/identity.ts';
+
+/** Settings of a master; the command line gives some, the rest are the defaults below. */
+export interface MasterConfig {
+  readonly dataDir: string;
+  /** Address to listen on; `::` takes IPv4 too, where the system has IPv6. */
+  readonly host: string;
+  readonly mqttPort: number;
+  readonly apiPort: number;
+  /** Names and addresses that agents and operators call the master by; they stand in its certificate and in join strings. */
+  readonly advertise: readonly string[];
+  readonly trustDomain: string;
+  /** Istio's root namespace: policies in it hold for every namespace. */
+  readonly rootNamespace: string;
+  readonly meshDefault: 'allow' | 'deny';
+}
+
+export const defaultMasterConfig = {
+  host: '0.0.0.0',
+  mqttPort: 8883,
+  apiPort: 8443,
+  trustDomain: 'mesolite.local',
+  rootNamespace: 'istio-system',
+  meshDefault: 'allow',
+} as const;
+
+/** Times that the master lives by. */
+export const masterTimes = {
+  /** Signed documents are good for so long after their last renewal; an agent keeps the last good one anyway. */
+  documentTtlMs: 30 * dayMs,
+  manifestTtlMs: dayMs,
+  manifestEveryMs: 30 * minuteMs,
+  /** Commands and assignments in flight. */
+  messageTtlMs: 10 * minuteMs,
+  /** A round waits so long after the event that woke it, so that what comes together is placed together. */
+  roundDelayMs: 20,
+  auditKeepMs: 30 * dayMs,
+  housekeepingEveryMs: 10 * minuteMs,
+  logAnswerMs: 5 * secondMs,
+} as const;
+
+/** Throws INVALID_INPUT for what cannot be a master. */
+export function checkMasterConfig(config: MasterConfig): MasterConfig {
+  if (!isTrustDomain(config.trustDomain)) {
+    throw new MesoliteError(
+      'INVALID_INPUT',
+      `trust domain: expected a name as edge.example, got "${config.trustDomain}"`,
+    );
+  }
+  for (const [name, port] of [
+    ['mqtt port', config.mqttPort],
+    ['api port', config.apiPort],
+  ] as const) {
+    if (!v.is(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535)), port)) {
+      throw new MesoliteError('INVALID_INPUT', `${name}: expected 0 to 65535, got ${port}`);
+    }
+  }
+  if (config.advertise.length === 0) {
+    throw new MesoliteError('INVALID_INPUT', 'advertise: expected at least one name or address of this master');
+  }
+  return config;
+}
