@@ -1,10 +1,19 @@
 import { MesoliteError } from '../base/errors.ts';
 import type { Job } from '../model/document.ts';
+import type { Needs } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 import type { TaskSpec } from '../model/task.ts';
 
+/** What a task has of its own. */
+export interface TaskTemplate {
+  readonly command: readonly string[] | undefined;
+  readonly env: Readonly<Record<string, string>>;
+  readonly needs: Needs;
+  readonly expectedMs: number | undefined;
+}
+
 /** The task of `label` in `job`, with its own command, environment and needs where the job's list gives them. */
-export function taskOf(job: Job, label: string) {
+export function taskOf(job: Job, label: string): TaskTemplate {
   const own = job.spec.tasks?.find(task => task.name === label);
   return {
     command: own?.command ?? job.spec.command,
@@ -30,8 +39,8 @@ export function makeTaskSpec(
     namespace: metadata.namespace,
     labels: { app: metadata.name, ...metadata.labels },
     type: spec.type,
-    command,
-    env,
+    command: [...command],
+    env: { ...env },
     resources,
     ports: spec.ports.map((port, index) => ({ ...port, number: ports[index] ?? 0 })),
     ...(spec.service && { service: { name: spec.service.name ?? metadata.name, port: spec.service.port } }),

@@ -1,0 +1,62 @@
+import type { Clock } from '../base/clock.ts';
+import type { Usage } from '../model/profile.ts';
+import type { Sender, UpBody } from './sender.ts';
+
+/** After so many deltas all values are sent once more, in case one was lost. */
+const fullEvery = 30;
+
+/** Tells the master who this node is on each connection, and how it fares in between: only what changed. */
+export interface Heartbeat {
+  birth(): Promise<void>;
+  /** A heartbeat now: what the node holds has changed. */
+  beat(): Promise<void>;
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export function makeHeartbeat(
+  parts: {
+    readonly sender: Sender;
+    readonly clock: Clock;
+    readonly readUsage: () => Promise<Usage>;
+    /** All of the birth but the usage. */
+    readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage'>>;
+    readonly heldHash: () => string;
+    readonly isUp: () => boolean;
+  },
+  settings: { readonly intervalMs: number },
+): Heartbeat {
+  const { sender, clock, readUsage, describe, heldHash, isUp } = parts;
+  let said: Usage | undefined;
+  let beats = 0;
+
+  async function beat(): Promise<void> {
+    if (!isUp()) return;
+    const usage = await readUsage();
+    const full = said === undefined || beats++ % fullEvery === 0;
+    const news = full ? usage : changes(said ?? usage, usage);
+    sender.send('hb', { full, usage: news, held: heldHash() });
+    said = { ...(said ?? usage), ...news };
+  }
+
+  return {
+    beat,
+    async birth() {
+      const usage = await readUsage();
+      sender.send('birth', { ...(await describe()), usage });
+      said = usage;
+    },
+    async run(signal) {
+      while (await clock.sleep(settings.intervalMs, signal)) await beat();
+    },
+  };
+}
+
+/** Fields that moved by more than a hundredth of themselves; the rest is not worth the bytes. */
+function changes(before: Usage, now: Usage): Partial<Usage> {
+  return Object.fromEntries(
+    Object.entries(now).filter(([key, value]) => {
+      const old = before[key as keyof Usage];
+      return value !== undefined && (old === undefined || Math.abs(value - old) > Math.max(0.01, Math.abs(old) / 100));
+    }),
+  );
+}

@@ -1,0 +1,95 @@
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import { Gate } from '../base/gate.ts';
+import type { Log } from '../base/log.ts';
+import { type Envelope, type EnvelopeVerifier, openEnvelope } from '../model/envelope.ts';
+import { messageBounds } from '../model/message.ts';
+import { type InForce, succeed } from '../policy/succession.ts';
+import type { Sender } from './sender.ts';
+
+/** As much of `device/files.ts` as keeps the last good document. */
+export interface DocumentFiles {
+  read(name: string): Promise<{ readonly value: Uint8Array } | undefined>;
+  write(name: string, bytes: Uint8Array): Promise<void>;
+}
+
+/** A signed, retained document: which one, and what becomes of a body that may be taken. */
+export interface SignedSlot {
+  readonly kind: 'policy' | 'service' | 'manifest';
+  readonly subject: string;
+  /** Where the last good one is kept. */
+  readonly file: string;
+  /** Decodes, compiles and swaps; throws when the body is not usable, and then nothing has changed. */
+  take(body: unknown, envelope: Envelope): void;
+}
+
+/** Takes newer documents and refuses the rest: unsigned, for somebody else, older, expired or unusable; each refusal is reported. */
+export interface SignedInbox {
+  /** Puts the last good document in force, so that it holds without a network. */
+  load(): Promise<void>;
+  receive(wire: Uint8Array): Promise<void>;
+  readonly inForce: InForce | undefined;
+}
+
+export function makeSignedInbox(
+  parts: {
+    readonly verify: EnvelopeVerifier;
+    readonly files: DocumentFiles;
+    readonly clock: Clock;
+    readonly sender: Sender;
+    readonly log: Log;
+  },
+  slot: SignedSlot,
+): SignedInbox {
+  const { verify, files, clock, sender } = parts;
+  const log = parts.log.with({ document: slot.kind, subject: slot.subject });
+  const gate = new Gate(16);
+  let inForce: InForce | undefined;
+
+  function open(wire: Uint8Array): Envelope {
+    const envelope = openEnvelope(wire, verify, messageBounds.down);
+    if (envelope.kind !== slot.kind || envelope.subject !== slot.subject) {
+      throw new MesoliteError(
+        'UNTRUSTED',
+        `a ${envelope.kind} for ${envelope.subject} came as ${slot.kind} for ${slot.subject}`,
+      );
+    }
+    return envelope;
+  }
+
+  async function take(wire: Uint8Array): Promise<void> {
+    let revision = 0;
+    try {
+      const envelope = open(wire);
+      revision = envelope.revision;
+      const decision = succeed(inForce, envelope, clock.now());
+      if (decision.take === 'refuse') throw new MesoliteError('STALE', decision.reason);
+      if (decision.take === 'replace') slot.take(envelope.body, envelope);
+      const renewed = inForce === undefined || envelope.expiresAt > inForce.expiresAt || decision.take === 'replace';
+      inForce = { revision, expiresAt: envelope.expiresAt };
+      if (renewed) await files.write(slot.file, wire);
+      sender.send('ack', { kind: slot.kind, subject: slot.subject, revision });
+    } catch (error) {
+      log.warn('a signed document was refused', { revision, reason: messageOf(error) });
+      sender.send('ack', { kind: slot.kind, subject: slot.subject, revision, reason: messageOf(error).slice(0, 1024) });
+    }
+  }
+
+  return {
+    async load() {
+      const stored = await files.read(slot.file);
+      if (stored === undefined) return;
+      try {
+        const envelope = open(stored.value);
+        slot.take(envelope.body, envelope);
+        inForce = { revision: envelope.revision, expiresAt: envelope.expiresAt };
+      } catch (error) {
+        log.error('the stored document cannot be used', { reason: messageOf(error) });
+      }
+    },
+    receive: wire => gate.run(() => take(wire)),
+    get inForce() {
+      return inForce;
+    },
+  };
+}

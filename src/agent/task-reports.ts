@@ -1,0 +1,59 @@
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { TaskStatus } from '../model/task.ts';
+import type { Sender } from './sender.ts';
+
+export const reportBounds = {
+  /** Statuses that wait for the master's word; the oldest is dropped when one more comes. */
+  pending: 10_000,
+  perMessage: 50,
+  repeatEveryMs: 10_000,
+} as const;
+
+/** Statuses wait here, in order, until the master says that it has committed them; a broker's word is not enough. */
+export interface TaskReports {
+  report(status: TaskStatus): void;
+  acknowledge(uuids: readonly string[]): void;
+  /** Says all again that is not acknowledged: after a reconnect, and every now and then. */
+  repeat(): void;
+  run(signal: AbortSignal): Promise<void>;
+  readonly waiting: number;
+}
+
+export function makeTaskReports(parts: {
+  readonly sender: Sender;
+  readonly clock: Clock;
+  readonly log: Log;
+}): TaskReports {
+  const { sender, clock, log } = parts;
+  const pending = new Map<string, TaskStatus>();
+
+  function repeat(): void {
+    const all = [...pending.values()];
+    for (let i = 0; i < all.length; i += reportBounds.perMessage) {
+      sender.send('task', { statuses: all.slice(i, i + reportBounds.perMessage) });
+    }
+  }
+
+  return {
+    report(status) {
+      if (pending.size >= reportBounds.pending) {
+        const [oldest] = pending.keys();
+        if (oldest !== undefined) pending.delete(oldest);
+        log.warn('the queue of task statuses is full; the oldest was dropped', { bound: reportBounds.pending });
+      }
+      pending.set(status.uuid, status);
+      sender.send('task', { statuses: [status] });
+    },
+    acknowledge(uuids) {
+      for (const uuid of uuids) pending.delete(uuid);
+    },
+    repeat,
+    async run(signal) {
+      while (await clock.sleep(reportBounds.repeatEveryMs, signal)) if (pending.size > 0) repeat();
+    },
+    get waiting() {
+      return pending.size;
+    },
+  };
+}
