@@ -1,0 +1,121 @@
+import { type Kysely, sql, type Transaction } from 'kysely';
+import { MesoliteError } from '../base/errors.ts';
+import type { TaskSpec } from '../model/task.ts';
+import { currentEpoch } from './meta.ts';
+import type { Schema } from './schema.ts';
+import { liveStates, readSpec } from './task-record.ts';
+
+export interface Placement {
+  readonly task: string;
+  readonly node: string;
+  readonly spec: TaskSpec;
+  readonly expectedEndAt: number | null;
+}
+
+/** Which assignment of a node: larger epochs are newer, within an epoch larger generations. */
+export interface AssignmentVersion {
+  readonly node: string;
+  readonly epoch: number;
+  readonly generation: number;
+}
+
+export interface NodeAssignment extends AssignmentVersion {
+  /** By task id. */
+  readonly tasks: readonly TaskSpec[];
+}
+
+/**
+ * The tasks that each node is to have. INVARIANT: `of(node).tasks` changes exactly when its (epoch, generation) rises, in the same
+ * transaction; so a task's terminal status raises it, too.
+ */
+export interface Assignments {
+  /** Gives waiting tasks to nodes; all or none. Throws CONFLICT when one does not wait, NOT_FOUND for a node. */
+  place(placements: readonly Placement[]): Promise<AssignmentVersion[]>;
+  /** Takes tasks away from their nodes, to be ended there; those that have ended, or wait, are left alone. */
+  stop(tasks: readonly string[]): Promise<AssignmentVersion[]>;
+  of(node: string): Promise<NodeAssignment | undefined>;
+}
+
+/** Values in one statement, far below SQLite's bound. */
+const chunkSize = 1_000;
+
+export function makeAssignments(db: Kysely<Schema>): Assignments {
+  return {
+    place: placements => db.transaction().execute(tx => place(tx, placements)),
+    stop: tasks => db.transaction().execute(tx => stop(tx, tasks)),
+    of: node => db.transaction().execute(tx => assignmentOf(tx, node)),
+  };
+}
+
+async function place(tx: Transaction<Schema>, placements: readonly Placement[]): Promise<AssignmentVersion[]> {
+  const nodes = new Set(placements.map(placement => placement.node));
+  const versions = await raiseGenerations(tx, [...nodes]);
+  const missing = [...nodes].find(node => !versions.some(version => version.node === node));
+  if (missing !== undefined) throw new MesoliteError('NOT_FOUND', `there is no node ${missing}`);
+  for (const { task, node, spec, expectedEndAt } of placements) {
+    const { numUpdatedRows } = await tx
+      .updateTable('tasks')
+      .set({ node, specJson: JSON.stringify(spec), expectedEndAt })
+      .where('id', '=', task)
+      .where('node', 'is', null)
+      .where('state', '=', 'TASK_STAGING')
+      .executeTakeFirst();
+    if (numUpdatedRows === 0n) throw new MesoliteError('CONFLICT', `task ${task} does not wait to be placed`);
+  }
+  return versions;
+}
+
+async function stop(tx: Transaction<Schema>, tasks: readonly string[]): Promise<AssignmentVersion[]> {
+  const nodes = new Set<string>();
+  for (let i = 0; i < tasks.length; i += chunkSize) {
+    const stopped = await tx
+      .updateTable('tasks')
+      .set({ stopping: 1, ready: 0 })
+      .where('id', 'in', tasks.slice(i, i + chunkSize))
+      .where('node', 'is not', null)
+      .where('stopping', '=', 0)
+      .where('state', 'in', liveStates)
+      .returning('node')
+      .execute();
+    for (const { node } of stopped) if (node !== null) nodes.add(node);
+  }
+  return raiseGenerations(tx, [...nodes]);
+}
+
+async function assignmentOf(tx: Transaction<Schema>, node: string): Promise<NodeAssignment | undefined> {
+  const version = await tx
+    .selectFrom('nodes')
+    .select(['epoch', 'generation'])
+    .where('id', '=', node)
+    .executeTakeFirst();
+  if (version === undefined) return undefined;
+  const rows = await tx
+    .selectFrom('tasks')
+    .select(['id', 'specJson'])
+    .where('node', '=', node)
+    .where('stopping', '=', 0)
+    .where('state', 'in', liveStates)
+    .orderBy('id')
+    .execute();
+  const tasks = rows.flatMap(row => (row.specJson === null ? [] : [readSpec(row.id, row.specJson)]));
+  return { node, ...version, tasks };
+}
+
+/** The assignments of `nodes` change: under the epoch of now, each gets its next generation. Unknown nodes are left out. */
+export async function raiseGenerations(
+  tx: Transaction<Schema>,
+  nodes: readonly string[],
+): Promise<AssignmentVersion[]> {
+  const versions: AssignmentVersion[] = [];
+  const epoch = nodes.length === 0 ? 0 : await currentEpoch(tx);
+  for (let i = 0; i < nodes.length; i += chunkSize) {
+    const raised = await tx
+      .updateTable('nodes')
+      .set({ epoch, generation: sql<number>`generation + 1` })
+      .where('id', 'in', nodes.slice(i, i + chunkSize))
+      .returning(['id as node', 'epoch', 'generation'])
+      .execute();
+    versions.push(...raised);
+  }
+  return versions;
+}

@@ -1,0 +1,127 @@
+import { type CreateTableBuilder, type Kysely, sql, type Transaction } from 'kysely';
+import { MesoliteError } from '../base/errors.ts';
+import type { Schema } from './schema.ts';
+
+/** One numbered step of the schema; once released it is never edited, only followed by another. */
+interface Migration {
+  readonly version: number;
+  readonly up: (db: Transaction<Schema>) => Promise<void>;
+}
+
+const migrations: readonly Migration[] = [{ version: 1, up: firstTables }];
+
+/** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
+export async function migrate(db: Kysely<Schema>): Promise<void> {
+  await db.transaction().execute(async tx => {
+    await sql`create table if not exists schema_version (version integer not null)`.execute(tx);
+    const { rows } = await sql<{ version: number | null }>`select max(version) as version from schema_version`.execute(
+      tx,
+    );
+    const present = rows[0]?.version ?? 0;
+    const newest = migrations.at(-1)?.version ?? 0;
+    if (present > newest) {
+      throw new MesoliteError(
+        'START_FAILED',
+        `the database has schema ${present}, this version of mesolite knows ${newest}: use the version that wrote it, or a newer one`,
+      );
+    }
+    for (const migration of migrations) {
+      if (migration.version <= present) continue;
+      await migration.up(tx);
+      await sql`insert into schema_version (version) values (${migration.version})`.execute(tx);
+    }
+  });
+}
+
+async function firstTables(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'meta', t => texts(t, 'name', 'value').addPrimaryKeyConstraint('meta_pk', ['name']));
+  await create(db, 'counters', t =>
+    numbers(texts(t, 'name'), 'value').addPrimaryKeyConstraint('counters_pk', ['name']),
+  );
+  await accessTables(db);
+  await create(db, 'nodes', t =>
+    numbers(texts(t, 'id', 'keyPin', 'labelsJson', 'state'), 'joinedAt', 'lastSeen', 'boot', 'epoch', 'generation')
+      .addColumn('birthJson', 'text')
+      .addPrimaryKeyConstraint('nodes_pk', ['id']),
+  );
+  await create(db, 'documents', t =>
+    numbers(texts(t, 'kind', 'namespace', 'name', 'json'), 'revision', 'updatedAt').addPrimaryKeyConstraint(
+      'documents_pk',
+      ['kind', 'namespace', 'name'],
+    ),
+  );
+  await taskTables(db);
+  await auditTables(db);
+}
+
+async function accessTables(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'operatorTokens', t =>
+    numbers(texts(t, 'name', 'hash', 'role'), 'createdAt')
+      .addPrimaryKeyConstraint('operator_tokens_pk', ['name'])
+      .addUniqueConstraint('operator_tokens_hash', ['hash']),
+  );
+  await create(db, 'joinTokens', t =>
+    numbers(texts(t, 'id', 'key', 'labelsJson'), 'uses', 'used', 'expiresAt', 'createdAt')
+      .addColumn('node', 'text')
+      .addPrimaryKeyConstraint('join_tokens_pk', ['id']),
+  );
+  await create(db, 'joins', t =>
+    numbers(texts(t, 'tokenId', 'keyPin', 'node', 'chain'), 'at')
+      .addPrimaryKeyConstraint('joins_pk', ['tokenId', 'keyPin'])
+      .addForeignKeyConstraint('joins_token', ['tokenId'], 'joinTokens', ['id'], key => key.onDelete('cascade')),
+  );
+}
+
+async function taskTables(db: Transaction<Schema>): Promise<void> {
+  const optionalNumbers = ['startedAt', 'endedAt', 'expectedEndAt', 'exitCode', 'pid', 'ranMs'] as const;
+  const optionalTexts = ['node', 'specJson', 'reason', 'message', 'signal'] as const;
+  await create(db, 'tasks', t => {
+    let table: Builder = texts(t, 'id', 'job', 'namespace', 'label', 'type', 'state');
+    table = numbers(table, 'priority', 'jobRevision', 'position', 'stopping', 'submittedAt', 'ready', 'restarts');
+    for (const name of optionalTexts) table = table.addColumn(name, 'text');
+    for (const name of optionalNumbers) table = table.addColumn(name, 'bigint');
+    return table
+      .addPrimaryKeyConstraint('tasks_pk', ['id'])
+      .addForeignKeyConstraint('tasks_node', ['node'], 'nodes', ['id']);
+  });
+  await db.schema.createIndex('tasks_job').on('tasks').columns(['namespace', 'job', 'position']).execute();
+  await db.schema.createIndex('tasks_node_state').on('tasks').columns(['node', 'state']).execute();
+  await create(db, 'taskEvents', t =>
+    numbers(texts(t, 'task', 'uuid', 'statusJson'), 'position', 'receivedAt')
+      .addPrimaryKeyConstraint('task_events_pk', ['task', 'uuid'])
+      .addForeignKeyConstraint('task_events_task', ['task'], 'tasks', ['id'], key => key.onDelete('cascade')),
+  );
+}
+
+async function auditTables(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'auditChains', t =>
+    numbers(texts(t, 'node', 'head'), 'chain', 'last').addPrimaryKeyConstraint('audit_chains_pk', ['node']),
+  );
+  await create(db, 'audit', t => {
+    let table: Builder = numbers(texts(t, 'node'), 'position', 'chain', 'number', 'at');
+    for (const name of ['source', 'verdict', 'line', 'gap']) table = table.addColumn(name, 'text');
+    return table
+      .addPrimaryKeyConstraint('audit_pk', ['position'])
+      .addUniqueConstraint('audit_number', ['node', 'chain', 'number']);
+  });
+  await db.schema.createIndex('audit_at').on('audit').columns(['at']).execute();
+  await db.schema.createIndex('audit_source').on('audit').columns(['source', 'at']).execute();
+}
+
+type Builder = CreateTableBuilder<string, string>;
+
+async function create(
+  db: Transaction<Schema>,
+  table: keyof Schema,
+  define: (table: Builder) => Builder,
+): Promise<void> {
+  await define(db.schema.createTable(table)).execute();
+}
+
+function texts(table: Builder, ...names: readonly string[]): Builder {
+  return names.reduce((t, name) => t.addColumn(name, 'text', column => column.notNull()), table);
+}
+
+function numbers(table: Builder, ...names: readonly string[]): Builder {
+  return names.reduce((t, name) => t.addColumn(name, 'bigint', column => column.notNull()), table);
+}

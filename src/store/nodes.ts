@@ -1,0 +1,77 @@
+import type { Kysely } from 'kysely';
+import * as v from 'valibot';
+import { MesoliteError } from '../base/errors.ts';
+import { type Birth, birthSchema } from '../model/message.ts';
+import type { NodeTable, Schema } from './schema.ts';
+import { readJson } from './stored-json.ts';
+
+const nodeStates = ['joined', 'ready', 'unreachable'] as const;
+
+/** `joined` until its first birth, then `ready` or, since its lease ran out, `unreachable`. */
+export type NodeState = (typeof nodeStates)[number];
+
+export interface NodeRecord {
+  readonly id: string;
+  readonly keyPin: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly joinedAt: number;
+  readonly state: NodeState;
+  /** As it was when the state was last written: a heartbeat does not reach the disk. */
+  readonly lastSeen: number;
+  readonly boot: number;
+  readonly birth: Birth | null;
+  /** Of its assignment: they rise with each change of it, see `Assignments`. */
+  readonly epoch: number;
+  readonly generation: number;
+}
+
+export interface NodeChange {
+  readonly state?: NodeState;
+  readonly lastSeen?: number;
+  /** Carries the boot, too. */
+  readonly birth?: Birth;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+/** Nodes enter by `JoinTokens.admit`. */
+export interface Nodes {
+  get(id: string): Promise<NodeRecord | undefined>;
+  list(): Promise<NodeRecord[]>;
+  /** Throws NOT_FOUND. */
+  update(id: string, change: NodeChange): Promise<void>;
+}
+
+const labelsSchema = v.record(v.string(), v.string());
+
+export function makeNodes(db: Kysely<Schema>): Nodes {
+  return {
+    async get(id) {
+      const row = await db.selectFrom('nodes').selectAll().where('id', '=', id).executeTakeFirst();
+      return row && toNode(row);
+    },
+    async list() {
+      return (await db.selectFrom('nodes').selectAll().orderBy('id').execute()).map(toNode);
+    },
+    async update(id, { birth, labels, ...plain }) {
+      const set = {
+        ...plain,
+        ...(birth && { birthJson: JSON.stringify(birth), boot: birth.boot }),
+        ...(labels && { labelsJson: JSON.stringify(labels) }),
+      };
+      if (Object.keys(set).length === 0) return;
+      const { numUpdatedRows } = await db.updateTable('nodes').set(set).where('id', '=', id).executeTakeFirst();
+      if (numUpdatedRows === 0n) throw new MesoliteError('NOT_FOUND', `there is no node ${id}`);
+    },
+  };
+}
+
+function toNode({ labelsJson, birthJson, state, ...row }: NodeTable): NodeRecord {
+  const known = nodeStates.find(word => word === state);
+  if (known === undefined) throw new MesoliteError('INVALID_INPUT', `stored node ${row.id}: state: got ${state}`);
+  return {
+    ...row,
+    state: known,
+    labels: readJson(labelsSchema, labelsJson, `labels of node ${row.id}`),
+    birth: birthJson === null ? null : readJson(birthSchema, birthJson, `birth of node ${row.id}`),
+  };
+}

@@ -1,0 +1,133 @@
+// The tables, one interface each. Times are milliseconds since 1970; `*Json` columns hold JSON text that is decoded on the
+// way out; flags are 0 or 1, since SQLite has no booleans. Columns are snake_case in the database (Kysely's CamelCasePlugin).
+
+/** Facts of this control plane by name: trust domain, authority state, settings of the first start. */
+export interface MetaTable {
+  readonly name: string;
+  readonly value: string;
+}
+
+/** Numbers that only rise: the epoch, revisions of signed documents, positions of the audit. */
+export interface CounterTable {
+  readonly name: string;
+  readonly value: number;
+}
+
+export interface OperatorTokenTable {
+  readonly name: string;
+  readonly hash: string;
+  readonly role: string;
+  readonly createdAt: number;
+}
+
+export interface JoinTokenTable {
+  readonly id: string;
+  readonly key: string;
+  readonly uses: number;
+  readonly used: number;
+  readonly expiresAt: number;
+  readonly node: string | null;
+  readonly labelsJson: string;
+  readonly createdAt: number;
+}
+
+/** Each key that was let in by a token, with the answer it got. */
+export interface JoinTable {
+  readonly tokenId: string;
+  readonly keyPin: string;
+  readonly node: string;
+  readonly chain: string;
+  readonly at: number;
+}
+
+export interface NodeTable {
+  readonly id: string;
+  readonly keyPin: string;
+  readonly labelsJson: string;
+  readonly joinedAt: number;
+  readonly state: string;
+  readonly lastSeen: number;
+  readonly boot: number;
+  readonly birthJson: string | null;
+  readonly epoch: number;
+  readonly generation: number;
+}
+
+export interface DocumentTable {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly json: string;
+  readonly revision: number;
+  readonly updatedAt: number;
+}
+
+export interface TaskTable {
+  readonly id: string;
+  readonly job: string;
+  readonly namespace: string;
+  readonly label: string;
+  readonly type: string;
+  readonly priority: number;
+  readonly jobRevision: number;
+  readonly position: number;
+  readonly node: string | null;
+  readonly state: string;
+  readonly stopping: number;
+  readonly specJson: string | null;
+  readonly submittedAt: number;
+  readonly startedAt: number | null;
+  readonly endedAt: number | null;
+  readonly expectedEndAt: number | null;
+  readonly ready: number;
+  readonly restarts: number;
+  readonly reason: string | null;
+  readonly message: string | null;
+  readonly exitCode: number | null;
+  readonly signal: string | null;
+  readonly pid: number | null;
+  readonly ranMs: number | null;
+}
+
+export interface TaskEventTable {
+  readonly task: string;
+  readonly uuid: string;
+  readonly position: number;
+  readonly receivedAt: number;
+  readonly statusJson: string;
+}
+
+/** Where each node's audit stands. A new `chain` begins where the records do not follow from those before. */
+export interface AuditChainTable {
+  readonly node: string;
+  readonly chain: number;
+  readonly last: number;
+  readonly head: string;
+}
+
+/** A record (`line`), or a gap (`gap` says what is missing before the next record). */
+export interface AuditTable {
+  readonly position: number;
+  readonly node: string;
+  readonly chain: number;
+  readonly number: number;
+  readonly at: number;
+  readonly source: string | null;
+  readonly verdict: string | null;
+  readonly line: string | null;
+  readonly gap: string | null;
+}
+
+export interface Schema {
+  readonly meta: MetaTable;
+  readonly counters: CounterTable;
+  readonly operatorTokens: OperatorTokenTable;
+  readonly joinTokens: JoinTokenTable;
+  readonly joins: JoinTable;
+  readonly nodes: NodeTable;
+  readonly documents: DocumentTable;
+  readonly tasks: TaskTable;
+  readonly taskEvents: TaskEventTable;
+  readonly auditChains: AuditChainTable;
+  readonly audit: AuditTable;
+}

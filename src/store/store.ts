@@ -1,0 +1,41 @@
+import { type Assignments, makeAssignments } from './assignments.ts';
+import { type Audit, makeAudit } from './audit.ts';
+import { type Documents, makeDocuments } from './documents.ts';
+import { type JoinTokens, makeJoinTokens } from './join-tokens.ts';
+import { openSqlite } from './kysely.ts';
+import { type Meta, makeMeta } from './meta.ts';
+import { makeNodes, type Nodes } from './nodes.ts';
+import { makeOperatorTokens, type OperatorTokens } from './operator-tokens.ts';
+import { makeTasks, type Tasks } from './tasks.ts';
+
+/**
+ * All that a master must not forget. Each method is one transaction: when its promise resolves, what it wrote survives
+ * kill -9 and a power cut; when it rejects, nothing of it was written. Times are arguments, in milliseconds since 1970.
+ */
+export interface Store {
+  readonly meta: Meta;
+  readonly operatorTokens: OperatorTokens;
+  readonly joinTokens: JoinTokens;
+  readonly nodes: Nodes;
+  readonly documents: Documents;
+  readonly tasks: Tasks;
+  readonly assignments: Assignments;
+  readonly audit: Audit;
+  close(): Promise<void>;
+}
+
+/** Opens (or makes) the SQLite file at `path`, whose directory exists; throws START_FAILED with what to do. */
+export async function openStore({ path }: { readonly path: string }): Promise<Store> {
+  const db = await openSqlite(path);
+  return {
+    meta: makeMeta(db),
+    operatorTokens: makeOperatorTokens(db),
+    joinTokens: makeJoinTokens(db),
+    nodes: makeNodes(db),
+    documents: makeDocuments(db),
+    tasks: makeTasks(db),
+    assignments: makeAssignments(db),
+    audit: makeAudit(db),
+    close: () => db.destroy(),
+  };
+}

@@ -1,0 +1,98 @@
+import type { Kysely } from 'kysely';
+import { type TaskState, type TaskStatus, taskStatusSchema } from '../model/task.ts';
+import type { Schema } from './schema.ts';
+import { readJson } from './stored-json.ts';
+import { type NewTask, type TaskRecord, terminalStates, toRow, toTask } from './task-record.ts';
+import { type RecordOutcome, recordStatuses, type StatusSource } from './task-statuses.ts';
+
+export interface TaskFilter {
+  readonly job?: string;
+  readonly namespace?: string;
+  readonly node?: string;
+  readonly states?: readonly TaskState[];
+}
+
+export interface Tasks {
+  /** All or none; throws CONFLICT when an id is taken. */
+  insert(tasks: readonly NewTask[]): Promise<void>;
+  get(id: string): Promise<TaskRecord | undefined>;
+  /** In the order of submission, within a job by position. */
+  list(filter?: TaskFilter): Promise<TaskRecord[]>;
+  /**
+   * Writes what was reported, in order and in one transaction; see `RecordOutcome`. A terminal state is final: what is reported
+   * after it only joins the history. Reports may be acknowledged as soon as this returns.
+   */
+  recordStatuses(statuses: readonly TaskStatus[], source: StatusSource): Promise<RecordOutcome[]>;
+  /** Oldest first; of a task that reports without end, the newest 200. */
+  history(task: string): Promise<TaskStatus[]>;
+  /**
+   * Forgets ended tasks beyond the `keep` newest, of services and of jobs that are gone; returns how many. The tasks of
+   * a batch that is still there are its result.
+   */
+  trimEnded(keep: number): Promise<number>;
+}
+
+/** SQLite binds at most 32,766 values in a statement; a task has 24 columns. */
+const insertChunk = 500;
+
+export function makeTasks(db: Kysely<Schema>): Tasks {
+  return {
+    insert: tasks =>
+      db.transaction().execute(async tx => {
+        for (let i = 0; i < tasks.length; i += insertChunk) {
+          const rows = tasks.slice(i, i + insertChunk).map(toRow);
+          await tx.insertInto('tasks').values(rows).execute();
+        }
+      }),
+    async get(id) {
+      const row = await db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirst();
+      return row && toTask(row);
+    },
+    list: (filter = {}) => list(db, filter),
+    recordStatuses: (statuses, source) => db.transaction().execute(tx => recordStatuses(tx, statuses, source)),
+    async history(task) {
+      const rows = await db
+        .selectFrom('taskEvents')
+        .select('statusJson')
+        .where('task', '=', task)
+        .orderBy('position')
+        .execute();
+      return rows.map(row => readJson(taskStatusSchema, row.statusJson, `status of task ${task}`));
+    },
+    trimEnded: keep => trimEnded(db, keep),
+  };
+}
+
+async function list(db: Kysely<Schema>, { job, namespace, node, states }: TaskFilter): Promise<TaskRecord[]> {
+  let query = db.selectFrom('tasks').selectAll();
+  if (job !== undefined) query = query.where('job', '=', job);
+  if (namespace !== undefined) query = query.where('namespace', '=', namespace);
+  if (node !== undefined) query = query.where('node', '=', node);
+  if (states !== undefined) query = query.where('state', 'in', states);
+  const rows = await query.orderBy('submittedAt').orderBy('namespace').orderBy('job').orderBy('position').execute();
+  return rows.map(toTask);
+}
+
+async function trimEnded(db: Kysely<Schema>, keep: number): Promise<number> {
+  const newest = db
+    .selectFrom('tasks')
+    .select('id')
+    .where('state', 'in', terminalStates)
+    .orderBy('endedAt', 'desc')
+    .limit(keep);
+  const { numDeletedRows } = await db
+    .deleteFrom('tasks')
+    .where('state', 'in', terminalStates)
+    .where('id', 'not in', newest)
+    .where(eb => {
+      const job = eb
+        .selectFrom('documents')
+        .select('documents.name')
+        .where('documents.kind', '=', 'Job')
+        .whereRef('documents.name', '=', 'tasks.job')
+        .whereRef('documents.namespace', '=', 'tasks.namespace');
+      return eb.or([eb('type', '=', 'service'), eb.not(eb.exists(job))]);
+    })
+    .executeTakeFirst();
+  return Number(numDeletedRows);
+}
