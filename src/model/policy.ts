@@ -15,6 +15,8 @@ const sourceSchema = v.strictObject({
   notNamespaces: words,
   serviceAccounts,
   notServiceAccounts: serviceAccounts,
+  trustDomains: words,
+  notTrustDomains: words,
   ipBlocks: words,
   notIpBlocks: words,
   remoteIpBlocks: words,

@@ -1,0 +1,125 @@
+import type { AuthorizationPolicy } from '../model/document.ts';
+import type { Rule, Source } from '../model/policy.ts';
+import { type Field, fieldsOf, type RuleFields, readRule } from './fields.ts';
+
+/** What is wrong with a policy, each a sentence that starts with the path in the document. */
+export interface PolicyFindings {
+  /** The policy cannot be taken. */
+  readonly errors: readonly string[];
+  /** It is legal, and hardly means what its author thinks. */
+  readonly warnings: readonly string[];
+}
+
+/** The annotation that keeps a policy from being enforced: what it would do is worked out all the same. */
+export const dryRunAnnotation = 'istio.io/dry-run';
+
+/**
+ * Checks what the shape of a policy does not say. `servesTcp` tells that a workload it selects has a TCP port, where
+ * fields that only HTTP has change its meaning.
+ */
+export function checkPolicy(
+  document: AuthorizationPolicy,
+  facts: { readonly servesTcp?: boolean } = {},
+): PolicyFindings {
+  const { metadata, spec } = document;
+  const errors: string[] = [];
+  const warnings: string[] = [];
+  const dryRun = metadata.annotations[dryRunAnnotation] ?? 'false';
+  if (dryRun !== 'true' && dryRun !== 'false') {
+    errors.push(
+      `metadata.annotations["${dryRunAnnotation}"]: expected "true" or "false", got ${JSON.stringify(dryRun)}`,
+    );
+  }
+  if (spec.action === 'AUDIT') {
+    warnings.push('spec.action: every decision is recorded in any case: an AUDIT policy changes nothing');
+  }
+  if ((spec.rules ?? []).length === 0) warnings.push(`spec.rules: ${meaningOfNoRules[spec.action]}`);
+  for (const [i, rule] of (spec.rules ?? []).entries()) {
+    const path = `spec.rules[${i}]`;
+    const fields = readRule(rule, path);
+    errors.push(...errorsOf(rule, fields, path));
+    warnings.push(...emptyParts(rule, path));
+    warnings.push(...trapsOf(fields));
+    if (spec.action === 'ALLOW') warnings.push(...negativesAlone(fields));
+    if (facts.servesTcp === true) warnings.push(...onTcp(spec.action, fields));
+  }
+  return { errors, warnings };
+}
+
+const meaningOfNoRules = {
+  ALLOW: 'there are none, so the policy never matches: it denies every request that no other ALLOW policy allows',
+  DENY: 'there are none, so the policy never matches: it denies nothing',
+  AUDIT: 'there are none, so the policy never matches',
+} as const;
+
+function errorsOf(rule: Rule, fields: RuleFields, path: string): string[] {
+  return [
+    ...fields.unknown.map(({ path, reason }) => `${path}: ${reason}`),
+    ...fieldsOf(fields).flatMap(field => describe(field, value => field.attribute.problem(value))),
+    ...(rule.from ?? []).flatMap(({ source }, i) => mixedIdentities(source, `${path}.from[${i}].source`)),
+  ];
+}
+
+function trapsOf(fields: RuleFields): string[] {
+  return fieldsOf(fields).flatMap(field => describe(field, value => field.attribute.trap(value)));
+}
+
+function describe(field: Field, judge: (value: string) => string | undefined): string[] {
+  return [...field.values, ...field.notValues].flatMap(value => {
+    const reason = judge(value);
+    return reason === undefined ? [] : [`${field.path}: ${reason}`];
+  });
+}
+
+/** Istio's API refuses it: an account names its namespace already. */
+function mixedIdentities(source: Source, path: string): string[] {
+  const accounts = source.serviceAccounts ?? source.notServiceAccounts;
+  const others = source.principals ?? source.notPrincipals ?? source.namespaces ?? source.notNamespaces;
+  if (accounts === undefined || others === undefined) return [];
+  return [`${path}.serviceAccounts: cannot be combined with principals or namespaces: use one of them`];
+}
+
+function emptyParts(rule: Rule, path: string): string[] {
+  const parts: (readonly [string, object | undefined])[] = [
+    [`${path}.from`, rule.from],
+    [`${path}.to`, rule.to],
+    ...(rule.from ?? []).flatMap(({ source }, i) => withLists(`${path}.from[${i}].source`, source)),
+    ...(rule.to ?? []).flatMap(({ operation }, i) => withLists(`${path}.to[${i}].operation`, operation)),
+  ];
+  return parts.flatMap(([place, part]) =>
+    part !== undefined && Object.keys(part).length === 0 ? [`${place}: empty, so it restricts nothing`] : [],
+  );
+}
+
+function withLists(
+  path: string,
+  part: Readonly<Record<string, readonly string[] | undefined>>,
+): [string, object | undefined][] {
+  return [
+    [path, part],
+    ...Object.entries(part).map(([name, list]): [string, object | undefined] => [`${path}.${name}`, list]),
+  ];
+}
+
+/** A negative match is true of a caller without any identity. */
+function negativesAlone(fields: RuleFields): string[] {
+  const alternatives = fields.from.length === 0 ? [fields.when] : fields.from.map(from => [...from, ...fields.when]);
+  return alternatives.flatMap(alternative => {
+    const identities = alternative.filter(({ attribute }) => attribute.ofPeer);
+    const [first] = identities;
+    if (first === undefined || identities.some(field => field.values.length > 0)) return [];
+    return [
+      `${first.path}: also allows callers without mTLS, for they have no identity that could match; add principals: ["*"]`,
+    ];
+  });
+}
+
+function onTcp(action: 'ALLOW' | 'DENY' | 'AUDIT', fields: RuleFields): string[] {
+  return fieldsOf(fields)
+    .filter(({ attribute }) => attribute.httpOnly)
+    .map(({ path }) =>
+      action === 'ALLOW'
+        ? `${path}: a TCP connection has no such attribute: on a TCP port this rule never allows`
+        : `${path}: a TCP connection has no such attribute: on a TCP port it is ignored and the rule denies more`,
+    );
+}

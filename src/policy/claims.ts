@@ -1,0 +1,46 @@
+import { parseTextMatch, type TextMatch } from '../base/match.ts';
+
+/** The way to a claim through nested objects: `request.auth.claims[a][b]` is `['a', 'b']`. */
+export type ClaimPath = readonly string[];
+
+/** Claims that are lists written as one text, separated by spaces (Istio: `scope` and `permission`). */
+const spaceDelimited: ReadonlySet<string> = new Set(['scope', 'permission']);
+
+/** The texts of a claim: its value, or the texts in its list; none when it is absent or neither. */
+export function claimTexts(claims: Readonly<Record<string, unknown>> | undefined, path: ClaimPath): readonly string[] {
+  let value: unknown = claims;
+  for (const name of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return [];
+    value = (value as Readonly<Record<string, unknown>>)[name];
+  }
+  if (Array.isArray(value)) return value.filter(item => typeof item === 'string');
+  if (typeof value !== 'string') return [];
+  return spaceDelimited.has(path.at(-1) ?? '') ? value.split(' ').filter(word => word !== '') : [value];
+}
+
+/** What issuer and subject of a token must match together. */
+export interface RequestPrincipal {
+  readonly issuer: TextMatch;
+  readonly subject: TextMatch;
+}
+
+const present = parseTextMatch('*');
+
+/** Reads `<iss>/<sub>`, split at the last "/" because an issuer may be an URL; one `*` at an end, as in a string rule. */
+export function parseRequestPrincipal(value: string): RequestPrincipal {
+  const slash = value.lastIndexOf('/');
+  if (value === '*') return { issuer: present, subject: present };
+  if (slash < 0) {
+    if (value.startsWith('*')) return { issuer: present, subject: parseTextMatch(value) };
+    if (value.endsWith('*')) return { issuer: parseTextMatch(value), subject: present };
+    return { issuer: exact(value), subject: exact('') };
+  }
+  const issuer = value.slice(0, slash);
+  const subject = value.slice(slash + 1);
+  if (value.startsWith('*')) return { issuer: parseTextMatch(issuer), subject: exact(subject) };
+  return { issuer: exact(issuer), subject: value.endsWith('*') ? parseTextMatch(subject) : exact(subject) };
+}
+
+function exact(text: string): TextMatch {
+  return { kind: 'exact', text, ignoreCase: false };
+}

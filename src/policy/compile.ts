@@ -1,0 +1,184 @@
+import { MesoliteError } from '../base/errors.ts';
+import { type AuthorizationPolicy, describeDocument } from '../model/document.ts';
+import type { MeshDefault, Verdict, WorkloadIdentity } from '../model/policy.ts';
+import type { Reading } from './attributes.ts';
+import { checkPolicy, dryRunAnnotation } from './check.ts';
+import { compileRule } from './compile-rule.ts';
+import { fieldsOf, readRule } from './fields.ts';
+import type { PathNormalization } from './normalize-path.ts';
+import { type CompiledRule, makeRuleIndex, type RuleIndex } from './rule-index.ts';
+
+export interface PolicyInput {
+  readonly trustDomain: string;
+  /** Policies in this namespace hold in all. */
+  readonly rootNamespace: string;
+  readonly meshDefault: MeshDefault;
+  /** Of the signed document that holds the policies. */
+  readonly revision: number;
+  /** Istio's default is `BASE`. */
+  readonly pathNormalization?: PathNormalization;
+  readonly policies: readonly AuthorizationPolicy[];
+}
+
+/** One revision of all policies, ready to be asked: a value that is swapped whole. */
+export interface CompiledPolicy {
+  readonly revision: number;
+  readonly pathNormalization: PathNormalization;
+  /** The policies that select a workload; the same object for the same namespace and labels. */
+  forWorkload(workload: WorkloadIdentity): WorkloadPolicy;
+}
+
+/**
+ * What one workload enforces; give it to `authorize`. A verdict depends on protocol, principal, method, normalised path, destination
+ * port, and on what the `reads` fields tell: a cache of verdicts needs these in its key and must not outlive this object.
+ */
+export interface WorkloadPolicy {
+  readonly revision: number;
+  readonly pathNormalization: PathNormalization;
+  /** Lower-case names, sorted. */
+  readonly headersRead: readonly string[];
+  readonly readsHost: boolean;
+  readonly readsSourceIp: boolean;
+  readonly readsRemoteIp: boolean;
+  readonly readsDestinationIp: boolean;
+  readonly readsServerName: boolean;
+  readonly readsClaims: boolean;
+  readonly http: ProtocolRules;
+  readonly tcp: ProtocolRules;
+  /** What would hold if the policies in dry run were enforced too; absent when there is none. */
+  readonly dryRun?: WorkloadPolicy;
+}
+
+export interface ProtocolRules {
+  readonly deny: RuleIndex;
+  readonly allow: RuleIndex;
+  /** The verdict when neither matches. */
+  readonly otherwise: Verdict;
+}
+
+/** At most so many sets of namespace and labels are kept; past that the one kept longest is compiled again when asked for. */
+const maxWorkloads = 1024;
+
+/** Compiles all policies at once; throws INVALID_INPUT that names document and path of everything that is wrong. */
+export function compilePolicy(input: PolicyInput): CompiledPolicy {
+  const problems = input.policies.flatMap(policy =>
+    checkPolicy(policy).errors.map(error => `${describeDocument(policy)}: ${error}`),
+  );
+  if (problems.length > 0) throw new MesoliteError('INVALID_INPUT', problems.slice(0, 5).join('; '));
+  const pathNormalization = input.pathNormalization ?? 'BASE';
+  const policies = input.policies.filter(({ spec }) => spec.action !== 'AUDIT').map(policy => prepare(policy, input));
+  const kept = new Map<string, WorkloadPolicy>();
+  return {
+    revision: input.revision,
+    pathNormalization,
+    forWorkload(workload) {
+      const key = JSON.stringify([workload.namespace, Object.entries(workload.labels).sort(byName)]);
+      const known = kept.get(key);
+      if (known !== undefined) return known;
+      const selecting = policies.filter(({ policy }) => selects(policy, workload, input.rootNamespace));
+      const compiled = assemble(selecting, input, pathNormalization);
+      const [oldest] = kept.keys();
+      if (kept.size >= maxWorkloads && oldest !== undefined) kept.delete(oldest);
+      kept.set(key, compiled);
+      return compiled;
+    },
+  };
+}
+
+/** Does a policy hold for a workload? In its own namespace, or in all from the root namespace, where every label is the workload's. */
+export function selects(policy: AuthorizationPolicy, workload: WorkloadIdentity, rootNamespace: string): boolean {
+  const { namespace } = policy.metadata;
+  if (namespace !== workload.namespace && namespace !== rootNamespace) return false;
+  return Object.entries(policy.spec.selector?.matchLabels ?? {}).every(
+    ([name, value]) => Object.hasOwn(workload.labels, name) && workload.labels[name] === value,
+  );
+}
+
+interface PreparedPolicy {
+  readonly policy: AuthorizationPolicy;
+  readonly allows: boolean;
+  readonly dryRun: boolean;
+  readonly http: readonly CompiledRule[];
+  readonly tcp: readonly CompiledRule[];
+  readonly readings: readonly Reading[];
+  readonly headers: readonly string[];
+}
+
+function prepare(policy: AuthorizationPolicy, { trustDomain }: PolicyInput): PreparedPolicy {
+  const { metadata, spec } = policy;
+  const allows = spec.action === 'ALLOW';
+  const scope = { trustDomain, namespace: metadata.namespace };
+  const rules = (spec.rules ?? []).map((rule, i) => readRule(rule, `spec.rules[${i}]`));
+  const compile = (protocol: 'http' | 'tcp') =>
+    rules.flatMap((rule, i) => {
+      const verdict: Verdict = {
+        allow: allows,
+        reason: allows ? 'policy-allow' : 'policy-deny',
+        policy: `${metadata.namespace}/${metadata.name}`,
+        rule: i,
+      };
+      return compileRule(rule, protocol, verdict, scope) ?? [];
+    });
+  const attributes = rules.flatMap(fieldsOf).map(field => field.attribute);
+  return {
+    policy,
+    allows,
+    dryRun: metadata.annotations[dryRunAnnotation] === 'true',
+    http: compile('http'),
+    tcp: compile('tcp'),
+    readings: attributes.flatMap(({ reading }) => reading ?? []),
+    headers: attributes.flatMap(({ header }) => header ?? []),
+  };
+}
+
+function assemble(
+  policies: readonly PreparedPolicy[],
+  input: PolicyInput,
+  pathNormalization: PathNormalization,
+): WorkloadPolicy {
+  const enforced = policies.filter(policy => !policy.dryRun);
+  const readings = new Set(enforced.flatMap(policy => policy.readings));
+  return {
+    revision: input.revision,
+    pathNormalization,
+    headersRead: [...new Set(enforced.flatMap(policy => policy.headers))].sort(),
+    readsHost: readings.has('host'),
+    readsSourceIp: readings.has('sourceIp'),
+    readsRemoteIp: readings.has('remoteIp'),
+    readsDestinationIp: readings.has('destinationIp'),
+    readsServerName: readings.has('serverName'),
+    readsClaims: readings.has('claims'),
+    http: rulesOf(enforced, 'http', input.meshDefault),
+    tcp: rulesOf(enforced, 'tcp', input.meshDefault),
+    ...(enforced.length < policies.length && {
+      dryRun: assemble(
+        policies.map(policy => ({ ...policy, dryRun: false })),
+        input,
+        pathNormalization,
+      ),
+    }),
+  };
+}
+
+function rulesOf(
+  policies: readonly PreparedPolicy[],
+  protocol: 'http' | 'tcp',
+  meshDefault: MeshDefault,
+): ProtocolRules {
+  const rules = (allows: boolean) =>
+    makeRuleIndex(policies.filter(policy => policy.allows === allows).flatMap(policy => policy[protocol]));
+  const hasAllow = policies.some(policy => policy.allows);
+  return { deny: rules(false), allow: rules(true), otherwise: hasAllow ? noAllowMatched : byDefault[meshDefault] };
+}
+
+const noAllowMatched: Verdict = { allow: false, reason: 'no-allow-matched' };
+
+/** Without an ALLOW policy the operator's choice for the mesh holds; Istio's is to allow. */
+const byDefault: Readonly<Record<MeshDefault, Verdict>> = {
+  allow: { allow: true, reason: 'no-policy' },
+  deny: { allow: false, reason: 'mesh-default' },
+};
+
+function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {
+  return a < b ? -1 : 1;
+}
