@@ -1,37 +1,34 @@
-/** What an envelope says of its place among others of its kind and subject. */
-export interface Issue {
+/** The newest signed document of its kind and subject that was ever taken (persisted). */
+export interface InForce {
   readonly revision: number;
   /** Milliseconds since 1970. */
-  readonly issuedAt: number;
   readonly expiresAt: number;
 }
 
+/** What an envelope says of its place among others of its kind and subject. */
+export interface Issue extends InForce {
+  readonly issuedAt: number;
+}
+
 export type Succession =
-  | { readonly step: 'take' }
-  /** The revision that is in force has come again: nothing to do, and to be acknowledged. */
-  | { readonly step: 'unchanged' }
-  | { readonly step: 'refuse'; readonly reason: string };
+  | { readonly take: 'replace' }
+  /** The revision in force came again, perhaps with a later expiry: its content is the same. */
+  | { readonly take: 'unchanged' }
+  | { readonly take: 'refuse'; readonly reason: string };
 
 /**
- * May a signed document replace the one in force? `current` is the newest ever taken (persisted), `now` milliseconds since 1970 as far
- * as known. A revision never goes back, so that an old document cannot be replayed; what has expired is refused even when it is
- * newer. The same revision with a later expiry is taken: that is how a document is renewed.
+ * May a signed document replace the one in force? `now` is milliseconds since 1970 as far as known. A revision never goes back, so that
+ * an old document cannot be replayed; what has expired is refused even when it is newer.
  */
-export function judgeSuccession(
-  current: Pick<Issue, 'revision' | 'expiresAt'> | undefined,
-  incoming: Issue,
-  now: number,
-): Succession {
-  if (current !== undefined && incoming.revision < current.revision) {
-    return refuse(`revision ${incoming.revision} is older than ${current.revision}, which is in force`);
+export function succeed(inForce: InForce | undefined, incoming: Issue, now: number): Succession {
+  if (inForce !== undefined && incoming.revision < inForce.revision) {
+    return refuse(`revision ${incoming.revision} is older than ${inForce.revision}, which is in force`);
   }
   if (incoming.expiresAt <= incoming.issuedAt) return refuse('its expiry is not after its issue');
   if (incoming.expiresAt <= now) return refuse(`it expired ${now - incoming.expiresAt} ms ago`);
-  const renewed =
-    current === undefined || incoming.revision > current.revision || incoming.expiresAt > current.expiresAt;
-  return { step: renewed ? 'take' : 'unchanged' };
+  return { take: inForce?.revision === incoming.revision ? 'unchanged' : 'replace' };
 }
 
 function refuse(reason: string): Succession {
-  return { step: 'refuse', reason };
+  return { take: 'refuse', reason };
 }
