@@ -6,7 +6,7 @@ import { migrate } from './migrations.ts';
 import type { Schema } from './schema.ts';
 
 /** How long an open waits for another process to let go of the file: a master that is just ending. */
-const busyTimeoutMs = 3_000;
+const busyTimeoutMs = 1_000;
 
 /**
  * Opens the SQLite file at `path` (made with mode 0600 if it is not there) and brings its schema up to date. One process
@@ -21,7 +21,7 @@ export async function openSqlite(path: string): Promise<Kysely<Schema>> {
   try {
     await migrate(db);
   } catch (error) {
-    raw.close();
+    release(raw);
     throw isMesoliteError(error, 'START_FAILED') ? error : startError(path, error);
   }
   return db;
@@ -62,6 +62,20 @@ function startError(path: string, error: unknown): MesoliteError {
   return new MesoliteError('START_FAILED', `cannot open the database ${path}: ${why}`, { cause: error });
 }
 
+/**
+ * Leaves one whole file behind that the next process can open at once. A connection of libsql lives on until its statements are
+ * collected, and would keep its lock until then: so the lock is given back first, which WAL mode does not do.
+ */
+function release(raw: Libsql.Database): void {
+  try {
+    for (const pragma of ['journal_mode = delete', 'locking_mode = normal', 'user_version']) raw.pragma(pragma);
+  } catch {
+    // the disk is full or the file is gone: what was committed is in the log, and the next open finds it there
+  } finally {
+    raw.close();
+  }
+}
+
 /** Lets no error of SQLite out: a full disk is told apart from a row that is there already. */
 function translating(raw: Libsql.Database, path: string): SqliteDatabase {
   const guard = <T>(run: () => T): T => {
@@ -72,7 +86,7 @@ function translating(raw: Libsql.Database, path: string): SqliteDatabase {
     }
   };
   return {
-    close: () => raw.close(),
+    close: () => release(raw),
     prepare: sql => {
       const statement = guard(() => raw.prepare(sql));
       return {
