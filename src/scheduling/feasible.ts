@@ -1,0 +1,58 @@
+import type { Constraint } from '../model/job.ts';
+import { countInRanges, printScalar, type Resources } from '../model/resources.ts';
+import type { PendingTask } from './pending.ts';
+
+type Attributes = Readonly<Record<string, string>>;
+
+/** Why a node with `attributes` is not wanted ("label zone=a wanted, has zone=b"), one sentence a constraint; empty when it is. */
+export function unmetConstraints(constraints: readonly Constraint[], attributes: Attributes): string[] {
+  return constraints.flatMap(constraint => unmet(constraint, attributes) ?? []);
+}
+
+/**
+ * Why the needs do not fit, one sentence a resource: "needs 8 cpus, has 4 cpus in all" where they never will, "needs 512 MB
+ * mem, has 388 MB mem free" where they do not now; empty when they fit in what is free.
+ */
+export function unmetNeeds(
+  task: Pick<PendingTask, 'needs' | 'portCount'>,
+  node: { readonly total: Resources; readonly free: Resources },
+): string[] {
+  const { total, free } = node;
+  const missing: string[] = [];
+  for (const [name, amount] of Object.entries(task.needs.scalars)) {
+    const [has, left] = [total.scalars[name] ?? 0, free.scalars[name] ?? 0];
+    if (amount > left)
+      missing.push(shortage(printScalar(name, amount), amount > has, value => printScalar(name, value), has, left));
+  }
+  const [ports, left] = [countInRanges(total.ranges.ports ?? []), countInRanges(free.ranges.ports ?? [])];
+  if (task.portCount > left)
+    missing.push(shortage(`${task.portCount} ports`, task.portCount > ports, String, ports, left));
+  for (const [set, words] of Object.entries(task.needs.sets)) {
+    for (const word of words) {
+      if (total.sets[set]?.includes(word) !== true) missing.push(`needs ${set} ${word}, has none`);
+      else if (free.sets[set]?.includes(word) !== true) missing.push(`needs ${set} ${word}, not free`);
+    }
+  }
+  return missing;
+}
+
+function shortage(need: string, never: boolean, print: (n: number) => string, has: number, left: number): string {
+  return `needs ${need}, has ${never ? `${print(has)} in all` : `${print(left)} free`}`;
+}
+
+function unmet({ attribute, operator, values }: Constraint, attributes: Attributes): string | undefined {
+  const value = Object.hasOwn(attributes, attribute) ? attributes[attribute] : undefined;
+  switch (operator) {
+    case 'in':
+      if (value !== undefined && values.includes(value)) return undefined;
+      return `label ${attribute}=${values.join(' or ')} wanted, has ${value === undefined ? 'none' : `${attribute}=${value}`}`;
+    case 'notIn':
+      return value !== undefined && values.includes(value) ? `label ${attribute}=${value} not wanted` : undefined;
+    case 'exists':
+      return value === undefined ? `label ${attribute} wanted, has none` : undefined;
+    case 'doesNotExist':
+      return value !== undefined ? `label ${attribute} not wanted, has ${attribute}=${value}` : undefined;
+    default:
+      return operator satisfies never;
+  }
+}

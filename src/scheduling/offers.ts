@@ -1,0 +1,101 @@
+import type { Offer } from '../model/offer.ts';
+import type { Resources } from '../model/resources.ts';
+import { isNothing } from './amounts.ts';
+import { accountOf, type Ledger } from './ledger.ts';
+import type { PendingTask } from './pending.ts';
+
+/** A node as the scheduler sees it. */
+export interface SchedulingNode {
+  readonly id: string;
+  readonly hostname: string;
+  /** `arch`, `profile`, `node` and the labels that the operator gave: constraints look here. */
+  readonly attributes: Readonly<Record<string, string>>;
+  /** Nodes of one profile are expected to take equally long for the same work, as far as their `speed` is equal. */
+  readonly profile: string;
+  /** Measured, relative to a reference board; 1 where it was not measured. */
+  readonly speed: number;
+  /** Why it takes no new task now, as "is unreachable"; absent when it does. */
+  readonly unavailable?: string | undefined;
+}
+
+/** What a task on a node holds, and until when. */
+export interface Holding {
+  readonly task: string;
+  /** `jobKey` of its job. */
+  readonly job: string;
+  readonly resources: Resources;
+  /** When it is expected to end, in milliseconds since 1970; null for what is not expected to end, as a service. */
+  readonly endAt: number | null;
+}
+
+/** A node with what it has and who holds it. */
+export interface NodeState extends SchedulingNode {
+  readonly total: Resources;
+  readonly allocated: Resources;
+  readonly free: Resources;
+  readonly holdings: readonly Holding[];
+}
+
+/** What a scheduler inside the master knows beyond its offers. */
+export interface SchedulingContext {
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** Every node that is registered, in the order that breaks ties; those without an offer cannot be used now. */
+  readonly nodes: readonly NodeState[];
+  /** How long `task` takes on `node`, in milliseconds, above 0; equal for nodes of equal profile and speed. */
+  expectedMs(task: PendingTask, node: SchedulingNode): number;
+}
+
+/** The use of a part of an offer for one task; an offer may carry several. */
+export interface Launch {
+  readonly offer: string;
+  readonly task: string;
+  /** What the task holds from now on, the numbers of its ports among it. */
+  readonly resources: Resources;
+  /** As many as it asked for. */
+  readonly ports: readonly number[];
+  /** Milliseconds since 1970; null where no end is expected or known. */
+  readonly expectedEndAt: number | null;
+}
+
+/** Why a task is not on `node`. */
+export interface NodeReason {
+  readonly node: string;
+  readonly why: string;
+}
+
+/** A task that was not placed. */
+export interface Waiting {
+  readonly task: string;
+  /** One sentence. */
+  readonly why: string;
+  /** Node by node, as many as the scheduler's settings allow. */
+  readonly reasons: readonly NodeReason[];
+  /** Where and when it is expected to run, as far as that was reckoned; times in milliseconds since 1970. */
+  readonly expected: { readonly node: string; readonly startAt: number; readonly endAt: number | null } | null;
+}
+
+/** The answer to a set of offers: Mesos' ACCEPT and DECLINE as one value. */
+export interface Decision {
+  readonly launches: readonly Launch[];
+  readonly waiting: readonly Waiting[];
+  /** Offers of which nothing was used. */
+  readonly declined: readonly string[];
+}
+
+/** Whoever answers offers; it owns nothing and remembers nothing, and what it answers is checked against the ledger. */
+export interface Scheduler {
+  readonly name: string;
+  place(offers: readonly Offer[], pending: readonly PendingTask[], context: SchedulingContext): Decision;
+}
+
+/** One offer for each node that is available and has something free; `round` is a word that makes their ids unique. */
+export function makeOffers(ledger: Ledger, nodes: readonly SchedulingNode[], round: string): Offer[] {
+  const offers: Offer[] = [];
+  for (const { id, hostname, attributes, unavailable } of nodes) {
+    const account = unavailable === undefined ? accountOf(ledger, id) : undefined;
+    if (account === undefined || isNothing(account.free)) continue;
+    offers.push({ id: `${round}.${id}`, node: id, hostname, resources: account.free, attributes });
+  }
+  return offers;
+}

@@ -1,0 +1,36 @@
+import type { Constraint, JobSpec, PlacementStrategy } from '../model/job.ts';
+import type { Resources } from '../model/resources.ts';
+
+/** A task that wants a place. */
+export interface PendingTask {
+  readonly id: string;
+  readonly job: string;
+  readonly namespace: string;
+  readonly type: JobSpec['type'];
+  /** What its duration is learned under, as `<namespace>/<job>`: tasks of one class do the same amount of work. */
+  readonly class: string;
+  /** Larger is sooner. */
+  readonly priority: number;
+  /** Scalars and sets; ports are asked for by number in `portCount` and chosen at placement. */
+  readonly needs: Pick<Resources, 'scalars' | 'sets'>;
+  readonly portCount: number;
+  readonly constraints: readonly Constraint[];
+  readonly strategy: PlacementStrategy;
+  /** What its job says it takes on a node of speed 1, where it says so. */
+  readonly expectedMs?: number | undefined;
+  /** Milliseconds since 1970 by the master's clock. */
+  readonly submittedAt: number;
+  /** Position among those submitted together. */
+  readonly order: number;
+}
+
+/** Where a job does not choose: a service survives the loss of a node best when spread, a batch wants to end soon. */
+export const defaultStrategy: Readonly<Record<JobSpec['type'], PlacementStrategy>> = {
+  service: 'spread',
+  batch: 'completionTime',
+};
+
+/** The key of a job: spread counts instances by it. */
+export function jobKey(task: Pick<PendingTask, 'namespace' | 'job'>): string {
+  return `${task.namespace}/${task.job}`;
+}

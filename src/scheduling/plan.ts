@@ -1,0 +1,127 @@
+import { secondMs } from '../base/clock.ts';
+import type { Offer } from '../model/offer.ts';
+import type { Resources } from '../model/resources.ts';
+import { type Estimates, estimate, type Question, remainingMs } from './estimates.ts';
+import { accountOf, applyEvents, type Ledger, type LedgerEvent } from './ledger.ts';
+import {
+  type Holding,
+  type Launch,
+  makeOffers,
+  type Scheduler,
+  type SchedulingContext,
+  type SchedulingNode,
+  type Waiting,
+} from './offers.ts';
+import { jobKey, type PendingTask } from './pending.ts';
+
+/** A task that holds resources in the ledger, as the scheduler wants to know it. */
+export interface RunningTask extends Pick<PendingTask, 'job' | 'namespace' | 'type' | 'class' | 'expectedMs'> {
+  /** Milliseconds since 1970; null until it runs. */
+  readonly startedAt: number | null;
+}
+
+/** All that one round looks at; nothing in it is changed. */
+export interface RoundInput {
+  /** A word that makes the ids of this round's offers unique. */
+  readonly round: string;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  readonly ledger: Ledger;
+  /** In the order that breaks ties; one that the ledger does not know is left out. */
+  readonly nodes: readonly SchedulingNode[];
+  readonly pending: readonly PendingTask[];
+  /** By task id; a task that the ledger has and this has not is not expected to end. */
+  readonly running: ReadonlyMap<string, RunningTask>;
+  readonly estimates: Estimates;
+}
+
+export interface PlannedLaunch extends Launch {
+  readonly node: string;
+}
+
+export interface Plan {
+  readonly launches: readonly PlannedLaunch[];
+  readonly waiting: readonly Waiting[];
+  /** Launches that the ledger or the offers do not allow, each with the reason: a defect of the scheduler that was asked. */
+  readonly refused: readonly { readonly task: string; readonly why: string }[];
+  /** With the launches placed. */
+  readonly ledger: Ledger;
+  /** Plan again then if nothing happens before: what somebody waits for should have come free; null when nobody waits so. */
+  readonly replanAt: number | null;
+}
+
+/** When nothing happens, no sooner than this after a round is the next one worth its while. */
+const minReplanMs = secondMs;
+
+/** One round: offers are made, the scheduler answers, and the ledger has the last word. Equal input gives an equal plan. */
+export function planRound(input: RoundInput, scheduler: Scheduler): Plan {
+  const offers = makeOffers(input.ledger, input.nodes, input.round);
+  const decision = scheduler.place(offers, input.pending, contextOf(input));
+  const placed = placeAll(input.ledger, offers, decision.launches);
+  return { ...placed, waiting: decision.waiting, replanAt: replanAt(input.now, decision.waiting) };
+}
+
+type Placed = Pick<Plan, 'launches' | 'refused' | 'ledger'>;
+
+function placeAll(ledger: Ledger, offers: readonly Offer[], launches: readonly Launch[]): Placed {
+  const nodeOf = new Map(offers.map(offer => [offer.id, offer.node]));
+  const attempts = launches.map(launch => {
+    const { task, resources } = launch;
+    const node = nodeOf.get(launch.offer) ?? '';
+    return { launch: { ...launch, node }, event: { type: 'TaskPlaced', task, node, resources } as const };
+  });
+  const applied = applyEvents(
+    ledger,
+    attempts.map(({ event }) => event),
+  );
+  const whyNot = new Map<LedgerEvent, string>(applied.refused.map(({ event, why }) => [event, why]));
+  return {
+    launches: attempts.flatMap(({ launch, event }) => (whyNot.has(event) ? [] : [launch])),
+    refused: attempts.flatMap(({ launch: { task, offer }, event }) => {
+      const why = whyNot.get(event);
+      return why === undefined ? [] : [{ task, why: nodeOf.has(offer) ? why : `no offer ${offer} was made` }];
+    }),
+    ledger: applied.ledger,
+  };
+}
+
+/** What a scheduler inside the master may know: the ledger's accounts, with the expected end of what runs. */
+function contextOf(input: RoundInput): SchedulingContext {
+  const { now, ledger, nodes, estimates } = input;
+  return {
+    now,
+    nodes: nodes.flatMap(node => {
+      const account = accountOf(ledger, node.id);
+      if (account === undefined) return [];
+      const { total, allocated, free, tasks } = account;
+      const holdings = [...tasks].map(([task, resources]) => holdingOf(input, node, task, resources));
+      return [{ ...node, total, allocated, free, holdings }];
+    }),
+    expectedMs: (task, node) => estimate(estimates, questionOf(task, node)).ms,
+  };
+}
+
+function holdingOf(input: RoundInput, node: SchedulingNode, task: string, resources: Resources): Holding {
+  const known = input.running.get(task);
+  if (known === undefined) return { task, job: '', resources, endAt: null };
+  const elapsedMs = known.startedAt === null ? 0 : Math.max(0, input.now - known.startedAt);
+  const restMs = remainingMs(estimate(input.estimates, questionOf(known, node)), elapsedMs);
+  return { task, job: jobKey(known), resources, endAt: known.type === 'service' ? null : input.now + restMs };
+}
+
+function questionOf(
+  { class: name, type, expectedMs }: Pick<PendingTask, 'class' | 'type' | 'expectedMs'>,
+  { profile, speed }: SchedulingNode,
+): Question {
+  return { class: name, type, expectedMs, profile, speed };
+}
+
+function replanAt(now: number, waiting: readonly Waiting[]): number | null {
+  const starts = waiting.flatMap(({ expected }) => (expected === null ? [] : [expected.startAt]));
+  return starts.length === 0
+    ? null
+    : Math.max(
+        now + minReplanMs,
+        starts.reduce((a, b) => Math.min(a, b)),
+      );
+}

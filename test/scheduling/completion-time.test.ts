@@ -1,0 +1,117 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { earliestCompletion } from '../../src/scheduling/completion-time.ts';
+import { makeOffers, type NodeState, type SchedulingContext } from '../../src/scheduling/offers.ts';
+import type { PendingTask } from '../../src/scheduling/pending.ts';
+import { defaultSchedulerSettings, makeScheduler } from '../../src/scheduling/scheduler.ts';
+import { amounts, aNode, aTask, ledgerOf } from './fixtures.ts';
+
+/** MCT in index order: the published makespans of the instances of Braun et al., JPDC 61 (2001). */
+const published: Readonly<Record<string, number>> = {
+  'u_c_hihi.0': 11422624.494,
+  'u_c_hilo.0': 185887.404,
+  'u_c_lohi.0': 378303.625,
+  'u_c_lolo.0': 6360.055,
+  'u_i_hihi.0': 4413582.982,
+  'u_i_hilo.0': 94855.914,
+  'u_i_lohi.0': 143816.094,
+  'u_i_lolo.0': 3137.35,
+  'u_s_hihi.0': 6693923.896,
+  'u_s_hilo.0': 126587.591,
+  'u_s_lohi.0': 186151.286,
+  'u_s_lolo.0': 4436.118,
+};
+/** The same with the longest minimum first, as the scheduler orders by default. */
+const longestFirst: Readonly<Record<string, number>> = {
+  'u_c_hihi.0': 9524392,
+  'u_c_hilo.0': 174092,
+  'u_c_lohi.0': 308400,
+  'u_c_lolo.0': 5870,
+  'u_i_hihi.0': 3432930,
+  'u_i_hilo.0': 85919,
+  'u_i_lohi.0': 120077,
+  'u_i_lolo.0': 3060,
+  'u_s_hihi.0': 5191736,
+  'u_s_hilo.0': 114693,
+  'u_s_lohi.0': 152658,
+  'u_s_lolo.0': 4123,
+};
+const folder = join('..', 'shared', 'corpus', 'hcsp');
+const skip = existsSync(folder) ? false : 'the scheduling instances (../shared/corpus/hcsp) are not here';
+
+t.test('of nodes that would end at the same time the first is taken', async t => {
+  t.match(
+    earliestCompletion(
+      3,
+      node => [5, 2, 1][node],
+      node => [1, 3, 4][node] ?? 0,
+    ),
+    { node: 1, startAt: 2, endAt: 5 },
+  );
+});
+
+t.test('a busy fast node wins over a free slow one when the task ends there sooner', async t => {
+  const expected = (node: number) => [100, 10][node] ?? 0;
+  t.equal(earliestCompletion(2, node => [0, 89][node], expected)?.node, 1);
+  t.equal(earliestCompletion(2, node => [0, 90][node], expected)?.node, 0);
+});
+
+t.test('a node that never has room is not taken', async t => {
+  t.equal(
+    earliestCompletion(
+      2,
+      node => (node === 0 ? undefined : 7),
+      () => 1,
+    )?.node,
+    1,
+  );
+  t.equal(
+    earliestCompletion(
+      2,
+      () => undefined,
+      () => 1,
+    ),
+    undefined,
+  );
+});
+
+for (const [name, makespan] of Object.entries(published)) {
+  t.test(`the scheduler in arrival order reaches the published makespan of ${name}`, { skip }, async t => {
+    t.ok(Math.abs(makespanOf(name, 'arrival') - makespan) <= 0.1, `${makespanOf(name, 'arrival')} is ${makespan}`);
+    t.ok(
+      Math.abs(makespanOf(name, 'longestFirst') - (longestFirst[name] ?? 0)) <= 1,
+      'and better with the longest first',
+    );
+  });
+}
+
+/** 16 machines of one core and 512 tasks of one core, placed by one round of the scheduler itself. */
+function makespanOf(name: string, order: 'arrival' | 'longestFirst'): number {
+  const [head = '', ...values] = readFileSync(join(folder, name), 'utf8').trim().split('\n');
+  const [tasks = 0, machines = 0] = head.split(' ').map(Number);
+  const etc = values.map(Number);
+  const names = Array.from({ length: machines }, (_, machine) => `machine-${machine}`);
+  const core = amounts(1);
+  const nodes: NodeState[] = names.map(id => ({
+    ...aNode(id, { profile: id }),
+    total: core,
+    allocated: amounts(0),
+    free: core,
+    holdings: [],
+  }));
+  const pending = Array.from({ length: tasks }, (_, index) =>
+    aTask(`task-${index}`, { class: `class-${index}`, needs: core, order: index, submittedAt: 0 }),
+  );
+  const context: SchedulingContext = {
+    now: 0,
+    nodes,
+    expectedMs: (task: PendingTask, node) => etc[task.order * machines + names.indexOf(node.id)] ?? Number.NaN,
+  };
+  const offers = makeOffers(ledgerOf(Object.fromEntries(names.map(id => [id, core]))), nodes, 'r');
+  const decision = makeScheduler({ ...defaultSchedulerSettings, order }).place(offers, pending, context);
+  return Math.max(
+    ...decision.launches.map(launch => launch.expectedEndAt ?? Number.NaN),
+    ...decision.waiting.map(({ expected }) => expected?.endAt ?? Number.NaN),
+  );
+}
