@@ -1,0 +1,89 @@
+import type { X509Certificate } from 'node:crypto';
+import type { ConnectionOptions, SecureContextOptions, TLSSocket, TlsOptions } from 'node:tls';
+import { maxCertificates } from './certificate.ts';
+import { type Moment, type TrustBundle, type Usage, type Verification, verifyChain, verifyPinned } from './verify.ts';
+
+/** What one side of TLS shows of itself, in PEM; the chain begins with the leaf. */
+export interface TlsIdentity {
+  readonly keyPem: string;
+  readonly chainPem: string;
+}
+
+export interface ContextSettings {
+  /** TLS 1.3 unless an older peer must be served. */
+  readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
+}
+
+/**
+ * Who judges the other side's chain: `tls` is OpenSSL by the system's clock; with `caller` every handshake succeeds, for joins and for
+ * clocks that are known to be wrong. In both cases the caller calls `verifySocket` before it believes or sends a byte.
+ */
+export type Judge = 'tls' | 'caller';
+
+/** Key and chain alone: enough for a server that asks nobody for a certificate, as the HTTP API. */
+export function secureContextOptions(identity: TlsIdentity, settings: ContextSettings = {}): SecureContextOptions {
+  return { key: identity.keyPem, cert: identity.chainPem, minVersion: settings.minVersion ?? 'TLSv1.3' };
+}
+
+/** For `tls.createServer`: asks for a certificate. With `caller` a client may come without one. */
+export function serverTlsOptions(
+  identity: TlsIdentity,
+  bundle: TrustBundle,
+  judge: Judge,
+  settings: ContextSettings = {},
+): TlsOptions {
+  return {
+    ...secureContextOptions(identity, settings),
+    ca: bundle.roots.map(root => root.toString()),
+    requestCert: true,
+    rejectUnauthorized: judge === 'tls',
+  };
+}
+
+/** For `tls.connect`: peers of the mesh are known by SPIFFE id, so no name is compared with the address. */
+export function clientTlsOptions(
+  identity: TlsIdentity,
+  bundle: TrustBundle,
+  judge: Judge,
+  settings: ContextSettings = {},
+): ConnectionOptions {
+  return {
+    ...secureContextOptions(identity, settings),
+    ca: bundle.roots.map(root => root.toString()),
+    rejectUnauthorized: judge === 'tls',
+    checkServerIdentity: () => undefined,
+  };
+}
+
+/** For `tls.connect` of one who joins and has nothing yet: call `verifyPinnedSocket` before a byte is sent. */
+export function joinTlsOptions(settings: ContextSettings = {}): ConnectionOptions {
+  return {
+    minVersion: settings.minVersion ?? 'TLSv1.3',
+    rejectUnauthorized: false,
+    checkServerIdentity: () => undefined,
+  };
+}
+
+/** Who is on the other side? For `secureConnect` and `secureConnection`; `usage` is the other side's. */
+export function verifySocket(socket: TLSSocket, bundle: TrustBundle, usage: Usage, moment: Moment): Verification {
+  return verifyChain(presentedChain(socket), bundle, usage, moment);
+}
+
+/** Is the other side the master whose root has that SHA-256? See `verifyPinned`. */
+export function verifyPinnedSocket(socket: TLSSocket, rootSha256: string, moment: Moment): Verification {
+  return verifyPinned(presentedChain(socket), rootSha256, moment);
+}
+
+/**
+ * The certificates that the other side sent, leaf first. Of a resumed session OpenSSL keeps the leaf alone on a server and Node
+ * gives nothing on a client, who must remember whom the session was with.
+ */
+export function presentedChain(socket: TLSSocket): X509Certificate[] {
+  const chain: X509Certificate[] = [];
+  let next = socket.getPeerX509Certificate();
+  while (next !== undefined && chain.length <= maxCertificates) {
+    chain.push(next);
+    next = next.issuerCertificate;
+  }
+  return chain;
+}

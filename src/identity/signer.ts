@@ -1,0 +1,33 @@
+import { type KeyObject, sign, verify } from 'node:crypto';
+import type { EnvelopeSigner, EnvelopeVerifier } from '../model/envelope.ts';
+import { readCertificates } from './certificate.ts';
+import { keyIdOf } from './keys.ts';
+import { type Moment, type TrustBundle, verifyChain } from './verify.ts';
+
+/** Signs envelopes with the master's configuration key (ES256, IEEE P1363). */
+export function makeEnvelopeSigner(privateKey: KeyObject): EnvelopeSigner {
+  return {
+    keyId: keyIdOf(privateKey),
+    sign: bytes => sign('sha256', bytes, { key: privateKey, dsaEncoding: 'ieee-p1363' }),
+  };
+}
+
+/**
+ * Believes the keys of `signerPems`, as long as each is certified for `spiffe://<trust domain>/config` by a root itself: no
+ * authority in between, so that a stolen issuing key signs no policy. `moment` is asked at each envelope. Throws INVALID_INPUT.
+ */
+export function makeEnvelopeVerifier(
+  signerPems: readonly string[],
+  bundle: TrustBundle,
+  moment: () => Moment,
+): EnvelopeVerifier {
+  const certificates = signerPems.flatMap(pem => readCertificates(pem, 'configuration signer'));
+  const signers = new Map(certificates.map(certificate => [keyIdOf(certificate.publicKey), certificate]));
+  return (keyId, bytes, signature) => {
+    const certificate = signers.get(keyId);
+    if (certificate === undefined) return false;
+    const result = verifyChain([certificate], bundle, 'signing', moment());
+    if (!result.ok || result.peer.id.kind !== 'config') return false;
+    return verify('sha256', bytes, { key: certificate.publicKey, dsaEncoding: 'ieee-p1363' }, signature);
+  };
+}
