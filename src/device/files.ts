@@ -1,0 +1,199 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import { Gate } from '../base/gate.ts';
+import { type FileOperations, systemFileOperations } from './file-operations.ts';
+
+/**
+ * Small files that survive a power cut whole or not at all: written beside, synced, renamed, with a checksum, the one
+ * before kept. Names are `[A-Za-z0-9][A-Za-z0-9._-]*`, at most 200 long.
+ */
+export interface Files {
+  /** The newest good copy, undefined when there is none; `recovered` says that a newer one was lost. Throws UNTRUSTED when every copy is damaged. */
+  read(name: string): Promise<{ readonly value: Buffer; readonly recovered: boolean } | undefined>;
+  /** Returns when `bytes` are durable; writes nothing when they are there already. Throws TOO_LARGE, or UNAVAILABLE (a full disk: the old content stays). */
+  write(name: string, bytes: Uint8Array): Promise<void>;
+  /** Removes every copy; there may be none. */
+  remove(name: string): Promise<void>;
+  /** The names of all files, sorted. */
+  list(): Promise<string[]>;
+}
+
+export interface FilesSettings {
+  readonly operations?: FileOperations;
+  /** The largest content of one file. */
+  readonly maxBytes?: number;
+}
+
+const magic = 'mesolite-file';
+/** `mesolite-file <sha256> <length>\n`, the length of at most 10 digits */
+const maxHeadBytes = magic.length + 1 + 64 + 1 + 10 + 1;
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/;
+// a name has no tilde, so these never meet another file's
+const newSuffix = '~new';
+const previousSuffix = '~previous';
+
+type Copy = { readonly state: 'good'; readonly value: Buffer } | { readonly state: 'missing' | 'damaged' };
+
+/** Opens a directory of durable files, making it where needed; throws START_FAILED when it cannot be written. */
+export async function openFiles(directory: string, settings: FilesSettings = {}): Promise<Files> {
+  const { operations = systemFileOperations, maxBytes = 8 * 1024 * 1024 } = settings;
+  const files = new DurableFiles(directory, operations, maxBytes);
+  await files.open();
+  return files;
+}
+
+class DurableFiles implements Files {
+  readonly #directory: string;
+  readonly #disk: FileOperations;
+  readonly #maxBytes: number;
+  // one at a time: a reader must not look between the two renames of a writer
+  readonly #gate = new Gate();
+
+  constructor(directory: string, disk: FileOperations, maxBytes: number) {
+    this.#directory = directory;
+    this.#disk = disk;
+    this.#maxBytes = maxBytes;
+  }
+
+  async open(): Promise<void> {
+    try {
+      await this.#disk.makeDirectory(this.#directory);
+      const probe = join(this.#directory, `probe${newSuffix}`);
+      await (await this.#disk.create(probe)).close();
+      for (const entry of await this.#disk.list(this.#directory)) {
+        if (entry.endsWith(newSuffix)) await this.#disk.remove(join(this.#directory, entry));
+      }
+    } catch (cause) {
+      throw new MesoliteError(
+        'START_FAILED',
+        `cannot write in the directory ${this.#directory} (${explain(cause)}): make it writable or choose another`,
+        { cause },
+      );
+    }
+  }
+
+  read(name: string): Promise<{ value: Buffer; recovered: boolean } | undefined> {
+    const path = this.#path(name);
+    return this.#gate.run(async () => {
+      const current = await this.#load(path);
+      if (current.state === 'good') return { value: current.value, recovered: false };
+      const previous = await this.#load(path + previousSuffix);
+      if (previous.state === 'good') return { value: previous.value, recovered: true };
+      if (current.state === 'missing' && previous.state === 'missing') return undefined;
+      throw new MesoliteError('UNTRUSTED', `${path}: damaged, and there is no good copy of it`);
+    });
+  }
+
+  write(name: string, bytes: Uint8Array): Promise<void> {
+    const path = this.#path(name);
+    if (bytes.length > this.#maxBytes) {
+      throw new MesoliteError('TOO_LARGE', `${path}: ${bytes.length} bytes, at most ${this.#maxBytes} are written`);
+    }
+    return this.#gate.run(async () => {
+      const current = await this.#load(path);
+      if (current.state === 'good' && current.value.equals(bytes)) return;
+      try {
+        await this.#writeBeside(path, bytes);
+        // a damaged file must not push out the good one before it
+        if (current.state === 'good') await this.#disk.rename(path, path + previousSuffix);
+        await this.#disk.rename(path + newSuffix, path);
+        await this.#disk.syncDirectory(this.#directory);
+      } catch (cause) {
+        throw new MesoliteError('UNAVAILABLE', `cannot write ${path}: ${explain(cause)}`, { cause });
+      }
+    });
+  }
+
+  remove(name: string): Promise<void> {
+    const path = this.#path(name);
+    return this.#gate.run(async () => {
+      // the older copy first and for good, so that it cannot come back in place of the newer one
+      if (await this.#removeCopy(path + previousSuffix)) await this.#disk.syncDirectory(this.#directory);
+      if (await this.#removeCopy(path)) await this.#disk.syncDirectory(this.#directory);
+    });
+  }
+
+  list(): Promise<string[]> {
+    return this.#gate.run(async () => {
+      const entries = await this.#disk.list(this.#directory);
+      const names = entries
+        .filter(entry => !entry.endsWith(newSuffix))
+        .map(entry => (entry.endsWith(previousSuffix) ? entry.slice(0, -previousSuffix.length) : entry))
+        .filter(entry => namePattern.test(entry));
+      return [...new Set(names)].sort();
+    });
+  }
+
+  #path(name: string): string {
+    if (!namePattern.test(name)) throw new MesoliteError('INVALID_INPUT', `not a file name: ${JSON.stringify(name)}`);
+    return join(this.#directory, name);
+  }
+
+  async #load(path: string): Promise<Copy> {
+    try {
+      return parse(await this.#disk.read(path, this.#maxBytes + maxHeadBytes + 1));
+    } catch (cause) {
+      if (codeOf(cause) === 'ENOENT') return { state: 'missing' };
+      // a medium that cannot read a block gives EIO: the copy is as good as damaged
+      if (codeOf(cause) === 'EIO') return { state: 'damaged' };
+      throw new MesoliteError('UNAVAILABLE', `cannot read ${path}: ${explain(cause)}`, { cause });
+    }
+  }
+
+  async #writeBeside(path: string, bytes: Uint8Array): Promise<void> {
+    const file = await this.#disk.create(path + newSuffix);
+    try {
+      await file.write(Buffer.concat([head(bytes), bytes]));
+      await file.sync();
+    } catch (cause) {
+      await this.#removeCopy(path + newSuffix).catch(() => undefined);
+      throw cause;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #removeCopy(path: string): Promise<boolean> {
+    try {
+      await this.#disk.remove(path);
+      return true;
+    } catch (cause) {
+      if (codeOf(cause) === 'ENOENT') return false;
+      throw new MesoliteError('UNAVAILABLE', `cannot remove ${path}: ${explain(cause)}`, { cause });
+    }
+  }
+}
+
+function head(bytes: Uint8Array): Buffer {
+  return Buffer.from(`${magic} ${createHash('sha256').update(bytes).digest('hex')} ${bytes.length}\n`);
+}
+
+function parse(bytes: Buffer): Copy {
+  const end = bytes.subarray(0, maxHeadBytes).indexOf(0x0a);
+  const value = bytes.subarray(end + 1);
+  const good = end > 0 && head(value).equals(bytes.subarray(0, end + 1));
+  return good ? { state: 'good', value } : { state: 'damaged' };
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+}
+
+const plainWords: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'not permitted',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space is left on the disk',
+  EDQUOT: 'the disk quota is used up',
+  ENOENT: 'it does not exist',
+  ENOTDIR: 'a part of the path is not a directory',
+  EEXIST: 'there is a file of that name',
+  EISDIR: 'it is a directory',
+  EIO: 'the medium cannot be read or written',
+};
+
+/** What went wrong with a file in a few plain words. */
+export function explain(error: unknown): string {
+  return plainWords[codeOf(error) ?? ''] ?? messageOf(error);
+}

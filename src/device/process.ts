@@ -1,0 +1,261 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import { onAbort } from '../base/signal.ts';
+import type { TaskExit } from '../lifecycle/task-exit.ts';
+import { whyNotExecutable } from './command.ts';
+import { newId } from './dice.ts';
+import { explain } from './files.ts';
+import { groupLives, identify, isAlive, type ProcessIdentity, ranMs, signalGroup } from './process-identity.ts';
+import { beginRun, cancelRun, exitOf, listRuns, readExit, readIdentity, readRanMs } from './run-directory.ts';
+import { shell, shimScript } from './shim.ts';
+
+/** A task's process with all that it started: one process group, which outlives the agent. */
+export interface RunningProcess {
+  /** The leader of the group, whose id the group has. */
+  readonly pid: number;
+  /** How long it had run when it was started or found, in milliseconds. */
+  readonly ranMs: number;
+  /** How it ended, when the whole group is gone; undefined when the watching ended first. Never rejects. */
+  readonly exited: Promise<TaskExit | undefined>;
+  /** Signals the whole group; nothing happens when it is gone. */
+  signal(name: NodeJS.Signals): void;
+}
+
+export interface StartRequest {
+  readonly command: readonly string[];
+  /** The whole environment: nothing of the agent's own is added. */
+  readonly env: Readonly<Record<string, string>>;
+  /** The task's directory; made where needed. The task starts in `sandbox` in it, and writes to `stdout.log` and `stderr.log`. */
+  readonly directory: string;
+}
+
+export type StartResult =
+  | { readonly result: 'running'; readonly process: RunningProcess }
+  /** Nothing runs; `permanent`: trying again is of no use. */
+  | { readonly result: 'notStarted'; readonly message: string; readonly permanent: boolean };
+
+export type Found =
+  | { readonly result: 'running'; readonly process: RunningProcess }
+  | { readonly result: 'ended'; readonly exit: TaskExit; readonly ranMs: number }
+  /** It was never started here, and nothing that was about to start it will. */
+  | { readonly result: 'absent' };
+
+export interface Processes {
+  /** Starts a task; aborting `signal` ends the watching, never the task. Throws CONFLICT when it runs already. */
+  start(request: StartRequest, signal: AbortSignal): Promise<StartResult>;
+  /** Finds what an earlier agent left in a task's directory. */
+  adopt(directory: string, signal: AbortSignal): Promise<Found>;
+}
+
+export interface ProcessesSettings {
+  /** How often a process that is not our child is looked at. */
+  readonly pollMs?: number;
+}
+
+/** How often, and how many times, a group that should be gone is told so again. */
+const reapMs = 25;
+const reapRounds = 80;
+const identityRounds = 20;
+
+const nobody: ProcessIdentity = { pid: 0, boot: '', start: '' };
+
+/** Where a task works, below its directory. */
+export const sandboxName = 'sandbox';
+
+/** Starts tasks as children that outlive the agent, and finds them again. */
+export function makeProcesses(
+  { clock }: { readonly clock: Clock },
+  { pollMs = 1_000 }: ProcessesSettings = {},
+): Processes {
+  return {
+    async start(request, signal) {
+      const { directory } = request;
+      const before = await findRun(clock, directory, signal);
+      if (before?.alive) {
+        throw new MesoliteError('CONFLICT', `the task in ${directory} runs already, as process ${before.identity.pid}`);
+      }
+      let prepared: Prepared;
+      try {
+        prepared = await prepare(request);
+      } catch (cause) {
+        return { result: 'notStarted', message: `cannot prepare ${directory}: ${explain(cause)}`, permanent: false };
+      }
+      const why = await whyNotExecutable(request.command[0] ?? '', request.env, prepared.sandbox);
+      if (why !== undefined) {
+        await closeLogs(prepared);
+        return { result: 'notStarted', message: why, permanent: true };
+      }
+      return launch(clock, request, prepared, signal);
+    },
+
+    async adopt(directory, signal) {
+      const found = await findRun(clock, directory, signal);
+      if (found === undefined) return { result: 'absent' };
+      const { identity, run } = found;
+      if (found.alive) {
+        const exited = settle(clock, endOfStranger(clock, pollMs, identity, signal), identity, run, signal);
+        return { result: 'running', process: runningProcess(identity, ranMs(identity), exited) };
+      }
+      await clearGroup(clock, identity, signal);
+      return { result: 'ended', exit: (await readExit(run)) ?? { kind: 'unknown' }, ranMs: await readRanMs(run) };
+    },
+  };
+}
+
+interface Prepared {
+  readonly run: string;
+  readonly sandbox: string;
+  readonly logs: readonly FileHandle[];
+}
+
+async function prepare({ directory }: StartRequest): Promise<Prepared> {
+  const sandbox = join(directory, sandboxName);
+  await mkdir(sandbox, { recursive: true, mode: 0o700 });
+  const run = await beginRun(directory, newId());
+  // appended to, so that a log can be cut while the task writes to it
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
+  const stdout = await open(join(directory, 'stdout.log'), flags, 0o600);
+  const stderr = await open(join(directory, 'stderr.log'), flags, 0o600);
+  return { run, sandbox, logs: [stdout, stderr] };
+}
+
+async function closeLogs({ logs }: Prepared): Promise<void> {
+  for (const log of logs) await log.close();
+}
+
+async function launch(
+  clock: Clock,
+  request: StartRequest,
+  prepared: Prepared,
+  signal: AbortSignal,
+): Promise<StartResult> {
+  const { run, sandbox, logs } = prepared;
+  let child: ChildProcess;
+  let gone: Promise<ChildEnd | undefined>;
+  try {
+    child = spawn(shell, ['-c', shimScript, 'mesolite-task', run, ...request.command], {
+      cwd: sandbox,
+      env: request.env,
+      // its own session: no signal meant for the agent reaches it, and its group can be signaled as one
+      detached: true,
+      stdio: ['ignore', ...logs.map(log => log.fd)],
+    });
+    gone = endOfChild(child, signal);
+    await spawned(child);
+  } catch (cause) {
+    // an argument list that is too long stays so; a table of processes that is full does not
+    const permanent = cause instanceof Error && 'code' in cause && cause.code === 'E2BIG';
+    return { result: 'notStarted', message: `cannot start a process: ${messageOf(cause)}`, permanent };
+  } finally {
+    await closeLogs(prepared);
+  }
+  const pid = child.pid ?? 0;
+  const identity = (await identify(pid)) ?? { ...nobody, pid };
+  return { result: 'running', process: runningProcess(identity, 0, settle(clock, gone, identity, run, signal)) };
+}
+
+function runningProcess(
+  identity: ProcessIdentity,
+  ranMs: number,
+  exited: Promise<TaskExit | undefined>,
+): RunningProcess {
+  return { pid: identity.pid, ranMs, exited, signal: name => void signalGroup(identity, name) };
+}
+
+/** How a shim that was our child ended. */
+interface ChildEnd {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+function spawned(child: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.once('spawn', resolve);
+    child.once('error', reject);
+  });
+}
+
+function endOfChild(child: ChildProcess, signal: AbortSignal): Promise<ChildEnd | undefined> {
+  return new Promise(resolve => {
+    const forget = onAbort(signal, () => {
+      child.unref();
+      resolve(undefined);
+    });
+    child.once('error', () => {
+      forget();
+      resolve(undefined);
+    });
+    child.once('exit', (code, name) => {
+      forget();
+      resolve({ code, signal: name });
+    });
+  });
+}
+
+async function endOfStranger(
+  clock: Clock,
+  pollMs: number,
+  identity: ProcessIdentity,
+  signal: AbortSignal,
+): Promise<ChildEnd | undefined> {
+  while (await clock.sleep(pollMs, signal)) {
+    if (!(await isAlive(identity))) return { code: null, signal: null };
+  }
+  return undefined;
+}
+
+/** When the shim is gone: ends what may be left of its group, so that its ports are free, and reads how the task ended. */
+async function settle(
+  clock: Clock,
+  gone: Promise<ChildEnd | undefined>,
+  identity: ProcessIdentity,
+  run: string,
+  signal: AbortSignal,
+): Promise<TaskExit | undefined> {
+  const end = await gone;
+  if (end === undefined) return undefined;
+  await clearGroup(clock, identity, signal);
+  const written = await readExit(run);
+  if (written !== undefined) return written;
+  if (end.signal !== null) return { kind: 'signaled', signal: end.signal };
+  return end.code === null ? { kind: 'unknown' } : exitOf(end.code);
+}
+
+async function clearGroup(clock: Clock, identity: ProcessIdentity, signal: AbortSignal): Promise<void> {
+  for (let round = 0; round < reapRounds && groupLives(identity); round++) {
+    signalGroup(identity, 'SIGKILL');
+    if (!(await clock.sleep(reapMs, signal))) return;
+  }
+}
+
+interface FoundRun {
+  readonly run: string;
+  readonly identity: ProcessIdentity;
+  readonly alive: boolean;
+}
+
+/** The run of a task that lives, or else the last that there was. */
+async function findRun(clock: Clock, directory: string, signal: AbortSignal): Promise<FoundRun | undefined> {
+  let last: FoundRun | undefined;
+  for (const run of await listRuns(directory)) {
+    if (await cancelRun(run)) continue;
+    const identity = (await awaitIdentity(clock, run, signal)) ?? nobody;
+    const found = { run, identity, alive: await isAlive(identity) };
+    if (found.alive) return found;
+    last = found;
+  }
+  return last;
+}
+
+/** A shim may be about to write who it is; a power cut may have left that file empty. */
+async function awaitIdentity(clock: Clock, run: string, signal: AbortSignal): Promise<ProcessIdentity | undefined> {
+  for (let round = 0; round < identityRounds; round++) {
+    const identity = await readIdentity(run);
+    if (identity !== undefined || !(await clock.sleep(reapMs, signal))) return identity;
+  }
+  return undefined;
+}

@@ -1,0 +1,31 @@
+/**
+ * What stands between the agent and a task: `sh -c <this> mesolite-task <run directory> <command …>`, the leader of the task's
+ * session and process group. It writes who it is (`pid`: its process id, the machine's boot, its start time), runs the command,
+ * and writes how that ended (`exit`: the shell's status). So the agent may die, and another one finds the task or its end.
+ * Plain POSIX sh with builtins alone, under 2 MB; `ps` only where there is no /proc. What it relies on:
+ * - a signal with a handler is deferred while the command runs and is back at its default in the command (XCU 2.11, 2.12);
+ * - `exec` in a subshell never runs a builtin; exit status 125 says that the task was never started;
+ * - when the run directory is gone, an agent has given this run up before it began, and nothing may start;
+ * - when the command has ended, what it left in its group ends too, as in a container whose first process ends.
+ */
+export const shimScript = `
+run=$1; shift
+trap : HUP INT QUIT TERM USR1 USR2
+start=- boot=-
+if [ -r /proc/sys/kernel/random/boot_id ]; then
+  read -r stat </proc/$$/stat && start=$(set -- \${stat##*) }; echo "\${20}")
+  read -r boot </proc/sys/kernel/random/boot_id
+else
+  start=$(ps -o lstart= -p $$)
+fi
+printf '%s\\n%s\\n%s\\n' $$ "$boot" "$start" >"$run/pid" || exit 125
+(exec "$@")
+status=$?
+if echo "$status" >"$run/exit"; then kill -KILL 0; fi
+trap '' HUP INT QUIT TERM USR1 USR2
+kill -TERM 0
+exit "$status"
+`;
+
+/** The shell that runs it. */
+export const shell = '/bin/sh';

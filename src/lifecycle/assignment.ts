@@ -1,0 +1,45 @@
+import type { Assignment } from '../model/message.ts';
+import type { TaskSpec } from '../model/task.ts';
+
+/** The tasks that the master wants on a node, and which word of the master said so. */
+export interface DesiredSet {
+  readonly epoch: number;
+  readonly generation: number;
+  readonly tasks: ReadonlyMap<string, TaskSpec>;
+}
+
+/** What an agent wants before any master spoke. */
+export const nothingDesired: DesiredSet = { epoch: 0, generation: 0, tasks: new Map() };
+
+export type Application =
+  | { readonly result: 'taken'; readonly desired: DesiredSet }
+  /** Older than what is held, or a step that is in already. */
+  | { readonly result: 'ignored' }
+  /** A step that does not stand on what is held: only a full set helps. */
+  | { readonly result: 'gap' }
+  | { readonly result: 'refused'; readonly reason: string };
+
+export const maxTasksPerNode = 10_000;
+
+/**
+ * What an assignment makes of the desired set. An older (epoch, generation) is ignored; a full set of the same one is
+ * taken, since that is how the master answers a node whose hash differs; a step counts only on its own base.
+ */
+export function applyAssignment(current: DesiredSet, incoming: Assignment): Application {
+  const { epoch, generation, full } = incoming;
+  if (epoch < current.epoch || (epoch === current.epoch && generation < current.generation)) return ignored;
+  if (!full) {
+    if (epoch !== current.epoch) return { result: 'gap' };
+    if (generation === current.generation) return ignored;
+    if (incoming.base !== current.generation) return { result: 'gap' };
+  }
+  const tasks = new Map(full ? [] : current.tasks);
+  for (const id of incoming.remove) tasks.delete(id);
+  for (const task of incoming.put) tasks.set(task.id, task);
+  if (tasks.size > maxTasksPerNode) {
+    return { result: 'refused', reason: `${tasks.size} tasks, at most ${maxTasksPerNode} fit on a node` };
+  }
+  return { result: 'taken', desired: { epoch, generation, tasks } };
+}
+
+const ignored: Application = { result: 'ignored' };

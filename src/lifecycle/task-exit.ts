@@ -1,0 +1,31 @@
+/** How one run of a task's process came to its end. */
+export type TaskExit =
+  | { readonly kind: 'exited'; readonly code: number }
+  | { readonly kind: 'signaled'; readonly signal: string }
+  /** It is gone and nobody saw how: the machine stopped, or somebody killed what watched it. */
+  | { readonly kind: 'unknown' };
+
+/** An exit in words for a status message. */
+export function describeExit(exit: TaskExit): string {
+  switch (exit.kind) {
+    case 'exited':
+      return `exit code ${exit.code}${shellMeaning(exit.code)}`;
+    case 'signaled':
+      return `ended by ${exit.signal}`;
+    case 'unknown':
+      return 'ended unseen, its exit status is not known';
+    default:
+      return exit satisfies never;
+  }
+}
+
+/** What a shell means by its two special codes (POSIX XCU 2.8.2). */
+function shellMeaning(code: number): string {
+  if (code === 126) return ': a command was found and could not be executed';
+  if (code === 127) return ': a command, or the interpreter that its first line names, was not found';
+  return '';
+}
+
+export function isSuccess(exit: TaskExit): boolean {
+  return exit.kind === 'exited' && exit.code === 0;
+}
