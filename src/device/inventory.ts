@@ -1,0 +1,119 @@
+import { readFile } from 'node:fs/promises';
+import { arch, availableParallelism, cpus, release, totalmem, type } from 'node:os';
+import { join } from 'node:path';
+import type { Inventory } from '../model/profile.ts';
+
+/** What a board says of itself, unchecked: a CPU of 0 cores and a memory of 0 bytes are known lies of real boards. */
+export interface RawInventory {
+  readonly arch: string;
+  readonly cpuModel: string;
+  readonly cpuCount: number;
+  readonly memoryBytes: number;
+  readonly deviceTreeModel: string;
+  readonly dmiProduct: string;
+  readonly virtual: boolean;
+  readonly os: string;
+  readonly kernel: string;
+}
+
+export interface CheckedInventory {
+  readonly inventory: Inventory;
+  /** A sentence for each value that could not be believed, with what is used instead. */
+  readonly warnings: readonly string[];
+}
+
+export interface InventorySettings {
+  /** Where the system's files are; another one than `/` shows the files of another board. */
+  readonly root?: string;
+}
+
+const minCores = 1;
+const maxCores = 4096;
+const minMemoryMb = 16;
+const maxMemoryMb = 64 * 1024 * 1024;
+/** What is assumed of a board that does not tell its memory. */
+const assumedMemoryMb = 128;
+const maxText = 200;
+const bytesPerMb = 1024 * 1024;
+
+/** The facts of this board, read once: `systeminformation` (it starts some programs) beside the device tree and DMI. */
+export async function readInventory({ root = '/' }: InventorySettings = {}): Promise<CheckedInventory> {
+  // loaded here and not at the top: it costs 4 MB that a role without a probe need not pay
+  const { default: si } = await import('systeminformation');
+  const [cpu, memory, system, os] = await Promise.all([si.cpu(), si.mem(), si.system(), si.osInfo()]);
+  const [deviceTreeModel, product, vendor] = await Promise.all([
+    readText(join(root, 'proc/device-tree/model')),
+    readText(join(root, 'sys/class/dmi/id/product_name')),
+    readText(join(root, 'sys/class/dmi/id/sys_vendor')),
+  ]);
+  const here = { cores: availableParallelism(), memoryBytes: totalmem() };
+  return checkInventory(
+    {
+      arch: arch(),
+      cpuModel: [cpu.manufacturer, cpu.brand].filter(Boolean).join(' ') || (cpus()[0]?.model ?? ''),
+      cpuCount: cpu.cores,
+      memoryBytes: memory.total,
+      deviceTreeModel,
+      dmiProduct:
+        [vendor, product].filter(Boolean).join(' ') || [system.manufacturer, system.model].filter(Boolean).join(' '),
+      virtual: system.virtual === true,
+      os: [os.distro, os.release].filter(Boolean).join(' ') || type(),
+      kernel: os.kernel || release(),
+    },
+    here,
+  );
+}
+
+/** Puts what can be believed in place of what cannot; `here` is what Node sees of the same machine. */
+export function checkInventory(
+  raw: RawInventory,
+  here: { readonly cores: number; readonly memoryBytes: number },
+): CheckedInventory {
+  const warnings: string[] = [];
+  const believe = (what: string, values: readonly number[], min: number, max: number, assumed: number): number => {
+    const [first] = values;
+    const found = values.find(value => Number.isFinite(value) && value >= min && value <= max);
+    const value = Math.floor(found ?? assumed);
+    if (first !== found) warnings.push(`the system says ${first} ${what}, which cannot be: ${value} are used`);
+    return value;
+  };
+  // a container may be given fewer cores than the board has
+  const cores = Math.min(raw.cpuCount || here.cores, here.cores || raw.cpuCount);
+  return {
+    inventory: {
+      arch: raw.arch,
+      cpuModel: clean(raw.cpuModel),
+      cpuCount: believe('cores', [raw.cpuCount, cores], minCores, maxCores, minCores),
+      memoryMb: believe(
+        'MB of memory',
+        [raw.memoryBytes, here.memoryBytes].map(bytes => Math.floor(bytes / bytesPerMb)),
+        minMemoryMb,
+        maxMemoryMb,
+        assumedMemoryMb,
+      ),
+      deviceTreeModel: clean(raw.deviceTreeModel),
+      dmiProduct: clean(raw.dmiProduct),
+      virtual: raw.virtual,
+      os: clean(raw.os),
+      kernel: clean(raw.kernel),
+    },
+    warnings,
+  };
+}
+
+/** Firmware pads its strings with zeros and spaces. */
+function clean(text: string): string {
+  return text
+    .replace(/[^\x20-\x7e]+/g, '')
+    .replace(/\s+/g, ' ')
+    .trim()
+    .slice(0, maxText);
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
