@@ -37,6 +37,8 @@ export const masterTimes = {
   messageTtlMs: 10 * minuteMs,
   /** A round waits so long after the event that woke it, so that what comes together is placed together. */
   roundDelayMs: 20,
+  /** After a round that failed, as when the disk is full. */
+  roundRetryMs: 5 * secondMs,
   auditKeepMs: 30 * dayMs,
   housekeepingEveryMs: 10 * minuteMs,
   logAnswerMs: 5 * secondMs,

@@ -1,3 +1,4 @@
+import type { Sha256 } from '../model/audit-chain.ts';
 import type { Job } from '../model/document.ts';
 import type { Needs } from '../model/job.ts';
 import { type Resources, toMilli } from '../model/resources.ts';
@@ -9,6 +10,7 @@ export interface WantedTask {
   /** The batch task's own name, or the instance's number. */
   readonly label: string;
   readonly priority: number;
+  readonly template: string;
   /** Its place in the job, from 0. */
   readonly position: number;
 }
@@ -17,8 +19,17 @@ export interface WantedTask {
 export interface PresentTask {
   readonly id: string;
   readonly label: string;
+  /** See `templateOf`. */
+  readonly template: string;
   /** Neither ended nor about to be. */
   readonly live: boolean;
+  /** Ended by itself, not because it was withdrawn. */
+  readonly ran: boolean;
+}
+
+interface Tools {
+  readonly sha256: Sha256;
+  readonly suffix: () => string;
 }
 
 export interface JobChange {
@@ -27,26 +38,20 @@ export interface JobChange {
 }
 
 /**
- * Compares what a job wants with the tasks that its `previous` version has. A task whose template changed is replaced. A
- * service is filled up to its instances; a batch runs each of its tasks once, whatever came of it. `suffix` makes a short
- * unique word.
+ * Compares what a job wants with the tasks that it has. A task of another template is replaced. A service is filled up to its
+ * instances; a batch runs each of its tasks once, whatever came of it. `suffix` makes a short unique word.
  */
-export function expandJob(
-  job: Job,
-  previous: Job | undefined,
-  present: readonly PresentTask[],
-  suffix: () => string,
-): JobChange {
-  const wanted = wantedTasks(job);
-  const kept = new Set(
-    wanted.map(task => task.label).filter(label => previous && templateOf(previous, label) === templateOf(job, label)),
-  );
-  const settled = new Set(present.filter(task => task.live || job.spec.type === 'batch').map(task => task.label));
+export function expandJob(job: Job, present: readonly PresentTask[], { sha256, suffix }: Tools): JobChange {
+  const wanted = wantedTasks(job).map(task => ({ ...task, template: sha256(templateOf(job, task.label)) }));
+  const templates = new Map(wanted.map(task => [task.label, task.template]));
+  const isCurrent = (task: PresentTask) => templates.get(task.label) === task.template;
+  const isSettled = (task: PresentTask) => task.live || (task.ran && job.spec.type === 'batch');
+  const settled = new Set(present.filter(task => isCurrent(task) && isSettled(task)).map(task => task.label));
   return {
     add: wanted
-      .filter(task => !(kept.has(task.label) && settled.has(task.label)))
+      .filter(task => !settled.has(task.label))
       .map(task => ({ ...task, id: `${job.metadata.name}.${job.metadata.namespace}.${task.label}-${suffix()}` })),
-    stop: present.filter(task => task.live && !kept.has(task.label)).map(task => task.id),
+    stop: present.filter(task => task.live && !isCurrent(task)).map(task => task.id),
   };
 }
 
@@ -62,7 +67,7 @@ function templateOf(job: Job, label: string): string {
   return JSON.stringify({ labels: job.metadata.labels, ...shared, own: taskOf(job, label) });
 }
 
-function wantedTasks(job: Job): Omit<WantedTask, 'id'>[] {
+function wantedTasks(job: Job): Omit<WantedTask, 'id' | 'template'>[] {
   const { tasks, instances, priority } = job.spec;
   if (tasks !== undefined) {
     return tasks.map((task, position) => ({ label: task.name, priority: task.priority ?? priority, position }));

@@ -71,6 +71,11 @@ async function append(tx: Transaction<Schema>, node: string, batch: AuditBatch):
   if (!isIntact(batch, sha256)) return { outcome: 'broken', last: chain.last };
 
   const known = chain.last + 1 - batch.first;
+  // an agent that was started again begins a new chain; whatever it had not handed over is lost
+  if (known < 0 && batch.previous === chainStart) {
+    const reason = stored === undefined ? undefined : `the agent was started again after record ${chain.last}`;
+    return store(tx, { ...chain, chain: chain.chain + 1 }, batch, reason);
+  }
   if (known < 0) return store(tx, chain, batch, `records ${chain.last + 1} to ${batch.first - 1} are missing`);
   const knownLines = batch.lines.slice(0, known);
   // what came before may be sent again, alone or with more behind it: it has to be the same then

@@ -76,8 +76,8 @@ async function taskTables(db: Transaction<Schema>): Promise<void> {
   const optionalNumbers = ['startedAt', 'endedAt', 'expectedEndAt', 'exitCode', 'pid', 'ranMs'] as const;
   const optionalTexts = ['node', 'specJson', 'reason', 'message', 'signal'] as const;
   await create(db, 'tasks', t => {
-    let table: Builder = texts(t, 'id', 'job', 'namespace', 'label', 'type', 'state');
-    table = numbers(table, 'priority', 'jobRevision', 'position', 'stopping', 'submittedAt', 'ready', 'restarts');
+    let table: Builder = texts(t, 'id', 'job', 'namespace', 'label', 'type', 'state', 'template');
+    table = numbers(table, 'priority', 'position', 'stopping', 'submittedAt', 'ready', 'restarts');
     for (const name of optionalTexts) table = table.addColumn(name, 'text');
     for (const name of optionalNumbers) table = table.addColumn(name, 'bigint');
     return table

@@ -69,7 +69,7 @@ export interface TaskTable {
   readonly label: string;
   readonly type: string;
   readonly priority: number;
-  readonly jobRevision: number;
+  readonly template: string;
   readonly position: number;
   readonly node: string | null;
   readonly state: string;

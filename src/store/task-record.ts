@@ -15,8 +15,8 @@ const rowSchema = v.object({
   label: v.string(),
   type: v.picklist(['service', 'batch']),
   priority: v.number(),
-  /** The revision of the job's document that it was made from. */
-  jobRevision: v.number(),
+  /** Names what it was made from: a task of another template is not what its job wants any more. */
+  template: v.string(),
   /** Its place in the job, from 0. */
   position: v.number(),
   node: v.nullable(v.string()),
@@ -48,7 +48,7 @@ export interface TaskRecord extends Readonly<v.InferOutput<typeof rowSchema>> {
 /** What a task is before it is placed. */
 export type NewTask = Pick<
   TaskRecord,
-  'id' | 'job' | 'namespace' | 'label' | 'type' | 'priority' | 'jobRevision' | 'position' | 'submittedAt'
+  'id' | 'job' | 'namespace' | 'label' | 'type' | 'priority' | 'template' | 'position' | 'submittedAt'
 >;
 
 export function toTask({ specJson, ready, stopping, ...row }: TaskTable): TaskRecord {

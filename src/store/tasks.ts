@@ -25,6 +25,8 @@ export interface Tasks {
   recordStatuses(statuses: readonly TaskStatus[], source: StatusSource): Promise<RecordOutcome[]>;
   /** Oldest first; of a task that reports without end, the newest 200. */
   history(task: string): Promise<TaskStatus[]>;
+  /** Forgets the ended tasks of a job that is removed; returns how many. */
+  removeEnded(job: { readonly namespace: string; readonly job: string }): Promise<number>;
   /**
    * Forgets ended tasks beyond the `keep` newest, of services and of jobs that are gone; returns how many. The tasks of
    * a batch that is still there are its result.
@@ -58,6 +60,14 @@ export function makeTasks(db: Kysely<Schema>): Tasks {
         .orderBy('position')
         .execute();
       return rows.map(row => readJson(taskStatusSchema, row.statusJson, `status of task ${task}`));
+    },
+    async removeEnded({ namespace, job }) {
+      const ended = db.deleteFrom('tasks').where('state', 'in', terminalStates);
+      const { numDeletedRows } = await ended
+        .where('namespace', '=', namespace)
+        .where('job', '=', job)
+        .executeTakeFirst();
+      return Number(numDeletedRows);
     },
     trimEnded: keep => trimEnded(db, keep),
   };

@@ -219,7 +219,7 @@ export const newTask = (id: string, more: Partial<NewTask> = {}): NewTask => ({
   label: '0',
   type: 'service',
   priority: 50,
-  jobRevision: 1,
+  template: 'a',
   position: 0,
   submittedAt: 100,
   ...more,

@@ -12,12 +12,23 @@ function job(spec: object): Job {
   return document;
 }
 
-const live = (label: string): PresentTask => ({ id: `hello.default.${label}-old`, label, live: true });
-const ended = (label: string): PresentTask => ({ ...live(label), live: false });
-const suffix = () => 'new';
+const tools = { sha256: (text: string) => text, suffix: () => 'new' };
+const expand = (wanted: Job, present: readonly PresentTask[]) => expandJob(wanted, present, tools);
+
+/** Live tasks with these labels, as `job` made them. */
+function live(made: Job, ...labels: string[]): PresentTask[] {
+  const templates = new Map(expand(made, []).add.map(task => [task.label, task.template]));
+  return labels.map(label => {
+    const template = templates.get(label) ?? 'gone';
+    return { id: `hello.default.${label}-old`, label, template, live: true, ran: false };
+  });
+}
+
+const ended = (tasks: readonly PresentTask[]) => tasks.map(task => ({ ...task, live: false, ran: true }));
+const withdrawn = (tasks: readonly PresentTask[]) => tasks.map(task => ({ ...task, live: false }));
 
 t.test('a new service gets its instances, each with an id of its own', async t => {
-  const { add, stop } = expandJob(job({ instances: 2 }), undefined, [], suffix);
+  const { add, stop } = expand(job({ instances: 2 }), []);
   t.strictSame(
     add.map(task => task.id),
     ['hello.default.0-new', 'hello.default.1-new'],
@@ -27,12 +38,12 @@ t.test('a new service gets its instances, each with an id of its own', async t =
 
 t.test('the same service again changes nothing while its instances live', async t => {
   const same = job({ instances: 2 });
-  t.strictSame(expandJob(same, same, [live('0'), live('1')], suffix), { add: [], stop: [] });
+  t.strictSame(expand(same, live(same, '0', '1')), { add: [], stop: [] });
 });
 
 t.test('the same service again replaces an instance that has ended', async t => {
   const same = job({ instances: 2 });
-  const { add, stop } = expandJob(same, same, [live('0'), ended('1')], suffix);
+  const { add, stop } = expand(same, [...live(same, '0'), ...ended(live(same, '1'))]);
   t.strictSame(
     add.map(task => task.label),
     ['1'],
@@ -41,13 +52,13 @@ t.test('the same service again replaces an instance that has ended', async t => 
 });
 
 t.test('scaling down stops the surplus and leaves the rest', async t => {
-  const { add, stop } = expandJob(job({ instances: 1 }), job({ instances: 2 }), [live('0'), live('1')], suffix);
+  const { add, stop } = expand(job({ instances: 1 }), live(job({ instances: 2 }), '0', '1'));
   t.strictSame(add, []);
   t.strictSame(stop, ['hello.default.1-old']);
 });
 
 t.test('a changed command replaces every instance', async t => {
-  const { add, stop } = expandJob(job({ command: ['false'] }), job({}), [live('0')], suffix);
+  const { add, stop } = expand(job({ command: ['false'] }), live(job({}), '0'));
   t.strictSame(
     add.map(task => task.label),
     ['0'],
@@ -56,23 +67,27 @@ t.test('a changed command replaces every instance', async t => {
 });
 
 t.test('a changed priority alone restarts nothing', async t => {
-  t.strictSame(expandJob(job({ priority: 9 }), job({ priority: 1 }), [live('0')], suffix), { add: [], stop: [] });
+  t.strictSame(expand(job({ priority: 9 }), live(job({ priority: 1 }), '0')), { add: [], stop: [] });
 });
 
-t.test('a batch runs each task once, whatever came of it', async t => {
+t.test('a batch runs each task once, whatever came of it, unless it was withdrawn', async t => {
   const same = job({ type: 'batch', tasks: [{ name: 'a' }, { name: 'b', priority: 90 }] });
   t.strictSame(
-    expandJob(same, undefined, [], suffix).add.map(task => task.priority),
+    expand(same, []).add.map(task => task.priority),
     [50, 90],
   );
-  t.strictSame(expandJob(same, same, [ended('a'), live('b')], suffix), { add: [], stop: [] });
+  t.strictSame(expand(same, [...ended(live(same, 'a')), ...live(same, 'b')]), { add: [], stop: [] });
+  t.strictSame(
+    expand(same, [...ended(live(same, 'a')), ...withdrawn(live(same, 'b'))]).add.map(task => task.label),
+    ['b'],
+  );
 });
 
 t.test('a task that is added to a batch runs, and those that ran do not run again', async t => {
   const before = job({ type: 'batch', tasks: [{ name: 'a' }] });
   const after = job({ type: 'batch', tasks: [{ name: 'a' }, { name: 'b' }] });
   t.strictSame(
-    expandJob(after, before, [ended('a')], suffix).add.map(task => task.label),
+    expand(after, ended(live(before, 'a'))).add.map(task => task.label),
     ['b'],
   );
 });

@@ -1,0 +1,103 @@
+import { Gate } from '../base/gate.ts';
+import type { Log } from '../base/log.ts';
+import { assignmentHash } from '../lifecycle/spec-hash.ts';
+import type { Sha256 } from '../model/audit-chain.ts';
+import type { Birth, DocumentAck, Heartbeat } from '../model/message.ts';
+import type { Assignments, NodeAssignment } from '../store/assignments.ts';
+import type { Outgoing } from './outgoing.ts';
+
+/** Tells each node which tasks it is to have, as the store has it: a step where it is known what the node has, all of it otherwise. */
+export interface AssignmentOutbox {
+  /** The assignments of these nodes have changed. */
+  send(nodes: Iterable<string>): Promise<void>;
+  /** What the node says it holds; it gets all of its assignment unless it is just that. */
+  onBirth(node: string, birth: Birth): Promise<void>;
+  onHeartbeat(node: string, heartbeat: Heartbeat): Promise<void>;
+  /** A step that does not stand on what the node has is answered with all of it. */
+  onAck(node: string, ack: DocumentAck): Promise<void>;
+}
+
+/** What a node has, as far as it was sent or said. */
+interface Known {
+  readonly epoch: number;
+  readonly generation: number;
+  readonly hash: string;
+  readonly tasks: ReadonlySet<string>;
+}
+
+interface Peer {
+  readonly gate: Gate;
+  known: Known | undefined;
+  /** Heartbeats in a row that told of another set: the first may have crossed a step on its way. */
+  mismatches: number;
+}
+
+export function makeAssignmentOutbox(parts: {
+  readonly assignments: Assignments;
+  readonly outgoing: Pick<Outgoing, 'assignment'>;
+  readonly sha256: Sha256;
+  readonly log: Log;
+}): AssignmentOutbox {
+  const { assignments, outgoing, sha256, log } = parts;
+  const peers = new Map<string, Peer>();
+
+  function peerOf(node: string): Peer {
+    const peer = peers.get(node) ?? { gate: new Gate(), known: undefined, mismatches: 0 };
+    peers.set(node, peer);
+    return peer;
+  }
+
+  async function send(node: string, peer: Peer, wanted: NodeAssignment): Promise<void> {
+    const { epoch, generation, tasks } = wanted;
+    const base = peer.known?.epoch === epoch ? peer.known : undefined;
+    if (base?.generation === generation) return;
+    const ids = new Set(tasks.map(task => task.id));
+    peer.known = { epoch, generation, hash: assignmentHash(tasks, sha256), tasks: ids };
+    await outgoing.assignment(node, {
+      epoch,
+      generation,
+      full: base === undefined,
+      base: base?.generation ?? 0,
+      put: tasks.filter(task => !base?.tasks.has(task.id)),
+      remove: base === undefined ? [] : [...base.tasks].filter(id => !ids.has(id)),
+    });
+  }
+
+  /** Does under the node's gate what needs its assignment; a node that is gone has none. */
+  function withAssignment(node: string, task: (peer: Peer, wanted: NodeAssignment) => Promise<void>): Promise<void> {
+    const peer = peerOf(node);
+    return peer.gate.run(async () => {
+      const wanted = await assignments.of(node);
+      if (wanted !== undefined) await task(peer, wanted);
+    });
+  }
+
+  async function sendAll(node: string, peer: Peer, wanted: NodeAssignment): Promise<void> {
+    peer.known = undefined;
+    peer.mismatches = 0;
+    log.info('a node gets its whole assignment', { node, tasks: wanted.tasks.length });
+    await send(node, peer, wanted);
+  }
+
+  return {
+    async send(nodes) {
+      for (const node of nodes) await withAssignment(node, (peer, wanted) => send(node, peer, wanted));
+    },
+    onBirth: (node, { held, epoch, generation }) =>
+      withAssignment(node, async (peer, wanted) => {
+        if (held !== assignmentHash(wanted.tasks, sha256)) return sendAll(node, peer, wanted);
+        peer.known = { epoch, generation, hash: held, tasks: new Set(wanted.tasks.map(task => task.id)) };
+        peer.mismatches = 0;
+      }),
+    async onHeartbeat(node, { held }) {
+      const peer = peerOf(node);
+      if (peer.known?.hash === held) peer.mismatches = 0;
+      else if (++peer.mismatches > 1) await withAssignment(node, (peer, wanted) => sendAll(node, peer, wanted));
+    },
+    async onAck(node, { kind, reason }) {
+      if (kind !== 'assignment' || reason === undefined) return;
+      log.warn('a node refused an assignment', { node, reason });
+      await withAssignment(node, (peer, wanted) => sendAll(node, peer, wanted));
+    },
+  };
+}

@@ -1,0 +1,53 @@
+import { Buffer } from 'node:buffer';
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Authority, Issued } from '../identity/authority.ts';
+import { parseSpiffeId, printSpiffeId } from '../model/identity.ts';
+import type { CertificateRequest } from '../model/message.ts';
+import type { Assignments } from '../store/assignments.ts';
+import type { Outgoing } from './outgoing.ts';
+
+/** Answers nodes that ask for certificates: renewals of their own, and those of workloads that they run. */
+export interface Certificates {
+  onRequest(node: string, request: CertificateRequest): Promise<void>;
+}
+
+export function makeCertificates(parts: {
+  readonly authority: Authority;
+  readonly assignments: Assignments;
+  readonly outgoing: Pick<Outgoing, 'ack'>;
+  readonly clock: Clock;
+  readonly log: Log;
+}): Certificates {
+  const { authority, assignments, outgoing, clock, log } = parts;
+
+  /** Least privilege: a node gets its own identity, and those of workloads that it has a task of. */
+  async function issue(node: string, { spiffeId, csr }: CertificateRequest): Promise<Issued> {
+    const id = parseSpiffeId(spiffeId);
+    const der = Buffer.from(csr, 'base64');
+    if (id?.kind === 'node' && id.node === node) return authority.issueNode(der, node, clock.now());
+    if (id?.kind === 'workload') {
+      const assignment = await assignments.of(node);
+      const runs = assignment?.tasks.some(
+        task => task.namespace === id.namespace && task.serviceAccount === id.serviceAccount,
+      );
+      if (runs) return authority.issueWorkload(der, printSpiffeId(id), clock.now());
+    }
+    throw new MesoliteError('FORBIDDEN', `node ${node} has no task of ${spiffeId}`);
+  }
+
+  return {
+    async onRequest(node, request) {
+      const { id } = request;
+      try {
+        const { chainPem, serial, notAfter } = await issue(node, request);
+        log.info('a certificate was issued', { node, spiffeId: request.spiffeId, serial, notAfter });
+        await outgoing.ack(node, { certificate: { id, chain: chainPem } });
+      } catch (error) {
+        log.warn('a certificate was refused', { node, spiffeId: request.spiffeId, reason: messageOf(error) });
+        await outgoing.ack(node, { certificate: { id, error: messageOf(error).slice(0, 512) } });
+      }
+    },
+  };
+}

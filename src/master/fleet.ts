@@ -1,0 +1,125 @@
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import { hintDeath, judgeLease, type Lease, renewLease } from '../lifecycle/liveness.ts';
+import type { Birth, Death, Heartbeat } from '../model/message.ts';
+import type { Usage } from '../model/profile.ts';
+import type { NodeRecord, Nodes } from '../store/nodes.ts';
+
+/** A node as the master sees it now. */
+export interface FleetNode {
+  readonly id: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly joinedAt: number;
+  readonly state: NodeRecord['state'];
+  /** Milliseconds since 1970 by the master's clock. */
+  readonly lastSeen: number;
+  /** Null until the node has introduced itself. */
+  readonly birth: Birth | null;
+  readonly usage: Usage | null;
+}
+
+export type FleetEvent = 'born' | 'ready' | 'unreachable';
+
+/** All nodes in memory: births and changes of state reach the disk, heartbeats do not. */
+export interface Fleet {
+  load(): Promise<void>;
+  /** Reads a node that has just joined. */
+  add(node: string): Promise<void>;
+  onBirth(node: string, birth: Birth): Promise<void>;
+  /** False when the node must introduce itself first. */
+  onHeartbeat(node: string, heartbeat: Heartbeat): boolean;
+  onDeath(node: string, death: Death): void;
+  get(node: string): FleetNode | undefined;
+  list(): FleetNode[];
+  /** Watches the leases until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** How often the leases are looked at; a node is found silent at most so much later. */
+const sweepEveryMs = 1_000;
+
+interface Entry {
+  node: FleetNode;
+  lease: Lease | undefined;
+}
+
+export function makeFleet(parts: {
+  readonly nodes: Nodes;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly onEvent: (node: string, event: FleetEvent) => void;
+}): Fleet {
+  const { nodes, clock, log, onEvent } = parts;
+  const entries = new Map<string, Entry>();
+
+  function enter(record: NodeRecord): void {
+    const { id, labels, joinedAt, state, lastSeen, birth } = record;
+    // A master that starts knows nothing of now: each node that was ready has a whole lease to speak up.
+    const lease = birth && state === 'ready' ? renewLease(undefined, birth, clock.monotonic()) : undefined;
+    const node = { id, labels, joinedAt, state, lastSeen, birth, usage: birth?.usage ?? null };
+    entries.set(id, { node, lease });
+  }
+
+  async function setState(entry: Entry, state: 'ready' | 'unreachable'): Promise<void> {
+    const { id, lastSeen } = entry.node;
+    entry.node = { ...entry.node, state };
+    await nodes.update(id, { state, lastSeen });
+    log.info(state === 'ready' ? 'a node is back' : 'a node is silent', { node: id });
+    onEvent(id, state);
+  }
+
+  async function sweep(): Promise<void> {
+    for (const entry of entries.values()) {
+      if (entry.lease === undefined || entry.node.state !== 'ready') continue;
+      const { state } = judgeLease(entry.lease, clock.monotonic());
+      if (state === 'unreachable') await setState(entry, state);
+    }
+  }
+
+  return {
+    async load() {
+      for (const record of await nodes.list()) enter(record);
+    },
+    async add(id) {
+      const record = await nodes.get(id);
+      if (record !== undefined) enter(record);
+    },
+    async onBirth(id, birth) {
+      const entry = entries.get(id);
+      if (entry === undefined) return;
+      const lastSeen = clock.now();
+      entry.lease = renewLease(entry.lease, birth, clock.monotonic());
+      entry.node = { ...entry.node, birth, usage: birth.usage, state: 'ready', lastSeen };
+      await nodes.update(id, { birth, state: 'ready', lastSeen });
+      log.info('a node introduced itself', { node: id, boot: birth.boot, profile: birth.profile });
+      onEvent(id, 'born');
+    },
+    onHeartbeat(id, heartbeat) {
+      const entry = entries.get(id);
+      if (entry?.lease === undefined || entry.node.birth?.boot !== heartbeat.boot) return false;
+      entry.lease = renewLease(entry.lease, { ...entry.lease, boot: heartbeat.boot }, clock.monotonic());
+      const usage = entry.node.usage && updated(entry.node.usage, heartbeat.usage);
+      entry.node = { ...entry.node, lastSeen: clock.now(), usage };
+      if (entry.node.state !== 'ready') {
+        setState(entry, 'ready').catch(error =>
+          log.error('the state of a node could not be written', { node: id, error }),
+        );
+      }
+      return true;
+    },
+    onDeath(id, death) {
+      const entry = entries.get(id);
+      if (entry?.lease !== undefined) entry.lease = hintDeath(entry.lease, death.boot, clock.monotonic());
+    },
+    get: id => entries.get(id)?.node,
+    list: () => [...entries.values()].map(entry => entry.node).sort((a, b) => (a.id < b.id ? -1 : 1)),
+    async run(signal) {
+      while (await clock.sleep(sweepEveryMs, signal)) await sweep();
+    },
+  };
+}
+
+function updated(usage: Usage, news: Heartbeat['usage']): Usage {
+  const known = Object.entries(news).filter(([, value]) => value !== undefined);
+  return { ...usage, ...Object.fromEntries(known) };
+}

@@ -1,0 +1,88 @@
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import type { Sha256 } from '../model/audit-chain.ts';
+import { decodeDocument, type Job } from '../model/document.ts';
+import { isTerminal } from '../model/task.ts';
+import type { AssignmentVersion } from '../store/assignments.ts';
+import type { Store } from '../store/store.ts';
+import type { NewTask, TaskRecord } from '../store/task-record.ts';
+import { expandJob, type PresentTask } from './expand-job.ts';
+
+/** Turns job documents into tasks: those that are missing are entered, those that are not wanted any more are stopped. */
+export interface Jobs {
+  apply(job: Job): Promise<void>;
+  remove(job: Job): Promise<void>;
+  get(namespace: string, name: string): Promise<Job | undefined>;
+  list(): Promise<Job[]>;
+}
+
+export function makeJobs(parts: {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly newId: () => string;
+  readonly sha256: Sha256;
+  /** Assignments that changed, since tasks of theirs are to end. */
+  readonly onStopped: (versions: readonly AssignmentVersion[]) => void;
+}): Jobs {
+  const { store, clock, newId, sha256, onStopped } = parts;
+  const suffix = () => newId().slice(0, 6);
+
+  async function tasksOf(job: Job): Promise<TaskRecord[]> {
+    const { name, namespace } = job.metadata;
+    return store.tasks.list({ job: name, namespace });
+  }
+
+  async function stop(tasks: readonly TaskRecord[]): Promise<void> {
+    const live = tasks.filter(isLive);
+    onStopped(await store.assignments.stop(live.map(task => task.id)));
+    const waiting = live.filter(task => task.node === null);
+    const at = clock.now();
+    const killed = waiting.map(task => ({
+      uuid: newId(),
+      task: task.id,
+      state: 'TASK_KILLED' as const,
+      message: 'withdrawn before it had a place',
+      at,
+    }));
+    if (killed.length > 0) await store.tasks.recordStatuses(killed, { node: null, receivedAt: at });
+  }
+
+  return {
+    async apply(job) {
+      const present = await tasksOf(job);
+      const change = expandJob(job, present.map(toPresent), { sha256, suffix });
+      await stop(present.filter(task => change.stop.includes(task.id)));
+      const { name, namespace } = job.metadata;
+      const shared = { job: name, namespace, type: job.spec.type, submittedAt: clock.now() };
+      await store.tasks.insert(change.add.map((task): NewTask => ({ ...task, ...shared })));
+    },
+    async remove(job) {
+      const { name, namespace } = job.metadata;
+      await stop(await tasksOf(job));
+      await store.tasks.removeEnded({ job: name, namespace });
+    },
+    async get(namespace, name) {
+      const row = await store.documents.get({ kind: 'Job', namespace, name });
+      return row && asJob(JSON.parse(row.json));
+    },
+    async list() {
+      return (await store.documents.list('Job')).map(row => asJob(JSON.parse(row.json)));
+    },
+  };
+}
+
+export function asJob(sent: unknown): Job {
+  const document = decodeDocument(sent, 'stored job');
+  if (document.kind !== 'Job') throw new MesoliteError('INTERNAL', `a ${document.kind} is stored as a job`);
+  return document;
+}
+
+function isLive(task: TaskRecord): boolean {
+  return !isTerminal(task.state) && !task.stopping;
+}
+
+function toPresent(task: TaskRecord): PresentTask {
+  const { id, label, template } = task;
+  const ran = isTerminal(task.state) && !task.stopping && task.state !== 'TASK_KILLED';
+  return { id, label, template, live: isLive(task), ran };
+}

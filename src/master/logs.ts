@@ -1,0 +1,68 @@
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import { onAbort } from '../base/signal.ts';
+import type { LogChunk } from '../model/message.ts';
+import type { LogQuery } from './api/face.ts';
+import { masterTimes } from './config.ts';
+import type { Outgoing } from './outgoing.ts';
+
+const maxOpenQuestions = 64;
+
+/** Asks a node for the end of a task's output and waits for its answer. */
+export interface Logs {
+  /** Throws TIMED_OUT when the node does not answer, UNAVAILABLE when too many wait already. */
+  ask(node: string, query: LogQuery, signal: AbortSignal): Promise<string>;
+  onChunk(node: string, chunk: LogChunk): void;
+}
+
+interface Question {
+  readonly node: string;
+  text: string;
+  settle(error?: MesoliteError): void;
+}
+
+export function makeLogs(parts: {
+  readonly outgoing: Pick<Outgoing, 'ask'>;
+  readonly clock: Clock;
+  readonly newId: () => string;
+}): Logs {
+  const { outgoing, clock, newId } = parts;
+  const questions = new Map<string, Question>();
+
+  function open(id: string, node: string, signal: AbortSignal): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const late = new MesoliteError('TIMED_OUT', `node ${node} did not answer: it may be offline`);
+      const cancelTimer = clock.after(masterTimes.logAnswerMs, () => question.settle(late));
+      const forget = onAbort(signal, () => question.settle(late));
+      const question: Question = {
+        node,
+        text: '',
+        settle(error) {
+          if (!questions.delete(id)) return;
+          cancelTimer();
+          forget();
+          if (error === undefined) resolve(question.text);
+          else reject(error);
+        },
+      };
+      questions.set(id, question);
+    });
+  }
+
+  return {
+    async ask(node, { task, stream, tailBytes }, signal) {
+      if (questions.size >= maxOpenQuestions) throw new MesoliteError('UNAVAILABLE', 'too many logs are being read');
+      const id = newId();
+      const answer = open(id, node, signal);
+      await Promise.all([answer, outgoing.ask(node, { what: 'log', id, task, stream, tailBytes })]);
+      return answer;
+    },
+    onChunk(node, { id, data, end, error }) {
+      const question = questions.get(id);
+      if (question === undefined || question.node !== node) return;
+      question.text += data;
+      if (error !== undefined) question.settle(new MesoliteError('NOT_FOUND', error));
+      else if (end) question.settle();
+    },
+  };
+}

@@ -1,0 +1,92 @@
+import * as v from 'valibot';
+import type { Clock } from '../base/clock.ts';
+import { decodeJson } from '../base/shape.ts';
+import type { PolicyView } from '../model/api.ts';
+import { decodeDocument, type OperatorDocument } from '../model/document.ts';
+import type { DocumentAck, PolicyBody } from '../model/message.ts';
+import type { Store } from '../store/store.ts';
+import type { Outgoing } from './outgoing.ts';
+import { nextRevision } from './revisions.ts';
+
+/** The one signed policy document of the trust domain, and what each node says of it. */
+export interface Policies {
+  /**
+   * Publishes what is stored: under a new revision where it differs from what was published last (also after a crash between
+   * the two), otherwise again under the same one, which renews the signature's expiry.
+   */
+  publish(): Promise<void>;
+  onAck(node: string, ack: DocumentAck): void;
+  view(nodes: readonly string[]): Promise<PolicyView[]>;
+  readonly revision: number;
+}
+
+const metaName = 'policy';
+const stateSchema = v.object({
+  revision: v.number(),
+  /** The revision that first held a policy, by `<kind>/<namespace>/<name>@<revision of its document>`. */
+  since: v.record(v.string(), v.number()),
+});
+type State = v.InferOutput<typeof stateSchema>;
+
+interface StoredPolicy {
+  readonly key: string;
+  readonly document: OperatorDocument;
+  readonly sent: unknown;
+}
+
+export async function openPolicies(
+  parts: { readonly store: Store; readonly outgoing: Pick<Outgoing, 'policy'>; readonly clock: Clock },
+  settings: Omit<PolicyBody, 'documents'>,
+): Promise<Policies> {
+  const { store, outgoing, clock } = parts;
+  const stored = await store.meta.get(metaName);
+  let state: State = stored === undefined ? { revision: 0, since: {} } : decodeJson(stateSchema, stored, metaName);
+  const acks = new Map<string, DocumentAck>();
+
+  async function list(): Promise<StoredPolicy[]> {
+    const rows = await store.documents.list('AuthorizationPolicy');
+    return rows.map(row => {
+      const sent: unknown = JSON.parse(row.json);
+      const key = `${row.kind}/${row.namespace}/${row.name}@${row.revision}`;
+      return { key, document: decodeDocument(sent, key), sent };
+    });
+  }
+
+  async function advance(keys: readonly string[]): Promise<void> {
+    const known = Object.keys(state.since);
+    if (state.revision > 0 && keys.length === known.length && keys.every(key => key in state.since)) return;
+    const revision = nextRevision(state.revision, clock);
+    state = { revision, since: Object.fromEntries(keys.map(key => [key, state.since[key] ?? revision])) };
+    await store.meta.set(metaName, JSON.stringify(state));
+  }
+
+  function view({ key, document }: StoredPolicy, nodes: readonly string[]): PolicyView {
+    const revision = state.since[key] ?? state.revision;
+    const said = nodes.map(node => ({ node, ack: acks.get(node) }));
+    return {
+      kind: document.kind,
+      namespace: document.metadata.namespace,
+      name: document.metadata.name,
+      action: document.kind === 'AuthorizationPolicy' ? document.spec.action : '-',
+      revision,
+      enforcedOn: said.filter(({ ack }) => ack?.reason === undefined && (ack?.revision ?? 0) >= revision).length,
+      nodes: nodes.length,
+      refusals: said.flatMap(({ node, ack }) => (ack?.reason === undefined ? [] : [{ node, reason: ack.reason }])),
+    };
+  }
+
+  return {
+    async publish() {
+      const policies = await list();
+      await advance(policies.map(policy => policy.key));
+      await outgoing.policy(state.revision, { ...settings, documents: policies.map(policy => policy.sent) });
+    },
+    onAck(node, ack) {
+      if (ack.kind === 'policy') acks.set(node, ack);
+    },
+    view: async nodes => (await list()).map(policy => view(policy, nodes)),
+    get revision() {
+      return state.revision;
+    },
+  };
+}

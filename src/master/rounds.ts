@@ -1,0 +1,236 @@
+import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { onAbort } from '../base/signal.ts';
+import type { Job } from '../model/document.ts';
+import type { Resources } from '../model/resources.ts';
+import { isTerminal, taskStates } from '../model/task.ts';
+import { type Estimates, learn, noEstimates } from '../scheduling/estimates.ts';
+import { applyEvents, emptyLedger, freeOf, type Ledger, type LedgerEvent } from '../scheduling/ledger.ts';
+import type { Scheduler, SchedulingNode, Waiting } from '../scheduling/offers.ts';
+import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
+import { type PlannedLaunch, planRound, type RunningTask } from '../scheduling/plan.ts';
+import type { Placement } from '../store/assignments.ts';
+import type { Store } from '../store/store.ts';
+import type { TaskRecord } from '../store/task-record.ts';
+import { masterTimes } from './config.ts';
+import { resourcesOf } from './expand-job.ts';
+import type { FleetNode } from './fleet.ts';
+import type { Jobs } from './jobs.ts';
+import { makeTaskSpec, taskOf } from './task-spec.ts';
+
+/** Gives waiting tasks a place: a round is planned when something happened that may matter, and written before it is told. */
+export interface Rounds {
+  /** Reckons from the store who has what. */
+  load(): Promise<void>;
+  wake(): void;
+  onNode(node: FleetNode): void;
+  onEnded(task: TaskRecord): void;
+  run(signal: AbortSignal): Promise<void>;
+  /** Why a task had no place in the last round. */
+  whyWaiting(task: string): Waiting | undefined;
+  freeOn(node: string): Resources | undefined;
+}
+
+const liveStates = taskStates.filter(state => !isTerminal(state));
+
+export function makeRounds(parts: {
+  readonly store: Store;
+  readonly jobs: Jobs;
+  readonly fleet: { list(): FleetNode[]; get(node: string): FleetNode | undefined };
+  readonly scheduler: Scheduler;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly newId: () => string;
+  /** The assignments of these nodes have changed. */
+  readonly onPlaced: (nodes: readonly string[]) => void;
+}): Rounds {
+  const { store, jobs, fleet, scheduler, clock, log, newId, onPlaced } = parts;
+  let ledger: Ledger = emptyLedger;
+  let estimates: Estimates = noEstimates;
+  let waiting: ReadonlyMap<string, Waiting> = new Map();
+  let wakeUp: (() => void) | undefined;
+  let isDue = false;
+
+  function change(events: readonly LedgerEvent[]): void {
+    const applied = applyEvents(ledger, events);
+    ledger = applied.ledger;
+    for (const { why } of applied.refused) log.warn('the ledger refused an event', { why });
+  }
+
+  function wake(): void {
+    isDue = true;
+    wakeUp?.();
+  }
+
+  /** Until something happened, or until `at`. */
+  async function untilDue(at: number | null, signal: AbortSignal): Promise<void> {
+    if (isDue || signal.aborted) return;
+    await new Promise<void>(resolve => {
+      const cancelTimer = at === null ? () => {} : clock.after(Math.max(0, at - clock.now()), resolve);
+      const forget = onAbort(signal, resolve);
+      wakeUp = () => {
+        cancelTimer();
+        forget();
+        resolve();
+      };
+    });
+    wakeUp = undefined;
+  }
+
+  async function round(): Promise<number | null> {
+    const tasks = await store.tasks.list({ states: liveStates });
+    const wanting = tasks.filter(task => task.node === null && !task.stopping);
+    if (wanting.length === 0) {
+      waiting = new Map();
+      return null;
+    }
+    const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
+    const plan = planRound(
+      {
+        round: newId(),
+        now: clock.now(),
+        ledger,
+        nodes: fleet.list().map(toSchedulingNode),
+        pending: wanting.flatMap(task => toPending(task, jobOf.get(jobKeyOf(task)))),
+        running: new Map(tasks.flatMap(task => toRunning(task, jobOf.get(jobKeyOf(task))))),
+        estimates,
+      },
+      scheduler,
+    );
+    for (const { task, why } of plan.refused) log.error('a placement was refused', { task, why });
+    waiting = new Map(plan.waiting.map(entry => [entry.task, entry]));
+    await place(plan.launches, wanting, jobOf);
+    return plan.replanAt;
+  }
+
+  async function place(
+    launches: readonly PlannedLaunch[],
+    tasks: readonly TaskRecord[],
+    jobOf: ReadonlyMap<string, Job>,
+  ): Promise<void> {
+    const byId = new Map(tasks.map(task => [task.id, task]));
+    const placements = launches.flatMap(({ task: id, node, resources, ports, expectedEndAt }): Placement[] => {
+      const task = byId.get(id);
+      const job = task && jobOf.get(jobKeyOf(task));
+      return task && job ? [{ task: id, node, spec: makeTaskSpec(job, task, resources, ports), expectedEndAt }] : [];
+    });
+    if (placements.length === 0) return;
+    const versions = await store.assignments.place(placements);
+    // what was promised holds, even where its node has shrunk meanwhile
+    change(
+      placements.map(({ task, node, spec }) => ({ type: 'TaskRecovered', task, node, resources: spec.resources })),
+    );
+    log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
+    onPlaced(versions.map(version => version.node));
+  }
+
+  return {
+    async load() {
+      change(
+        fleet
+          .list()
+          .flatMap(({ id, birth }) => (birth ? [{ type: 'NodeRegistered', node: id, total: birth.total }] : [])),
+      );
+      const tasks = await store.tasks.list();
+      change(
+        tasks.flatMap(({ id: task, node, spec, state }) =>
+          node === null || spec === null || isTerminal(state)
+            ? []
+            : [{ type: 'TaskRecovered', task, node, resources: spec.resources }],
+        ),
+      );
+      const ended = tasks.filter(task => isTerminal(task.state)).sort((a, b) => (a.endedAt ?? 0) - (b.endedAt ?? 0));
+      for (const task of ended) study(task);
+    },
+    wake,
+    onNode({ id, birth }) {
+      if (birth !== null) change([{ type: 'NodeRegistered', node: id, total: birth.total }]);
+      wake();
+    },
+    onEnded(task) {
+      if (task.node !== null) change([{ type: 'TaskEnded', task: task.id }]);
+      study(task);
+      wake();
+    },
+    async run(signal) {
+      let replanAt: number | null = null;
+      wake();
+      while (!signal.aborted) {
+        await untilDue(replanAt, signal);
+        if (!(await clock.sleep(masterTimes.roundDelayMs, signal))) return;
+        isDue = false;
+        try {
+          replanAt = await round();
+        } catch (error) {
+          log.error('a round failed', { reason: messageOf(error) });
+          replanAt = clock.now() + masterTimes.roundRetryMs;
+        }
+      }
+    },
+    whyWaiting: task => waiting.get(task),
+    freeOn: node => freeOf(ledger, node),
+  };
+
+  /** Learns how long the work of a finished task took. */
+  function study({ type, state, ranMs, node, job, namespace, label }: TaskRecord): void {
+    const birth = node === null ? undefined : fleet.get(node)?.birth;
+    if (type !== 'batch' || state !== 'TASK_FINISHED' || ranMs === null || !birth) return;
+    const completion = {
+      class: classOf({ job, namespace, label }),
+      profile: birth.profile,
+      speed: 1,
+      durationMs: ranMs,
+    };
+    estimates = learn(estimates, completion);
+  }
+}
+
+function jobKeyOf({ namespace, job }: Pick<TaskRecord, 'namespace' | 'job'>): string {
+  return `${namespace}/${job}`;
+}
+
+/** Tasks of a batch's list are work of their own; instances of one command are all the same work. */
+function classOf({ job, namespace, label }: Pick<TaskRecord, 'job' | 'namespace' | 'label'>): string {
+  return /^\d+$/.test(label) ? `${namespace}/${job}` : `${namespace}/${job}/${label}`;
+}
+
+function toSchedulingNode({ id, labels, state, birth }: FleetNode): SchedulingNode {
+  return {
+    id,
+    hostname: id,
+    attributes: { ...birth?.attributes, ...labels, node: id },
+    profile: birth?.profile ?? '',
+    speed: 1,
+    ...(state !== 'ready' && { unavailable: birth === null ? 'has not introduced itself yet' : 'is unreachable' }),
+  };
+}
+
+function toPending(task: TaskRecord, job: Job | undefined): PendingTask[] {
+  if (job === undefined) return [];
+  const { needs, expectedMs } = taskOf(job, task.label);
+  return [
+    {
+      id: task.id,
+      job: task.job,
+      namespace: task.namespace,
+      type: task.type,
+      class: classOf(task),
+      priority: task.priority,
+      needs: resourcesOf(needs),
+      portCount: job.spec.ports.length,
+      constraints: job.spec.constraints,
+      strategy: job.spec.placement ?? defaultStrategy[task.type],
+      expectedMs,
+      submittedAt: task.submittedAt,
+      order: task.position,
+    },
+  ];
+}
+
+function toRunning(task: TaskRecord, job: Job | undefined): [string, RunningTask][] {
+  if (job === undefined || task.node === null) return [];
+  const { namespace, type, startedAt } = task;
+  const { expectedMs } = taskOf(job, task.label);
+  return [[task.id, { job: task.job, namespace, type, class: classOf(task), expectedMs, startedAt }]];
+}

@@ -1,0 +1,90 @@
+import type { Clock } from '../base/clock.ts';
+import { Gate } from '../base/gate.ts';
+import { printSpiffeId } from '../model/identity.ts';
+import { serviceKey } from '../model/ids.ts';
+import type { Endpoint, ServiceDocument } from '../model/service.ts';
+import { endpointName, isTerminal } from '../model/task.ts';
+import type { Store } from '../store/store.ts';
+import type { TaskRecord } from '../store/task-record.ts';
+import type { FleetNode } from './fleet.ts';
+import type { Outgoing } from './outgoing.ts';
+import { nextRevision } from './revisions.ts';
+
+/** Signed service documents: which tasks answer for a service, and where. */
+export interface Services {
+  /** Publishes what changed since the last time; `all` says everything again: after a start, and to renew expiry. */
+  publish(options?: { readonly all: boolean }): Promise<void>;
+  list(): Promise<ServiceDocument[]>;
+  /** Revisions by service key, for the manifest. */
+  revisions(): Readonly<Record<string, number>>;
+}
+
+const equalWeight = 100;
+
+export function makeServices(
+  parts: {
+    readonly store: Store;
+    readonly outgoing: Pick<Outgoing, 'service'>;
+    readonly nodeOf: (id: string) => FleetNode | undefined;
+    readonly clock: Clock;
+  },
+  settings: { readonly trustDomain: string },
+): Services {
+  const { store, outgoing, nodeOf, clock } = parts;
+  const gate = new Gate();
+  const published = new Map<string, { readonly revision: number; readonly text: string }>();
+
+  async function list(): Promise<ServiceDocument[]> {
+    const services = new Map<string, ServiceDocument>();
+    for (const task of await store.tasks.list()) {
+      const { spec } = task;
+      if (spec?.service === undefined) continue;
+      const ref = { name: spec.service.name, namespace: spec.namespace };
+      const known = services.get(serviceKey(ref));
+      // a service that has only ended tasks is gone, unless it was published: then it is empty
+      if (known === undefined && isTerminal(task.state) && !published.has(serviceKey(ref))) continue;
+      const document = known ?? { ...ref, protocol: protocolOf(task), spiffeId: spiffeIdOf(task), endpoints: [] };
+      const endpoint = endpointOf(task);
+      services.set(
+        serviceKey(ref),
+        endpoint ? { ...document, endpoints: [...document.endpoints, endpoint] } : document,
+      );
+    }
+    return [...services.values()];
+  }
+
+  function endpointOf(task: TaskRecord): Endpoint | undefined {
+    const birth = task.node === null ? undefined : nodeOf(task.node)?.birth;
+    const serverName = task.spec === null ? undefined : endpointName(task.spec);
+    const serves = task.state === 'TASK_RUNNING' && task.ready && !task.stopping;
+    if (!serves || !birth || task.node === null || serverName === undefined) return undefined;
+    const { address, meshPort: port } = birth;
+    return { task: task.id, node: task.node, address, port, serverName, weight: equalWeight };
+  }
+
+  function spiffeIdOf({ namespace, spec }: TaskRecord): string {
+    const serviceAccount = spec?.serviceAccount ?? 'default';
+    return printSpiffeId({ kind: 'workload', trustDomain: settings.trustDomain, namespace, serviceAccount });
+  }
+
+  return {
+    list,
+    publish: (options = { all: false }) =>
+      gate.run(async () => {
+        for (const document of await list()) {
+          const key = serviceKey(document);
+          const text = JSON.stringify(document);
+          const last = published.get(key);
+          if (last?.text === text && !options.all) continue;
+          const revision = last?.text === text ? last.revision : nextRevision(last?.revision ?? 0, clock);
+          published.set(key, { revision, text });
+          await outgoing.service(key, revision, document);
+        }
+      }),
+    revisions: () => Object.fromEntries([...published].map(([key, { revision }]) => [key, revision])),
+  };
+}
+
+function protocolOf({ spec }: TaskRecord): 'http' | 'tcp' {
+  return spec?.ports.find(port => port.name === spec.service?.port)?.protocol ?? 'http';
+}

@@ -1,0 +1,85 @@
+import type { JobView, NodeView, TaskView } from '../model/api.ts';
+import type { Job } from '../model/document.ts';
+import type { Resources } from '../model/resources.ts';
+import { noResources } from '../model/resources.ts';
+import { isTerminal } from '../model/task.ts';
+import type { Waiting } from '../scheduling/offers.ts';
+import type { TaskRecord } from '../store/task-record.ts';
+import { resourcesOf } from './expand-job.ts';
+import type { FleetNode } from './fleet.ts';
+import { taskOf } from './task-spec.ts';
+
+/** What the API shows of a node that has introduced itself. */
+export function viewNode(node: FleetNode, free: Resources | undefined, tasks: number): NodeView | undefined {
+  const { id, labels, birth, usage, state, lastSeen, joinedAt } = node;
+  if (birth === null || usage === null) return undefined;
+  return {
+    node: id,
+    state: state === 'ready' ? 'ready' : 'unreachable',
+    version: birth.version,
+    profile: birth.profile,
+    address: birth.address,
+    meshPort: birth.meshPort,
+    attributes: { ...birth.attributes, ...labels },
+    inventory: birth.inventory,
+    total: birth.total,
+    free: free ?? noResources,
+    usage,
+    boot: birth.boot,
+    lastSeen,
+    joinedAt,
+    tasks,
+  };
+}
+
+export function viewTask(task: TaskRecord, job: Job | undefined, waiting: Waiting | undefined): TaskView {
+  const { spec } = task;
+  const waits = task.node === null && !isTerminal(task.state);
+  return {
+    id: task.id,
+    job: task.job,
+    namespace: task.namespace,
+    type: task.type,
+    label: task.label,
+    priority: task.priority,
+    node: task.node,
+    state: task.stopping && !isTerminal(task.state) ? 'TASK_KILLING' : task.state,
+    ready: task.ready,
+    restarts: task.restarts,
+    reason: task.reason,
+    message: task.message ?? (waits ? (waiting?.why ?? null) : null),
+    exitCode: task.exitCode,
+    ports: spec?.ports.map(({ name, number }) => ({ name, number })) ?? [],
+    resources: spec?.resources ?? (job ? resourcesOf(taskOf(job, task.label).needs) : noResources),
+    submittedAt: task.submittedAt,
+    startedAt: task.startedAt,
+    endedAt: task.endedAt,
+    expectedEndAt: task.expectedEndAt ?? waiting?.expected?.endAt ?? null,
+    waiting: waits ? (waiting?.reasons.map(({ node, why }) => ({ node, why })) ?? []) : [],
+  };
+}
+
+/** `tasks` are all of the job's; `submittedAt` is that of its newest. */
+export function viewJob(job: Job, tasks: readonly TaskRecord[], views: readonly TaskView[]): JobView {
+  const current = tasks.filter(task => !task.stopping);
+  const live = current.filter(task => !isTerminal(task.state));
+  const ended = (finished: boolean) =>
+    current.filter(task => isTerminal(task.state) && (task.state === 'TASK_FINISHED') === finished).length;
+  const ends = views.flatMap(view =>
+    view.endedAt === null && view.expectedEndAt !== null ? [view.expectedEndAt] : [],
+  );
+  return {
+    name: job.metadata.name,
+    namespace: job.metadata.namespace,
+    type: job.spec.type,
+    priority: job.spec.priority,
+    wanted: job.spec.tasks?.length ?? job.spec.instances,
+    pending: live.filter(task => task.state !== 'TASK_RUNNING').length,
+    running: live.filter(task => task.state === 'TASK_RUNNING').length,
+    ready: live.filter(task => task.ready).length,
+    finished: ended(true),
+    failed: ended(false),
+    submittedAt: current.reduce((newest, task) => Math.max(newest, task.submittedAt), 0),
+    expectedEndAt: job.spec.type === 'batch' && ends.length > 0 ? Math.max(...ends) : null,
+  };
+}
