@@ -17,6 +17,8 @@ export const topics = {
   service: (key: string) => `${root}/all/services/${key}`,
   joinRequest: (tokenId: string, nonce: string) => `${root}/join/${tokenId}/${nonce}/req`,
   joinResponse: (tokenId: string, nonce: string) => `${root}/join/${tokenId}/${nonce}/res`,
+  /** What one node listens to. */
+  allDown: (node: string) => `${root}/down/${node}/+`,
   /** What the master listens to. */
   allUp: `${root}/up/+/+`,
   allJoinRequests: `${root}/join/+/+/req`,
@@ -59,4 +61,9 @@ export function parseTopic(topic: string): Topic | undefined {
     default:
       return undefined;
   }
+}
+
+/** Does the filter stay within our topics? */
+export function isOwnFilter(filter: string): boolean {
+  return filter.length <= 256 && filter.startsWith(`${root}/`);
 }

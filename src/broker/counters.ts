@@ -1,0 +1,34 @@
+import { type RefusalReason, refusalReasons } from './admission.ts';
+
+/** What the broker has seen since it started, for metrics. */
+export interface BrokerStats {
+  /** Sessions that are open now, by role. */
+  readonly connected: { readonly master: number; readonly node: number; readonly join: number };
+  /** TLS connections that are open now, admitted or not. */
+  readonly connections: number;
+  readonly refused: Readonly<Record<RefusalReason, number>>;
+  /** TLS handshakes that failed. */
+  readonly handshakesFailed: number;
+  /** Connections not taken because too many were open. */
+  readonly connectionsDropped: number;
+  /** A second connection with the same identity replaced the first. */
+  readonly takeovers: number;
+  /** Messages taken from clients and from this process. */
+  readonly published: number;
+  readonly retainedMessages: number;
+  readonly retainedBytes: number;
+}
+
+/** The counters that only rise. */
+export interface Counters {
+  readonly refused: Record<RefusalReason, number>;
+  handshakesFailed: number;
+  connectionsDropped: number;
+  takeovers: number;
+  published: number;
+}
+
+export function makeCounters(): Counters {
+  const refused = Object.fromEntries(refusalReasons.map(reason => [reason, 0])) as Record<RefusalReason, number>;
+  return { refused, handshakesFailed: 0, connectionsDropped: 0, takeovers: 0, published: 0 };
+}

@@ -1,0 +1,261 @@
+import type { TLSSocket } from 'node:tls';
+import type {
+  Aedes,
+  AedesOptions,
+  AedesPublishPacket,
+  Client,
+  ConnectPacket,
+  PublishPacket,
+  Subscription,
+} from 'aedes';
+import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log, LogFields } from '../base/log.ts';
+import type { Peer } from '../model/identity.ts';
+import type { RefusalReason } from './admission.ts';
+import { admit, type ConnectFields, type Identity, mayPublish, maySubscribe, sessionName } from './admission.ts';
+import { Connection } from './connection.ts';
+import type { Counters } from './counters.ts';
+import type { BrokerLimits } from './limits.ts';
+
+/** A session began, ended, or was taken over by a newer connection with the same identity: a copied card looks like that. */
+export interface SessionEvent {
+  readonly kind: 'connected' | 'disconnected' | 'takeover';
+  readonly identity: Identity;
+  readonly address: string;
+  /** Where the connection came from that a takeover ended. */
+  readonly previousAddress?: string;
+}
+
+export interface SessionParts {
+  /** The verified certificate of a TLS connection; undefined when there is none that holds. */
+  readonly readPeer: (socket: TLSSocket) => Peer | undefined;
+  /** Is it the id of a token that may still be used? */
+  readonly knowsToken: (tokenId: string) => boolean | Promise<boolean>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly onSession?: (event: SessionEvent) => void;
+}
+
+/**
+ * Stands between the sockets and aedes: who comes in, under which name, what each may say and hear, and how much of everything.
+ * A subscription that is not granted is answered as such; any other offence ends the connection.
+ */
+export class Sessions {
+  readonly #parts: SessionParts;
+  readonly #trustDomain: string;
+  readonly #limits: BrokerLimits;
+  readonly #counters: Counters;
+  readonly #connections = new Set<Connection>();
+  readonly #byClient = new WeakMap<Client, Connection>();
+  /** By session name; the newest connection with that name. */
+  readonly #sessions = new Map<string, Connection>();
+
+  constructor(parts: SessionParts, trustDomain: string, limits: BrokerLimits, counters: Counters) {
+    this.#parts = parts;
+    this.#trustDomain = trustDomain;
+    this.#limits = limits;
+    this.#counters = counters;
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  count(role: Identity['role']): number {
+    let count = 0;
+    for (const { identity } of this.#sessions.values()) if (identity?.role === role) count++;
+    return count;
+  }
+
+  /** What aedes asks before it does anything. */
+  hooks(): AedesOptions {
+    return {
+      preConnect: (client, packet, callback) => {
+        void this.#preConnect(client, packet).then(goesOn => callback(goesOn ? null : new Error('refused'), goesOn));
+      },
+      authenticate: (client, _username, _password, callback) => {
+        const returnCode = this.#open(this.#byClient.get(client));
+        if (returnCode === 0) callback(null, true);
+        else callback(Object.assign(new Error('refused'), { returnCode }), false);
+      },
+      authorizePublish: (client, packet, callback) =>
+        callback(this.#takes(client, packet) ? null : new Error('refused')),
+      authorizeSubscribe: (client, subscription, callback) =>
+        callback(null, this.#grants(client, subscription) ? subscription : null),
+      authorizeForward: (client, packet) => this.#forward(client, packet),
+    };
+  }
+
+  /** Follows what happens to clients inside aedes. */
+  follow(aedes: Aedes): void {
+    aedes.on('clientError', (client, error) => this.#failed(client, error));
+    aedes.on('connectionError', (client, error) => this.#failed(client, error));
+    aedes.on('keepaliveTimeout', client => this.#cut(this.#byClient.get(client), 'keepalive-timeout'));
+    aedes.on('unsubscribe', (filters, client) => {
+      for (const filter of filters) this.#byClient.get(client)?.filters.delete(filter);
+    });
+  }
+
+  /** Takes a connection whose TLS handshake is done. Limits on how often one source may connect belong here. */
+  accept(aedes: Aedes, socket: TLSSocket): void {
+    const connection = new Connection(socket, this.#readPeer(socket), this.#limits.maxConnectBytes);
+    this.#connections.add(connection);
+    this.#byClient.set(aedes.handle(socket), connection);
+    // aedes reads in paused mode: this sees each chunk before the parser does
+    socket.on('data', (chunk: Uint8Array) => {
+      if (!connection.guard.accept(chunk)) this.#cut(connection, 'too-large');
+    });
+    const { clock } = this.#parts;
+    connection.stopDeadline = clock.after(this.#limits.connectTimeoutMs, () =>
+      this.#cut(connection, 'connect-timeout'),
+    );
+    socket.once('close', () => this.#close(connection));
+  }
+
+  #readPeer(socket: TLSSocket): Peer | undefined {
+    try {
+      return this.#parts.readPeer(socket);
+    } catch (error) {
+      this.#parts.log.warn('a client certificate could not be read', { reason: messageOf(error) });
+      return undefined;
+    }
+  }
+
+  async #preConnect(client: Client, packet: ConnectPacket): Promise<boolean> {
+    const connection = this.#byClient.get(client);
+    connection?.stopDeadline();
+    if (connection === undefined || connection.isCut) return false;
+    const isTokenKnown = connection.peer === undefined && (await this.#isTokenKnown(packet.username));
+    const { trustDomain, maxKeepaliveSeconds, maxWillBytes } = { trustDomain: this.#trustDomain, ...this.#limits };
+    const rules = { trustDomain, maxKeepaliveSeconds, maxWillBytes, isTokenKnown };
+    const admission = admit(connection.peer, connectFields(packet), rules);
+    if ('refusal' in admission) {
+      connection.refusal = admission.refusal;
+    } else if (admission.identity.role === 'join' && this.count('join') >= this.#limits.maxJoiners) {
+      connection.refusal = { reason: 'capacity', returnCode: 3 };
+    } else {
+      connection.identity = admission.identity;
+      connection.guard.limitBytes = this.#limits.maxPacketBytes[admission.identity.role];
+      packet.clientId = sessionName(admission.identity);
+    }
+    return true;
+  }
+
+  async #isTokenKnown(username: string | undefined): Promise<boolean> {
+    try {
+      return username !== undefined && (await this.#parts.knowsToken(username));
+    } catch (error) {
+      this.#parts.log.error('a join token could not be looked up', { reason: messageOf(error) });
+      return false;
+    }
+  }
+
+  /** Opens the session that `preConnect` decided on; the MQTT return code. */
+  #open(connection: Connection | undefined): number {
+    const identity = connection?.identity;
+    if (connection === undefined || identity === undefined) {
+      const { reason, returnCode } = connection?.refusal ?? { reason: 'malformed', returnCode: 5 };
+      this.#counters.refused[reason]++;
+      this.#parts.log.debug('a client was refused', { reason, address: connection?.address });
+      return returnCode;
+    }
+    const name = sessionName(identity);
+    const previous = this.#sessions.get(name);
+    this.#sessions.set(name, connection);
+    const { address } = connection;
+    if (previous !== undefined) {
+      this.#counters.takeovers++;
+      this.#emit({ kind: 'takeover', identity, address, previousAddress: previous.address });
+      previous.socket.destroy();
+    } else {
+      this.#emit({ kind: 'connected', identity, address });
+    }
+    return 0;
+  }
+
+  #close(connection: Connection): void {
+    connection.stopDeadline();
+    this.#connections.delete(connection);
+    const { identity, address } = connection;
+    if (identity === undefined) return;
+    const name = sessionName(identity);
+    if (this.#sessions.get(name) !== connection) return;
+    this.#sessions.delete(name);
+    this.#emit({ kind: 'disconnected', identity, address });
+  }
+
+  #takes(client: Client | null, packet: PublishPacket): boolean {
+    const connection = client === null ? undefined : this.#byClient.get(client);
+    if (connection?.identity === undefined) return false;
+    // a last will comes here too, without `cmd`, and is due even when its client was cut off
+    if (packet.cmd === 'publish' && connection.isCut) return false;
+    if (!mayPublish(connection.identity, packet.topic, packet)) {
+      this.#cut(connection, 'publish', { topic: packet.topic });
+      return false;
+    }
+    this.#counters.published++;
+    return true;
+  }
+
+  #grants(client: Client, { topic, qos }: Subscription): boolean {
+    const connection = this.#byClient.get(client);
+    const identity = connection?.identity;
+    if (connection === undefined || identity === undefined) return false;
+    const { filters } = connection;
+    const hasRoom = filters.has(topic) || filters.size < this.#limits.maxSubscriptions;
+    if (qos > 1 || !hasRoom || !maySubscribe(identity, topic)) {
+      this.#counters.refused.subscribe++;
+      this.#parts.log.warn('a subscription was refused', { client: sessionName(identity), topic });
+      return false;
+    }
+    filters.add(topic);
+    return true;
+  }
+
+  #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
+    const connection = this.#byClient.get(client);
+    if (connection === undefined || connection.isCut) return null;
+    if (connection.socket.writableLength > this.#limits.maxBufferedBytes) {
+      this.#cut(connection, 'slow');
+      return null;
+    }
+    return packet;
+  }
+
+  #failed(client: Client, error: Error): void {
+    const connection = this.#byClient.get(client);
+    if (connection === undefined || connection.refusal !== undefined) return;
+    // what the socket reports has a code, and is an end like any other; what the parser reports has none
+    const isSocketError = 'code' in error && typeof error.code === 'string';
+    if (!isSocketError) this.#cut(connection, 'malformed', { error: messageOf(error) });
+  }
+
+  #cut(connection: Connection | undefined, reason: RefusalReason, fields: LogFields = {}): void {
+    if (connection?.cut(reason) !== true) return;
+    this.#counters.refused[reason]++;
+    const { identity, address } = connection;
+    if (identity === undefined) this.#parts.log.debug('a stranger was cut off', { reason, address, ...fields });
+    else this.#parts.log.warn('a client was cut off', { client: sessionName(identity), reason, address, ...fields });
+  }
+
+  #emit(event: SessionEvent): void {
+    this.#parts.onSession?.(event);
+  }
+}
+
+function connectFields(packet: ConnectPacket): ConnectFields {
+  const { will } = packet;
+  return {
+    clientId: packet.clientId,
+    clean: packet.clean === true,
+    keepaliveSeconds: packet.keepalive ?? 0,
+    username: packet.username,
+    will: will && {
+      topic: will.topic,
+      qos: will.qos ?? 0,
+      retain: will.retain ?? false,
+      payloadBytes: will.payload.length,
+    },
+  };
+}

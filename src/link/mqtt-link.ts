@@ -1,0 +1,215 @@
+import { type BackoffSettings, backoffMs } from '../base/backoff.ts';
+import { Cell } from '../base/cell.ts';
+import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
+import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { onAbort } from '../base/signal.ts';
+import { messageBounds } from '../model/message.ts';
+import type { Dial } from './dial.ts';
+import { Handlers } from './handlers.ts';
+import type { Link, LinkState, LinkStats, MessageHandler, PublishOptions } from './link.ts';
+import { type LastWill, MqttConnection } from './mqtt-connection.ts';
+
+export interface MqttLinkParts {
+  readonly dial: Dial;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Told why an attempt failed or a connection ended: UNAVAILABLE, UNTRUSTED, FORBIDDEN, TIMED_OUT or TOO_LARGE. */
+  readonly onFailure?: (error: MesoliteError) => void;
+}
+
+export interface MqttLinkSettings {
+  /** A node's id; a joiner's nonce. */
+  readonly clientId: string;
+  /** A joiner's token id. */
+  readonly username?: string;
+  readonly will?: LastWill;
+  readonly keepaliveSeconds?: number;
+  /** From the first packet to subscriptions in force. */
+  readonly connectTimeoutMs?: number;
+  readonly backoff?: BackoffSettings;
+  /** A connection that lasts so long starts the back-off anew. */
+  readonly stableMs?: number;
+  /** What may be under way unacknowledged when the signal aborts has so long to arrive. */
+  readonly closeTimeoutMs?: number;
+  readonly maxReceiveBytes?: number;
+  readonly maxPublishBytes?: number;
+  /** Messages under way at once. */
+  readonly maxInFlight?: number;
+}
+
+const defaults = {
+  keepaliveSeconds: 30,
+  connectTimeoutMs: 20 * secondMs,
+  backoff: { baseMs: secondMs, maxMs: minuteMs },
+  stableMs: minuteMs,
+  closeTimeoutMs: 2 * secondMs,
+  maxReceiveBytes: messageBounds.down.maxBytes + 1024,
+  maxPublishBytes: messageBounds.down.maxBytes,
+  maxInFlight: 1024,
+} as const satisfies Omit<MqttLinkSettings, 'clientId'>;
+
+/** A link over MQTT 3.1.1 to any broker that `dial` reaches; it connects again by itself, with back-off. */
+export class MqttLink implements Link {
+  readonly state = new Cell<LinkState>('down');
+  readonly closed: Promise<void>;
+  #resolveClosed: () => void = () => {};
+  readonly #parts: MqttLinkParts;
+  readonly #settings: MqttLinkSettings & typeof defaults;
+  readonly #handlers: Handlers;
+  #connection: MqttConnection | undefined;
+  #inFlight = 0;
+  #published = 0;
+  #received = 0;
+  #connections = 0;
+
+  constructor(parts: MqttLinkParts, settings: MqttLinkSettings) {
+    this.#parts = parts;
+    this.#settings = { ...defaults, ...settings } as MqttLinkSettings & typeof defaults;
+    this.#handlers = new Handlers(parts.log);
+    this.closed = new Promise(resolve => {
+      this.#resolveClosed = resolve;
+    });
+  }
+
+  async publish(topic: string, payload: Uint8Array, { qos, retain, signal }: PublishOptions): Promise<void> {
+    const connection = this.#connection;
+    const { maxPublishBytes, maxInFlight } = this.#settings;
+    if (payload.length > maxPublishBytes) {
+      throw new MesoliteError('TOO_LARGE', `${topic}: ${payload.length} bytes, at most ${maxPublishBytes} are sent`);
+    }
+    if (connection === undefined || this.state.value !== 'up' || signal?.aborted === true) {
+      throw new MesoliteError('UNAVAILABLE', `${topic}: the link is not up`);
+    }
+    if (this.#inFlight >= maxInFlight) {
+      throw new MesoliteError('QUEUE_FULL', `${topic}: ${maxInFlight} messages are under way already`);
+    }
+    this.#inFlight++;
+    try {
+      await unlessAborted(connection.publish(topic, payload, qos, retain ?? false), topic, signal);
+      this.#published++;
+    } finally {
+      this.#inFlight--;
+    }
+  }
+
+  subscribe(filter: string, handler: MessageHandler): () => void {
+    const remove = this.#handlers.add(filter, handler, () => {
+      this.#connection?.unsubscribe(filter).catch(() => {});
+    });
+    // when the connection is lost meanwhile, the next one subscribes
+    if (this.#connection !== undefined) this.#subscribe(this.#connection, filter).catch(() => {});
+    return remove;
+  }
+
+  stats(): LinkStats {
+    return {
+      published: this.#published,
+      received: this.#received,
+      handlerErrors: this.#handlers.errors,
+      connections: this.#connections,
+    };
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    void this.#run(signal).finally(this.#resolveClosed);
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    const { clock, random, log } = this.#parts;
+    const { backoff, stableMs } = this.#settings;
+    let failures = 0;
+    while (!signal.aborted) {
+      this.state.set('connecting');
+      const { error, lastedMs } = await this.#connectOnce(signal);
+      this.state.set('down');
+      if (signal.aborted) return;
+      if (lastedMs >= stableMs) failures = 0;
+      const retryInMs = backoffMs(failures, backoff, random);
+      const fields = { code: error.code, reason: error.message, retryInMs };
+      if (failures++ === 0) log.warn('the link is down', fields);
+      else log.debug('the link is still down', fields);
+      this.#parts.onFailure?.(error);
+      await clock.sleep(retryInMs, signal);
+    }
+  }
+
+  /** One connection from its first packet to its end. */
+  async #connectOnce(signal: AbortSignal): Promise<{ error: MesoliteError; lastedMs: number }> {
+    const { clock, log } = this.#parts;
+    let upAt = Number.POSITIVE_INFINITY;
+    try {
+      const connection = await this.#open(signal);
+      upAt = clock.monotonic();
+      this.#connections++;
+      log.info('the link is up');
+      this.state.set('up');
+      const forget = onAbort(signal, () => this.#close(connection));
+      const error = await connection.ended;
+      forget();
+      return { error, lastedMs: clock.monotonic() - upAt };
+    } catch (cause) {
+      const error = isMesoliteError(cause) ? cause : new MesoliteError('UNAVAILABLE', messageOf(cause), { cause });
+      return { error, lastedMs: 0 };
+    } finally {
+      this.#connection = undefined;
+    }
+  }
+
+  /** Dials, says CONNECT and subscribes, all within the timeout. */
+  async #open(signal: AbortSignal): Promise<MqttConnection> {
+    const { clock, dial } = this.#parts;
+    const { connectTimeoutMs } = this.#settings;
+    const attempt = new AbortController();
+    const forget = onAbort(signal, () => attempt.abort(new MesoliteError('UNAVAILABLE', 'the link was stopped')));
+    const cancel = clock.after(connectTimeoutMs, () => {
+      attempt.abort(new MesoliteError('TIMED_OUT', `no connection to the broker within ${connectTimeoutMs} ms`));
+    });
+    try {
+      const stream = await dial(attempt.signal);
+      const connection = new MqttConnection(stream, this.#settings, (topic, payload) => {
+        this.#received++;
+        this.#handlers.deliver(topic, payload);
+      });
+      const unhook = onAbort(attempt.signal, () => connection.destroy(attempt.signal.reason));
+      await connection.accepted();
+      this.#connection = connection;
+      await Promise.all(this.#handlers.filters.map(filter => this.#subscribe(connection, filter)));
+      unhook();
+      return connection;
+    } finally {
+      cancel();
+      forget();
+    }
+  }
+
+  async #subscribe(connection: MqttConnection, filter: string): Promise<void> {
+    try {
+      await connection.subscribe(filter);
+    } catch (error) {
+      if (!isMesoliteError(error, 'FORBIDDEN')) throw error;
+      this.#parts.log.error('the broker refuses a subscription', { filter });
+    }
+  }
+
+  #close(connection: MqttConnection): void {
+    const { clock } = this.#parts;
+    const cancel = clock.after(this.#settings.closeTimeoutMs, () => {
+      connection.destroy(new MesoliteError('TIMED_OUT', 'the broker did not answer in time'));
+    });
+    void connection.ended.finally(cancel);
+    connection.close();
+  }
+}
+
+function unlessAborted(work: Promise<void>, topic: string, signal: AbortSignal | undefined): Promise<void> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const forget = onAbort(signal, () => {
+      reject(new MesoliteError('UNAVAILABLE', `${topic}: given up before it was sent`, { cause: signal.reason }));
+    });
+    work.finally(forget).then(resolve, reject);
+  });
+}
