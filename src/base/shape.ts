@@ -13,9 +13,7 @@ export const defaultBounds: Bounds = { maxBytes: 256 * 1024, maxDepth: 32 };
 
 /** Checks `input` against `schema`; throws INVALID_INPUT naming every path, as `spec.rules[2].to[0]: expected …`. */
 export function decode<S extends v.GenericSchema>(schema: S, input: unknown, what: string): v.InferOutput<S> {
-  if (depthExceeds(input, defaultBounds.maxDepth)) {
-    throw new MesoliteError('TOO_LARGE', `${what}: nested deeper than ${defaultBounds.maxDepth} levels`);
-  }
+  checkNesting(input, defaultBounds.maxDepth, what);
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
   const [first, ...more] = result.issues.map(describeIssue);
@@ -39,9 +37,7 @@ export function decodeJson<S extends v.GenericSchema>(
   } catch (cause) {
     throw new MesoliteError('INVALID_INPUT', `${what}: not JSON`, { cause });
   }
-  if (depthExceeds(value, bounds.maxDepth)) {
-    throw new MesoliteError('TOO_LARGE', `${what}: nested deeper than ${bounds.maxDepth} levels`);
-  }
+  checkNesting(value, bounds.maxDepth, what);
   return decode(schema, value, what);
 }
 
@@ -49,11 +45,33 @@ function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** valibot leaves these names out of a record without a word, and nothing that is sent may be ignored. */
+const forbiddenNames: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
+
+function checkNesting(value: unknown, maxDepth: number, what: string): void {
+  if (depthExceeds(value, maxDepth)) {
+    throw new MesoliteError('TOO_LARGE', `${what}: nested deeper than ${maxDepth} levels`);
+  }
+  const name = forbiddenName(value);
+  if (name !== undefined) throw new MesoliteError('INVALID_INPUT', `${what}: no field may be called ${name}`);
+}
+
 function depthExceeds(value: unknown, limit: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
   if (limit === 0) return true;
   for (const child of Object.values(value)) if (depthExceeds(child, limit - 1)) return true;
   return false;
+}
+
+/** The path of a forbidden name; the depth of `value` is bounded. */
+function forbiddenName(value: unknown): string | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  for (const [name, child] of Object.entries(value)) {
+    if (forbiddenNames.has(name)) return name;
+    const below = forbiddenName(child);
+    if (below !== undefined) return `${name}.${below}`;
+  }
+  return undefined;
 }
 
 function describeIssue(issue: v.BaseIssue<unknown>): string {
@@ -68,7 +86,12 @@ function describeIssue(issue: v.BaseIssue<unknown>): string {
     if (issue.expected === 'never') return `${place}unknown field`;
     if (issue.received === 'undefined') return `${place}required, but missing`;
   }
-  return `${place}${lowerFirst(issue.message)}`;
+  return `${place}${lowerFirst(shorten(issue.message))}`;
+}
+
+/** A message repeats what came, which may be as large as the bounds let it be. */
+function shorten(text: string): string {
+  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
 }
 
 function lowerFirst(text: string): string {
