@@ -57,12 +57,14 @@ export function openEnvelope(wire: Uint8Array, verify: EnvelopeVerifier, bounds:
   const bytes = Buffer.from(wire.buffer, wire.byteOffset, wire.byteLength);
   const end = bytes.subarray(0, maxHeadBytes).indexOf(0x0a);
   const head = /^mesolite1 ([0-9a-f]{64}) ([A-Za-z0-9_-]{86})$/.exec(bytes.toString('latin1', 0, Math.max(0, end)));
-  const [, keyId, signature] = head ?? [];
-  if (keyId === undefined || signature === undefined) {
+  const [, keyId, written = ''] = head ?? [];
+  const signature = Buffer.from(written, 'base64url');
+  // the last of 86 characters has four bits that say nothing: only one way to write a signature is taken
+  if (keyId === undefined || signature.toString('base64url') !== written) {
     throw new MesoliteError('UNTRUSTED', 'envelope: not signed');
   }
   const payload = bytes.subarray(end + 1);
-  if (!verify(keyId, Buffer.concat([signingContext, payload]), Buffer.from(signature, 'base64url'))) {
+  if (!verify(keyId, Buffer.concat([signingContext, payload]), signature)) {
     throw new MesoliteError('UNTRUSTED', `envelope: the signature of key ${keyId.slice(0, 16)} does not verify`);
   }
   return decodeJson(payloadSchema, payload, 'envelope', bounds);

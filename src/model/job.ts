@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { minuteMs, secondMs } from '../base/clock.ts';
+import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
 import { nameSchema, serviceNameSchema } from './ids.ts';
 
 const amount = (max: number) =>
@@ -15,14 +15,15 @@ const count = (min: number, max: number) =>
 const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
 const durationUnitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** `250ms`, `1.5s`, `10m`, `2h`, `7d`; comes out in milliseconds. */
+/** `250ms`, `1.5s`, `10m`, `2h`, `7d`; comes out in whole milliseconds, at most ten years. */
 export const durationSchema = v.pipe(
   v.string(),
   v.regex(durationPattern, 'expected a duration as 250ms, 1.5s, 10m, 2h or 7d'),
   v.transform(text => {
     const [, digits = '0', unit = 'ms'] = durationPattern.exec(text) ?? [];
-    return Number(digits) * (durationUnitMs[unit] ?? 1);
+    return Math.round(Number(digits) * (durationUnitMs[unit] ?? 1));
   }),
+  v.maxValue(3650 * dayMs, 'expected at most 3650d'),
 );
 
 const environmentSchema = v.pipe(

@@ -39,6 +39,8 @@ const token = /^[A-Za-z0-9_-]{1,64}$/;
 /** Reads a topic without wildcards; undefined when it is none of ours. */
 export function parseTopic(topic: string): Topic | undefined {
   if (topic.length > 256 || !topic.startsWith(`${root}/`)) return undefined;
+  if (topic === topics.policy) return { kind: 'policy' };
+  if (topic === topics.manifest) return { kind: 'manifest' };
   const [scope, a = '', b = '', c, ...rest] = topic.slice(root.length + 1).split('/');
   if (rest.length > 0) return undefined;
   switch (scope) {
@@ -51,10 +53,7 @@ export function parseTopic(topic: string): Topic | undefined {
       return c === undefined && what !== undefined && name.test(a) ? { kind: 'down', node: a, what } : undefined;
     }
     case 'all':
-      if (c !== undefined) return undefined;
-      if (a === 'services') return key.test(b) ? { kind: 'service', key: b } : undefined;
-      if (b !== '') return undefined;
-      return a === 'policy' || a === 'manifest' ? { kind: a } : undefined;
+      return a === 'services' && c === undefined && key.test(b) ? { kind: 'service', key: b } : undefined;
     case 'join':
       if (!token.test(a) || !token.test(b)) return undefined;
       return c === 'req' || c === 'res' ? { kind: 'join', tokenId: a, nonce: b, what: c } : undefined;
