@@ -12,8 +12,8 @@ import { nextRevision } from './revisions.ts';
 
 /** Signed service documents: which tasks answer for a service, and where. */
 export interface Services {
-  /** Publishes what changed since the last time; `all` says everything again: after a start, and to renew expiry. */
-  publish(options?: { readonly all: boolean }): Promise<void>;
+  /** Publishes what changed since the last time; `all` says everything again: after a start, and to renew expiry. True when something was. */
+  publish(options?: { readonly all: boolean }): Promise<boolean>;
   list(): Promise<ServiceDocument[]>;
   /** Revisions by service key, for the manifest. */
   revisions(): Readonly<Record<string, number>>;
@@ -71,6 +71,7 @@ export function makeServices(
     list,
     publish: (options = { all: false }) =>
       gate.run(async () => {
+        let changed = false;
         for (const document of await list()) {
           const key = serviceKey(document);
           const text = JSON.stringify(document);
@@ -79,7 +80,9 @@ export function makeServices(
           const revision = last?.text === text ? last.revision : nextRevision(last?.revision ?? 0, clock);
           published.set(key, { revision, text });
           await outgoing.service(key, revision, document);
+          changed = true;
         }
+        return changed;
       }),
     revisions: () => Object.fromEntries([...published].map(([key, { revision }]) => [key, revision])),
   };

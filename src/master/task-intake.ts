@@ -9,6 +9,8 @@ import type { Outgoing } from './outgoing.ts';
 /** Commits what nodes report on their tasks, then acknowledges it, then lets the rest of the master know. */
 export interface TaskIntake {
   onStatuses(node: string, statuses: readonly TaskStatus[]): Promise<void>;
+  /** All that the node has: what should have ended and is not there any more has ended. */
+  onBirth(node: string, statuses: readonly TaskStatus[]): Promise<void>;
 }
 
 /** Statuses in one transaction and in one acknowledgement. */
@@ -19,17 +21,22 @@ export function makeTaskIntake(parts: {
   readonly outgoing: Pick<Outgoing, 'ack'>;
   readonly clock: Clock;
   readonly log: Log;
+  readonly newId: () => string;
   readonly onEnded: (task: TaskRecord) => void;
   /** After each batch: endpoints may have changed. */
   readonly onChanged: (node: string, ended: boolean) => void;
 }): TaskIntake {
-  const { store, outgoing, clock, log, onEnded, onChanged } = parts;
+  const { store, outgoing, clock, log, newId, onEnded, onChanged } = parts;
   const gate = new Gate(10_000);
 
   async function commit(node: string, statuses: readonly TaskStatus[]): Promise<void> {
-    const outcomes = await store.tasks.recordStatuses(statuses, { node, receivedAt: clock.now() });
+    await record(node, statuses);
     // what names no task of that node is acknowledged too: it would be said for ever
     await outgoing.ack(node, { statuses: statuses.map(status => status.uuid) });
+  }
+
+  async function record(node: string, statuses: readonly TaskStatus[]): Promise<void> {
+    const outcomes = await store.tasks.recordStatuses(statuses, { node, receivedAt: clock.now() });
     const fresh = statuses.filter((_, i) => outcomes[i] === 'new');
     const ended = fresh.filter(status => isTerminal(status.state));
     for (const { task, state, reason, message } of ended) {
@@ -40,11 +47,24 @@ export function makeTaskIntake(parts: {
     if (fresh.length > 0) onChanged(node, ended.length > 0);
   }
 
+  async function onStatuses(node: string, statuses: readonly TaskStatus[]): Promise<void> {
+    for (let i = 0; i < statuses.length; i += perTransaction) {
+      await gate.run(() => commit(node, statuses.slice(i, i + perTransaction)));
+    }
+  }
+
   return {
-    async onStatuses(node, statuses) {
-      for (let i = 0; i < statuses.length; i += perTransaction) {
-        await gate.run(() => commit(node, statuses.slice(i, i + perTransaction)));
-      }
+    onStatuses,
+    async onBirth(node, statuses) {
+      await onStatuses(node, statuses);
+      const there = new Set(statuses.map(status => status.task));
+      const gone = (await store.tasks.list({ node })).filter(
+        task => task.stopping && !isTerminal(task.state) && !there.has(task.id),
+      );
+      const at = clock.now();
+      const state = 'TASK_KILLED' as const;
+      const ended = gone.map(({ id: task }) => ({ uuid: newId(), task, state, message: 'no longer on its node', at }));
+      if (ended.length > 0) await gate.run(() => record(node, ended));
     },
   };
 }

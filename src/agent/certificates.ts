@@ -1,0 +1,157 @@
+import * as v from 'valibot';
+import { type Clock, secondMs } from '../base/clock.ts';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { decodeJson } from '../base/shape.ts';
+import type { Files } from '../device/files.ts';
+import { readCertificates } from '../identity/certificate.ts';
+import type { TlsIdentity } from '../identity/contexts.ts';
+import { generateKeyPair, keyIdOf, printPrivateKey, readPrivateKey, sha256Hex } from '../identity/keys.ts';
+import { createRequest } from '../identity/request.ts';
+import { type TrustBundle, verifyChain } from '../identity/verify.ts';
+import { shouldRotate } from '../lifecycle/rotation.ts';
+import { encodeMessage, type MasterAck } from '../model/message.ts';
+import type { Sender } from './sender.ts';
+
+/** Keys and certificates that this node shows: asked for when they are needed, kept on the disk, renewed in time. */
+export interface Certificates {
+  /** Takes one that the node has already: its own, from the join. */
+  put(spiffeId: string, identity: TlsIdentity): void;
+  get(spiffeId: string): TlsIdentity | undefined;
+  /** These workloads are here; what is on the disk of them is read, what is missing is asked for. */
+  want(spiffeIds: ReadonlySet<string>): Promise<void>;
+  onAnswer(answer: NonNullable<MasterAck['certificate']>): Promise<void>;
+  /** Asks for what is missing or due, now and until `signal` aborts. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Asks at once: the link has come up. */
+  check(): void;
+}
+
+const checkEveryMs = 30 * secondMs;
+/** A request without an answer is given up then, and made again. */
+const answerWithinMs = 15 * secondMs;
+
+const storedSchema = v.object({ spiffeId: v.string(), keyPem: v.string(), chainPem: v.string() });
+
+interface Held {
+  readonly identity: TlsIdentity;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly jitter: number;
+}
+
+interface Pending {
+  readonly id: string;
+  readonly keyPem: string;
+  readonly askedAt: number;
+}
+
+export function makeCertificates(parts: {
+  readonly sender: Sender;
+  readonly files: Files;
+  readonly bundle: () => TrustBundle;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly newId: () => string;
+  readonly log: Log;
+  readonly isUp: () => boolean;
+  /** A new certificate is in force. */
+  readonly onIssued: (spiffeId: string, identity: TlsIdentity) => Promise<void>;
+}): Certificates {
+  const { sender, files, bundle, clock, random, newId, log, isUp, onIssued } = parts;
+  const held = new Map<string, Held>();
+  const pending = new Map<string, Pending>();
+  let own: string | undefined;
+  let wanted: ReadonlySet<string> = new Set();
+
+  /** Throws UNTRUSTED unless the chain is for that id and that key, and holds now. */
+  function verified(spiffeId: string, identity: TlsIdentity): Held {
+    const chain = readCertificates(identity.chainPem, 'certificate');
+    const result = verifyChain(chain, bundle(), 'client', { now: clock.now() });
+    if (!result.ok) throw new MesoliteError('UNTRUSTED', result.reason);
+    const { publicKey } = readPrivateKey(identity.keyPem, 'private key');
+    if (result.peer.uri !== spiffeId || keyIdOf(result.leaf.publicKey) !== keyIdOf(publicKey)) {
+      throw new MesoliteError('UNTRUSTED', `the certificate is for ${result.peer.uri} or for another key`);
+    }
+    const { validFrom, validTo } = result.leaf;
+    return { identity, notBefore: Date.parse(validFrom), notAfter: Date.parse(validTo), jitter: random() };
+  }
+
+  function take(spiffeId: string, identity: TlsIdentity): boolean {
+    try {
+      held.set(spiffeId, verified(spiffeId, identity));
+      return true;
+    } catch (error) {
+      log.warn('a stored certificate does not hold; another is asked for', { spiffeId, reason: messageOf(error) });
+      return false;
+    }
+  }
+
+  async function read(spiffeId: string): Promise<void> {
+    const stored = await files.read(fileOf(spiffeId));
+    if (stored !== undefined) take(spiffeId, decodeJson(storedSchema, stored.value, 'stored certificate'));
+  }
+
+  function ask(spiffeId: string): void {
+    const keys = generateKeyPair();
+    const id = newId();
+    pending.set(spiffeId, { id, keyPem: printPrivateKey(keys.privateKey), askedAt: clock.monotonic() });
+    sender.send('csr', { id, spiffeId, csr: createRequest(spiffeId, keys).toString('base64') });
+  }
+
+  function check(): void {
+    if (!isUp()) return;
+    for (const spiffeId of new Set([...wanted, ...(own === undefined ? [] : [own])])) {
+      const has = held.get(spiffeId);
+      const asked = pending.get(spiffeId);
+      if (has && !shouldRotate(has.notBefore, has.notAfter, clock.now(), has.jitter)) continue;
+      if (asked && clock.monotonic() - asked.askedAt < answerWithinMs) continue;
+      ask(spiffeId);
+    }
+  }
+
+  return {
+    put(spiffeId, identity) {
+      own = spiffeId;
+      take(spiffeId, identity);
+    },
+    get: spiffeId => held.get(spiffeId)?.identity,
+    async want(spiffeIds) {
+      const gone = [...wanted].filter(id => !spiffeIds.has(id));
+      const come = [...spiffeIds].filter(id => !wanted.has(id));
+      wanted = spiffeIds;
+      for (const spiffeId of gone) {
+        held.delete(spiffeId);
+        pending.delete(spiffeId);
+        await files.remove(fileOf(spiffeId));
+      }
+      for (const spiffeId of come) await read(spiffeId);
+      if (come.length > 0) check();
+    },
+    async onAnswer({ id, chain, error }) {
+      const [spiffeId, asked] = [...pending].find(([, each]) => each.id === id) ?? [];
+      if (spiffeId === undefined || asked === undefined) return;
+      pending.delete(spiffeId);
+      if (chain === undefined) {
+        log.warn('the master gives no certificate', { spiffeId, reason: error });
+        return;
+      }
+      const identity = { keyPem: asked.keyPem, chainPem: chain };
+      if (!take(spiffeId, identity)) return;
+      log.info('a certificate is in force', { spiffeId, notAfter: held.get(spiffeId)?.notAfter });
+      if (spiffeId !== own) await files.write(fileOf(spiffeId), encodeMessage({ spiffeId, ...identity }));
+      await onIssued(spiffeId, identity);
+    },
+    check,
+    async run(signal) {
+      do check();
+      while (await clock.sleep(checkEveryMs, signal));
+    },
+  };
+}
+
+/** A SPIFFE id is longer than a file name may be. */
+function fileOf(spiffeId: string): string {
+  return `certificate-${sha256Hex(spiffeId).slice(0, 32)}`;
+}

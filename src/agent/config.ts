@@ -1,0 +1,54 @@
+import { hostname } from 'node:os';
+import { MesoliteError } from '../base/errors.ts';
+import type { Range } from '../model/resources.ts';
+
+/** Settings of an agent; the command line gives some, the rest are the defaults below. */
+export interface AgentConfig {
+  readonly dataDir: string;
+  /** The node's id. */
+  readonly node: string;
+  /** A join string, for the first start. */
+  readonly join?: string | undefined;
+  /** Where peers reach this node; found out when it is not given. */
+  readonly address?: string | undefined;
+  /** Address that the inbound proxy listens on. */
+  readonly meshHost: string;
+  readonly meshPort: number;
+  /** Port of the outbound proxy, on 127.0.0.1. */
+  readonly outboundPort: number;
+  /** Ports that tasks are given. */
+  readonly taskPorts: readonly Range[];
+  readonly labels: Readonly<Record<string, string>>;
+  /** Folder with the firmware profiles. */
+  readonly profilesDir: string;
+}
+
+export const defaultAgentConfig = {
+  meshHost: '0.0.0.0',
+  meshPort: 15_008,
+  outboundPort: 15_001,
+  taskPorts: [{ begin: 20_000, end: 20_999 }],
+  labels: {},
+} as const;
+
+/** The host's name as a node id: lower case, without its domain. */
+export function defaultNodeId(): string {
+  const id = (hostname().split('.')[0] ?? '')
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, '-')
+    .slice(0, 63);
+  return id === '' ? 'node' : id;
+}
+
+/** Throws INVALID_INPUT for what cannot be an agent. */
+export function checkAgentConfig(config: AgentConfig): AgentConfig {
+  if (!/^[a-z0-9-]{1,63}$/.test(config.node)) {
+    throw new MesoliteError('INVALID_INPUT', `node: expected 1 to 63 of a-z, 0-9 and "-", got "${config.node}"`);
+  }
+  for (const { begin, end } of config.taskPorts) {
+    if (!(begin >= 1 && begin <= end && end <= 65_535)) {
+      throw new MesoliteError('INVALID_INPUT', `ports: expected a range within 1-65535, got ${begin}-${end}`);
+    }
+  }
+  return config;
+}

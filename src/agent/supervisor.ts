@@ -1,0 +1,148 @@
+import * as v from 'valibot';
+import { type Clock, secondMs } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import { Gate } from '../base/gate.ts';
+import type { Log } from '../base/log.ts';
+import { decodeJson } from '../base/shape.ts';
+import type { Files } from '../device/files.ts';
+import type { LogKeeper } from '../device/task-log.ts';
+import { type Application, applyAssignment, type DesiredSet, nothingDesired } from '../lifecycle/assignment.ts';
+import { reconcile } from '../lifecycle/reconcile.ts';
+import { assignmentHash } from '../lifecycle/spec-hash.ts';
+import type { Sha256 } from '../model/audit-chain.ts';
+import { type Assignment, encodeMessage } from '../model/message.ts';
+import { type TaskSpec, type TaskStatus, taskSpecSchema } from '../model/task.ts';
+import type { TaskDirectories } from './task-directories.ts';
+import { makeTaskRunner, type TaskRunner, type TaskRunnerParts } from './task-runner.ts';
+
+/** Keeps the tasks of this node as the master wants them, from what is on the disk when there is no master. */
+export interface Supervisor {
+  /** Finds or starts the tasks of the last assignment; the tasks outlive `signal`, the watching ends. */
+  start(signal: AbortSignal): Promise<void>;
+  assign(assignment: Assignment): Promise<Application['result']>;
+  readonly held: { readonly epoch: number; readonly generation: number; readonly hash: string };
+  /** The newest status of each task that is here. */
+  statuses(): TaskStatus[];
+  /** Tasks that have not ended, with whether they may be called. */
+  live(): { readonly spec: TaskSpec; readonly ready: boolean }[];
+}
+
+const fileName = 'desired-tasks';
+const strayGraceMs = 5 * secondMs;
+
+const desiredSchema = v.object({ epoch: v.number(), generation: v.number(), tasks: v.array(taskSpecSchema) });
+const desiredBounds = { maxBytes: 8 * 1024 * 1024, maxDepth: 24 };
+
+export function makeSupervisor(
+  parts: Omit<TaskRunnerParts, 'onReady' | 'onEnded'> & {
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly files: Files;
+    readonly directories: TaskDirectories;
+    readonly logKeeper: LogKeeper;
+    readonly sha256: Sha256;
+    /** Tasks came, went, or may be called or not from now on. */
+    readonly onChanged: () => void;
+  },
+): Supervisor {
+  const { files, directories, logKeeper, sha256, processes, clock, newId, log, onStatus, onChanged } = parts;
+  const gate = new Gate(256);
+  const runners = new Map<string, TaskRunner>();
+  let desired: DesiredSet = nothingDesired;
+  let heldHash = assignmentHash([], sha256);
+  let watching: AbortSignal = new AbortController().signal;
+
+  async function load(): Promise<DesiredSet> {
+    const stored = await files.read(fileName);
+    if (stored === undefined) return nothingDesired;
+    if (stored.recovered) log.warn('the newest assignment was damaged; the one before it holds');
+    const { epoch, generation, tasks } = decodeJson(desiredSchema, stored.value, fileName, desiredBounds);
+    return { epoch, generation, tasks: new Map(tasks.map(task => [task.id, task])) };
+  }
+
+  async function store(next: DesiredSet): Promise<void> {
+    await files.write(fileName, encodeMessage({ ...next, tasks: [...next.tasks.values()] }));
+    desired = next;
+    heldHash = assignmentHash(next.tasks.values(), sha256);
+  }
+
+  async function bringAbout(): Promise<void> {
+    const steps = reconcile(desired.tasks, runners, sha256);
+    for (const id of steps.conflict)
+      log.error('a task was assigned again with another spec; it goes on as it is', { task: id });
+    for (const id of steps.kill) runners.get(id)?.kill('the master does not want it any more');
+    for (const id of steps.forget) await forget(id);
+    for (const spec of steps.launch) await launch(spec);
+    onChanged();
+  }
+
+  async function launch(spec: TaskSpec): Promise<void> {
+    const directory = directories.of(spec.id);
+    const runner = makeTaskRunner(
+      { ...parts, onReady: onChanged, onEnded: () => onTaskEnded(spec.id) },
+      { spec, directory },
+      watching,
+    );
+    runners.set(spec.id, runner);
+    logKeeper.watch(directory);
+    await runner.begin();
+  }
+
+  function onTaskEnded(id: string): void {
+    onChanged();
+    if (desired.tasks.has(id)) return;
+    gate.run(() => forget(id)).catch(error => log.error('an ended task could not be put away', { task: id, error }));
+  }
+
+  async function forget(id: string): Promise<void> {
+    runners.delete(id);
+    logKeeper.forget(directories.of(id));
+    await directories.retire(id);
+  }
+
+  /** What runs here and is in no assignment: the agent died between writing the assignment and ending the task. */
+  async function endStray(id: string): Promise<void> {
+    const found = await processes.adopt(directories.of(id), watching);
+    if (found.result === 'running') {
+      log.warn('a task that nobody wants was found running', { task: id });
+      const { exited, signal } = found.process;
+      signal('SIGTERM');
+      const cancel = clock.after(strayGraceMs, () => signal('SIGKILL'));
+      await exited;
+      cancel();
+    }
+    if (watching.aborted) return;
+    const message = 'ended: the master does not want it any more';
+    onStatus({ uuid: newId(), task: id, state: 'TASK_KILLED', message, at: clock.now() });
+    await directories.retire(id);
+  }
+
+  return {
+    async start(signal) {
+      watching = signal;
+      desired = await load();
+      heldHash = assignmentHash(desired.tasks.values(), sha256);
+      await gate.run(bringAbout);
+      for (const id of await directories.list()) {
+        if (runners.has(id)) continue;
+        endStray(id).catch(error =>
+          log.error('a stray task could not be ended', { task: id, reason: messageOf(error) }),
+        );
+      }
+    },
+    assign: assignment =>
+      gate.run(async () => {
+        const applied = applyAssignment(desired, assignment);
+        if (applied.result === 'taken') {
+          await store(applied.desired);
+          await bringAbout();
+        }
+        return applied.result;
+      }),
+    get held() {
+      return { epoch: desired.epoch, generation: desired.generation, hash: heldHash };
+    },
+    statuses: () => [...runners.values()].flatMap(({ status }) => status ?? []),
+    live: () => [...runners.values()].filter(runner => !runner.ended).map(({ spec, ready }) => ({ spec, ready })),
+  };
+}

@@ -1,0 +1,147 @@
+import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { checkHealth } from '../device/health.ts';
+import type { Processes, RunningProcess } from '../device/process.ts';
+import { hasEnded, isReady, newTaskLife, type TaskEvent, type TaskStep } from '../lifecycle/task-life.ts';
+import { advance } from '../lifecycle/task-machine.ts';
+import type { TaskSpec, TaskStatus } from '../model/task.ts';
+
+/** Carries out what the task machine decides for one task. */
+export interface TaskRunner {
+  readonly spec: TaskSpec;
+  readonly ended: boolean;
+  readonly ready: boolean;
+  /** The newest status that was reported; a task that was not yet begun has none. */
+  readonly status: TaskStatus | undefined;
+  /** Finds what an earlier agent left of it, and starts it where there is nothing. */
+  begin(): Promise<void>;
+  kill(message: string): void;
+}
+
+export interface TaskRunnerParts {
+  readonly processes: Processes;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly newId: () => string;
+  readonly log: Log;
+  /** The whole environment of the task. */
+  readonly environmentOf: (spec: TaskSpec) => Readonly<Record<string, string>>;
+  readonly onStatus: (status: TaskStatus) => void;
+  /** It may be called through the mesh from now on, or no more. */
+  readonly onReady: (ready: boolean) => void;
+  readonly onEnded: () => void;
+}
+
+/** `signal` ends the watching, never the task. */
+export function makeTaskRunner(
+  parts: TaskRunnerParts,
+  settings: { readonly spec: TaskSpec; readonly directory: string },
+  signal: AbortSignal,
+): TaskRunner {
+  const { processes, clock, random, newId, environmentOf, onStatus, onReady, onEnded } = parts;
+  const { spec, directory } = settings;
+  const log = parts.log.with({ task: spec.id });
+  let life = newTaskLife(spec);
+  let status: TaskStatus | undefined;
+  let running: RunningProcess | undefined;
+  let cancelWake: () => void = () => {};
+
+  function on(event: TaskEvent): void {
+    if (signal.aborted) return;
+    const wasEnded = hasEnded(life);
+    const next = advance(life, event, clock.monotonic(), random);
+    life = next.life;
+    cancelWake();
+    const { wakeAt } = next;
+    cancelWake =
+      wakeAt === undefined ? () => {} : clock.after(Math.max(0, wakeAt - clock.monotonic()), () => on({ on: 'wake' }));
+    for (const step of next.steps) carryOut(step);
+    if (!wasEnded && hasEnded(life)) onEnded();
+  }
+
+  function carryOut(step: TaskStep): void {
+    switch (step.do) {
+      case 'start':
+        start(step.run).catch(error => {
+          on({ on: 'notStarted', run: step.run, message: messageOf(error), permanent: false });
+        });
+        return;
+      case 'signal':
+        running?.signal(step.signal);
+        return;
+      case 'check':
+        check(step.run).catch(error => log.error('a health check failed', { error }));
+        return;
+      case 'ready':
+        onReady(step.ready);
+        return;
+      case 'report':
+        status = { ...step.status, uuid: newId(), task: spec.id, at: clock.now() };
+        onStatus(status);
+        return;
+      default:
+        step satisfies never;
+    }
+  }
+
+  async function start(run: number): Promise<void> {
+    const request = { command: spec.command, env: environmentOf(spec), directory };
+    const started = await processes.start(request, signal);
+    if (started.result === 'notStarted') {
+      on({ on: 'notStarted', run, message: started.message, permanent: started.permanent });
+      return;
+    }
+    follow(run, started.process);
+    on({ on: 'started', run, pid: started.process.pid });
+  }
+
+  function follow(run: number, process: RunningProcess): void {
+    running = process;
+    void process.exited.then(exit => {
+      if (exit !== undefined) on({ on: 'exited', run, exit });
+    });
+  }
+
+  async function check(run: number): Promise<void> {
+    const { health } = spec;
+    const port = spec.ports.find(each => each.name === health?.port)?.number;
+    if (health === undefined || port === undefined) return;
+    const { type, path, timeoutMs } = health;
+    const { healthy, message } = await checkHealth(clock, { type, host: '127.0.0.1', port, path, timeoutMs }, signal);
+    on({ on: 'checked', run, healthy, message });
+  }
+
+  return {
+    spec,
+    get ended() {
+      return hasEnded(life);
+    },
+    get ready() {
+      return isReady(life);
+    },
+    get status() {
+      return status;
+    },
+    async begin() {
+      const found = await processes.adopt(directory, signal);
+      switch (found.result) {
+        case 'running':
+          // the machine numbers its runs: what is found is the first
+          follow(life.run + 1, found.process);
+          on({ on: 'found', pid: found.process.pid, ranMs: found.process.ranMs });
+          return;
+        case 'ended':
+          on({ on: 'foundEnded', exit: found.exit, ranMs: found.ranMs });
+          return;
+        case 'absent':
+          on({ on: 'launch' });
+          return;
+        default:
+          found satisfies never;
+      }
+    },
+    kill: message => on({ on: 'kill', message }),
+  };
+}

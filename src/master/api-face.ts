@@ -1,0 +1,100 @@
+import { MesoliteError } from '../base/errors.ts';
+import type { NodeView, TaskView } from '../model/api.ts';
+import { isTerminal } from '../model/task.ts';
+import type { Store } from '../store/store.ts';
+import type { TaskRecord } from '../store/task-record.ts';
+import type { ApiFace, AuditQuery } from './api/face.ts';
+import type { Documents } from './documents.ts';
+import type { Fleet } from './fleet.ts';
+import type { Jobs } from './jobs.ts';
+import type { Logs } from './logs.ts';
+import type { Operators } from './operators.ts';
+import type { Policies } from './policies.ts';
+import type { Rounds } from './rounds.ts';
+import type { Services } from './services.ts';
+import { viewJob, viewNode, viewTask } from './views.ts';
+
+/** Answers the API from the master's parts. */
+export function makeApiFace(parts: {
+  readonly version: string;
+  readonly store: Store;
+  readonly operators: Operators;
+  readonly documents: Documents;
+  readonly fleet: Fleet;
+  readonly jobs: Jobs;
+  readonly rounds: Rounds;
+  readonly services: Services;
+  readonly policies: Policies;
+  readonly logs: Logs;
+  readonly createJoinToken: ApiFace['createJoinToken'];
+}): ApiFace {
+  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs } = parts;
+
+  async function view(tasks: readonly TaskRecord[]): Promise<TaskView[]> {
+    const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
+    return tasks.map(task => viewTask(task, jobOf.get(`${task.namespace}/${task.job}`), rounds.whyWaiting(task.id)));
+  }
+
+  async function findTask(id: string): Promise<TaskRecord> {
+    const task = await store.tasks.get(id);
+    if (task === undefined) throw new MesoliteError('NOT_FOUND', `there is no task ${id}`);
+    return task;
+  }
+
+  return {
+    version,
+    authenticate: operators.authenticate,
+    apply: documents.apply,
+    remove: documents.remove,
+    documents: documents.list,
+    createJoinToken: parts.createJoinToken,
+    services: services.list,
+    async nodes() {
+      const live = (await store.tasks.list()).filter(task => !isTerminal(task.state));
+      return fleet.list().flatMap((node): NodeView[] => {
+        const tasks = live.filter(task => task.node === node.id).length;
+        const seen = viewNode(node, rounds.freeOn(node.id), tasks);
+        return seen === undefined ? [] : [seen];
+      });
+    },
+    async jobs() {
+      const tasks = await store.tasks.list();
+      return Promise.all(
+        (await jobs.list()).map(async job => {
+          const { name, namespace } = job.metadata;
+          const own = tasks.filter(task => task.job === name && task.namespace === namespace);
+          return viewJob(job, own, await view(own));
+        }),
+      );
+    },
+    async tasks({ job, namespace }) {
+      return view(await store.tasks.list({ ...(job && { job }), ...(namespace && { namespace }) }));
+    },
+    async task(id) {
+      const record = await findTask(id);
+      const [task] = await view([record]);
+      if (task === undefined) throw new MesoliteError('INTERNAL', `task ${id} cannot be shown`);
+      return { task, history: await store.tasks.history(id) };
+    },
+    async taskLog(query, signal) {
+      const { node } = await findTask(query.task);
+      if (node === null) throw new MesoliteError('CONFLICT', `task ${query.task} has not been placed yet`);
+      return logs.ask(node, query, signal);
+    },
+    policies: () => policies.view(fleet.list().flatMap(node => (node.state === 'ready' ? [node.id] : []))),
+    audit: query => queryAudit(query),
+  };
+
+  async function queryAudit({ since, principal, verdict, limit }: AuditQuery) {
+    const filter = {
+      limit,
+      ...(since !== undefined && { since }),
+      ...(principal !== undefined && { source: principal }),
+      ...(verdict !== undefined && { verdict }),
+    };
+    const entries = await store.audit.query(filter);
+    return entries.flatMap(entry =>
+      entry.kind === 'record' ? [{ node: entry.node, number: entry.number, record: entry.record }] : [],
+    );
+  }
+}

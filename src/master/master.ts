@@ -1,0 +1,287 @@
+import { createHash } from 'node:crypto';
+import { Cell } from '../base/cell.ts';
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { aborted } from '../base/signal.ts';
+import { Broker, type ServerCredentials } from '../broker/broker.ts';
+import { newId } from '../device/dice.ts';
+import { openFiles } from '../device/files.ts';
+import type { Authority } from '../identity/authority.ts';
+import { type TlsIdentity, verifySocket } from '../identity/contexts.ts';
+import { LocalLink } from '../link/local-link.ts';
+import { topics } from '../model/topics.ts';
+import { makeScheduler } from '../scheduling/scheduler.ts';
+import { openStore, type Store } from '../store/store.ts';
+import type { Api } from './api/api.ts';
+import { makeApi } from './api/server.ts';
+import { makeApiFace } from './api-face.ts';
+import { makeAssignmentOutbox } from './assignment-outbox.ts';
+import { makeAuditIntake } from './audit-intake.ts';
+import { openAuthority } from './authority-file.ts';
+import { makeCertificates } from './certificates.ts';
+import { type MasterConfig, masterTimes } from './config.ts';
+import { makeDocuments } from './documents.ts';
+import { makeEnrollment } from './enrollment.ts';
+import { makeFleet } from './fleet.ts';
+import { makeIncoming } from './incoming.ts';
+import { makeJobs } from './jobs.ts';
+import { createJoinToken } from './join-tokens.ts';
+import { makeLogs } from './logs.ts';
+import { makeManifestOutbox } from './manifest.ts';
+import { makeOperators } from './operators.ts';
+import { makeOutgoing } from './outgoing.ts';
+import { openPolicies } from './policies.ts';
+import { makeRevisions } from './revisions.ts';
+import { makeRounds } from './rounds.ts';
+import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
+import { makeServices } from './services.ts';
+import { makeTaskIntake } from './task-intake.ts';
+
+/** A master that is up. */
+export interface RunningMaster {
+  readonly mqttPort: number;
+  readonly apiPort: number;
+  /** Settles when all of it has ended, after `signal` has aborted. */
+  readonly ended: Promise<void>;
+}
+
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+/** Ended tasks of services beyond so many are forgotten. */
+const keepEndedTasks = 10_000;
+
+/** Starts a master; it runs until `signal` aborts. Throws START_FAILED with what to do about it. */
+export async function startMaster(
+  { clock, log, version }: { readonly clock: Clock; readonly log: Log; readonly version: string },
+  config: MasterConfig,
+  signal: AbortSignal,
+): Promise<RunningMaster> {
+  const files = await openFiles(config.dataDir);
+  const authority = await openAuthority(files, config.trustDomain, clock.now());
+  await writeAuthorityFile(config.dataDir, authority);
+  const store = await openStore({ path: `${config.dataDir}/mesolite.db` });
+  try {
+    return await run({ clock, log, version }, config, authority, store, signal);
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+// One long function on purpose: it is the list of the master's parts and of who hears what from whom.
+async function run(
+  { clock, log, version }: { readonly clock: Clock; readonly log: Log; readonly version: string },
+  config: MasterConfig,
+  authority: Authority,
+  store: Store,
+  signal: AbortSignal,
+): Promise<RunningMaster> {
+  const epoch = await store.meta.nextEpoch();
+  const operators = makeOperators({ tokens: store.operatorTokens, clock, log });
+  await operators.ensureAdmin(config.dataDir);
+  const names = [...new Set([...config.advertise, 'localhost', '127.0.0.1', '::1'])];
+  const server = makeServerIdentity({ authority, clock }, { names });
+
+  const brokerCredentials = new Cell(brokerTls(server.current.value, authority));
+  server.current.watch(identity => brokerCredentials.set(brokerTls(identity, authority)));
+  const broker = new Broker(
+    {
+      credentials: brokerCredentials,
+      readPeer: socket => {
+        const verified = verifySocket(socket, authority.bundle, 'client', { now: clock.now() });
+        return verified.ok ? verified.peer : undefined;
+      },
+      knowsToken: async id => ((await store.joinTokens.get(id))?.expiresAt ?? 0) > clock.now(),
+      clock,
+      log,
+    },
+    { trustDomain: config.trustDomain, host: config.host, port: config.mqttPort },
+  );
+  const link = new LocalLink({ port: broker, log });
+  const nextRevision = makeRevisions(clock);
+  const outgoing = makeOutgoing({ link, signer: authority.signer, clock, nextRevision });
+
+  /** For what nobody waits for: a failure is logged, and what matters is said again by its own part. */
+  const inBackground = (what: string, work: Promise<unknown>): void => {
+    work.catch(error => log.error('something failed', { what, reason: messageOf(error), error }));
+  };
+
+  const { trustDomain, rootNamespace, meshDefault } = config;
+  const policies = await openPolicies({ store, outgoing, clock }, { trustDomain, rootNamespace, meshDefault });
+  const fleet = makeFleet({
+    nodes: store.nodes,
+    clock,
+    log,
+    onEvent: id => {
+      const node = fleet.get(id);
+      if (node !== undefined) rounds.onNode(node);
+    },
+  });
+  const services = makeServices({ store, outgoing, nodeOf: fleet.get, clock }, { trustDomain });
+  const manifest = makeManifestOutbox(
+    {
+      authority,
+      outgoing,
+      clock,
+      nextRevision,
+      policyRevision: () => policies.revision,
+      serviceRevisions: services.revisions,
+    },
+    { epoch },
+  );
+  const assignments = makeAssignmentOutbox({ assignments: store.assignments, outgoing, sha256, log });
+  const publishServices = async (): Promise<void> => {
+    if (await services.publish()) await manifest.publish();
+  };
+  const jobs = makeJobs({
+    store,
+    clock,
+    newId,
+    sha256,
+    onStopped: versions => {
+      // endpoints close before their tasks are told to go
+      const work = publishServices().then(() => assignments.send(versions.map(version => version.node)));
+      inBackground('stopping tasks', work);
+    },
+  });
+  const rounds = makeRounds({
+    store,
+    jobs,
+    fleet,
+    scheduler: makeScheduler(),
+    clock,
+    log,
+    newId,
+    onPlaced: nodes => inBackground('sending assignments', assignments.send(nodes)),
+  });
+  const documents = makeDocuments({
+    store,
+    jobs,
+    clock,
+    onJobs: rounds.wake,
+    onPolicies: async () => {
+      await policies.publish();
+      await manifest.publish();
+    },
+  });
+  const intake = makeTaskIntake({
+    store,
+    outgoing,
+    clock,
+    log,
+    newId,
+    onEnded: rounds.onEnded,
+    onChanged: (node, ended) => {
+      inBackground('publishing services', publishServices());
+      if (ended) inBackground('sending an assignment', assignments.send([node]));
+    },
+  });
+  const certificates = makeCertificates({ authority, assignments: store.assignments, outgoing, clock, log });
+  const auditIntake = makeAuditIntake({ audit: store.audit, outgoing, clock, log });
+  const logs = makeLogs({ outgoing, clock, newId });
+  const enrollment = makeEnrollment({ tokens: store.joinTokens, authority, link, clock, log, onJoined: fleet.add });
+  const incoming = makeIncoming({
+    log,
+    handlers: {
+      async birth(node, birth) {
+        await fleet.onBirth(node, birth);
+        await intake.onBirth(node, birth.tasks);
+        await assignments.onBirth(node, birth);
+        await publishServices();
+      },
+      async hb(node, heartbeat) {
+        if (fleet.onHeartbeat(node, heartbeat)) await assignments.onHeartbeat(node, heartbeat);
+        else await outgoing.ask(node, { what: 'birth' });
+      },
+      task: (node, { statuses }) => intake.onStatuses(node, statuses),
+      async ack(node, ack) {
+        policies.onAck(node, ack);
+        await assignments.onAck(node, ack);
+      },
+      audit: (node, { batch }) => auditIntake.onBatch(node, batch),
+      csr: (node, request) => certificates.onRequest(node, request),
+      log: (node, chunk) => logs.onChunk(node, chunk),
+      death: (node, death) => fleet.onDeath(node, death),
+    },
+  });
+
+  await fleet.load();
+  await documents.resume();
+  await rounds.load();
+
+  await broker.start(signal);
+  await link.start(signal);
+  link.subscribe(topics.allUp, incoming.handle);
+  link.subscribe(topics.allJoinRequests, (topic, payload) => inBackground('a join', enrollment.handle(topic, payload)));
+
+  const publishAll = async (): Promise<void> => {
+    await policies.publish();
+    await services.publish({ all: true });
+    await manifest.publish();
+  };
+  await publishAll();
+
+  const mqttPort = broker.address.port;
+  const face = makeApiFace({
+    version,
+    store,
+    operators,
+    documents,
+    fleet,
+    jobs,
+    rounds,
+    services,
+    policies,
+    logs,
+    createJoinToken: request =>
+      createJoinToken({ tokens: store.joinTokens, authority, clock }, request, {
+        hosts: config.advertise,
+        port: mqttPort,
+      }),
+  });
+  const { keyPem, chainPem } = server.current.value;
+  const api = await makeApi({ face, log }, { key: keyPem, cert: chainPem });
+  server.current.watch(identity => api.server.setSecureContext({ key: identity.keyPem, cert: identity.chainPem }));
+  const apiPort = await listen(api, config);
+
+  const keepHouse = async (): Promise<void> => {
+    while (await clock.sleep(masterTimes.housekeepingEveryMs, signal)) {
+      server.renew();
+      await auditIntake.trim();
+      await store.tasks.trimEnded(keepEndedTasks);
+    }
+  };
+  const renewDocuments = async (): Promise<void> => {
+    while (await clock.sleep(masterTimes.manifestEveryMs, signal)) await publishAll();
+  };
+  const loops = [fleet.run(signal), rounds.run(signal), keepHouse(), renewDocuments()];
+  log.info('the master is up', { mqttPort, apiPort, trustDomain, epoch });
+
+  const stop = async (): Promise<void> => {
+    await aborted(signal);
+    await api.close();
+    await Promise.allSettled(loops);
+    await broker.closed;
+    await store.close();
+    log.info('the master has stopped');
+  };
+  return { mqttPort, apiPort, ended: stop() };
+}
+
+function brokerTls(identity: TlsIdentity, authority: Authority): ServerCredentials {
+  return { key: identity.keyPem, cert: identity.chainPem, ca: authority.rootPem };
+}
+
+async function listen(api: Api, { host, apiPort: port }: MasterConfig): Promise<number> {
+  try {
+    await api.listen({ host, port });
+  } catch (cause) {
+    const inUse = typeof cause === 'object' && cause !== null && 'code' in cause && cause.code === 'EADDRINUSE';
+    const reason = inUse
+      ? 'is in use: stop the program that listens there, or set another one for the API'
+      : messageOf(cause);
+    throw new MesoliteError('START_FAILED', `port ${port} on ${host} ${reason}`, { cause });
+  }
+  const address = api.server.address();
+  return typeof address === 'object' && address !== null ? address.port : port;
+}

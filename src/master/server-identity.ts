@@ -1,0 +1,60 @@
+import { writeFile } from 'node:fs/promises';
+import { hostname, networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+import { Cell } from '../base/cell.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Authority } from '../identity/authority.ts';
+import type { TlsIdentity } from '../identity/contexts.ts';
+import { generateKeyPair, printPrivateKey } from '../identity/keys.ts';
+import { createRequest } from '../identity/request.ts';
+import { rotationDueAt } from '../lifecycle/rotation.ts';
+import { printSpiffeId } from '../model/identity.ts';
+
+/** The master's own certificate, for broker and API: made anew at each start and in time, its key never on the disk. */
+export interface ServerIdentity {
+  readonly current: Cell<TlsIdentity>;
+  /** Issues another when this one is due. */
+  renew(): void;
+}
+
+export const authorityFile = 'ca.pem';
+
+export function makeServerIdentity(
+  parts: { readonly authority: Authority; readonly clock: Clock },
+  settings: { readonly names: readonly string[] },
+): ServerIdentity {
+  const { authority, clock } = parts;
+  let dueAt = 0;
+
+  function issue(): TlsIdentity {
+    const keys = generateKeyPair();
+    const now = clock.now();
+    const request = createRequest(printSpiffeId({ kind: 'master', trustDomain: authority.trustDomain }), keys);
+    const { chainPem, notAfter } = authority.issueServer(request, settings.names, now);
+    dueAt = rotationDueAt(now, notAfter, 0);
+    return { keyPem: printPrivateKey(keys.privateKey), chainPem };
+  }
+
+  const current = new Cell(issue());
+  return {
+    current,
+    renew() {
+      if (clock.now() >= dueAt) current.set(issue());
+    },
+  };
+}
+
+/** The root, for operators: what their command line trusts. */
+export async function writeAuthorityFile(dataDir: string, authority: Authority): Promise<void> {
+  await writeFile(join(dataDir, authorityFile), authority.rootPem, { mode: 0o644, flush: true });
+}
+
+/** Addresses at which other machines may reach this one, then its name; 127.0.0.1 when there is no network. */
+export function ownAddresses(): string[] {
+  const outside = Object.values(networkInterfaces())
+    .flatMap(addresses => addresses ?? [])
+    .filter(address => !address.internal && address.family === 'IPv4')
+    .map(address => address.address);
+  const name = hostname().toLowerCase();
+  return outside.length === 0 ? ['127.0.0.1'] : [...outside, ...(/^[a-z0-9.-]+$/.test(name) ? [name] : [])];
+}
