@@ -13,7 +13,7 @@ export async function whyNotExecutable(
 ): Promise<string | undefined> {
   if (name === '') return 'the command is empty';
   if (name.includes('/')) return explainFile(isAbsolute(name) ? name : resolve(directory, name), name);
-  const path = env['PATH'] ?? defaultPath;
+  const path = env.PATH ?? defaultPath;
   let found: string | undefined;
   for (const folder of path.split(':')) {
     const why = await explainFile(join(resolve(directory, folder), name), name);

@@ -1,7 +1,7 @@
 import type { Random } from '../base/random.ts';
 import { afterCheck, beginHealth, checking, isUnhealthy } from './health-state.ts';
 import { failuresAfter, type RunOutcome, restartDelayMs, shouldRestart } from './restart.ts';
-import { describeExit, isSuccess, type TaskExit } from './task-exit.ts';
+import { isSuccess, type TaskExit } from './task-exit.ts';
 import {
   isReady,
   type Stop,
@@ -12,6 +12,15 @@ import {
   type TaskStep,
   wakeAt,
 } from './task-life.ts';
+import {
+  exitFacts,
+  failedReason,
+  healthReason,
+  killedDuringLaunch,
+  maxRunReason,
+  report,
+  stopReport,
+} from './task-report.ts';
 
 export interface Transition {
   readonly life: TaskLife;
@@ -26,7 +35,6 @@ type Running = Extract<TaskPhase, { phase: 'running' }>;
 
 /** How long after a SIGKILL the next one follows: processes can be stuck in the kernel. */
 const killAgainMs = 5_000;
-const maxMessageLength = 1_024;
 
 /** The next state of a task and what is to be done; `now` is monotonic, in milliseconds. Events that do not fit the state change nothing. */
 export function advance(life: TaskLife, event: TaskEvent, now: number, random: Random): Transition {
@@ -101,7 +109,7 @@ function refuse(
   now: number,
   random: Random,
 ): Change {
-  const reason = 'REASON_COMMAND_EXECUTOR_FAILED';
+  const reason = failedReason;
   if (stop !== undefined) return finish(life, { ...killedDuringLaunch, message: stop.message });
   const failures = life.failures + 1;
   if (permanent || !shouldRestart(life.spec.restart, 'failure', failures)) {
@@ -111,7 +119,7 @@ function refuse(
 }
 
 function leave(life: TaskLife, running: Running, exit: TaskExit, now: number, random: Random): Change {
-  return conclude(life, exit, Math.max(0, now - running.startedAt), running.stop, now, random);
+  return conclude(life, exit, Math.max(0, Math.round(now - running.startedAt)), running.stop, now, random);
 }
 
 /** A run is over: the task has ended, or waits for its next run. */
@@ -123,27 +131,18 @@ function conclude(
   now: number,
   random: Random,
 ): Change {
-  const facts = { ...exitFacts(exit), ranMs };
-  const said = stop === undefined ? describeExit(exit) : `${stop.message}; ${describeExit(exit)}`;
-  if (stop?.cause === 'kill') return finish(life, { state: 'TASK_KILLED', message: said, ...facts });
-  if (stop?.cause === 'maxRun') {
-    return finish(life, { state: 'TASK_FAILED', reason: maxRunReason, message: said, ...facts });
-  }
+  const facts = exitFacts(exit, ranMs, stop);
+  if (stop?.cause === 'kill') return finish(life, { state: 'TASK_KILLED', ...facts });
+  if (stop?.cause === 'maxRun') return finish(life, { state: 'TASK_FAILED', reason: maxRunReason, ...facts });
   const outcome = outcomeOf(exit, stop);
   const rules = life.spec.restart;
-  if (outcome === 'success' && rules.policy !== 'always') {
-    return finish(life, { state: 'TASK_FINISHED', message: said, ...facts });
-  }
+  if (outcome === 'success' && rules.policy !== 'always') return finish(life, { state: 'TASK_FINISHED', ...facts });
   const failures = failuresAfter(rules, outcome, life.failures, ranMs);
-  const reason = stop === undefined ? 'REASON_COMMAND_EXECUTOR_FAILED' : healthReason;
-  if (shouldRestart(rules, outcome, failures)) {
-    return pause({ ...life, failures }, { reason, message: said, ...facts }, now, random);
-  }
-  if (outcome === 'unseen') {
-    return finish(life, { state: 'TASK_LOST', reason: 'REASON_AGENT_RESTARTED', message: said, ...facts });
-  }
-  const message = failures > 1 ? `${said}, for the ${failures}th time in a row` : said;
-  return finish(life, { state: 'TASK_FAILED', reason, message, ...facts });
+  const reason = stop === undefined ? failedReason : healthReason;
+  if (shouldRestart(rules, outcome, failures)) return pause({ ...life, failures }, { reason, ...facts }, now, random);
+  if (outcome === 'unseen') return finish(life, { state: 'TASK_LOST', reason: 'REASON_AGENT_RESTARTED', ...facts });
+  const message = failures > 1 ? `${facts.message}, failure ${failures} in a row` : facts.message;
+  return finish(life, { state: 'TASK_FAILED', reason, ...facts, message });
 }
 
 function outcomeOf(exit: TaskExit, stop: Stop | undefined): RunOutcome {
@@ -197,19 +196,6 @@ function end(life: TaskLife, running: Running, stop: Stop, now: number): Change 
   return [next, report(next, stopReport(stop, running.pid)), { do: 'signal', signal: 'SIGTERM' }];
 }
 
-function stopReport({ cause, message }: Stop, pid: number): TaskReport {
-  switch (cause) {
-    case 'kill':
-      return { state: 'TASK_KILLING', message, pid };
-    case 'maxRun':
-      return { state: 'TASK_KILLING', reason: maxRunReason, message, pid };
-    case 'unhealthy':
-      return { state: 'TASK_RUNNING', reason: healthReason, message, pid };
-    default:
-      return cause satisfies never;
-  }
-}
-
 function wake(life: TaskLife, now: number): Change {
   const due = wakeAt(life);
   if (due === undefined || now < due) return [life];
@@ -246,21 +232,7 @@ function judge(life: TaskLife, running: Running, check: { healthy: boolean; mess
   return [next, report(next, { state: 'TASK_RUNNING', reason: healthReason, pid: running.pid })];
 }
 
-const healthReason = 'REASON_TASK_HEALTH_CHECK_STATUS_UPDATED';
-const maxRunReason = 'REASON_MAX_COMPLETION_TIME_REACHED';
-const killedDuringLaunch = { state: 'TASK_KILLED', reason: 'REASON_TASK_KILLED_DURING_LAUNCH' } as const;
-
 function healthOf(life: TaskLife, now: number, delayMs?: number) {
   const rules = life.spec.health;
   return rules === undefined ? {} : { health: beginHealth(rules, now, delayMs) };
-}
-
-function exitFacts(exit: TaskExit): { exitCode?: number; signal?: string } {
-  if (exit.kind === 'exited') return { exitCode: exit.code };
-  return exit.kind === 'signaled' ? { signal: exit.signal } : {};
-}
-
-function report(life: TaskLife, status: TaskReport): TaskStep {
-  const message = status.message === undefined ? {} : { message: status.message.slice(0, maxMessageLength) };
-  return { do: 'report', status: { ...status, ...message, restarts: life.restarts, ready: isReady(life) } };
 }
