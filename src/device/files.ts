@@ -13,7 +13,7 @@ export interface Files {
   read(name: string): Promise<{ readonly value: Buffer; readonly recovered: boolean } | undefined>;
   /** Returns when `bytes` are durable; writes nothing when they are there already. Throws TOO_LARGE, or UNAVAILABLE (a full disk: the old content stays). */
   write(name: string, bytes: Uint8Array): Promise<void>;
-  /** Removes every copy; there may be none. */
+  /** Removes every copy; there may be none. Throws UNAVAILABLE. */
   remove(name: string): Promise<void>;
   /** The names of all files, sorted. */
   list(): Promise<string[]>;
@@ -108,9 +108,13 @@ class DurableFiles implements Files {
   remove(name: string): Promise<void> {
     const path = this.#path(name);
     return this.#gate.run(async () => {
-      // the older copy first and for good, so that it cannot come back in place of the newer one
-      if (await this.#removeCopy(path + previousSuffix)) await this.#disk.syncDirectory(this.#directory);
-      if (await this.#removeCopy(path)) await this.#disk.syncDirectory(this.#directory);
+      try {
+        // the older copy first and for good, so that it cannot come back in place of the newer one
+        if (await this.#removeCopy(path + previousSuffix)) await this.#disk.syncDirectory(this.#directory);
+        if (await this.#removeCopy(path)) await this.#disk.syncDirectory(this.#directory);
+      } catch (cause) {
+        throw new MesoliteError('UNAVAILABLE', `cannot remove ${path}: ${explain(cause)}`, { cause });
+      }
     });
   }
 
@@ -160,7 +164,7 @@ class DurableFiles implements Files {
       return true;
     } catch (cause) {
       if (codeOf(cause) === 'ENOENT') return false;
-      throw new MesoliteError('UNAVAILABLE', `cannot remove ${path}: ${explain(cause)}`, { cause });
+      throw cause;
     }
   }
 }

@@ -1,0 +1,178 @@
+import { chmodSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import t from 'tap';
+import { isMesoliteError } from '../../src/base/errors.ts';
+import { seededRandom } from '../../src/base/random.ts';
+import { systemFileOperations } from '../../src/device/file-operations.ts';
+import { openFiles } from '../../src/device/files.ts';
+import { VolatileDisk } from '../fixtures/volatile-disk.ts';
+
+const bytes = (text: string) => Buffer.from(text);
+
+t.test('what is written is read, also by who opens the directory later', async t => {
+  const directory = join(t.testdir(), 'deep/state');
+  const files = await openFiles(directory);
+  t.equal(await files.read('boot'), undefined);
+  await files.write('boot', bytes('1'));
+  await files.write('boot', bytes('2'));
+  await files.write('empty', bytes(''));
+  const later = await openFiles(directory);
+  t.strictSame(await later.read('boot'), { value: bytes('2'), recovered: false });
+  t.strictSame(await later.read('empty'), { value: bytes(''), recovered: false });
+  t.strictSame(await later.list(), ['boot', 'empty']);
+});
+
+t.test('files are for their owner alone', async t => {
+  const directory = join(t.testdir(), 'state');
+  const files = await openFiles(directory);
+  await files.write('key', bytes('secret'));
+  t.equal(statSync(directory).mode & 0o777, 0o700);
+  t.equal(statSync(join(directory, 'key')).mode & 0o777, 0o600);
+});
+
+t.test('a torn or changed file gives way to the good one before, and says so', async t => {
+  const directory = t.testdir();
+  const path = join(directory, 'policy');
+  const files = await openFiles(directory);
+  await files.write('policy', bytes('first'));
+  await files.write('policy', bytes('second'));
+  truncateSync(path, statSync(path).size - 1);
+  t.strictSame(await files.read('policy'), { value: bytes('first'), recovered: true });
+  await files.write('policy', bytes('third'));
+  writeFileSync(
+    path,
+    readFileSync(path).map((byte, at, all) => (at === all.length - 1 ? byte ^ 1 : byte)),
+  );
+  t.strictSame(await files.read('policy'), { value: bytes('first'), recovered: true }, 'damage is no copy to keep');
+});
+
+t.test('when every copy is damaged the answer is an error, not an old or empty value', async t => {
+  const files = await openFiles(t.testdir({ policy: 'rubbish' }));
+  await t.rejects(files.read('policy'), { code: 'UNTRUSTED', message: /no good copy/ });
+  await files.write('policy', bytes('new'));
+  t.strictSame(await files.read('policy'), { value: bytes('new'), recovered: false });
+});
+
+t.test('the same content again writes nothing', async t => {
+  const disk = new VolatileDisk();
+  const files = await openFiles('/state', { operations: disk });
+  await files.write('a', bytes('x'));
+  const before = disk.operations;
+  await files.write('a', bytes('x'));
+  t.equal(disk.operations - before, 1, 'one read');
+});
+
+t.test('a removed file is gone with all its copies', async t => {
+  const directory = t.testdir();
+  const files = await openFiles(directory);
+  await files.write('task', bytes('1'));
+  await files.write('task', bytes('2'));
+  await files.remove('task');
+  await files.remove('task');
+  t.equal(await files.read('task'), undefined);
+  t.strictSame(readdirSync(directory), []);
+});
+
+t.test('what a writer left half-done is cleared away', async t => {
+  const directory = t.testdir({ 'policy~new': 'half' });
+  const files = await openFiles(directory);
+  t.strictSame(await files.list(), []);
+  t.strictSame(readdirSync(directory), []);
+});
+
+t.test('writers and readers of one file take turns', async t => {
+  const files = await openFiles(t.testdir());
+  const writes = Array.from({ length: 20 }, (_, i) => files.write('a', bytes(String(i))));
+  const reads = Array.from({ length: 20 }, () => files.read('a'));
+  await Promise.all(writes);
+  for (const read of await Promise.all(reads)) t.strictSame(read, { value: bytes('19'), recovered: false });
+});
+
+t.test('names and sizes have bounds', async t => {
+  const files = await openFiles(t.testdir(), { maxBytes: 10 });
+  for (const name of ['', '../up', 'a/b', '.hidden', 'a~previous', 'x'.repeat(201)]) {
+    t.throws(() => files.read(name), { code: 'INVALID_INPUT' }, name);
+  }
+  t.throws(() => files.write('a', bytes('12345678901')), { code: 'TOO_LARGE' });
+  await files.write('hello.default.A1_b-c', bytes('1234567890'));
+  t.strictSame(await files.list(), ['hello.default.A1_b-c']);
+});
+
+t.test('a directory that cannot be made or written is one plain sentence', async t => {
+  const directory = t.testdir({ file: 'x' });
+  await t.rejects(openFiles(join(directory, 'file/state')), {
+    code: 'START_FAILED',
+    message:
+      /^cannot write in the directory .*\/file\/state \(a part of the path is not a directory\): make it writable/,
+  });
+  if (process.getuid?.() !== 0) {
+    chmodSync(directory, 0o500);
+    await t.rejects(openFiles(directory), { code: 'START_FAILED', message: /permission denied/ });
+    chmodSync(directory, 0o700);
+  }
+});
+
+t.test('a full disk leaves the old content, and no leftover', async t => {
+  const directory = t.testdir();
+  let full = false;
+  const operations = {
+    ...systemFileOperations,
+    async create(path: string) {
+      const file = await systemFileOperations.create(path);
+      return {
+        ...file,
+        async write(bytes: Uint8Array) {
+          if (!full) return file.write(bytes);
+          await file.write(bytes.subarray(0, 3));
+          throw Object.assign(new Error('write'), { code: 'ENOSPC' });
+        },
+      };
+    },
+  };
+  const files = await openFiles(directory, { operations });
+  await files.write('a', bytes('old'));
+  full = true;
+  await t.rejects(files.write('a', bytes('new')), { code: 'UNAVAILABLE', message: /no space is left on the disk/ });
+  full = false;
+  t.strictSame(await files.read('a'), { value: bytes('old'), recovered: false });
+  t.strictSame(readdirSync(directory), ['a']);
+});
+
+t.test('after a power cut at any moment a file is what was last written, or what was being written', async () => {
+  const plan = fc.array(fc.oneof(fc.string({ maxLength: 40 }), fc.constant(undefined)), { minLength: 1, maxLength: 6 });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(plan, { minLength: 1, maxLength: 4 }),
+      fc.nat(60),
+      fc.integer(),
+      async (lives, cut, seed) => {
+        const disk = new VolatileDisk();
+        const random = seededRandom(seed);
+        let acknowledged: string | undefined;
+        for (const life of lives) {
+          let underWay = acknowledged;
+          disk.failAfter(Math.floor(random() * cut));
+          try {
+            const files = await openFiles('/state', { operations: disk });
+            for (const value of life) {
+              underWay = value;
+              await (value === undefined ? files.remove('a') : files.write('a', bytes(value)));
+              acknowledged = value;
+            }
+          } catch (error) {
+            if (!isMesoliteError(error)) throw error;
+          }
+          disk.restart(random);
+          const found = await (await openFiles('/state', { operations: disk })).read('a');
+          const value = found?.value.toString();
+          if (value !== acknowledged && value !== underWay) {
+            throw new Error(`found ${value}, not ${acknowledged} nor ${underWay}`);
+          }
+          acknowledged = value;
+        }
+      },
+    ),
+    { seed: 20_304, numRuns: 2_000 },
+  );
+});
