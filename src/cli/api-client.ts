@@ -1,0 +1,149 @@
+import { readFileSync, statSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
+import { request as httpsRequest, type RequestOptions } from 'node:https';
+import type * as v from 'valibot';
+import { type ErrorCode, errorCodes, MesoliteError, messageOf } from '../base/errors.ts';
+import { type Bounds, decodeJson } from '../base/shape.ts';
+import { errorAnswerSchema } from '../model/api.ts';
+import type { Context } from './contexts.ts';
+
+/** The master's HTTP API. Each call throws what the master refused, or UNAVAILABLE, TIMED_OUT or UNTRUSTED with what to do. */
+export interface ApiClient {
+  readonly server: string;
+  get<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
+  post<S extends v.GenericSchema>(path: string, body: unknown, schema: S): Promise<v.InferOutput<S>>;
+  remove(path: string): Promise<void>;
+}
+
+const callTimeoutMs = 30_000;
+const maxSecretFileBytes = 64 * 1024;
+/** A list of 100,000 tasks fits. */
+const answerBounds: Bounds = { maxBytes: 128 * 1024 * 1024, maxDepth: 24 };
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+}
+
+type Call = (method: string, path: string, body?: unknown) => Promise<Answer>;
+
+/** Reads the context's files; nothing is sent before a call. */
+export function makeApiClient(context: Context, signal: AbortSignal): ApiClient {
+  const ca = readSmallFile(context.ca, 'the CA of the context');
+  const token = readSmallFile(context.tokenFile, 'the token of the context').trim();
+  const options = { ca, headers: { accept: 'application/json', authorization: `Bearer ${token}` } };
+  const call: Call = async (method, path, body) => {
+    const answer = await exchange(context, { ...options, method }, path, body, signal);
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    throw refusal(context, answer);
+  };
+  const read = <S extends v.GenericSchema>({ text }: Answer, schema: S) =>
+    decodeJson(schema, text, `the answer of ${context.server}`, answerBounds);
+  return {
+    server: context.server,
+    get: async (path, schema) => read(await call('GET', path), schema),
+    post: async (path, body, schema) => read(await call('POST', path, body), schema),
+    remove: async path => void (await call('DELETE', path)),
+  };
+}
+
+function readSmallFile(path: string, what: string): string {
+  try {
+    const { size } = statSync(path);
+    if (size > maxSecretFileBytes) throw new Error(`${path} has ${size} bytes`);
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new MesoliteError('INVALID_INPUT', `${what} cannot be read: ${messageOf(cause)}`, { cause });
+  }
+}
+
+async function exchange(
+  context: Context,
+  options: RequestOptions,
+  path: string,
+  body: unknown,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const timeout = AbortSignal.timeout(callTimeoutMs);
+  const payload = body === undefined ? undefined : JSON.stringify(body);
+  const headers = payload === undefined ? {} : { 'content-type': 'application/json' };
+  try {
+    return await new Promise<Answer>((resolve, reject) => {
+      const request = httpsRequest(`${context.server}${path}`, {
+        ...options,
+        headers: { ...options.headers, ...headers },
+        signal: AbortSignal.any([signal, timeout]),
+        agent: false,
+      });
+      request.on('error', reject);
+      request.on('response', response => {
+        readAnswer(response).then(resolve, reject);
+      });
+      request.end(payload);
+    });
+  } catch (error) {
+    throw timeout.aborted
+      ? new MesoliteError('TIMED_OUT', `${context.server} did not answer within ${callTimeoutMs / 1000} s`)
+      : transportError(context, error);
+  }
+}
+
+async function readAnswer(response: IncomingMessage): Promise<Answer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response) {
+    const bytes = Buffer.from(chunk);
+    size += bytes.length;
+    if (size > answerBounds.maxBytes) {
+      response.destroy();
+      throw new MesoliteError('TOO_LARGE', `the answer has more than ${answerBounds.maxBytes} bytes`);
+    }
+    chunks.push(bytes);
+  }
+  return { status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') };
+}
+
+/** What the master said, under its own code where it is one of ours. */
+function refusal(context: Context, { status, text }: Answer): MesoliteError {
+  let said: { readonly code: string; readonly message: string };
+  try {
+    said = decodeJson(errorAnswerSchema, text, 'answer').error;
+  } catch {
+    return new MesoliteError('UNAVAILABLE', `${context.server} answered ${status}: is it a mesolite master?`);
+  }
+  const code: ErrorCode = isErrorCode(said.code) ? said.code : 'INTERNAL';
+  const hint = code === 'UNAUTHENTICATED' ? `: the token in ${context.tokenFile} is not accepted` : '';
+  return new MesoliteError(code, code === 'UNAUTHENTICATED' ? `${context.server}${hint}` : said.message);
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorCodes, code);
+}
+
+const networkWords: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'is it running?',
+  ECONNRESET: 'it closed the connection',
+  ENOTFOUND: 'its name is not known',
+  EAI_AGAIN: 'its name cannot be looked up now',
+  EHOSTUNREACH: 'there is no way to that host',
+  ENETUNREACH: 'there is no way to that network',
+  ETIMEDOUT: 'the host does not answer',
+};
+
+function transportError({ server, ca }: Context, error: unknown): unknown {
+  if (error instanceof MesoliteError) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const options = { cause: error };
+  const words = networkWords[code];
+  if (words !== undefined)
+    return new MesoliteError('UNAVAILABLE', `cannot reach the master at ${server}: ${words}`, options);
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const why = 'its certificate is for other names: use one that the master advertises';
+    return new MesoliteError('UNTRUSTED', `${server} is not trusted: ${why}`, options);
+  }
+  if (/CERT|ISSUER|SIGNATURE/.test(code)) {
+    const why = `its certificate is not vouched for by ${ca} (${messageOf(error)})`;
+    return new MesoliteError('UNTRUSTED', `${server} is not trusted: ${why}`, options);
+  }
+  return new MesoliteError('UNAVAILABLE', `cannot reach the master at ${server}: ${messageOf(error)}`, options);
+}

@@ -1,0 +1,66 @@
+import { InvalidArgumentError } from 'commander';
+import * as v from 'valibot';
+import { nameSchema } from '../model/ids.ts';
+import { durationSchema } from '../model/job.ts';
+
+// What stands behind an option on the command line becomes a value here, or a usage error that says what was expected.
+
+export function parsePort(text: string): number {
+  return parseWhole(0, 65_535)(text);
+}
+
+export function parseWhole(min: number, max: number): (text: string) => number {
+  return text => {
+    const number = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    if (!(number >= min && number <= max)) throw new InvalidArgumentError(`expected ${min} to ${max}`);
+    return number;
+  };
+}
+
+/** `20000-20999`, both included. */
+export function parsePortRange(text: string): { readonly begin: number; readonly end: number } {
+  const [, begin = '0', end = '0'] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? [];
+  const range = { begin: Number(begin), end: Number(end) };
+  if (range.begin < 1 || range.end > 65_535 || range.begin > range.end) {
+    throw new InvalidArgumentError('expected a range of ports as 20000-20999');
+  }
+  return range;
+}
+
+/** `90s` and the like, in milliseconds. */
+export function parseDuration(text: string): number {
+  return checked(durationSchema, text);
+}
+
+export function parseName(text: string): string {
+  return checked(nameSchema, text);
+}
+
+/** A moment in milliseconds since 1970: so long ago (`1h`), or a date (`2030-01-02T03:04:05Z`). */
+export function parseSince(now: () => number): (text: string) => number {
+  return text => {
+    const ago = v.safeParse(durationSchema, text);
+    if (ago.success) return Math.max(0, Math.floor(now() - ago.output));
+    const date = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+    if (Number.isNaN(date)) throw new InvalidArgumentError('expected 30m, 1h, 7d or a date as 2030-01-02T03:04:05Z');
+    return Math.max(0, date);
+  };
+}
+
+/** Gathers `--label zone=a --label rack=2`. */
+export function collectLabels(text: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const [, key, value] = /^([A-Za-z0-9][A-Za-z0-9._/-]{0,252})=(.{0,253})$/.exec(text) ?? [];
+  if (key === undefined || value === undefined) throw new InvalidArgumentError('expected a label as zone=a');
+  return { ...before, [key]: value };
+}
+
+/** Gathers an option that may be given several times. */
+export function collect(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
+}
+
+function checked<S extends v.GenericSchema>(schema: S, text: string): v.InferOutput<S> {
+  const result = v.safeParse(schema, text);
+  if (!result.success) throw new InvalidArgumentError(result.issues[0].message);
+  return result.output;
+}

@@ -1,0 +1,153 @@
+import type { AuditEntry, JobView, NodeView, PolicyView, TaskDetail, TaskView } from '../model/api.ts';
+import { countInRanges, type Resources } from '../model/resources.ts';
+import type { Endpoint, ServiceDocument } from '../model/service.ts';
+import { isTerminal } from '../model/task.ts';
+import {
+  plain,
+  printAge,
+  printAhead,
+  printCores,
+  printDuration,
+  printMegabytes,
+  printTime,
+  shorten,
+} from './readable.ts';
+import type { Column } from './table.ts';
+
+const scalar = (resources: Resources, name: string) => resources.scalars[name] ?? 0;
+const maxWords = 60;
+
+export const nodeColumns: readonly Column<NodeView>[] = [
+  { head: 'NODE', cell: node => node.node },
+  { head: 'STATE', cell: node => node.state },
+  { head: 'PROFILE', cell: node => node.profile },
+  { head: 'FREE CPUS', cell: ({ free, total }) => printCores(scalar(free, 'cpus'), scalar(total, 'cpus')) },
+  { head: 'FREE MEM', cell: ({ free, total }) => printMegabytes(scalar(free, 'mem'), scalar(total, 'mem')) },
+  { head: 'FREE DISK', cell: ({ free, total }) => printMegabytes(scalar(free, 'disk'), scalar(total, 'disk')) },
+  { head: 'FREE PORTS', cell: node => String(countInRanges(node.free.ranges.ports ?? [])) },
+  { head: 'CPU', cell: node => `${Math.round(node.usage.cpu * 100)}%`, align: 'right' },
+  { head: 'TASKS', cell: node => String(node.tasks), align: 'right' },
+  { head: 'SEEN', cell: (node, now) => `${printAge(node.lastSeen, now)} ago` },
+  { head: 'AGE', cell: (node, now) => printAge(node.joinedAt, now) },
+  { head: 'ADDRESS', cell: node => `${node.address}:${node.meshPort}`, wide: true },
+  { head: 'ARCH', cell: node => node.inventory.arch, wide: true },
+  { head: 'OS', cell: node => node.inventory.os, wide: true },
+  { head: 'MEM USED', cell: node => `${Math.round(node.usage.memUsedMb)} MB`, wide: true },
+  { head: 'AGENT', cell: node => `${Math.round(node.usage.agentRssMb)} MB`, wide: true },
+  {
+    head: 'TEMP',
+    cell: ({ usage }) => (usage.temperatureC === undefined ? '-' : `${plain(usage.temperatureC)} °C`),
+    wide: true,
+  },
+  { head: 'BOOT', cell: node => String(node.boot), wide: true },
+  { head: 'VERSION', cell: node => node.version, wide: true },
+  { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
+];
+
+export const jobColumns: readonly Column<JobView>[] = [
+  { head: 'JOB', cell: job => job.name },
+  { head: 'NAMESPACE', cell: job => job.namespace },
+  { head: 'TYPE', cell: job => job.type },
+  { head: 'WANTED', cell: job => String(job.wanted), align: 'right' },
+  { head: 'PENDING', cell: job => String(job.pending), align: 'right' },
+  { head: 'RUNNING', cell: job => String(job.running), align: 'right' },
+  { head: 'READY', cell: job => String(job.ready), align: 'right' },
+  { head: 'FINISHED', cell: job => String(job.finished), align: 'right' },
+  { head: 'FAILED', cell: job => String(job.failed), align: 'right' },
+  { head: 'AGE', cell: (job, now) => printAge(job.submittedAt, now) },
+  { head: 'ENDS', cell: (job, now) => (isOver(job) ? '-' : printEnd(job.expectedEndAt, now)) },
+  { head: 'PRIORITY', cell: job => String(job.priority), align: 'right', wide: true },
+];
+
+export const taskColumns: readonly Column<TaskView>[] = [
+  { head: 'TASK', cell: task => task.id },
+  { head: 'STATE', cell: task => task.state },
+  { head: 'READY', cell: task => (task.type === 'service' ? (task.ready ? 'yes' : 'no') : '-') },
+  { head: 'NODE', cell: task => task.node ?? '-' },
+  { head: 'EXIT', cell: task => (task.exitCode === null ? '-' : String(task.exitCode)), align: 'right' },
+  { head: 'RESTARTS', cell: task => String(task.restarts), align: 'right' },
+  { head: 'RAN', cell: (task, now) => printRan(task, now) },
+  { head: 'AGE', cell: (task, now) => printAge(task.submittedAt, now) },
+  { head: 'ENDS', cell: (task, now) => (isTerminal(task.state) ? '-' : printEnd(task.expectedEndAt, now)), wide: true },
+  { head: 'JOB', cell: task => task.job, wide: true },
+  { head: 'NAMESPACE', cell: task => task.namespace, wide: true },
+  { head: 'PRIORITY', cell: task => String(task.priority), align: 'right', wide: true },
+  { head: 'CPUS', cell: task => plain(scalar(task.resources, 'cpus') / 1000), wide: true },
+  { head: 'MEM', cell: task => `${Math.round(scalar(task.resources, 'mem') / 1000)} MB`, wide: true },
+  { head: 'PORTS', cell: task => task.ports.map(port => `${port.name}=${port.number}`).join(' '), wide: true },
+  { head: 'WHY', cell: task => shorten(printWhy(task), maxWords) },
+];
+
+export const historyColumns: readonly Column<TaskDetail['history'][number]>[] = [
+  { head: 'TIME (UTC)', cell: status => printTime(status.at) },
+  { head: 'STATE', cell: status => status.state },
+  { head: 'READY', cell: status => (status.ready === undefined ? '-' : status.ready ? 'yes' : 'no') },
+  { head: 'EXIT', cell: status => status.signal ?? (status.exitCode === undefined ? '-' : String(status.exitCode)) },
+  { head: 'RAN', cell: status => (status.ranMs === undefined ? '-' : printDuration(status.ranMs)) },
+  { head: 'REASON', cell: status => [status.reason, status.message].filter(Boolean).join(': ') },
+];
+
+export const serviceColumns: readonly Column<ServiceDocument>[] = [
+  { head: 'SERVICE', cell: service => service.name },
+  { head: 'NAMESPACE', cell: service => service.namespace },
+  { head: 'HOST', cell: service => `${service.name}.${service.namespace}.mesh` },
+  { head: 'PROTOCOL', cell: service => service.protocol },
+  { head: 'ENDPOINTS', cell: service => service.endpoints.map(printEndpoint).join(', ') },
+  { head: 'IDENTITY', cell: service => service.spiffeId, wide: true },
+];
+
+export const policyColumns: readonly Column<PolicyView>[] = [
+  { head: 'POLICY', cell: policy => policy.name },
+  { head: 'NAMESPACE', cell: policy => policy.namespace },
+  { head: 'KIND', cell: policy => policy.kind },
+  { head: 'ACTION', cell: policy => policy.action },
+  { head: 'ENFORCED', cell: policy => `${policy.enforcedOn}/${policy.nodes} nodes` },
+  { head: 'REVISION', cell: policy => String(policy.revision), align: 'right', wide: true },
+  { head: 'REFUSED', cell: policy => policy.refusals.map(each => `${each.node}: ${each.reason}`).join('; ') },
+];
+
+export const auditColumns: readonly Column<AuditEntry>[] = [
+  { head: 'TIME (UTC)', cell: ({ record }) => printTime(record.at) },
+  { head: 'NODE', cell: entry => entry.node },
+  { head: 'VERDICT', cell: ({ record }) => record.verdict },
+  { head: 'STATUS', cell: ({ record }) => (record.status === 0 ? '-' : String(record.status)), align: 'right' },
+  { head: 'SOURCE', cell: ({ record }) => (record.source === '-' ? record.sourceIp : record.source) },
+  { head: 'DESTINATION', cell: ({ record }) => record.destination },
+  { head: 'REQUEST', cell: ({ record }) => shorten(`${record.method} ${record.host}${record.path}`, maxWords) },
+  { head: 'RULE', cell: ({ record }) => record.rule },
+  { head: 'TOOK', cell: ({ record }) => printDuration(record.durationMs), wide: true },
+  { head: 'IN', cell: ({ record }) => `${record.bytesReceived} B`, wide: true },
+  { head: 'OUT', cell: ({ record }) => `${record.bytesSent} B`, wide: true },
+  { head: 'DIRECTION', cell: ({ record }) => record.direction, wide: true },
+  { head: 'FLAGS', cell: ({ record }) => record.flags, wide: true },
+  { head: 'REQUEST ID', cell: ({ record }) => record.requestId, wide: true },
+];
+
+function printLabels(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
+}
+
+function printEndpoint(endpoint: Endpoint): string {
+  return `${endpoint.node} (${endpoint.address}:${endpoint.port})`;
+}
+
+function isOver(job: JobView): boolean {
+  return job.pending + job.running === 0;
+}
+
+function printEnd(expectedEndAt: number | null, now: number): string {
+  return expectedEndAt === null ? '-' : printAhead(expectedEndAt, now);
+}
+
+function printRan({ startedAt, endedAt }: TaskView, now: number): string {
+  return startedAt === null ? '-' : printDuration(Math.max(0, (endedAt ?? now) - startedAt));
+}
+
+/** Why it is as it is: what its node said, or why no node takes it. */
+function printWhy({ message, reason, waiting }: TaskView): string {
+  const said = message ?? reason;
+  if (said !== null) return said;
+  return waiting.map(({ node, why }) => `${node}: ${why}`).join('; ');
+}

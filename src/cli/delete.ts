@@ -1,0 +1,60 @@
+import type { Command } from 'commander';
+import { isMesoliteError, MesoliteError } from '../base/errors.ts';
+import type { ApiClient } from './api-client.ts';
+import { collect, parseName } from './arguments.ts';
+import { readDocumentFiles } from './document-files.ts';
+import { type DocumentRef, parseKind, printRef, readDocumentRef } from './document-ref.ts';
+import { usageError } from './exit-codes.ts';
+import { openSession } from './session.ts';
+import { print, type Shell } from './shell.ts';
+
+interface DeleteOptions {
+  readonly file?: readonly string[];
+  readonly namespace: string;
+}
+
+/** `mesolite delete KIND NAME` and `mesolite delete -f FILE` */
+export function addDelete(program: Command, shell: Shell): void {
+  const command = program
+    .command('delete')
+    .description('remove a job or a policy, and what came of it')
+    .argument('[kind]', 'job or policy')
+    .argument('[name]', 'its name')
+    .option('-n, --namespace <name>', 'its namespace', parseName, 'default')
+    .option('-f, --file <path>', 'all documents of a file, directory or -; may be repeated', collect);
+  command.action(async (kind: string | undefined, name: string | undefined, options: DeleteOptions) => {
+    const refs = await askedFor(kind, name, options, shell);
+    await removeAll(openSession(shell, command), refs, shell);
+  });
+}
+
+async function askedFor(
+  kind: string | undefined,
+  name: string | undefined,
+  { file, namespace }: DeleteOptions,
+  shell: Shell,
+): Promise<DocumentRef[]> {
+  if (file !== undefined) {
+    if (kind !== undefined) throw usageError('expected KIND and NAME, or -f FILE, not both');
+    const documents = await readDocumentFiles(file, shell);
+    return documents.map(({ value, what }) => readDocumentRef(value, what));
+  }
+  if (kind === undefined || name === undefined) throw usageError('expected KIND and NAME, or -f FILE');
+  return [{ kind: parseKind(kind), namespace, name }];
+}
+
+/** One that is not there does not keep the others; in the end it is an error all the same. */
+async function removeAll(api: ApiClient, refs: readonly DocumentRef[], shell: Shell): Promise<void> {
+  const problems: string[] = [];
+  for (const ref of refs) {
+    const path = [ref.kind, ref.namespace, ref.name].map(encodeURIComponent).join('/');
+    try {
+      await api.remove(`/v1/documents/${path}`);
+      print(shell, `${printRef(ref)} deleted`);
+    } catch (error) {
+      if (!isMesoliteError(error, 'NOT_FOUND')) throw error;
+      problems.push(error.message);
+    }
+  }
+  if (problems.length > 0) throw new MesoliteError('NOT_FOUND', problems.join('\n'));
+}

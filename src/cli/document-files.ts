@@ -1,0 +1,73 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
+import { readStdin, type Shell } from './shell.ts';
+import { parseYaml, type YamlDocument } from './yaml-text.ts';
+
+export const maxFileBytes = 1024 * 1024;
+/** As many as the master takes at once. */
+export const maxDocuments = 1_000;
+
+/**
+ * All documents of files, directories (their *.yaml, *.yml and *.json, by name) and `-` (standard input), in the order given.
+ * Throws INVALID_INPUT or TOO_LARGE naming every file that cannot be read.
+ */
+export async function readDocumentFiles(paths: readonly string[], shell: Shell): Promise<YamlDocument[]> {
+  const documents: YamlDocument[] = [];
+  const problems: string[] = [];
+  for (const path of paths) {
+    try {
+      if (path === '-') documents.push(...parse(await readStdin(shell, maxFileBytes), 'standard input'));
+      else for (const file of filesOf(path)) documents.push(...parse(readFile(file), file));
+    } catch (error) {
+      if (!isMesoliteError(error)) throw error;
+      problems.push(error.message);
+    }
+  }
+  if (problems.length > 0) throw new MesoliteError('INVALID_INPUT', problems.join('\n'));
+  if (documents.length === 0) throw new MesoliteError('INVALID_INPUT', `${paths.join(', ')}: no documents in it`);
+  if (documents.length > maxDocuments) {
+    throw new MesoliteError('TOO_LARGE', `${documents.length} documents, at most ${maxDocuments} are taken at once`);
+  }
+  return documents;
+}
+
+function filesOf(path: string): string[] {
+  if (!describe(path, () => statSync(path)).isDirectory()) return [path];
+  const names = describe(path, () => readdirSync(path)).filter(name => /\.(ya?ml|json)$/.test(name));
+  if (names.length === 0) throw new MesoliteError('INVALID_INPUT', `${path}: no .yaml, .yml or .json files in it`);
+  return names.sort().map(name => join(path, name));
+}
+
+function readFile(file: string): Buffer {
+  const { size } = describe(file, () => statSync(file));
+  if (size > maxFileBytes) {
+    throw new MesoliteError('TOO_LARGE', `${file}: ${size} bytes, at most ${maxFileBytes} are taken`);
+  }
+  return describe(file, () => readFileSync(file));
+}
+
+function parse(bytes: Buffer, file: string): YamlDocument[] {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new MesoliteError('INVALID_INPUT', `${file}: not UTF-8 text`, { cause });
+  }
+  return parseYaml(text, file);
+}
+
+const fileWords: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file',
+  EACCES: 'may not be read',
+  EISDIR: 'is a directory',
+};
+
+function describe<T>(file: string, read: () => T): T {
+  try {
+    return read();
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    throw new MesoliteError('INVALID_INPUT', `${file}: ${fileWords[code] ?? messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,34 @@
+import { CommanderError } from 'commander';
+import { type ErrorCode, isMesoliteError } from '../base/errors.ts';
+
+/** With what `mesolite` ends. */
+export const exitCodes = {
+  ok: 0,
+  /** Refused by the master or by a check before it, not found, or failed on the way. */
+  failed: 1,
+  /** The command line is not one, or no context is set. */
+  usage: 2,
+  /** The master cannot be reached, does not answer, is not the right one, or does not accept the token. */
+  unreachable: 3,
+  /** Ended by SIGINT or SIGTERM before it was done; as shells count it (128 + SIGINT). */
+  interrupted: 130,
+} as const;
+
+const unreachable: ReadonlySet<ErrorCode> = new Set([
+  'UNAVAILABLE',
+  'TIMED_OUT',
+  'UNTRUSTED',
+  'UNAUTHENTICATED',
+  'FORBIDDEN',
+]);
+
+/** The command cannot be carried out as it was written. */
+export function usageError(message: string): CommanderError {
+  return new CommanderError(exitCodes.usage, 'mesolite.usage', message);
+}
+
+/** The one place where an error becomes an exit code. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+  return isMesoliteError(error) && unreachable.has(error.code) ? exitCodes.unreachable : exitCodes.failed;
+}

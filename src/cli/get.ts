@@ -1,0 +1,115 @@
+import type { Command } from 'commander';
+import { MesoliteError } from '../base/errors.ts';
+import {
+  jobListSchema,
+  nodeListSchema,
+  policyListSchema,
+  serviceListSchema,
+  taskDetailSchema,
+  taskListSchema,
+} from '../model/api.ts';
+import type { ApiClient } from './api-client.ts';
+import { parseName } from './arguments.ts';
+import { historyColumns, jobColumns, nodeColumns, policyColumns, serviceColumns, taskColumns } from './columns.ts';
+import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
+import { openSession } from './session.ts';
+import { print, type Shell } from './shell.ts';
+import type { Column } from './table.ts';
+import { findTask } from './task-name.ts';
+
+interface GetOptions extends OutputOptions {
+  readonly namespace?: string;
+  readonly job?: string;
+}
+
+/** A list of the API: what its rows are called, and how to ask for them. */
+interface Listing<Row> {
+  readonly nouns: string;
+  readonly columns: readonly Column<Row>[];
+  readonly nameOf: (row: Row) => string;
+  readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
+}
+
+/** `mesolite get nodes|jobs|tasks|services|policies [NAME]` */
+export function addGet(program: Command, shell: Shell): void {
+  const get = program.command('get').description('list nodes, jobs, tasks, services or policies');
+  addListing(get, shell, 'node', {
+    nouns: 'nodes',
+    columns: nodeColumns,
+    nameOf: node => node.node,
+    fetch: async api => (await api.get('/v1/nodes', nodeListSchema)).nodes,
+  });
+  addListing(get, shell, 'job', {
+    nouns: 'jobs',
+    columns: jobColumns,
+    nameOf: job => job.name,
+    fetch: async (api, { namespace }) =>
+      (await api.get('/v1/jobs', jobListSchema)).jobs.filter(job => isIn(namespace, job)),
+  }).option('-n, --namespace <name>', 'only this namespace', parseName);
+  addTasks(get, shell);
+  addListing(get, shell, 'service', {
+    nouns: 'services',
+    columns: serviceColumns,
+    nameOf: service => service.name,
+    fetch: async (api, { namespace }) =>
+      (await api.get('/v1/services', serviceListSchema)).services.filter(service => isIn(namespace, service)),
+  }).option('-n, --namespace <name>', 'only this namespace', parseName);
+  addListing(get, shell, 'policy', {
+    nouns: 'policies',
+    columns: policyColumns,
+    nameOf: policy => policy.name,
+    fetch: async (api, { namespace }) =>
+      (await api.get('/v1/policies', policyListSchema)).policies.filter(policy => isIn(namespace, policy)),
+  }).option('-n, --namespace <name>', 'only this namespace', parseName);
+}
+
+function addListing<Row>(get: Command, shell: Shell, noun: string, listing: Listing<Row>): Command {
+  const { nouns, columns, nameOf, fetch } = listing;
+  const command = get.command(`${nouns} [name]`).alias(noun).description(`list ${nouns}, or the one of that name`);
+  return withOutput(command, ['table', 'wide', 'json', 'yaml']).action(
+    async (name: string | undefined, options: GetOptions) => {
+      const all = await fetch(openSession(shell, command), options);
+      const rows = name === undefined ? all : all.filter(row => nameOf(row) === name);
+      if (name !== undefined && rows.length === 0) throw new MesoliteError('NOT_FOUND', `there is no ${noun} ${name}`);
+      printAs(shell, options.output, { [nouns]: rows }, () => printRows(shell, options.output, columns, rows, nouns));
+    },
+  );
+}
+
+function addTasks(get: Command, shell: Shell): void {
+  const command = get
+    .command('tasks [task]')
+    .alias('task')
+    .description('list tasks, or one with its history: an id, the beginning of one, or a job of one task')
+    .option('-n, --namespace <name>', 'only this namespace', parseName)
+    .option('--job <name>', 'only the tasks of this job', parseName);
+  withOutput(command, ['table', 'wide', 'json', 'yaml']).action(
+    async (name: string | undefined, options: GetOptions) => {
+      const api = openSession(shell, command);
+      if (name !== undefined) return showTask(api, shell, name, options);
+      const { tasks } = await api.get(`/v1/tasks${queryOf(options)}`, taskListSchema);
+      printAs(shell, options.output, { tasks }, () => printRows(shell, options.output, taskColumns, tasks, 'tasks'));
+    },
+  );
+}
+
+async function showTask(api: ApiClient, shell: Shell, name: string, options: GetOptions): Promise<void> {
+  const id = await findTask(api, name, options.namespace);
+  const detail = await api.get(`/v1/tasks/${encodeURIComponent(id)}`, taskDetailSchema);
+  printAs(shell, options.output, detail, () => {
+    printRows(shell, options.output, taskColumns, [detail.task], 'tasks');
+    print(shell, '');
+    printRows(shell, options.output, historyColumns, detail.history, 'reports on it yet');
+  });
+}
+
+function isIn(namespace: string | undefined, row: { readonly namespace: string }): boolean {
+  return namespace === undefined || row.namespace === namespace;
+}
+
+function queryOf({ namespace, job }: GetOptions): string {
+  const query = new URLSearchParams();
+  if (namespace !== undefined) query.set('namespace', namespace);
+  if (job !== undefined) query.set('job', job);
+  return query.size === 0 ? '' : `?${query}`;
+}

@@ -1,0 +1,28 @@
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import { collect, parseName, parsePort } from './arguments.ts';
+import type { LogLevel, MasterOptions, StartRole } from './roles.ts';
+import type { Shell } from './shell.ts';
+
+interface Flags extends Omit<MasterOptions, 'dataDir'> {
+  readonly data: string;
+}
+
+export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
+
+/** `mesolite master` */
+export function addMaster(program: Command, shell: Shell, start: StartRole<MasterOptions>): void {
+  program
+    .command('master')
+    .description('keep a fleet: broker, API, scheduler and authority in one process, until Ctrl-C')
+    .option('--data <dir>', 'where all that it must not forget is kept', '.mesolite/master')
+    .option('--host <address>', 'address to listen on')
+    .option('--api-port <port>', 'port of the HTTPS API', parsePort)
+    .option('--mqtt-port <port>', 'port of the MQTT broker', parsePort)
+    .option('--advertise <name>', 'name or address at which nodes and operators reach it; may be repeated', collect)
+    .option('--trust-domain <name>', 'trust domain of the mesh; only chosen at the first start')
+    .option('--root-namespace <name>', 'policies in it hold for every namespace', parseName)
+    .addOption(new Option('--mesh-default <verdict>', 'what holds where no policy speaks').choices(['allow', 'deny']))
+    .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'))
+    .action(({ data, ...options }: Flags) => start({ dataDir: resolve(data), ...options }, shell.signal));
+}

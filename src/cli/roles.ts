@@ -1,0 +1,42 @@
+// What `mesolite master` and `mesolite agent` were asked for. What is left out is for the role to choose.
+
+export interface MasterOptions {
+  readonly dataDir: string;
+  readonly host?: string;
+  readonly apiPort?: number;
+  readonly mqttPort?: number;
+  readonly trustDomain?: string;
+  readonly rootNamespace?: string;
+  readonly meshDefault?: 'allow' | 'deny';
+  /** Names and addresses at which agents and operators reach it. */
+  readonly advertise?: readonly string[];
+  readonly logLevel: LogLevel;
+}
+
+export interface AgentOptions {
+  readonly dataDir: string;
+  /** The string that `mesolite token create` printed; only needed until the node has joined. */
+  readonly join?: string;
+  readonly node?: string;
+  /** Where peers reach this node. */
+  readonly address?: string;
+  readonly meshPort?: number;
+  /** For tasks, inclusive. */
+  readonly ports?: { readonly begin: number; readonly end: number };
+  /** The name of a firmware profile, when the board should not be recognised by itself. */
+  readonly profile?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly logLevel: LogLevel;
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+
+/** Runs a role until `signal` aborts and all of it has ended; rejects when it cannot start. */
+export type StartRole<Options> = (options: Options, signal: AbortSignal) => Promise<void>;
+
+/** What `main.ts` hands in, since roles never import each other. */
+export interface CliParts {
+  readonly version: string;
+  readonly startMaster: StartRole<MasterOptions>;
+  readonly startAgent: StartRole<AgentOptions>;
+}

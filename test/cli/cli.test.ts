@@ -1,0 +1,110 @@
+import { once } from 'node:events';
+import { join, resolve } from 'node:path';
+import t from 'tap';
+import type { AgentOptions, MasterOptions } from '../../src/cli/roles.ts';
+import { run } from '../fixtures/cli-run.ts';
+
+t.test('a line that is no command is told what would be one, with code 2', async t => {
+  t.match(await run([]), { code: 2, err: /Usage: mesolite/ });
+  t.match(await run(['frob']), { code: 2, err: /^mesolite: unknown command 'frob'/ });
+  t.match(await run(['aply', '-f', 'x']), { code: 2, err: /Did you mean apply\?/ });
+  t.match(await run(['apply']), { code: 2, err: /required option '-f, --file <path>' not specified/ });
+  t.match(await run(['get', 'nodes', '-o', 'xml']), { code: 2, err: /Allowed choices are table, wide, json, yaml/ });
+  t.match(await run(['get', 'pods']), { code: 2, err: /unknown command 'pods'/ });
+  t.match(await run(['audit', '--since', 'yesterday']), { code: 2, err: /expected 30m, 1h, 7d or a date/ });
+  t.match(await run(['audit', '--limit', '1001']), { code: 2, err: /expected 1 to 1000/ });
+  t.match(await run(['token', 'create', '--ttl', '5']), { code: 2, err: /expected a duration/ });
+  t.match(await run(['token', 'create', '--label', 'zone']), { code: 2, err: /expected a label as zone=a/ });
+  t.match(await run(['agent', '--ports', '9-3']), { code: 2, err: /expected a range of ports as 20000-20999/ });
+  t.match(await run(['agent', '--node', 'Pi_1']), { code: 2, err: /expected a name of 1 to 63/ });
+  t.match(await run(['master', '--api-port', '70000']), { code: 2, err: /expected 0 to 65535/ });
+});
+
+t.test('help and version are no errors', async t => {
+  t.match(await run(['--help']), { code: 0, out: /Usage: mesolite/, err: '' });
+  t.match(await run(['get', '--help']), { code: 0, out: /nodes\|node/, err: '' });
+  t.match(await run(['--version']), { code: 0, out: '1.2.3\n', err: '' });
+  const env = { MESOLITE_CONFIG: join(t.testdir(), 'none') };
+  t.match(await run(['version'], { env }), { code: 0, out: 'mesolite 1.2.3\n', err: '' });
+});
+
+t.test('a master is started with what was asked for and nothing else', async t => {
+  const asked: MasterOptions[] = [];
+  const startMaster = async (options: MasterOptions) => void asked.push(options);
+  t.match(await run(['master'], { parts: { startMaster } }), { code: 0, out: '', err: '' });
+  const line = 'master --data d --host 127.0.0.1 --api-port 0 --mqtt-port 1883 --advertise a --advertise b';
+  const more = '--trust-domain x.example --root-namespace root --mesh-default deny --log-level warn';
+  await run(`${line} ${more}`.split(' '), { parts: { startMaster } });
+  t.same(asked, [
+    { dataDir: resolve('.mesolite/master'), logLevel: 'info' },
+    {
+      dataDir: resolve('d'),
+      host: '127.0.0.1',
+      apiPort: 0,
+      mqttPort: 1883,
+      advertise: ['a', 'b'],
+      trustDomain: 'x.example',
+      rootNamespace: 'root',
+      meshDefault: 'deny',
+      logLevel: 'warn',
+    },
+  ]);
+});
+
+t.test('an agent is started with what was asked for, its join string from a file too', async t => {
+  const asked: AgentOptions[] = [];
+  const parts = { startAgent: async (options: AgentOptions) => void asked.push(options) };
+  const dir = t.testdir({ join: 'from-a-file\n' });
+  const line = 'agent --data d --node pi-1 --address 10.0.0.1 --mesh-port 15000 --ports 20000-20099 --profile generic';
+  await run([...line.split(' '), '--label', 'zone=a', '--join', 'given'], { parts });
+  await run(['agent', '--join-file', join(dir, 'join')], { parts });
+  t.same(asked, [
+    {
+      dataDir: resolve('d'),
+      join: 'given',
+      node: 'pi-1',
+      address: '10.0.0.1',
+      meshPort: 15_000,
+      ports: { begin: 20_000, end: 20_099 },
+      profile: 'generic',
+      labels: { zone: 'a' },
+      logLevel: 'info',
+    },
+    { dataDir: resolve('.mesolite/agent'), join: 'from-a-file', logLevel: 'info' },
+  ]);
+  t.match(await run(['agent', '--join', 'x', '--join-file', 'y'], { parts }), { code: 2, err: /cannot be used with/ });
+  t.match(await run(['agent', '--join-file', join(dir, 'no')], { parts }), {
+    code: 1,
+    err: /join string cannot be read/,
+  });
+});
+
+t.test('an end that was asked for is a good end of a role', async t => {
+  const controller = new AbortController();
+  const startMaster = async (_: MasterOptions, signal: AbortSignal) => {
+    const over = once(signal, 'abort');
+    controller.abort();
+    await over;
+  };
+  t.match(await run(['master'], { signal: controller.signal, parts: { startMaster } }), { code: 0, err: '' });
+});
+
+t.test('a command that was interrupted says nothing and ends with 130', async t => {
+  const controller = new AbortController();
+  const startMaster = async () => {
+    controller.abort();
+    throw new Error('cut off');
+  };
+  t.match(await run(['master'], { signal: controller.signal, parts: { startMaster } }), {
+    code: 130,
+    out: '',
+    err: '',
+  });
+});
+
+t.test('a defect is shown with where it happened', async t => {
+  const startMaster = async () => {
+    throw new TypeError('a defect');
+  };
+  t.match(await run(['master'], { parts: { startMaster } }), { code: 1, err: /TypeError: a defect\n {4}at / });
+});

@@ -1,0 +1,170 @@
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { parse } from 'yaml';
+import { type ApiServer, startApiServer } from '../fixtures/api-server.ts';
+import { auditEntry, jobView, nodeView, policyView, taskView } from '../fixtures/api-views.ts';
+import { type CliRun, type CliSurroundings, run } from '../fixtures/cli-run.ts';
+
+interface User {
+  readonly server: ApiServer;
+  readonly mesolite: (line: string, surroundings?: CliSurroundings) => Promise<CliRun>;
+}
+
+/** Somebody with a context for a running master. */
+async function makeUser(t: Test): Promise<User> {
+  const dir = t.testdir();
+  const server = await startApiServer(t, dir);
+  const env = { MESOLITE_CONFIG: join(dir, 'config.yaml') };
+  const mesolite = (line: string, more: CliSurroundings = {}) => run(line.split(' '), { env, ...more });
+  const set = await mesolite(
+    `context set here --server ${server.url} --ca ${server.caFile} --token-file ${server.tokenFile}`,
+  );
+  t.equal(set.code, 0, set.err);
+  return { server, mesolite };
+}
+
+t.test('nodes are a table with their resources as a person reads them', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.nodes = [nodeView(), nodeView({ node: 'long-name-of-a-node', state: 'unreachable' })];
+  const { code, out, err } = await mesolite('get nodes');
+  t.same([code, err], [0, '']);
+  const [head = '', first = '', second = ''] = out.split('\n');
+  t.match(head, /^NODE +STATE +PROFILE +FREE CPUS +FREE MEM +FREE DISK +FREE PORTS +CPU +TASKS +SEEN +AGE$/);
+  t.match(first, /^pi-1 +ready +raspberry-pi-4 +0\.5\/4 +512\/3900 MB +19000\/20000 MB +98 +42% +2 +4s ago +5h$/);
+  t.equal(first.indexOf('ready'), second.indexOf('unreachable'), 'columns stand under each other');
+  for (const sign of ['\u001b', '│', '─']) t.notOk(out.includes(sign), 'no colours, no lines');
+
+  const wide = await mesolite('get nodes -o wide');
+  t.match(wide.out, /10\.0\.0\.7:15000 +arm64 +Debian 13 +700 MB +51 MB +48\.25 °C +3 +1\.2\.3 +zone=a/);
+});
+
+t.test('an answer is the same for programs, as JSON and as YAML', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.nodes = [nodeView(), nodeView({ node: 'pi-2' })];
+  const expected = { nodes: server.world.nodes };
+  t.same(JSON.parse((await mesolite('get nodes -o json')).out), expected);
+  t.same(parse((await mesolite('get nodes -o yaml')).out), expected);
+  t.same(JSON.parse((await mesolite('get node pi-2 --output json')).out), { nodes: [nodeView({ node: 'pi-2' })] });
+});
+
+t.test('nothing to list is said beside the output, not in it', async t => {
+  const { mesolite } = await makeUser(t);
+  t.same(await mesolite('get services'), { code: 0, out: '', err: 'no services\n' });
+  t.match(await mesolite('get service hello'), { code: 1, err: 'mesolite: there is no service hello\n' });
+});
+
+t.test('jobs, services and policies are filtered by namespace', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.jobs = [jobView(), jobView({ name: 'other', namespace: 'edge' })];
+  server.world.policies = [policyView(), policyView({ name: 'else', namespace: 'edge' })];
+  const endpoint = { task: 't', node: 'pi-1', address: '10.0.0.7', port: 15_000, serverName: 's', weight: 1 };
+  const service = { name: 'web', namespace: 'edge', protocol: 'http', spiffeId: 'spiffe://x/ns/edge/sa/web' };
+  server.world.services = [{ ...service, endpoints: [endpoint] }];
+  t.match((await mesolite('get jobs')).out, /hello +default +batch +8 +2 +1 +0 +4 +1 +10m +in 90s\nother/);
+  t.notMatch((await mesolite('get jobs -n edge')).out, /hello/);
+  t.match((await mesolite('get policies -n default')).out, /deny-client .* DENY +1\/2 nodes +pi-2: an older agent/);
+  t.notMatch((await mesolite('get policies -n default')).out, /else/);
+  t.match((await mesolite('get services')).out, /web +edge +web\.edge\.mesh +http +pi-1 \(10\.0\.0\.7:15000\)/);
+  t.match(await mesolite('get services -n default'), { out: '', err: 'no services\n' });
+});
+
+t.test('tasks show state, exit and why, and the filter goes to the master', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.tasks = [
+    taskView('hello.default.a'),
+    taskView('hello.default.b', { state: 'TASK_FAILED', ready: false, exitCode: 3, message: 'exited with 3' }),
+    taskView('hello.default.c', {
+      type: 'batch',
+      state: 'TASK_STAGING',
+      node: null,
+      startedAt: null,
+      waiting: [{ node: 'pi-3', why: 'needs 512 MB mem, has 388 MB mem free' }],
+    }),
+  ];
+  const { out } = await mesolite('get tasks -n default --job hello');
+  t.match(out, /hello\.default\.a +TASK_RUNNING +yes +pi-1 +- +0 +3m +10m +-/);
+  t.match(out, /hello\.default\.b +TASK_FAILED +no +pi-1 +3 +0 +3m +10m +exited with 3/);
+  t.match(out, /hello\.default\.c +TASK_STAGING +- +- +- +0 +- +10m +pi-3: needs 512 MB mem, has 388 MB mem free/);
+  t.equal(server.calls.at(-1)?.what, 'GET /v1/tasks?namespace=default&job=hello');
+});
+
+t.test('one task is shown with its history', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.tasks = [taskView('hello.default.a')];
+  server.world.history = [
+    { uuid: 'u1', task: 'hello.default.a', state: 'TASK_STARTING', at: 0 },
+    { uuid: 'u2', task: 'hello.default.a', state: 'TASK_FAILED', at: 1_000, exitCode: 7, ranMs: 950, message: 'oh' },
+  ];
+  const { out } = await mesolite('get task hello.default.a');
+  t.match(out, /\n\nTIME \(UTC\) +STATE/);
+  t.match(out, /1970-01-01 00:00:01 +TASK_FAILED +- +7 +950ms +oh\n/);
+});
+
+t.test('a task is named by its id, the beginning of one, or its job', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.log = 'a line\nand another\n';
+  server.world.tasks = [
+    taskView('hello.default.a1'),
+    taskView('hello.default.a2'),
+    taskView('client.default.c', { job: 'client' }),
+    taskView('client-two.default.d', { job: 'client-two' }),
+  ];
+  for (const name of ['client.default.c', 'client', 'default/client', 'client.']) {
+    t.match(await mesolite(`logs ${name}`), { code: 0, out: 'a line\nand another\n', err: '' });
+    t.equal(server.calls.at(-1)?.what, 'GET /v1/tasks/client.default.c/log?stream=stdout&tailBytes=65536');
+  }
+  await mesolite('logs client --stderr --tail-bytes 10');
+  t.equal(server.calls.at(-1)?.what, 'GET /v1/tasks/client.default.c/log?stream=stderr&tailBytes=10');
+  const many = await mesolite('logs hello');
+  t.equal(many.code, 1);
+  t.match(many.err, /^mesolite: hello may be one of 2 tasks:\n {2}hello\.default\.a1 \(TASK_RUNNING\)\n {2}hello/);
+  t.match(await mesolite('logs nothing'), { code: 1, err: 'mesolite: there is no task or job nothing\n' });
+});
+
+t.test('the audit is asked for and shown with who, what and which rule', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.entries = [auditEntry(2), auditEntry(1, { verdict: 'allow', status: 200, rule: '-', source: '-' })];
+  const { out } = await mesolite('audit --since 1h --principal test/ns/default/sa/client --verdict deny --limit 5');
+  t.match(
+    out,
+    /11:59:58 +pi-1 +deny +403 +test\/ns\/default\/sa\/client +\S+hello +GET hello\.default\.mesh\/ +default\/deny-client#0/,
+  );
+  t.match(out, /allow +200 +10\.0\.0\.8/, 'a caller without an identity is shown by its address');
+  const since = Date.UTC(2030, 0, 1, 11);
+  const query = `limit=5&since=${since}&principal=test%2Fns%2Fdefault%2Fsa%2Fclient&verdict=deny`;
+  t.equal(server.calls.at(-1)?.what, `GET /v1/audit?${query}`);
+  await mesolite('audit --since 2029-12-31');
+  t.equal(server.calls.at(-1)?.what, `GET /v1/audit?limit=100&since=${Date.UTC(2029, 11, 31)}`);
+});
+
+t.test('what others wrote cannot steer the terminal', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.entries = [auditEntry(1, { path: '/\u001b[2J\u202e\nx' })];
+  const { out } = await mesolite('audit');
+  t.notOk(out.includes('\u001b') || out.includes('\u202e'));
+  t.match(out, /\/\\u001b\[2J\\u202e\\nx/);
+});
+
+t.test('a join token stands alone on standard output', async t => {
+  const { server, mesolite } = await makeUser(t);
+  const made = await mesolite('token create --uses 2 --ttl 30m --node pi-1 --label zone=a --label rack=2');
+  t.equal(made.out, 'mesolite-join-string\n');
+  t.match(made.err, /good for 2 nodes until 2030-01-01 00:30:00 UTC/);
+  const labels = { zone: 'a', rack: '2' };
+  t.same(server.calls.at(-1)?.body, { uses: 2, ttlMs: 1_800_000, node: 'pi-1', labels });
+  t.match(JSON.parse((await mesolite('token create -o json')).out), { id: 'tok', join: 'mesolite-join-string' });
+  t.same(server.calls.at(-1)?.body, { uses: 1, ttlMs: 3_600_000, labels: {} });
+});
+
+t.test('the version of the master is told where it can be had', async t => {
+  const { server, mesolite } = await makeUser(t);
+  t.equal((await mesolite('version')).out, `mesolite 1.2.3\nmaster   9.9.9 at ${server.url}\n`);
+  t.same(JSON.parse((await mesolite('version -o json')).out), {
+    mesolite: '1.2.3',
+    master: '9.9.9',
+    server: server.url,
+  });
+  await server.close();
+  const alone = await mesolite('version');
+  t.match(alone, { code: 0, out: 'mesolite 1.2.3\n', err: /is it running\?/ });
+});
