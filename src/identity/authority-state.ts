@@ -3,7 +3,7 @@ import { dayMs, hourMs, minuteMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import { isTrustDomain, printSpiffeId } from '../model/identity.ts';
 import { type CertificateTemplate, type Issuer, makeCertificate } from './certificate.ts';
-import { generateKeyPair, keyIdOf, printPrivateKey } from './keys.ts';
+import { generateKeyPair, keyIdOf, printPrivateKey, spkiOf } from './keys.ts';
 
 /** How long what the authority makes is valid, in milliseconds; `backdateMs` allows for clocks that are behind. */
 export interface Lifetimes {
@@ -20,7 +20,7 @@ export const defaultLifetimes: Lifetimes = {
   rootMs: 3650 * dayMs,
   issuingMs: 365 * dayMs,
   configMs: 365 * dayMs,
-  serverMs: 90 * dayMs,
+  serverMs: 365 * dayMs,
   nodeMs: 30 * dayMs,
   workloadMs: 24 * hourMs,
   backdateMs: 5 * minuteMs,
@@ -103,7 +103,7 @@ function certifyAuthority(
     keyUsage: ['keyCertSign', 'cRLSign'],
     extendedKeyUsage: [],
     pathLength,
-    publicKey,
+    spki: spkiOf(publicKey),
     ...validity,
   };
   return { certificate: makeCertificate(template, issuer ?? { key: privateKey }), privateKey };
@@ -117,7 +117,7 @@ function certifyConfig(trustDomain: string, validity: Validity, root: Issuer): I
     names: [{ kind: 'uri', value: printSpiffeId({ kind: 'config', trustDomain }) }],
     keyUsage: ['digitalSignature'],
     extendedKeyUsage: [],
-    publicKey,
+    spki: spkiOf(publicKey),
     ...validity,
   };
   return { certificate: makeCertificate(template, root), privateKey };

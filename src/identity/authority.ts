@@ -5,7 +5,7 @@ import { parseSpiffeId, printSpiffeId, type SpiffeId } from '../model/identity.t
 import { type AuthoritySettings, type AuthorityState, checkedLifetimes } from './authority-state.ts';
 import { type Issuer, makeCertificate, printCertificates, readCertificates } from './certificate.ts';
 import type { AlternativeName } from './extensions.ts';
-import { keyIdOf, readPrivateKey, sha256Hex } from './keys.ts';
+import { readPrivateKey, sha256Hex } from './keys.ts';
 import { readPeer } from './peer.ts';
 import { type CertificateSigningRequest, readRequest } from './request.ts';
 import { serverNames } from './server-names.ts';
@@ -68,7 +68,7 @@ export function makeAuthority(state: AuthorityState, settings: AuthoritySettings
     certify(readRequest(csr), grant, issuing, root, lifetimes.backdateMs);
   return {
     trustDomain,
-    bundle: { trustDomain, roots: [root] },
+    bundle: { trustDomain, roots: [root], intermediates: [issuing.certificate] },
     rootPem: root.toString(),
     rootSha256: sha256Hex(root.raw),
     configPem: config.certificate.toString(),
@@ -105,16 +105,20 @@ function certify(
   const { id, commonName, names = [], lifetimeMs, now } = grant;
   const uri = printSpiffeId(id);
   if (parseSpiffeId(uri) === undefined) throw new MesoliteError('INVALID_INPUT', `${uri} cannot be a SPIFFE id`);
-  if (request.uri !== uri)
+  if (request.uri !== uri) {
     throw new MesoliteError('FORBIDDEN', `the request is for ${request.uri}, only ${uri} may be issued`);
+  }
   const end = Math.min(Date.parse(issuing.certificate.validTo), Date.parse(root.validTo));
   if (now >= end) {
-    throw new MesoliteError('UNAVAILABLE', `the issuing authority expired on ${issuing.certificate.validTo}`);
+    throw new MesoliteError(
+      'UNAVAILABLE',
+      `the authority expired on ${new Date(end).toISOString()}, nothing can be issued`,
+    );
   }
   const certificate = makeCertificate(
     {
       ...(commonName === undefined ? {} : { commonName }),
-      publicKey: request.publicKey,
+      spki: request.spki,
       names: [{ kind: 'uri', value: uri }, ...names],
       keyUsage: ['digitalSignature'],
       extendedKeyUsage: ['serverAuth', 'clientAuth'],
@@ -128,7 +132,7 @@ function certify(
     chainPem: printCertificates([certificate, issuing.certificate]),
     serial: certificate.serialNumber,
     notAfter: Date.parse(certificate.validTo),
-    keyId: keyIdOf(request.publicKey),
+    keyId: request.keyId,
   };
 }
 

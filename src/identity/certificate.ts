@@ -23,7 +23,8 @@ import { ecdsaWithSha256, encodeSigned } from './signed.ts';
 export interface CertificateTemplate extends Omit<ExtensionTemplate, 'subjectKeyId' | 'authorityKeyId'> {
   /** The subject; without one the names carry the identity alone. */
   readonly commonName?: string;
-  readonly publicKey: KeyObject;
+  /** SubjectPublicKeyInfo in DER. */
+  readonly spki: Uint8Array;
   readonly notBefore: number;
   readonly notAfter: number;
 }
@@ -47,12 +48,12 @@ export function makeCertificate(
   template: CertificateTemplate,
   signer: Issuer | { readonly key: KeyObject },
 ): X509Certificate {
-  const { commonName, publicKey, notBefore, notAfter } = template;
+  const { commonName, spki, notBefore, notAfter } = template;
   if (!(notBefore < notAfter && notAfter <= lastSecond)) {
     throw new MesoliteError('INVALID_INPUT', `${what}: cannot be valid from ${notBefore} to ${notAfter}`);
   }
   const subject = sequence(...(commonName === undefined ? [] : [commonNameOf(commonName)]));
-  const subjectKeyId = keyIdentifier(publicKey);
+  const subjectKeyId = keyIdentifier(spki);
   const isSelfSigned = 'key' in signer;
   const authorityKeyId = isSelfSigned ? subjectKeyId : keyIdentifierOf(signer.certificate);
   const body = sequence(
@@ -62,7 +63,7 @@ export function makeCertificate(
     isSelfSigned ? subject : encoded(readBody(signer.certificate).subject.raw),
     sequence(time(notBefore), time(notAfter)),
     subject,
-    encoded(spkiOf(publicKey)),
+    encoded(spki),
     element(0xa3, [encodeExtensions({ ...template, subjectKeyId, authorityKeyId }, commonName !== undefined)]),
   );
   return new X509Certificate(encodeSigned(body, isSelfSigned ? signer.key : signer.privateKey));
@@ -73,13 +74,13 @@ function commonNameOf(text: string) {
 }
 
 /** RFC 7093 section 2, method 4: from the SHA-256 of the SPKI. */
-function keyIdentifier(publicKey: KeyObject): Buffer {
-  return Buffer.from(sha256Hex(spkiOf(publicKey)), 'hex').subarray(0, 20);
+function keyIdentifier(spki: Uint8Array): Buffer {
+  return Buffer.from(sha256Hex(spki), 'hex').subarray(0, 20);
 }
 
 /** The identifier that an issuer gives itself: a root from elsewhere may use another method. */
 function keyIdentifierOf(issuer: X509Certificate): Buffer {
-  return extensionsOf(issuer).subjectKeyId ?? keyIdentifier(issuer.publicKey);
+  return extensionsOf(issuer).subjectKeyId ?? keyIdentifier(spkiOf(issuer.publicKey));
 }
 
 /** Reads the extensions from the certificate's DER: the printed text can be made to say anything. */
@@ -105,6 +106,12 @@ export function readCertificates(pem: string, what: string): X509Certificate[] {
   if (pem.length > maxPemBytes) throw new MesoliteError('TOO_LARGE', `${what}: more than ${maxPemBytes} bytes`);
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----/g) ?? [];
   if (blocks.length === 0) throw new MesoliteError('INVALID_INPUT', `${what}: no certificate in PEM`);
+  if (pem.split('-----BEGIN').length - 1 !== blocks.length) {
+    throw new MesoliteError(
+      'INVALID_INPUT',
+      `${what}: a damaged certificate, or something else among the certificates`,
+    );
+  }
   if (blocks.length > maxCertificates) {
     throw new MesoliteError(
       'TOO_LARGE',

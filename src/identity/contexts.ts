@@ -74,16 +74,23 @@ export function verifyPinnedSocket(socket: TLSSocket, rootSha256: string, moment
   return verifyPinned(presentedChain(socket), rootSha256, moment);
 }
 
+/** Node takes the chain out of OpenSSL as it hands it over (seen on 20.20; nodejs/node#65579): who asks a second time gets less. */
+const chains = new WeakMap<TLSSocket, readonly X509Certificate[]>();
+
 /**
- * The certificates that the other side sent, leaf first. Of a resumed session OpenSSL keeps the leaf alone on a server and Node
- * gives nothing on a client, who must remember whom the session was with.
+ * The certificates that the other side sent, leaf first; use this in place of `getPeerX509Certificate`. Of a resumed session OpenSSL keeps
+ * the leaf alone on a server, and Node gives nothing on a client, who must remember whom the session was with.
  */
-export function presentedChain(socket: TLSSocket): X509Certificate[] {
+export function presentedChain(socket: TLSSocket): readonly X509Certificate[] {
+  const known = chains.get(socket);
+  if (known !== undefined) return known;
   const chain: X509Certificate[] = [];
   let next = socket.getPeerX509Certificate();
+  // one more than is taken, so that too many are seen to be too many
   while (next !== undefined && chain.length <= maxCertificates) {
     chain.push(next);
     next = next.issuerCertificate;
   }
+  if (chain.length > 0) chains.set(socket, chain);
   return chain;
 }

@@ -137,7 +137,7 @@ export function encodeDer(value: DerValue): Buffer {
   return Buffer.from(asn1.toDer(value).getBytes(), 'latin1');
 }
 
-/** An element of any tag from its content: bytes, or children. */
+/** An element of any tag from its content: bytes where it is primitive, children where it is constructed. */
 export function element(tag: number, content: Uint8Array | readonly DerValue[]): DerValue {
   const value = content instanceof Uint8Array ? Buffer.from(content).toString('latin1') : content;
   return asn1.create(tag & 0xc0, tag & tagNumber, (tag & constructedBit) !== 0, value);

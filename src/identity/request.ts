@@ -19,14 +19,17 @@ import {
   tags,
 } from './der.ts';
 import { encodeNames, extensionOids, readExtensions } from './extensions.ts';
-import { type KeyPair, spkiOf } from './keys.ts';
+import { type KeyPair, sha256Hex, spkiOf } from './keys.ts';
 import { encodeSigned, isEcdsaWithSha256 } from './signed.ts';
 
 /** A PKCS #10 request (RFC 2986) whose sender has proved that it holds the key. */
 export interface CertificateSigningRequest {
   readonly id: SpiffeId;
   readonly uri: string;
-  readonly publicKey: KeyObject;
+  /** SubjectPublicKeyInfo in DER, as it came. */
+  readonly spki: Uint8Array;
+  /** Lower-case hexadecimal SHA-256 of the SPKI. */
+  readonly keyId: string;
 }
 
 /** How large and deep a request may be; an honest one has about 250 bytes. */
@@ -52,26 +55,23 @@ export function createRequest(uri: string, keys: KeyPair): Buffer {
 export function readRequest(der: Uint8Array): CertificateSigningRequest {
   const [info, algorithm, signature, ...rest] = childrenOf(readDer(der, what, requestBounds), tags.sequence, what);
   const [version, , spki, attributes, ...more] = childrenOf(info, tags.sequence, what);
-  if (info === undefined || rest.length > 0 || more.length > 0 || smallIntegerOf(version, what) !== 0) {
-    throw invalid('not a PKCS #10 request of version 1');
-  }
+  const isWhole = info !== undefined && spki !== undefined && rest.length + more.length === 0;
+  if (!isWhole || smallIntegerOf(version, what) !== 0) throw invalid('not a PKCS #10 request of version 1');
   if (!isEcdsaWithSha256(algorithm)) throw invalid('expected a signature by ecdsa-with-SHA256');
   const publicKey = readPublicKey(spki);
   const uri = readUri(attributes);
   const id = parseSpiffeId(uri);
-  if (id === undefined)
-    throw invalid(`${JSON.stringify(uri.slice(0, 128))} is not a SPIFFE id of a node or a workload`);
+  if (id === undefined) throw invalid(`${JSON.stringify(uri.slice(0, 128))} is not a SPIFFE id that is known here`);
   if (!verify('sha256', info.raw, publicKey, bitStringOf(signature, what))) {
     throw new MesoliteError('UNTRUSTED', `${what}: the signature does not verify`);
   }
-  return { id, uri, publicKey };
+  return { id, uri, spki: spki.raw, keyId: sha256Hex(spki.raw) };
 }
 
-function readPublicKey(spki: DerElement | undefined): KeyObject {
+function readPublicKey(spki: DerElement): KeyObject {
   const [algorithm, point, ...rest] = childrenOf(spki, tags.sequence, what);
-  if (spki === undefined || rest.length > 0 || algorithm?.raw.equals(keyAlgorithm) !== true) {
-    throw invalid('expected an ECDSA P-256 key');
-  }
+  const isP256 = algorithm?.raw.equals(keyAlgorithm) === true && rest.length === 0;
+  if (!isP256) throw invalid('expected an ECDSA P-256 key');
   // one key, one text: a compressed point would give the same key a second hash
   if (bitStringOf(point, what).length !== uncompressedPointBytes) throw invalid('expected an uncompressed point');
   try {

@@ -13,8 +13,7 @@ export function makeEnvelopeSigner(privateKey: KeyObject): EnvelopeSigner {
 }
 
 /**
- * Believes the keys of `signerPems`, as long as each is certified for `spiffe://<trust domain>/config` by a root itself: no
- * authority in between, so that a stolen issuing key signs no policy. `moment` is asked at each envelope. Throws INVALID_INPUT.
+ * Believes the keys of `signerPems`, as long as each is certified for `spiffe://<trust domain>/config` by a root itself. `moment` is asked at each envelope. Throws INVALID_INPUT.
  */
 export function makeEnvelopeVerifier(
   signerPems: readonly string[],

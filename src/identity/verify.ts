@@ -10,7 +10,7 @@ export interface TrustBundle {
   readonly trustDomain: string;
   readonly roots: readonly X509Certificate[];
   /** Authorities below the roots that a peer may leave out: TLS 1.3 forgets all but the leaf when a session is resumed. */
-  readonly intermediates?: readonly X509Certificate[];
+  readonly intermediates: readonly X509Certificate[];
 }
 
 /** When a chain is judged. */
@@ -21,19 +21,24 @@ export interface Moment {
   readonly notYetValidToleranceMs?: number;
 }
 
-/** What the leaf is used for: `client` and `server` of TLS, `signing` of configuration. */
+/** What the leaf is used for: `client` and `server` of TLS, `signing` of configuration, for which a root itself must have issued it. */
 export type Usage = 'client' | 'server' | 'signing';
 
 export type Verification =
   | { readonly ok: true; readonly leaf: X509Certificate; readonly peer: Peer }
   | { readonly ok: false; readonly reason: string };
 
-/** A leaf, at most two authorities, and a root: one more than is ever made here. */
-const maxPathLength = 4;
+/** Below a root: a leaf and at most two authorities, one more than is made here. */
+const maxPathLength = 3;
 
-/** Reads the roots of a trust domain, one PEM text each; throws INVALID_INPUT. */
-export function readTrustBundle(trustDomain: string, rootPems: readonly string[]): TrustBundle {
-  return { trustDomain, roots: rootPems.flatMap(pem => readCertificates(pem, 'trusted root')) };
+/**
+ * Reads the roots of a trust domain, one PEM text each, and the intermediates from one's own chain, for peers are mostly issued by
+ * the same authority; throws INVALID_INPUT.
+ */
+export function readTrustBundle(trustDomain: string, rootPems: readonly string[], ownChainPem?: string): TrustBundle {
+  const roots = rootPems.flatMap(pem => readCertificates(pem, 'trusted root'));
+  const own = ownChainPem === undefined ? [] : readCertificates(ownChainPem, 'own chain');
+  return { trustDomain, roots, intermediates: own.slice(1) };
 }
 
 /**
@@ -48,10 +53,11 @@ export function verifyChain(
 ): Verification {
   const [leaf, ...others] = chain;
   if (leaf === undefined) return refuse('no certificate was presented');
-  if (chain.length > maxCertificates)
-    return refuse(`${chain.length} certificates, at most ${maxCertificates} are taken`);
+  if (chain.length > maxCertificates) return refuse(`a chain of ${chain.length}, at most ${maxCertificates} are taken`);
   try {
-    return judge(leaf, [...others, ...(bundle.intermediates ?? [])], bundle, usage, moment);
+    // configuration is signed by the root's own appointee: a stolen issuing key must not be able to make another
+    const between = usage === 'signing' ? [] : [...others, ...bundle.intermediates];
+    return judge(leaf, between, bundle, usage, moment);
   } catch {
     // a certificate that OpenSSL reads and we do not
     return refuse('a certificate of the chain is malformed');
@@ -90,7 +96,7 @@ export function verifyPinned(chain: readonly X509Certificate[], rootSha256: stri
   if (root === undefined) return refuse('the server presents no chain to the root that the join string names');
   const peer = chain[0] && readPeer(chain[0]);
   if (peer?.id.kind !== 'master') return refuse(`the server is ${peer?.uri ?? 'nobody known here'}, not the master`);
-  return verifyChain(chain, { trustDomain: peer.id.trustDomain, roots: [root] }, 'server', moment);
+  return verifyChain(chain, { trustDomain: peer.id.trustDomain, roots: [root], intermediates: [] }, 'server', moment);
 }
 
 /** Is this the root with that SHA-256 (lower-case hexadecimal, of the DER)? Says nothing of who presents it: see `verifyPinned`. */
@@ -105,9 +111,11 @@ function findPath(
   roots: readonly X509Certificate[],
 ): readonly X509Certificate[] | undefined {
   const last = path.at(-1);
-  if (last === undefined || path.length === maxPathLength) return undefined;
+  if (last === undefined) return undefined;
   const root = roots.find(candidate => isIssuedBy(last, candidate));
   if (root !== undefined) return [...path, root];
+  // also the bound of the work: certificates of one key that all issue each other would multiply it
+  if (path.length === maxPathLength) return undefined;
   for (const next of others) {
     if (path.includes(next) || !isIssuedBy(last, next)) continue;
     const found = findPath([...path, next], others, roots);
