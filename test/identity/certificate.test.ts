@@ -67,7 +67,6 @@ t.test('malformed extensions are refused, not guessed at', async t => {
   const many = Array.from({ length: 33 }, (_, i) => oddExtension(`1.2.3.${i}`, Buffer.of(5, 0)));
   t.throws(() => extensionsOf(oddCertificate(issuing, now, many)), { message: /33 extensions/ });
 });
-});
 
 t.test('a time that cannot be is refused', async t => {
   const make = (notBefore: number, notAfter: number) => () =>
