@@ -27,12 +27,9 @@ export interface InventorySettings {
   readonly root?: string;
 }
 
-const minCores = 1;
-const maxCores = 4096;
-const minMemoryMb = 16;
-const maxMemoryMb = 64 * 1024 * 1024;
-/** What is assumed of a board that does not tell its memory. */
-const assumedMemoryMb = 128;
+/** The least and the most that is believed, and what is assumed of a board that says neither. */
+const coreBounds = [1, 4096, 1] as const;
+const memoryBounds = [16, 64 * 1024 * 1024, 128] as const;
 const maxText = 200;
 const bytesPerMb = 1024 * 1024;
 
@@ -70,27 +67,23 @@ export function checkInventory(
   here: { readonly cores: number; readonly memoryBytes: number },
 ): CheckedInventory {
   const warnings: string[] = [];
-  const believe = (what: string, values: readonly number[], min: number, max: number, assumed: number): number => {
-    const [first] = values;
-    const found = values.find(value => Number.isFinite(value) && value >= min && value <= max);
-    const value = Math.floor(found ?? assumed);
-    if (first !== found) warnings.push(`the system says ${first} ${what}, which cannot be: ${value} are used`);
-    return value;
+  const believe = (what: string, said: number, seen: number, bounds: readonly [number, number, number]): number => {
+    const [min, max, assumed] = bounds;
+    const isSane = (value: number) => Number.isFinite(value) && value >= min && value <= max;
+    if (isSane(said)) return said;
+    const used = isSane(seen) ? seen : assumed;
+    warnings.push(`the system says ${said} ${what}, which cannot be: ${used} is used`);
+    return used;
   };
-  // a container may be given fewer cores than the board has
-  const cores = Math.min(raw.cpuCount || here.cores, here.cores || raw.cpuCount);
+  const [saidMb, seenMb] = [raw.memoryBytes, here.memoryBytes].map(bytes => Math.floor(bytes / bytesPerMb));
+  const cores = believe('cores', raw.cpuCount, here.cores, coreBounds);
   return {
     inventory: {
       arch: raw.arch,
       cpuModel: clean(raw.cpuModel),
-      cpuCount: believe('cores', [raw.cpuCount, cores], minCores, maxCores, minCores),
-      memoryMb: believe(
-        'MB of memory',
-        [raw.memoryBytes, here.memoryBytes].map(bytes => Math.floor(bytes / bytesPerMb)),
-        minMemoryMb,
-        maxMemoryMb,
-        assumedMemoryMb,
-      ),
+      // a container or a pinned service may be given fewer cores than the board has
+      cpuCount: here.cores >= 1 ? Math.min(cores, here.cores) : cores,
+      memoryMb: believe('MB of memory', saidMb ?? 0, seenMb ?? 0, memoryBounds),
       deviceTreeModel: clean(raw.deviceTreeModel),
       dmiProduct: clean(raw.dmiProduct),
       virtual: raw.virtual,

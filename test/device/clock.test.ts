@@ -1,0 +1,40 @@
+import t from 'tap';
+import { systemClock } from '../../src/device/clock.ts';
+import { newId, systemRandom } from '../../src/device/dice.ts';
+
+const never = new AbortController().signal;
+
+t.test('a sleep ends with true when the time is over', async t => {
+  t.equal(await systemClock.sleep(1, never), true);
+  t.equal(await systemClock.sleep(-5, never), true);
+});
+
+t.test('a sleep ends with false as soon as it is aborted', async t => {
+  const ending = new AbortController();
+  const sleep = systemClock.sleep(1_000_000, ending.signal);
+  ending.abort();
+  t.equal(await sleep, false);
+  t.equal(await systemClock.sleep(1_000_000, ending.signal), false);
+});
+
+t.test('a task comes after its delay, unless it is cancelled', async t => {
+  const called: string[] = [];
+  systemClock.after(1, () => called.push('cancelled'))();
+  // one that Node could not wait for in one piece would fire at once
+  const cancel = systemClock.after(2 ** 40, () => called.push('in 34 years'));
+  await new Promise<void>(resolve => {
+    systemClock.after(5, resolve);
+  });
+  cancel();
+  t.strictSame(called, []);
+});
+
+t.test('the monotonic time does not go back', async t => {
+  const before = systemClock.monotonic();
+  t.ok(systemClock.monotonic() >= before);
+});
+
+t.test('dice fall in [0, 1), and ids are new', async t => {
+  for (let i = 0; i < 100; i++) t.ok(systemRandom() >= 0 && systemRandom() < 1);
+  t.not(newId(), newId());
+});
