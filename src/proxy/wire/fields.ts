@@ -3,11 +3,13 @@ import { type Head, incomplete, maxHeaders } from './head.ts';
 import { equalsWord, headerKind, isDisguised, isHopByHop, kindOf, kindOfWord } from './header-names.ts';
 import { refuse } from './refusals.ts';
 
-const nameByte = new Uint8Array(256);
+/** The bytes of a token (RFC 9110 section 5.6.2). */
+export const tokenByte = new Uint8Array(256);
 for (const c of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
-  nameByte[c.charCodeAt(0)] = 1;
+  tokenByte[c.charCodeAt(0)] = 1;
 }
-const valueByte = new Uint8Array(256).fill(1, 32);
+/** The bytes of a header value or a reason phrase, blanks and obs-text among them. */
+export const valueByte = new Uint8Array(256).fill(1, 32);
 valueByte[9] = 1;
 valueByte[127] = 0;
 
@@ -60,13 +62,12 @@ export function parseFields(head: Head, bytes: Buffer, from: number, limit: numb
 /** One `name: value CR LF`; returns the offset of the next line, `incomplete`, or a refusal. */
 function readLine(head: Head, bytes: Buffer, index: number, start: number, limit: number): number {
   let p = start;
-  while (p < limit && nameByte[bytes[p] ?? 0] === 1) p++;
+  while (p < limit && tokenByte[bytes[p] ?? 0] === 1) p++;
   if (p >= limit) return incomplete;
   // also catches folding, a space before the colon, a bare LF and NUL
   if (bytes[p] !== 58 || p === start) return refuse.headerName;
   const nameEnd = p++;
-  let c = 0;
-  while (p < limit && ((c = bytes[p] ?? 0) === 32 || c === 9)) p++;
+  while (p < limit && isBlank(bytes[p])) p++;
   const valueStart = p;
   while (p < limit && valueByte[bytes[p] ?? 0] === 1) p++;
   if (p >= limit) return incomplete;
@@ -74,7 +75,7 @@ function readLine(head: Head, bytes: Buffer, index: number, start: number, limit
   if (p + 1 >= limit) return incomplete;
   if (bytes[p + 1] !== 10) return refuse.headerValue;
   let valueEnd = p;
-  while (valueEnd > valueStart && ((c = bytes[valueEnd - 1] ?? 0) === 32 || c === 9)) valueEnd--;
+  while (valueEnd > valueStart && isBlank(bytes[valueEnd - 1])) valueEnd--;
   const kind = kindOf(bytes, start, nameEnd);
   if (kind === headerKind.other && isDisguised(bytes, start, nameEnd)) return refuse.disguisedName;
   head.nameStart[index] = start;
@@ -88,6 +89,10 @@ function readLine(head: Head, bytes: Buffer, index: number, start: number, limit
     head.rewrite = true;
   }
   return p + 2;
+}
+
+function isBlank(c: number | undefined): boolean {
+  return c === 32 || c === 9;
 }
 
 function isFraming(kind: number): boolean {

@@ -1,15 +1,11 @@
 import type { Buffer } from 'node:buffer';
-import { parseFields } from './fields.ts';
+import { parseFields, tokenByte, valueByte } from './fields.ts';
 import { type Head, incomplete } from './head.ts';
 import { refuse } from './refusals.ts';
 
 const maxMethodBytes = 32;
 
 // Bytes by class. A target has no "#": a fragment is never sent, and servers differ in what they do with one.
-const tokenByte = new Uint8Array(256);
-for (const c of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
-  tokenByte[c.charCodeAt(0)] = 1;
-}
 const targetByte = new Uint8Array(256).fill(1, 0x21, 0x7f);
 targetByte[0x23] = 0;
 const authorityByte = new Uint8Array(256);
@@ -62,8 +58,7 @@ export function parseResponse(head: Head, bytes: Buffer, from: number, limit: nu
   if (head.status < 100 || head.status > 599) return refuse.statusLine;
   p += 12;
   if (bytes[p] !== 32 && bytes[p] !== 13) return refuse.statusLine;
-  let c = 0;
-  while (p < limit && ((c = bytes[p] ?? 0) === 9 || (c >= 32 && c !== 127))) p++;
+  while (p < limit && valueByte[bytes[p] ?? 0] === 1) p++;
   if (p >= limit) return incomplete;
   if (bytes[p] !== 13) return refuse.statusLine;
   if (p + 1 >= limit) return incomplete;

@@ -5,6 +5,9 @@ import { travels } from './header-names.ts';
 /** Up to this size a message is written as one latin1 string, which Node sends faster than a small Buffer. */
 const stringBytes = 8 * 1024;
 
+/** The header lines of an upgrade, which are hop-by-hop and so written anew on each leg. */
+export const upgradeLines = 'connection: upgrade\r\nupgrade: websocket\r\n';
+
 /**
  * The head to forward, with its empty line: as it came plus `additions` where that is right, otherwise its travelling
  * headers in runs, with the framing spelled as it was understood. `startLine` (without CR LF; empty to keep it) stands

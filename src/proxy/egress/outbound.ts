@@ -1,0 +1,181 @@
+import type { Buffer } from 'node:buffer';
+import { randomUUID } from 'node:crypto';
+import { serviceKey } from '../../model/ids.ts';
+import { meshDomain } from '../../model/service.ts';
+import { serviceOfHost } from '../../traffic/routes.ts';
+import { type AccessLog, newFacts } from '../access-log.ts';
+import type { Counters, Series } from '../counters.ts';
+import { pathOf } from '../decisions.ts';
+import { type LocalAnswer, makeAnswer } from '../respond.ts';
+import type { Endpoints } from '../upstream/endpoints.ts';
+import type { Exchange, Pipeline, Target } from '../wire/exchange.ts';
+import { valueText } from '../wire/fields.ts';
+import type { Head } from '../wire/head.ts';
+import type { LocalWorkload, WorkloadIndex } from '../workload.ts';
+import { callerOf } from './credential.ts';
+import type { Services } from './services.ts';
+
+export interface OutboundParts {
+  readonly services: Services;
+  readonly accessLog: AccessLog;
+  readonly counters: Counters;
+  readonly workloads: () => WorkloadIndex;
+}
+
+/** Endpoints that may be tried for one request while none has taken it. */
+const maxAttempts = 3;
+
+const notAProxyRequest = makeAnswer(
+  400,
+  'this is an HTTP proxy: expected a whole address as the request target, as in GET http://web.default.mesh/',
+  'DPE',
+);
+const whoAreYou = makeAnswer(
+  407,
+  "expected the task's own credential: use the address in its HTTP_PROXY variable as it is",
+  '-',
+  'proxy-authenticate: Basic realm="mesolite"\r\n',
+);
+
+/** Where the requests of one task to one authority go; worked out once for as long as the workloads stay as they are. */
+interface Route {
+  readonly index: WorkloadIndex;
+  readonly caller: LocalWorkload;
+  readonly authority: string;
+  readonly series: Series;
+  readonly rule: string;
+  readonly answer: LocalAnswer | undefined;
+  /** `<name>.<namespace>`; empty when there is an answer instead. */
+  readonly key: string;
+}
+
+/** The steps of one task's connection to the outbound proxy: who calls → which service → which endpoints. */
+export class OutboundPipeline implements Pipeline {
+  readonly #parts: OutboundParts;
+  readonly #facts;
+  #proof = '';
+  #proven: { readonly index: WorkloadIndex; readonly caller: LocalWorkload } | undefined;
+  #route: Route | undefined;
+  #target: ServiceTarget | undefined;
+
+  constructor(parts: OutboundParts, sourceIp: string) {
+    this.#parts = parts;
+    this.#facts = newFacts('outbound', sourceIp);
+  }
+
+  admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined {
+    this.#note(head, bytes);
+    const caller = this.#identify(head, bytes);
+    if (caller === undefined) return this.#deny('no-credential', whoAreYou);
+    if (head.authorityStart === head.authorityEnd) return this.#deny('no-authority', notAProxyRequest);
+    const route = this.#routeOf(caller, bytes.toString('latin1', head.authorityStart, head.authorityEnd));
+    this.#facts.series = route.series;
+    if (route.answer !== undefined) return this.#deny(route.rule, route.answer);
+    const endpoints = this.#parts.services.endpointsOf(route.key);
+    this.#facts.allow = true;
+    this.#facts.rule = route.rule;
+    if (endpoints === undefined) return notYetKnown(route.key);
+    this.#facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
+    exchange.target = this.#targetOf(caller, endpoints);
+    this.#rewrite(exchange, route, head, bytes);
+    return undefined;
+  }
+
+  account(exchange: Exchange): void {
+    this.#parts.accessLog.record(exchange, this.#facts);
+  }
+
+  refused(answer: LocalAnswer): void {
+    this.#parts.accessLog.recordRefused(answer, this.#facts);
+  }
+
+  #note(head: Head, bytes: Buffer): void {
+    const facts = this.#facts;
+    facts.method = bytes.toString('latin1', head.start, head.methodEnd);
+    facts.host = bytes.toString('latin1', head.authorityStart, head.authorityEnd);
+    facts.path = pathOf(head, bytes);
+    facts.requestId = head.requestId < 0 ? randomUUID() : valueText(head, bytes, head.requestId);
+    facts.destination = '-';
+    facts.series = undefined;
+  }
+
+  /** Which task calls? The proof is looked at again only when it, or the set of tasks, has changed. */
+  #identify(head: Head, bytes: Buffer): LocalWorkload | undefined {
+    const index = this.#parts.workloads();
+    const proof = head.proxyAuthorization < 0 ? '' : valueText(head, bytes, head.proxyAuthorization);
+    if (this.#proven?.index === index && proof === this.#proof) return this.#proven.caller;
+    const caller = callerOf(proof, index.byTask);
+    this.#proof = proof;
+    this.#proven = caller === undefined ? undefined : { index, caller };
+    this.#facts.source = caller?.spiffeId.slice('spiffe://'.length) ?? '-';
+    this.#facts.task = caller?.task ?? '-';
+    return caller;
+  }
+
+  #routeOf(caller: LocalWorkload, authority: string): Route {
+    const known = this.#route;
+    const index = this.#parts.workloads();
+    if (known?.index === index && known.caller === caller && known.authority === authority) return known;
+    const service = serviceOfHost(authority, caller.identity.namespace);
+    const key = service === undefined ? '' : serviceKey(service);
+    const declared = caller.upstreams.has(key);
+    const series = this.#parts.counters.series('outbound', declared ? key : '-', this.#facts.source);
+    const found = { index, caller, authority, series };
+    if (service === undefined) {
+      this.#route = { ...found, rule: 'not-in-mesh', answer: notInMesh(authority), key: '' };
+    } else if (!declared) {
+      this.#route = { ...found, rule: 'not-declared', answer: notDeclared(key), key: '' };
+    } else this.#route = { ...found, rule: 'declared-upstream', answer: undefined, key };
+    return this.#route;
+  }
+
+  #targetOf(caller: LocalWorkload, endpoints: Endpoints): ServiceTarget {
+    if (this.#target?.caller !== caller || this.#target.endpoints !== endpoints) {
+      this.#target = new ServiceTarget(caller, endpoints);
+    }
+    return this.#target;
+  }
+
+  /** Origin form with the authority as Host (RFC 9112 section 3.2.2); the credential is hop-by-hop and stays here. */
+  #rewrite(exchange: Exchange, route: Route, head: Head, bytes: Buffer): void {
+    const { method, path, requestId } = this.#facts;
+    const query = bytes.toString('latin1', head.queryStart, head.pathEnd);
+    exchange.startLine = `${method} ${path}${query} HTTP/1.1`;
+    exchange.additions = `host: ${route.authority}\r\n`;
+    if (head.requestId < 0) exchange.additions += `x-request-id: ${requestId}\r\n`;
+    head.drop(head.host);
+  }
+
+  #deny(rule: string, answer: LocalAnswer): LocalAnswer {
+    this.#facts.allow = false;
+    this.#facts.rule = rule;
+    return answer;
+  }
+}
+
+/** A service as one task reaches it. */
+class ServiceTarget implements Target {
+  readonly maxAttempts = maxAttempts;
+  readonly caller: LocalWorkload;
+  readonly endpoints: Endpoints;
+
+  constructor(caller: LocalWorkload, endpoints: Endpoints) {
+    this.caller = caller;
+    this.endpoints = endpoints;
+  }
+
+  choose: Target['choose'] = avoid => this.endpoints.choose(this.caller, avoid);
+}
+
+function notInMesh(authority: string): LocalAnswer {
+  const expected = `<service> or <service>.<namespace>.${meshDomain}`;
+  return makeAnswer(403, `${authority} is not a host of the mesh: expected ${expected}`, 'NR');
+}
+
+function notDeclared(key: string): LocalAnswer {
+  return makeAnswer(404, `${key} is not among the upstreams that this task's job declares`, 'NR');
+}
+
+function notYetKnown(key: string): LocalAnswer {
+  return makeAnswer(503, `nothing is known of ${key} yet: no healthy upstream`, 'UH');
+}

@@ -1,0 +1,127 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { MesoliteError } from '../base/errors.ts';
+import { Downstream, type DownstreamParts } from './wire/downstream.ts';
+import type { Pipeline } from './wire/exchange.ts';
+import type { WorkloadIndex } from './workload.ts';
+
+/** A TLS handshake may take this long. */
+const handshakeTimeoutMs = 10_000;
+const backlog = 1024;
+
+export interface ListenAddress {
+  /** Absent: all addresses of the node. */
+  readonly host?: string | undefined;
+  /** 0 lets the system choose. */
+  readonly port: number;
+}
+
+/** One port with its client connections, from accept to close. */
+export class Listener {
+  readonly #server: Server;
+  /** All that are accepted, those in a TLS handshake among them. */
+  readonly #sockets = new Set<Socket>();
+  readonly #connections = new Set<Downstream>();
+
+  constructor(server: Server, maxConnections: number) {
+    this.#server = server;
+    server.maxConnections = maxConnections;
+    server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.on('close', () => this.#sockets.delete(socket));
+    });
+  }
+
+  get open(): number {
+    return this.#sockets.size;
+  }
+
+  /** Listens; returns the port, or throws START_FAILED with what is in the way. */
+  listen(address: ListenAddress): Promise<number> {
+    const server = this.#server;
+    const { host, port } = address;
+    return new Promise((resolve, reject) => {
+      const onError = (cause: Error) => {
+        const sentence = `the proxy cannot listen on ${host ?? 'all addresses'}, port ${port}: ${cause.message}`;
+        reject(new MesoliteError('START_FAILED', sentence, { cause }));
+      };
+      server.once('error', onError);
+      server.listen({ ...(host !== undefined && { host }), port, backlog }, () => {
+        server.off('error', onError);
+        const bound = server.address();
+        resolve(typeof bound === 'object' && bound !== null ? bound.port : port);
+      });
+    });
+  }
+
+  /** Reads requests from a connection that is ready for them. */
+  serve(parts: DownstreamParts, socket: Socket, pipeline: Pipeline): void {
+    this.#connections.add(new Downstream(parts, socket, pipeline, this.#onGone));
+  }
+
+  /** Takes no more connections and ends those it has as their requests end; resolves when all are gone. */
+  drain(): Promise<void> {
+    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    for (const connection of this.#connections) connection.drain();
+    return closed;
+  }
+
+  /** Cuts off what is left. */
+  destroy(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  readonly #onGone = (connection: Downstream): void => {
+    this.#connections.delete(connection);
+  };
+}
+
+/** The plain port on loopback that tasks use as their HTTP proxy. */
+export function outboundServer(onConnection: (socket: Socket) => void): Server {
+  return createServer({ noDelay: true, allowHalfOpen: true }, onConnection);
+}
+
+export interface MeshServerParts {
+  readonly workloads: () => WorkloadIndex;
+  readonly onFailedHandshake: () => void;
+  readonly onConnection: (socket: TLSSocket, serverName: string) => void;
+}
+
+/** Who answers clients that send no server name: a key and certificates as PEM. */
+export interface DefaultIdentity {
+  readonly serverName: string;
+  readonly key: string;
+  readonly cert: string;
+  readonly ca: string;
+}
+
+/** The mesh port: TLS 1.3 with client certificates; the server name picks the workload and so the certificate. */
+export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | undefined): Server {
+  const { workloads, onFailedHandshake, onConnection } = parts;
+  const server = createTlsServer(
+    {
+      minVersion: 'TLSv1.3',
+      requestCert: true,
+      rejectUnauthorized: true,
+      ALPNProtocols: ['http/1.1'],
+      noDelay: true,
+      allowHalfOpen: true,
+      handshakeTimeout: handshakeTimeoutMs,
+      // sessions may be resumed, for any workload of this node: the peer's certificate is part of the session
+      sessionIdContext: 'mesolite',
+      ...(unnamed !== undefined && { key: unnamed.key, cert: unnamed.cert, ca: unnamed.ca }),
+      SNICallback(serverName, answer) {
+        const workload = workloads().byServerName.get(serverName);
+        if (workload === undefined) answer(new Error('no workload has this server name'));
+        else answer(null, workload.tls.value);
+      },
+    },
+    socket => {
+      const serverName = typeof socket.servername === 'string' ? socket.servername : unnamed?.serverName;
+      if (serverName === undefined || !socket.authorized) socket.destroy();
+      else onConnection(socket, serverName);
+    },
+  );
+  server.on('tlsClientError', onFailedHandshake);
+  return server;
+}

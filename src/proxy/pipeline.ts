@@ -1,0 +1,158 @@
+import type { Buffer } from 'node:buffer';
+import { randomUUID } from 'node:crypto';
+import type { Peer } from '../model/identity.ts';
+import { type AccessLog, newFacts } from './access-log.ts';
+import type { Counters } from './counters.ts';
+import { type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
+import { type LocalAnswer, noWorkload } from './respond.ts';
+import type { Applications } from './upstream/applications.ts';
+import type { Exchange, Pipeline, Target } from './wire/exchange.ts';
+import { valueText } from './wire/fields.ts';
+import type { Head } from './wire/head.ts';
+import type { LocalWorkload, WorkloadIndex } from './workload.ts';
+
+// Read this first. A request to a workload of this node goes this way:
+//
+//   listener           accepts mutual TLS: SNI says which workload is meant, the client's certificate says who asks
+//   wire/downstream    reads the request head (wire/parse), strictly, and hands it to `admit` below
+//   admit              1. whom is it for?  2. may the caller?  3. where does it go?  4. what is the application told?
+//   wire/forward       takes a connection from upstream/pool, sends the request, relays the response (wire/response-relay)
+//   account            counts it, and hands out its access record
+//
+// Whatever fails on the way is answered from respond.ts. The other direction, from a task to a service, is the same with
+// egress/outbound.ts as its pipeline. Steps to come (rate limits, routes) belong between 2 and 3.
+
+export interface InboundParts {
+  readonly decisions: Decisions;
+  readonly applications: Applications;
+  readonly accessLog: AccessLog;
+  readonly counters: Counters;
+  /** The workloads as they are now. */
+  readonly workloads: () => WorkloadIndex;
+}
+
+/** A client's connection as TLS has established it. */
+export interface InboundConnection {
+  readonly serverName: string;
+  readonly peer: Peer;
+  readonly sourceIp: string;
+  readonly localIp: string;
+}
+
+/** What holds for the requests of a connection until a workload or the policy is swapped. */
+interface Standing {
+  readonly index: WorkloadIndex;
+  readonly workload: LocalWorkload;
+  readonly scope: Scope;
+  readonly target: Target;
+  /** The header line that tells the application who calls. */
+  readonly clientCertificate: string;
+}
+
+/** The steps of one mTLS connection's requests. */
+export class InboundPipeline implements Pipeline {
+  readonly #parts: InboundParts;
+  readonly #connection: InboundConnection;
+  readonly #facts;
+  #standing: Standing | undefined;
+
+  constructor(parts: InboundParts, connection: InboundConnection) {
+    this.#parts = parts;
+    this.#connection = connection;
+    this.#facts = newFacts('inbound', connection.sourceIp);
+    this.#facts.source = connection.peer.principal;
+  }
+
+  admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined {
+    const standing = this.#identify();
+    if (standing === undefined) return this.#unserved(head, bytes);
+    const decision = this.#parts.decisions.decide(standing.scope, head, bytes);
+    this.#note(decision, head, bytes);
+    if (decision.answer !== undefined) return decision.answer;
+    exchange.target = standing.target;
+    this.#rewrite(exchange, standing, decision, head, bytes);
+    return undefined;
+  }
+
+  account(exchange: Exchange): void {
+    this.#parts.accessLog.record(exchange, this.#facts);
+  }
+
+  refused(answer: LocalAnswer): void {
+    this.#parts.accessLog.recordRefused(answer, this.#facts);
+  }
+
+  /** 1. The workload that the server name means, with its policy: the ones that hold now; undefined when it has gone. */
+  #identify(): Standing | undefined {
+    const index = this.#parts.workloads();
+    const known = this.#standing;
+    if (known !== undefined && known.index === index && this.#parts.decisions.isCurrent(known.scope)) return known;
+    this.#standing = this.#stand(index);
+    return this.#standing;
+  }
+
+  #stand(index: WorkloadIndex): Standing | undefined {
+    const { serverName, peer, sourceIp, localIp } = this.#connection;
+    const facts = this.#facts;
+    const workload = index.byServerName.get(serverName);
+    const endpoint = workload?.endpoint;
+    facts.destination = workload?.spiffeId.slice('spiffe://'.length) ?? '-';
+    facts.task = workload?.task ?? '-';
+    facts.series = this.#parts.counters.series('inbound', endpoint?.service ?? '-', peer.principal);
+    if (workload === undefined || endpoint === undefined) return undefined;
+    const scope = this.#parts.decisions.scopeOf({
+      identity: workload.identity,
+      principal: peer.principal,
+      sourceIp,
+      destinationIp: localIp,
+      destinationPort: endpoint.port,
+      serverName,
+    });
+    const target = this.#parts.applications.targetOf(endpoint);
+    return { index, workload, scope, target, clientCertificate: clientCertificateLine(workload, peer) };
+  }
+
+  #unserved(head: Head, bytes: Buffer): LocalAnswer {
+    const facts = this.#facts;
+    facts.method = bytes.toString('latin1', head.start, head.methodEnd);
+    facts.host = valueText(head, bytes, head.host);
+    facts.path = pathOf(head, bytes);
+    facts.allow = false;
+    facts.rule = 'no-workload';
+    facts.requestId = '-';
+    return noWorkload;
+  }
+
+  /** 2. What was decided, for the access record. */
+  #note(decision: Decision, head: Head, bytes: Buffer): void {
+    const facts = this.#facts;
+    facts.method = decision.method;
+    facts.host = decision.host;
+    facts.path = decision.path;
+    facts.allow = decision.allow;
+    facts.rule = decision.rule;
+    facts.requestId = head.requestId < 0 ? randomUUID() : valueText(head, bytes, head.requestId);
+  }
+
+  /** 4. The application hears who calls, never what the caller claims to be; and the path that the policy saw. */
+  #rewrite(exchange: Exchange, standing: Standing, decision: Decision, head: Head, bytes: Buffer): void {
+    exchange.additions =
+      head.requestId < 0
+        ? `${standing.clientCertificate}x-request-id: ${this.#facts.requestId}\r\n`
+        : standing.clientCertificate;
+    const absolute = head.authorityEnd > head.authorityStart;
+    if (absolute) {
+      head.drop(head.host);
+      exchange.additions += `host: ${decision.host}\r\n`;
+    }
+    if (absolute || decision.pathChanged || head.minor === 0) {
+      const query = bytes.toString('latin1', head.queryStart, head.pathEnd);
+      exchange.startLine = `${decision.method} ${decision.path}${query} HTTP/1.1`;
+    }
+  }
+}
+
+/** `x-forwarded-client-cert` as Envoy writes it with `forward_client_cert_details: SANITIZE_SET`, subject and URI. */
+function clientCertificateLine(workload: LocalWorkload, peer: Peer): string {
+  return `x-forwarded-client-cert: By=${workload.spiffeId};Hash=${peer.sha256};Subject="";URI=${peer.uri}\r\n`;
+}

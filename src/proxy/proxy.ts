@@ -1,0 +1,238 @@
+import { Buffer } from 'node:buffer';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { Cell } from '../base/cell.ts';
+import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { aborted } from '../base/signal.ts';
+import type { AccessRecord } from '../model/access.ts';
+import type { FirmwareProfile } from '../model/profile.ts';
+import type { ServiceDocument } from '../model/service.ts';
+import type { CompiledPolicy } from '../policy/compile.ts';
+import { defaultOutlier } from '../traffic/outlier.ts';
+import { AccessLog } from './access-log.ts';
+import { Counters, type SeriesSnapshot } from './counters.ts';
+import { Deadlines } from './deadlines.ts';
+import { Decisions } from './decisions.ts';
+import { type OutboundParts, OutboundPipeline } from './egress/outbound.ts';
+import { Services } from './egress/services.ts';
+import { type DefaultIdentity, Listener, meshServer, outboundServer } from './listener.ts';
+import { type InboundParts, InboundPipeline } from './pipeline.ts';
+import { Applications } from './upstream/applications.ts';
+import { meshConnector, plainConnector, type ReadPeer } from './upstream/connectors.ts';
+import type { PoolAddress } from './upstream/endpoints.ts';
+import { ConnectionBudget, Pool, type PoolParts } from './upstream/pool.ts';
+import type { ClientTimeouts, DownstreamParts } from './wire/downstream.ts';
+import { Head } from './wire/head.ts';
+import { indexWorkloads, type LocalWorkload, type WorkloadIndex } from './workload.ts';
+
+export interface ProxyParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random: Random;
+  readonly readPeer: ReadPeer;
+  readonly policy: Cell<CompiledPolicy>;
+  /** The tasks of this node that take part in the mesh, by task id. */
+  readonly workloads: Cell<ReadonlyMap<string, LocalWorkload>>;
+  /** The latest document of each service that tasks here call, by `<name>.<namespace>`. */
+  readonly services: Cell<ReadonlyMap<string, ServiceDocument>>;
+  /** Hears of each request when it is over; must be quick and must not throw. */
+  readonly onAccess: (record: AccessRecord) => void;
+}
+
+export interface ProxySettings {
+  /** 15008 by custom; 0 lets the system choose. */
+  readonly meshPort: number;
+  /** Absent: all addresses of the node. */
+  readonly meshHost?: string | undefined;
+  /** On loopback. */
+  readonly outboundPort: number;
+  /** From the node's firmware profile. */
+  readonly bounds: FirmwareProfile['proxy'];
+  /** Who answers clients that send no server name; absent: they are refused. */
+  readonly unnamed?: DefaultIdentity | undefined;
+}
+
+export interface RunningProxy {
+  readonly meshPort: number;
+  readonly outboundPort: number;
+  /** Settles after the signal, when everything is closed. */
+  readonly stopped: Promise<void>;
+}
+
+export interface ProxySnapshot {
+  readonly inboundConnections: number;
+  readonly outboundConnections: number;
+  readonly upstreamConnections: number;
+  readonly failedHandshakes: number;
+  readonly refusedRequests: number;
+  readonly series: readonly SeriesSnapshot[];
+}
+
+export interface Proxy {
+  /** Listens on both ports; an abort of `signal` drains for up to 5 s and closes. Throws START_FAILED. */
+  start(signal: AbortSignal): Promise<RunningProxy>;
+  /** What was counted since the start, and what is open now. */
+  snapshot(): ProxySnapshot;
+}
+
+const loopback = '127.0.0.1';
+const drainMs = 5 * secondMs;
+const maxPending = 1024;
+const connectTimeoutMs = 5 * secondMs;
+/** Shorter than the 5 s after which Node's servers close an idle connection, and than the 60 s of our own mesh port. */
+const applicationIdleMs = 4 * secondMs;
+const meshIdleMs = 50 * secondMs;
+/** All upstream sockets read into one buffer, one after another; smaller ones cost more calls for large bodies. */
+const readBufferBytes = 256 * 1024;
+const clientTimeouts: ClientTimeouts = {
+  headMs: 10 * secondMs,
+  idleMs: minuteMs,
+  streamIdleMs: 5 * minuteMs,
+  lingerMs: 2 * secondMs,
+};
+
+/** Joins the parts of a node's proxy. Policy, workloads and services may be swapped at any time; nothing is dropped by that. */
+export function makeProxy(parts: ProxyParts, settings: ProxySettings): Proxy {
+  return new NodeProxy(parts, settings);
+}
+
+class NodeProxy implements Proxy {
+  readonly #parts: ProxyParts;
+  readonly #settings: ProxySettings;
+  readonly #deadlines: Deadlines;
+  readonly #budget: ConnectionBudget;
+  readonly #counters = new Counters();
+  readonly #index: Cell<WorkloadIndex>;
+  readonly #services: Services;
+  readonly #wire: DownstreamParts;
+  readonly #inbound: InboundParts;
+  readonly #outbound: OutboundParts;
+  readonly #meshListener: Listener;
+  readonly #outboundListener: Listener;
+
+  constructor(parts: ProxyParts, settings: ProxySettings) {
+    const { clock, policy, workloads } = parts;
+    const { bounds } = settings;
+    this.#parts = parts;
+    this.#settings = settings;
+    this.#deadlines = new Deadlines(clock);
+    this.#budget = new ConnectionBudget(bounds.maxUpstreamConnections);
+    this.#index = new Cell(indexWorkloads(workloads.value));
+    const readBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+    const applications = new Applications(({ host, port }) => {
+      const connector = plainConnector(host, port, readBuffer);
+      return this.#makePool({ connector, load: { active: 0 } }, applicationIdleMs);
+    });
+    this.#services = this.#makeServices(readBuffer);
+    const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
+    const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
+    this.#inbound = { ...shared, applications, decisions: new Decisions(policy, bounds.decisionCacheEntries) };
+    this.#outbound = { ...shared, services: this.#services };
+    this.#wire = {
+      clock,
+      deadlines: this.#deadlines,
+      timeouts: clientTimeouts,
+      requestHead: new Head(),
+      responseHead: new Head(),
+    };
+    const { unnamed } = settings;
+    const onFailedHandshake = () => this.#counters.failedHandshakes++;
+    const onConnection = this.#acceptMesh;
+    const mesh = meshServer({ workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
+    this.#meshListener = new Listener(mesh, bounds.maxConnections);
+    this.#outboundListener = new Listener(outboundServer(this.#acceptTask), bounds.maxConnections);
+  }
+
+  async start(signal: AbortSignal): Promise<RunningProxy> {
+    const { meshHost, meshPort, outboundPort } = this.#settings;
+    const { workloads } = this.#parts;
+    const unfollow = [workloads.watch(this.#onWorkloads), this.#services.follow()];
+    this.#onWorkloads(workloads.value);
+    const mesh = await this.#meshListener.listen({ host: meshHost, port: meshPort });
+    let outbound: number;
+    try {
+      outbound = await this.#outboundListener.listen({ host: loopback, port: outboundPort });
+    } catch (error) {
+      await this.#meshListener.drain();
+      throw error;
+    }
+    const stopped = aborted(signal).then(() => {
+      for (const stop of unfollow) stop();
+      return this.#stop();
+    });
+    return { meshPort: mesh, outboundPort: outbound, stopped };
+  }
+
+  snapshot(): ProxySnapshot {
+    return {
+      inboundConnections: this.#meshListener.open,
+      outboundConnections: this.#outboundListener.open,
+      upstreamConnections: this.#budget.open,
+      failedHandshakes: this.#counters.failedHandshakes,
+      refusedRequests: this.#counters.refusedRequests,
+      series: this.#counters.snapshot(),
+    };
+  }
+
+  async #stop(): Promise<void> {
+    const drained = Promise.all([this.#meshListener.drain(), this.#outboundListener.drain()]);
+    this.#budget.close();
+    const cancel = this.#parts.clock.after(drainMs, () => {
+      this.#meshListener.destroy();
+      this.#outboundListener.destroy();
+    });
+    await drained;
+    cancel();
+    this.#services.close();
+    this.#budget.close();
+  }
+
+  readonly #onWorkloads = (workloads: ReadonlyMap<string, LocalWorkload>): void => {
+    this.#index.set(indexWorkloads(workloads));
+    this.#services.keepOnly(workloads);
+  };
+
+  readonly #acceptMesh = (socket: TLSSocket, serverName: string): void => {
+    const { readPeer, clock } = this.#parts;
+    const peer = readPeer(socket);
+    // a resumed session has the certificate that was verified when it began, which may have run out since
+    if (peer === undefined || peer.notAfter <= clock.now()) {
+      this.#counters.failedHandshakes++;
+      socket.destroy();
+      return;
+    }
+    const sourceIp = addressOf(socket.remoteAddress);
+    const localIp = addressOf(socket.localAddress);
+    const pipeline = new InboundPipeline(this.#inbound, { serverName, peer, sourceIp, localIp });
+    this.#meshListener.serve(this.#wire, socket, pipeline);
+  };
+
+  readonly #acceptTask = (socket: Socket): void => {
+    const pipeline = new OutboundPipeline(this.#outbound, addressOf(socket.remoteAddress));
+    this.#outboundListener.serve(this.#wire, socket, pipeline);
+  };
+
+  #makeServices(readBuffer: Buffer): Services {
+    const { clock, log, random, readPeer, services } = this.#parts;
+    const makePool = ({ caller, endpoint, spiffeId, load, onOutcome }: PoolAddress): Pool => {
+      const connector = meshConnector({ clock, log, readPeer, readBuffer, tls: caller.tls }, { ...endpoint, spiffeId });
+      return this.#makePool({ connector, load, onOutcome }, meshIdleMs);
+    };
+    const settings = { balancing: 'LEAST_REQUEST', outlier: defaultOutlier } as const;
+    return new Services(services, { deadlines: this.#deadlines, random, log, makePool }, settings);
+  }
+
+  #makePool(host: Pick<PoolParts, 'connector' | 'load' | 'onOutcome'>, idleMs: number): Pool {
+    const maxConnections = this.#settings.bounds.maxUpstreamConnections;
+    const parts = { deadlines: this.#deadlines, budget: this.#budget, ...host };
+    return new Pool(parts, { maxConnections, maxPending, connectTimeoutMs, idleMs });
+  }
+}
+
+/** Without the prefix that IPv4 has on a socket of both families. */
+function addressOf(address: string | undefined): string {
+  if (address === undefined) return '-';
+  return address.startsWith('::ffff:') ? address.slice(7) : address;
+}

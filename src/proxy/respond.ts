@@ -1,0 +1,75 @@
+import { Buffer } from 'node:buffer';
+import { STATUS_CODES } from 'node:http';
+import { allRefusals, reasonOf, refuse } from './wire/refusals.ts';
+
+/** Envoy's response flags, as far as they can arise here; `-` is none. */
+export type ResponseFlag = '-' | 'UF' | 'UC' | 'UH' | 'UO' | 'UPE' | 'SI' | 'NR' | 'DC' | 'DPE';
+
+/** An answer that the proxy gives by itself: complete messages, made once. */
+export interface LocalAnswer {
+  readonly status: number;
+  readonly flag: ResponseFlag;
+  readonly bodyBytes: number;
+  /** Whole messages: the connection stays, or is closed behind it; the same without a body, for HEAD. */
+  readonly keep: string;
+  readonly close: string;
+  readonly keepHead: string;
+  readonly closeHead: string;
+}
+
+/** Makes an answer of plain text; `headers` are further header lines, each ending in CR LF. */
+export function makeAnswer(status: number, text: string, flag: ResponseFlag, headers = ''): LocalAnswer {
+  const body = Buffer.from(text, 'utf8').toString('latin1');
+  const head =
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\ncontent-length: ${body.length}\r\n` +
+    `content-type: text/plain\r\n${headers}`;
+  const keepHead = `${head}\r\n`;
+  const closeHead = `${head}connection: close\r\n\r\n`;
+  return { status, flag, bodyBytes: body.length, keep: keepHead + body, close: closeHead + body, keepHead, closeHead };
+}
+
+/** The message of an answer as it goes on the wire. */
+export function messageOfAnswer(answer: LocalAnswer, toHead: boolean, close: boolean): string {
+  if (close) return toHead ? answer.closeHead : answer.close;
+  return toHead ? answer.keepHead : answer.keep;
+}
+
+/** Envoy's RBAC filter says exactly this. */
+export const accessDenied = makeAnswer(403, 'RBAC: access denied', '-');
+export const badPath = makeAnswer(400, 'the path has no normal form', 'DPE');
+export const noWorkload = makeAnswer(404, 'no workload is served under this name here', 'NR');
+export const requestTimeout = makeAnswer(408, 'request timeout', '-');
+export const streamIdleRequest = makeAnswer(408, 'stream timeout', 'SI');
+export const streamIdle = makeAnswer(504, 'stream timeout', 'SI');
+export const badUpstream = makeAnswer(
+  502,
+  'upstream connect error or disconnect/reset before headers. reset reason: protocol error',
+  'UPE',
+);
+
+/** Why there is no upstream connection for a request. */
+export type Unavailable = 'connection-failure' | 'connection-termination' | 'overflow' | 'no-healthy-upstream';
+
+const resetBefore = 'upstream connect error or disconnect/reset before headers. reset reason:';
+const unavailable: Readonly<Record<Unavailable, LocalAnswer>> = {
+  'connection-failure': makeAnswer(503, `${resetBefore} connection failure`, 'UF'),
+  'connection-termination': makeAnswer(503, `${resetBefore} connection termination`, 'UC'),
+  overflow: makeAnswer(503, `${resetBefore} overflow`, 'UO', 'x-envoy-overloaded: true\r\n'),
+  'no-healthy-upstream': makeAnswer(503, 'no healthy upstream', 'UH'),
+};
+
+export function answerUnavailable(why: Unavailable): LocalAnswer {
+  return unavailable[why];
+}
+
+const refusals = new Map(
+  allRefusals.map(refusal => {
+    const { status, text } = reasonOf(refusal);
+    return [refusal, makeAnswer(status, `bad request: ${text}`, 'DPE')];
+  }),
+);
+
+/** The answer to what the parser refused. */
+export function answerRefusal(refusal: number): LocalAnswer {
+  return refusals.get(refusal) ?? answerRefusal(refuse.headerValue);
+}

@@ -1,0 +1,68 @@
+import type { Buffer } from 'node:buffer';
+import type { Socket } from 'node:net';
+
+/** Why a client is not read from; a bit each. */
+export const heldFor = { upstream: 1, pipelined: 2, drain: 4 } as const;
+
+export interface ClientSocketEvents {
+  onClientData(bytes: Buffer): void;
+  onClientDrain(): void;
+  /** The client sends no more. */
+  onClientEnd(): void;
+  /** Everything that was written before the end has left. */
+  onClientFinish(): void;
+  onClientClose(): void;
+}
+
+/** The socket of a client (plain or TLS), read from only while no reason speaks against it. */
+export class ClientSocket {
+  /** Who hears of it: the connection, or a tunnel that has taken over. */
+  events: ClientSocketEvents;
+  readonly #socket: Socket;
+  #held = 0;
+
+  constructor(socket: Socket, events: ClientSocketEvents) {
+    this.events = events;
+    this.#socket = socket;
+    socket.on('data', (bytes: Buffer) => this.events.onClientData(bytes));
+    socket.on('drain', () => this.events.onClientDrain());
+    socket.on('end', () => this.events.onClientEnd());
+    socket.on('finish', () => this.events.onClientFinish());
+    // errors are followed by 'close'
+    socket.on('error', () => {});
+    socket.on('close', () => this.events.onClientClose());
+  }
+
+  /** Is more written than the client has taken? */
+  get isFull(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
+  write(data: string | Buffer): boolean {
+    return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data);
+  }
+
+  hold(reason: number): void {
+    if (this.#held === 0) this.#socket.pause();
+    this.#held |= reason;
+  }
+
+  letGo(reason: number): void {
+    if (this.#held === 0) return;
+    this.#held &= ~reason;
+    if (this.#held === 0) this.#socket.resume();
+  }
+
+  /** Whatever it was held for no longer matters. */
+  letGoAll(): void {
+    this.letGo(this.#held);
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}

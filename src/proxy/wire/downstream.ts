@@ -1,0 +1,345 @@
+import { Buffer } from 'node:buffer';
+import type { Socket } from 'node:net';
+import type { Clock } from '../../base/clock.ts';
+import { type Deadlines, never, type Timed } from '../deadlines.ts';
+import { answerRefusal, type LocalAnswer, messageOfAnswer, requestTimeout } from '../respond.ts';
+import type { Upstream } from '../upstream/connection.ts';
+import type { Pool } from '../upstream/pool.ts';
+import { Body } from './body.ts';
+import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
+import { Exchange, type Pipeline } from './exchange.ts';
+import { type Client, Forward, type ForwardParts } from './forward.ts';
+import { type Head, incomplete, maxHeadBytes } from './head.ts';
+import { method, traitsOf } from './methods.ts';
+import { parseRequest } from './parse.ts';
+import { refuse } from './refusals.ts';
+import { forwardedHead, joined, upgradeLines } from './rewrite.ts';
+import { Tunnel } from './upgrade.ts';
+
+/** How long a client may take for what; milliseconds. */
+export interface ClientTimeouts {
+  readonly headMs: number;
+  readonly idleMs: number;
+  /** Without a byte in either direction while a request or a tunnel is open. */
+  readonly streamIdleMs: number;
+  /** For the client to close after the last answer has been sent. */
+  readonly lingerMs: number;
+}
+
+/** What all client connections of a proxy share. */
+export interface DownstreamParts extends ForwardParts {
+  readonly clock: Clock;
+  readonly deadlines: Deadlines;
+  /** Read between a request's arrival and its forwarding, never across turns of the event loop. */
+  readonly requestHead: Head;
+  readonly timeouts: ClientTimeouts;
+}
+
+/** The rest of a body that a local answer did not want is read and forgotten up to this size; beyond, the connection is closed. */
+const maxDiscardBytes = 64 * 1024;
+
+const lineFeed = 10;
+
+/** What the connection is about: `head` waits for a request, `exchange` has one open, `discard` skips an unwanted body. */
+type State = 'head' | 'exchange' | 'discard' | 'tunnel' | 'closing';
+
+/**
+ * One client's HTTP/1.1 connection: reads requests one at a time, asks its pipeline about each, and forwards or answers.
+ * What is pipelined behind an open request waits, at most one read of it. (Longer than other files: one state machine.)
+ */
+export class Downstream implements Client, ClientSocketEvents, Timed {
+  deadlineAt: number;
+  readonly exchange = new Exchange();
+  toHead = false;
+  asksWebSocket = false;
+  minor = 1;
+  readonly #parts: DownstreamParts;
+  readonly #socket: ClientSocket;
+  readonly #pipeline: Pipeline;
+  readonly #onGone: (connection: Downstream) => void;
+  readonly #body = new Body();
+  readonly #forward: Forward;
+  #state: State = 'head';
+  #close = false;
+  #expectsContinue = false;
+  /** A request head of which more is to come. */
+  #partial: Buffer | undefined;
+  /** What is pipelined behind the open request. */
+  #queued: Buffer | undefined;
+  #readingOn = false;
+
+  constructor(parts: DownstreamParts, socket: Socket, pipeline: Pipeline, onGone: (connection: Downstream) => void) {
+    this.#parts = parts;
+    this.#pipeline = pipeline;
+    this.#onGone = onGone;
+    this.#forward = new Forward(this, parts);
+    this.deadlineAt = parts.deadlines.now + parts.timeouts.idleMs;
+    parts.deadlines.add(this);
+    this.#socket = new ClientSocket(socket, this);
+  }
+
+  get requestDone(): boolean {
+    return this.#body.done;
+  }
+
+  get closing(): boolean {
+    return this.#close;
+  }
+
+  /** Ends the connection when its present request is answered; at once when there is none. */
+  drain(): void {
+    this.#close = true;
+    if (this.#state === 'head' && this.#partial === undefined) this.#endGently();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  // --- from the socket ---
+
+  onClientData(bytes: Buffer): void {
+    switch (this.#state) {
+      case 'head':
+        if (this.#partial === undefined) this.#readHead(bytes, bytes);
+        else this.#readHead(Buffer.concat([this.#partial, bytes]), bytes);
+        return;
+      case 'exchange':
+      case 'discard':
+        this.#readBody(bytes);
+        return;
+      case 'tunnel':
+      case 'closing':
+        return;
+      default:
+        this.#state satisfies never;
+    }
+  }
+
+  onClientDrain(): void {
+    this.#socket.letGo(heldFor.drain);
+    if (this.#state === 'exchange') this.#forward.onClientDrain();
+    else this.#readOn();
+  }
+
+  onClientEnd(): void {
+    if (this.#state === 'exchange' && this.#body.done) this.#close = true;
+    else if (this.#state === 'head') this.#endGently();
+    else if (this.#state !== 'closing') this.#socket.destroy();
+  }
+
+  onClientFinish(): void {
+    if (this.#state === 'closing') this.deadlineAt = this.#parts.deadlines.now + this.#parts.timeouts.lingerMs;
+  }
+
+  onClientClose(): void {
+    this.#parts.deadlines.delete(this);
+    if (this.#state === 'exchange') {
+      this.#forward.abort();
+      this.exchange.flag = 'DC';
+      this.#account();
+    }
+    this.#state = 'closing';
+    this.#onGone(this);
+  }
+
+  onDeadline(): void {
+    if (this.#state === 'exchange') this.#forward.timeOut();
+    else if (this.#state === 'head' && this.#partial !== undefined) this.#refuse(requestTimeout);
+    else if (this.#state === 'head') this.#endGently();
+    else this.#socket.destroy();
+  }
+
+  // --- from the exchange ---
+
+  closeAfterwards(): void {
+    this.#close = true;
+  }
+
+  write(data: string | Buffer): boolean {
+    return this.#socket.write(data);
+  }
+
+  holdRequest(): void {
+    this.#socket.hold(heldFor.upstream);
+  }
+
+  moreRequest(): void {
+    this.#socket.letGo(heldFor.upstream);
+  }
+
+  progress(): void {
+    this.deadlineAt = this.#parts.deadlines.now + this.#parts.timeouts.streamIdleMs;
+  }
+
+  answer(answer: LocalAnswer): void {
+    const body = this.#body;
+    // a client that waits for 100 may or may not send its body after a refusal: its next bytes cannot be told apart
+    const skips = body.framing === 'length' && body.left <= maxDiscardBytes && !this.#expectsContinue;
+    if (!body.done && !skips) this.#close = true;
+    this.exchange.status = answer.status;
+    if (this.exchange.flag === '-') this.exchange.flag = answer.flag;
+    if (!this.toHead) this.exchange.bytesSent += answer.bodyBytes;
+    this.#socket.write(messageOfAnswer(answer, this.toHead, this.#close));
+    if (body.done || this.#close) this.responseDone();
+    else {
+      this.#account();
+      this.#state = 'discard';
+      this.#socket.letGo(heldFor.upstream);
+    }
+  }
+
+  responseDone(): void {
+    this.#account();
+    if (this.#body.done) this.#next();
+    else this.#endGently();
+  }
+
+  cutOff(): void {
+    this.#account();
+    this.#state = 'closing';
+    this.#socket.destroy();
+  }
+
+  upgrade(upstream: Upstream, pool: Pool, rest: Buffer): void {
+    const { deadlines, timeouts } = this.#parts;
+    const onClosed = () => {
+      this.#account();
+      this.onClientClose();
+    };
+    const parts = { deadlines, exchange: this.exchange, client: this.#socket, upstream, pool, onClosed };
+    const early = this.#queued;
+    this.#queued = undefined;
+    this.#state = 'tunnel';
+    this.deadlineAt = never;
+    new Tunnel(parts, timeouts.streamIdleMs).start(early, rest);
+  }
+
+  // --- reading ---
+
+  /** Looks for a request head in `bytes`, of which `piece` is new. */
+  #readHead(bytes: Buffer, piece: Buffer): void {
+    // a head in pieces is looked at again only when a line may have ended, so that single bytes cost little
+    const look = bytes === piece || bytes.length >= maxHeadBytes || piece.includes(lineFeed);
+    const head = this.#parts.requestHead;
+    const end = look ? parseRequest(head, bytes, 0, bytes.length) : incomplete;
+    if (end === incomplete && bytes.length < maxHeadBytes) {
+      if (this.#partial === undefined) this.deadlineAt = this.#parts.deadlines.now + this.#parts.timeouts.headMs;
+      this.#partial = bytes;
+      return;
+    }
+    this.#partial = undefined;
+    if (end < 0) this.#refuse(answerRefusal(end));
+    else if (end === incomplete || end > maxHeadBytes) this.#refuse(answerRefusal(refuse.tooLarge));
+    else this.#begin(head, bytes, end);
+  }
+
+  /** A whole head is there: the request goes through the pipeline, with as much of its body as came with it. */
+  #begin(head: Head, bytes: Buffer, headEnd: number): void {
+    const { exchange } = this;
+    const body = this.#body;
+    body.beginRequest(head);
+    const end = body.take(bytes, headEnd, bytes.length);
+    if (end < 0) {
+      this.#refuse(answerRefusal(end));
+      return;
+    }
+    const traits = traitsOf(bytes, head);
+    this.#state = 'exchange';
+    this.progress();
+    exchange.reset(this.#parts.clock.monotonic());
+    exchange.bytesReceived = end - headEnd;
+    this.minor = head.minor;
+    this.toHead = (traits & method.head) !== 0;
+    this.asksWebSocket = head.webSocket && body.framing === 'none';
+    this.#expectsContinue = head.expectContinue;
+    if (head.close || head.minor === 0) this.#close = true;
+    if (end < bytes.length) this.#keep(bytes.subarray(end));
+    const answer = this.#pipeline.admit(exchange, head, bytes);
+    if (answer !== undefined) {
+      this.answer(answer);
+      return;
+    }
+    const additions = this.asksWebSocket ? exchange.additions + upgradeLines : exchange.additions;
+    const text = forwardedHead(head, bytes, exchange.startLine, additions, true);
+    this.#forward.start(joined(text, bytes, headEnd, end), traits, body.framing !== 'none');
+  }
+
+  #readBody(bytes: Buffer): void {
+    const body = this.#body;
+    const end = body.done ? 0 : body.take(bytes, 0, bytes.length);
+    if (end < 0) {
+      this.#breakOff(answerRefusal(end));
+      return;
+    }
+    if (end < bytes.length) this.#keep(bytes.subarray(end));
+    if (end === 0) return;
+    this.exchange.bytesReceived += end;
+    if (this.#state === 'exchange') {
+      this.progress();
+      this.#forward.send(end < bytes.length ? bytes.subarray(0, end) : bytes);
+    } else if (body.done) this.#next();
+  }
+
+  /** Keeps what is pipelined, and reads no more until it is its turn. */
+  #keep(bytes: Buffer): void {
+    this.#queued = this.#queued === undefined ? bytes : Buffer.concat([this.#queued, bytes]);
+    this.#socket.hold(heldFor.pipelined);
+  }
+
+  /** Ready for another request; not before the client has taken the answers it has. */
+  #next(): void {
+    if (this.#close) {
+      this.#endGently();
+      return;
+    }
+    this.#state = 'head';
+    this.deadlineAt = this.#parts.deadlines.now + this.#parts.timeouts.idleMs;
+    if (this.#socket.isFull) this.#socket.hold(heldFor.drain);
+    this.#readOn();
+  }
+
+  /** Looks at what is pipelined; a loop, since many requests may be answered without waiting. */
+  #readOn(): void {
+    if (this.#readingOn) return;
+    this.#readingOn = true;
+    while (this.#state === 'head' && this.#queued !== undefined && !this.#socket.isFull) {
+      const bytes = this.#queued;
+      this.#queued = undefined;
+      this.#socket.letGo(heldFor.pipelined);
+      this.#readHead(bytes, bytes);
+    }
+    this.#readingOn = false;
+  }
+
+  // --- ending ---
+
+  /** What was read is no request: says so and closes, since nobody knows where the next one would begin. */
+  #refuse(answer: LocalAnswer): void {
+    this.#pipeline.refused(answer);
+    this.#socket.write(messageOfAnswer(answer, false, true));
+    this.#endGently();
+  }
+
+  /** The body of the open request turned out to be no body. */
+  #breakOff(answer: LocalAnswer): void {
+    const canAnswer = this.#state === 'exchange' && !this.#forward.hasBegun;
+    if (this.#state === 'exchange') this.#forward.abort();
+    this.#close = true;
+    if (canAnswer) this.answer(answer);
+    else this.cutOff();
+  }
+
+  #account(): void {
+    if (this.#state === 'exchange' || this.#state === 'tunnel') this.#pipeline.account(this.exchange);
+  }
+
+  /** Closes the own side and lets the client read what it was sent before the connection goes. */
+  #endGently(): void {
+    this.#state = 'closing';
+    this.#partial = this.#queued = undefined;
+    this.progress();
+    this.#socket.end();
+    this.#socket.letGoAll();
+  }
+}

@@ -1,0 +1,47 @@
+import type { Buffer } from 'node:buffer';
+import type { LocalAnswer, ResponseFlag } from '../respond.ts';
+import type { Pool } from '../upstream/pool.ts';
+import type { Head } from './head.ts';
+
+/** Where requests of one kind go: the application of a workload, or the endpoints of a service. */
+export interface Target {
+  /** How many hosts may be tried while nothing has been sent to any. */
+  readonly maxAttempts: number;
+  /** The pool of the host that is chosen, another than `avoid` where there is another; undefined when none is healthy. */
+  choose(avoid: Pool | undefined): Pool | undefined;
+}
+
+/** One request and what became of it. The object is used for request after request: nothing may keep it. */
+export class Exchange {
+  // what the pipeline decides
+  target: Target | undefined;
+  /** Instead of the request line that came, without CR LF; empty to keep it. */
+  startLine = '';
+  /** Header lines for the upstream side, each ending in CR LF. */
+  additions = '';
+  // what the wire observes
+  status = 0;
+  flag: ResponseFlag = '-';
+  bytesReceived = 0;
+  bytesSent = 0;
+  /** Monotonic milliseconds. */
+  startedAt = 0;
+
+  reset(startedAt: number): void {
+    this.target = undefined;
+    this.startLine = this.additions = '';
+    this.status = this.bytesReceived = this.bytesSent = 0;
+    this.flag = '-';
+    this.startedAt = startedAt;
+  }
+}
+
+/** The steps between a request that was read and where it goes; there is one for each client connection. */
+export interface Pipeline {
+  /** Decides about a request: an answer to give at once, or undefined after `exchange.target` has been set. */
+  admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined;
+  /** The request is over, whatever became of it. */
+  account(exchange: Exchange): void;
+  /** Bytes that were no request were answered, so there is nothing to account for but the fact. */
+  refused(answer: LocalAnswer): void;
+}

@@ -1,0 +1,167 @@
+import { Buffer } from 'node:buffer';
+import { Body } from './body.ts';
+import type { Exchange } from './exchange.ts';
+import { type Head, incomplete, maxHeadBytes } from './head.ts';
+import { parseResponse } from './parse.ts';
+import { forwardedHead, joined, upgradeLines } from './rewrite.ts';
+
+/** The client's side of a response. */
+export interface ResponseClient {
+  readonly exchange: Exchange;
+  readonly toHead: boolean;
+  readonly asksWebSocket: boolean;
+  /** The minor version of HTTP/1 that the client speaks. */
+  readonly minor: number;
+  /** Will the connection be closed after this answer? */
+  readonly closing: boolean;
+  closeAfterwards(): void;
+  /** False when it is better to wait before writing more. */
+  write(data: string | Buffer): boolean;
+}
+
+/** How a response stands after some bytes of it. */
+export type RelayStep = 'more' | 'stalled' | 'done' | 'done-reusable' | 'upgraded' | 'bad';
+
+const closeLine = 'connection: close\r\n';
+/** A response may be preceded by at most this many of status 1xx. */
+const maxInformational = 16;
+
+/**
+ * Reads one response after another from upstream bytes and writes it to the client as it comes, never a byte behind its
+ * end. Holds nothing but a head that comes in pieces.
+ */
+export class ResponseRelay {
+  /** The final response head has been written to the client. */
+  begun = false;
+  readonly #client: ResponseClient;
+  readonly #head: Head;
+  readonly #body = new Body();
+  #pieces: Buffer | undefined;
+  #informational = 0;
+  #reusable = false;
+  #dechunks = false;
+  #surplusStart = 0;
+
+  constructor(client: ResponseClient, head: Head) {
+    this.#client = client;
+    this.#head = head;
+  }
+
+  /** Has anything of a response come? */
+  get touched(): boolean {
+    return this.begun || this.#pieces !== undefined || this.#informational > 0;
+  }
+
+  /** Behind `upgraded`: where in the given bytes the new protocol begins. */
+  get upgradedAt(): number {
+    return this.#surplusStart;
+  }
+
+  reset(): void {
+    this.begun = this.#dechunks = false;
+    this.#pieces = undefined;
+    this.#informational = 0;
+  }
+
+  /** Takes the next bytes of the response. */
+  take(bytes: Buffer, limit: number): RelayStep {
+    return this.begun ? this.#relayBody(bytes, 0, limit) : this.#readHead(bytes, limit);
+  }
+
+  /** The upstream side has ended: is the response whole by that? */
+  isWholeAtEnd(): boolean {
+    return this.begun && this.#body.framing === 'until-close';
+  }
+
+  #readHead(piece: Buffer, length: number): RelayStep {
+    const bytes = this.#pieces === undefined ? piece : Buffer.concat([this.#pieces, piece.subarray(0, length)]);
+    const limit = this.#pieces === undefined ? length : bytes.length;
+    const head = this.#head;
+    let from = 0;
+    while (from < limit) {
+      const end = parseResponse(head, bytes, from, limit);
+      if (end < 0 || (end === incomplete ? limit : end) - from > maxHeadBytes) return 'bad';
+      if (end === incomplete) {
+        this.#pieces = Buffer.from(bytes.subarray(from, limit));
+        return 'more';
+      }
+      if (head.status === 101) return this.#upgrade(bytes, length - (limit - end));
+      if (head.status >= 200) return this.#begin(bytes, end, limit);
+      if (++this.#informational > maxInformational) return 'bad';
+      if (this.#client.minor > 0) this.#client.write(forwardedHead(head, bytes, '', '', false));
+      from = end;
+    }
+    this.#pieces = undefined;
+    return 'more';
+  }
+
+  /** The final response head is there: writes it with as much of the body as came with it. */
+  #begin(bytes: Buffer, headEnd: number, limit: number): RelayStep {
+    const client = this.#client;
+    const head = this.#head;
+    const body = this.#body;
+    this.#pieces = undefined;
+    // an encoding that HTTP/1.0 does not have
+    if (head.chunked && head.minor === 0) return 'bad';
+    body.beginResponse(head, client.toHead);
+    this.#reusable = !head.close && (head.minor === 1 || head.keepAlive) && body.framing !== 'until-close';
+    this.#dechunks = body.framing === 'chunked' && client.minor === 0;
+    if (body.framing === 'until-close' || this.#dechunks) client.closeAfterwards();
+    if (this.#dechunks) return this.#beginWithoutChunks(bytes, headEnd, limit);
+    const end = body.take(bytes, headEnd, limit);
+    if (end < 0) return 'bad';
+    const text = forwardedHead(head, bytes, '', client.closing ? closeLine : '', head.status !== 204);
+    this.begun = true;
+    client.exchange.status = head.status;
+    client.exchange.bytesSent += end - headEnd;
+    return this.#stepAfter(client.write(joined(text, bytes, headEnd, end)), end < limit);
+  }
+
+  #relayBody(bytes: Buffer, from: number, limit: number): RelayStep {
+    if (this.#dechunks) return this.#relayChunkData(bytes, from, limit);
+    const end = this.#body.take(bytes, from, limit);
+    if (end < 0) return 'bad';
+    this.#client.exchange.bytesSent += end - from;
+    return this.#stepAfter(this.#client.write(joined('', bytes, from, end)), end < limit);
+  }
+
+  /** For a client of HTTP/1.0, which knows no chunks: their data alone, up to the end of the connection. */
+  #beginWithoutChunks(bytes: Buffer, headEnd: number, limit: number): RelayStep {
+    const head = this.#head;
+    head.chunked = false;
+    head.rewrite = true;
+    this.begun = true;
+    this.#client.exchange.status = head.status;
+    const flows = this.#client.write(forwardedHead(head, bytes, '', closeLine, true));
+    return headEnd < limit ? this.#relayChunkData(bytes, headEnd, limit) : this.#stepAfter(flows, false);
+  }
+
+  #relayChunkData(bytes: Buffer, from: number, limit: number): RelayStep {
+    const { chunks } = this.#body;
+    let flows = true;
+    let p = from;
+    while (p < limit && !chunks.done) {
+      p = chunks.step(bytes, p, limit);
+      if (p < 0) return 'bad';
+      if (chunks.dataStart === chunks.dataEnd) continue;
+      this.#client.exchange.bytesSent += chunks.dataEnd - chunks.dataStart;
+      flows = this.#client.write(joined('', bytes, chunks.dataStart, chunks.dataEnd));
+    }
+    this.#body.done = chunks.done;
+    return this.#stepAfter(flows, p < limit);
+  }
+
+  /** Bytes behind the end are never passed on, and the connection that sent them is not used again. */
+  #stepAfter(flows: boolean, surplus: boolean): RelayStep {
+    if (this.#body.done) return this.#reusable && !surplus ? 'done-reusable' : 'done';
+    return flows ? 'more' : 'stalled';
+  }
+
+  #upgrade(bytes: Buffer, surplusStart: number): RelayStep {
+    if (!this.#client.asksWebSocket || !this.#head.webSocket) return 'bad';
+    this.#surplusStart = surplusStart;
+    this.#client.exchange.status = 101;
+    this.#client.write(forwardedHead(this.#head, bytes, '', upgradeLines, false));
+    return 'upgraded';
+  }
+}

@@ -1,0 +1,103 @@
+import type { Buffer } from 'node:buffer';
+import { type Deadlines, never, type Timed } from '../deadlines.ts';
+import type { Upstream, UpstreamUser } from '../upstream/connection.ts';
+import type { Pool } from '../upstream/pool.ts';
+import { type ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
+import type { Exchange } from './exchange.ts';
+import { joined } from './rewrite.ts';
+
+export interface TunnelParts {
+  readonly deadlines: Deadlines;
+  readonly exchange: Exchange;
+  readonly client: ClientSocket;
+  readonly upstream: Upstream;
+  readonly pool: Pool;
+  /** Called once, when both connections are done with. */
+  readonly onClosed: () => void;
+}
+
+/** After `101 Switching Protocols`: bytes go both ways as they come, each way ends by itself, a slow side slows the other. */
+export class Tunnel implements UpstreamUser, ClientSocketEvents, Timed {
+  deadlineAt = never;
+  readonly #parts: TunnelParts;
+  readonly #idleMs: number;
+  #paused = false;
+  #upstreamGone = false;
+
+  constructor(parts: TunnelParts, idleMs: number) {
+    this.#parts = parts;
+    this.#idleMs = idleMs;
+  }
+
+  /** Takes over both sockets; `early` and `rest` are what client and upstream side have sent behind the heads. */
+  start(early: Buffer | undefined, rest: Buffer): void {
+    this.#parts.deadlines.add(this);
+    this.#parts.client.events = this;
+    this.#parts.upstream.user = this;
+    this.#parts.client.letGoAll();
+    if (rest.length > 0) this.onBytes(rest, rest.length);
+    if (early !== undefined) this.onClientData(early);
+    this.#progress();
+  }
+
+  // --- the client's socket ---
+
+  onClientData(bytes: Buffer): void {
+    this.#progress();
+    this.#parts.exchange.bytesReceived += bytes.length;
+    if (!this.#parts.upstream.write(bytes)) this.#parts.client.hold(heldFor.upstream);
+  }
+
+  onClientDrain(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    this.#parts.upstream.resume();
+  }
+
+  onClientEnd(): void {
+    this.#parts.upstream.endWriting();
+  }
+
+  onClientFinish(): void {}
+
+  onClientClose(): void {
+    this.#parts.deadlines.delete(this);
+    if (!this.#upstreamGone) this.#parts.pool.release(this.#parts.upstream, false);
+    this.#parts.onClosed();
+  }
+
+  // --- the upstream connection, which is there from the start ---
+
+  onReady(): void {}
+
+  onUnavailable(): void {}
+
+  onBytes(bytes: Buffer, length: number): void {
+    this.#progress();
+    this.#parts.exchange.bytesSent += length;
+    if (this.#parts.client.write(joined('', bytes, 0, length))) return;
+    this.#paused = true;
+    this.#parts.upstream.pause();
+  }
+
+  onDrain(): void {
+    this.#parts.client.letGo(heldFor.upstream);
+  }
+
+  onEnd(): void {
+    this.#parts.client.end();
+  }
+
+  onClosed(clean: boolean): void {
+    this.#upstreamGone = true;
+    if (!clean) this.#parts.client.destroy();
+  }
+
+  onDeadline(): void {
+    this.#parts.client.destroy();
+  }
+
+  #progress(): void {
+    this.deadlineAt = this.#parts.deadlines.now + this.#idleMs;
+  }
+}
