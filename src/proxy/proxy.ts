@@ -70,7 +70,7 @@ export interface ProxySnapshot {
   readonly series: readonly SeriesSnapshot[];
 }
 
-export interface Proxy {
+export interface NodeProxy {
   /** Listens on both ports; an abort of `signal` drains for up to 5 s and closes. Throws START_FAILED. */
   start(signal: AbortSignal): Promise<RunningProxy>;
   /** What was counted since the start, and what is open now. */
@@ -94,11 +94,11 @@ const clientTimeouts: ClientTimeouts = {
 };
 
 /** Joins the parts of a node's proxy. Policy, workloads and services may be swapped at any time; nothing is dropped by that. */
-export function makeProxy(parts: ProxyParts, settings: ProxySettings): Proxy {
-  return new NodeProxy(parts, settings);
+export function makeProxy(parts: ProxyParts, settings: ProxySettings): NodeProxy {
+  return new JoinedProxy(parts, settings);
 }
 
-class NodeProxy implements Proxy {
+class JoinedProxy implements NodeProxy {
   readonly #parts: ProxyParts;
   readonly #settings: ProxySettings;
   readonly #deadlines: Deadlines;

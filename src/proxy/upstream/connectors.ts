@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import { connect, type OnReadOpts } from 'node:net';
+import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { type ConnectionOptions, type SecureContext, TLSSocket, connect as tlsConnect } from 'node:tls';
 import type { Cell } from '../../base/cell.ts';
 import type { Clock } from '../../base/clock.ts';
@@ -46,7 +46,10 @@ interface SocketOptions {
 /** Mutual TLS to the mesh port of another node (or of this one), where `serverName` is served. */
 export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Connector {
   const { clock, log, readPeer, readBuffer, tls } = parts;
-  let session: Buffer | undefined;
+  // Node shows no certificate for a session that is resumed: whom it was with is remembered beside it
+  let known: { readonly session: Buffer; readonly peer: Peer } | undefined;
+  const accepted = new WeakMap<Socket, Peer>();
+  const peerOf = (socket: TLSSocket) => (socket.isSessionReused() ? known?.peer : readPeer(socket));
   return {
     readyEvent: 'secureConnect',
     connect(onBytes) {
@@ -62,19 +65,23 @@ export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Conne
         checkServerIdentity: () => undefined,
         allowHalfOpen: true,
         onread: onRead(readBuffer, onBytes),
-        ...(session !== undefined && { session }),
+        ...(known !== undefined && { session: known.session }),
       };
       const socket = tlsConnect(options);
       socket.setNoDelay(true);
       socket.on('session', (ticket: Buffer) => {
-        session = ticket;
+        const peer = accepted.get(socket);
+        if (peer !== undefined) known = { session: ticket, peer };
       });
       return socket;
     },
     accepts(socket) {
-      const peer = socket instanceof TLSSocket && socket.authorized ? readPeer(socket) : undefined;
-      if (peer !== undefined && peer.uri === to.spiffeId && peer.notAfter > clock.now()) return true;
-      session = undefined;
+      const peer = socket instanceof TLSSocket && socket.authorized ? peerOf(socket) : undefined;
+      if (peer !== undefined && peer.uri === to.spiffeId && peer.notAfter > clock.now()) {
+        accepted.set(socket, peer);
+        return true;
+      }
+      known = undefined;
       log.warn('an endpoint showed an identity that its service does not have', {
         endpoint: `${to.address}:${to.port}`,
         serverName: to.serverName,
