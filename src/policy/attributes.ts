@@ -2,6 +2,17 @@ import { contains, matchesText, parseCidr, parseTextMatch, type TextMatch } from
 import { type ClaimPath, claimTexts, parseRequestPrincipal } from './claims.ts';
 import type { Facts } from './facts.ts';
 import { isPathTemplate, parsePathTemplate } from './path-template.ts';
+import {
+  anyText,
+  innerStar,
+  inTrustDomain,
+  isTextMatch,
+  type Pattern,
+  parseNamespace,
+  parsePath,
+  pathTrap,
+  presentOrText,
+} from './patterns.ts';
 
 /** Does a request match? */
 export type Test = (facts: Facts) => boolean;
@@ -46,8 +57,6 @@ export interface Attribute {
   /** The values as the index takes them; undefined when one of them cannot be looked up. */
   patterns(values: readonly string[], scope: Scope): readonly TextMatch[] | undefined;
 }
-
-type Pattern = TextMatch | RegExp;
 
 interface TextSettings {
   readonly httpOnly?: boolean;
@@ -152,11 +161,6 @@ const port: Attribute = {
   patterns: none,
 };
 
-/** A header of Envoy's: `*` is content with its presence, where a text must not be empty (matcher/header.go). */
-export function presentOrText(value: string, ignoreCase = false): TextMatch {
-  return value === '*' ? { kind: 'prefix', text: '', ignoreCase } : parseTextMatch(value, ignoreCase);
-}
-
 /** Every attribute that has a fixed name; the names are Istio's `when` keys, and those of `to` fields that have none. */
 export const attributes = {
   'source.principal': textAttribute(facts => facts.request.principal, {
@@ -172,6 +176,9 @@ export const attributes = {
     ofPeer: true,
     dimension: 'namespace',
     parse: parseNamespace,
+    // each one more may cost a mismatch another walk through the name
+    problem: value =>
+      value.split('*').length > 4 ? `expected at most 3 "*", got ${JSON.stringify(value)}` : undefined,
     trap: none,
   }),
   'source.serviceAccount': textAttribute(facts => facts.account, {
@@ -224,67 +231,6 @@ export const attributes = {
     trap: pathTrap,
   }),
 } as const satisfies Record<string, Attribute>;
-
-function parsePath(value: string): Pattern {
-  const template = isPathTemplate(value) ? parsePathTemplate(value) : undefined;
-  return template instanceof RegExp ? template : parseTextMatch(value);
-}
-
-function pathTrap(value: string): string | undefined {
-  if (isPathTemplate(value)) return undefined;
-  if (!/^[/*]/.test(value)) return `a path starts with "/": ${JSON.stringify(value)} never matches`;
-  if (/[?#]/.test(value))
-    return `a path is compared without query and fragment: ${JSON.stringify(value)} never matches`;
-  return innerStar(value);
-}
-
-/** In a namespace `*` stands for any characters wherever it is (generator.go, srcNamespaceGenerator), here within the name. */
-function parseNamespace(value: string): Pattern {
-  const inner = innerStar(value) !== undefined;
-  return inner ? new RegExp(`^${value.split('*').map(escapeRegExp).join('[^/]*')}$`) : parseTextMatch(value);
-}
-
-/** `cluster.local` points to the trust domain of the mesh, whatever that is called (trustdomain/bundle.go). */
-function inTrustDomain(principal: string, trustDomain: string): string {
-  const [first, ...path] = principal.split('/');
-  return first === 'cluster.local' && path.length === 4 ? [trustDomain, ...path].join('/') : principal;
-}
-
-function anyText(read: (facts: Facts) => string | undefined, patterns: readonly Pattern[]): Test {
-  const exact = new Set<string>();
-  const others: Pattern[] = [];
-  for (const pattern of patterns) {
-    if (isTextMatch(pattern) && pattern.kind === 'exact') exact.add(pattern.text);
-    else others.push(pattern);
-  }
-  return facts => {
-    const value = read(facts);
-    if (value === undefined) return false;
-    if (exact.has(value)) return true;
-    for (const pattern of others) {
-      if (isTextMatch(pattern) ? matchesText(pattern, value) : pattern.test(value)) return true;
-    }
-    return false;
-  };
-}
-
-function isTextMatch(pattern: Pattern): pattern is TextMatch {
-  return !(pattern instanceof RegExp);
-}
-
-function innerStar(value: string): string | undefined {
-  const inner = value.slice(
-    value.startsWith('*') ? 1 : 0,
-    value.length > 1 && value.endsWith('*') && !value.startsWith('*') ? -1 : undefined,
-  );
-  return inner.includes('*')
-    ? `only one "*", at the start or the end, is a wildcard: ${JSON.stringify(value)} has one that is taken literally`
-    : undefined;
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[\\^$.|?*+()[\]{}]/g, '\\$&');
-}
 
 function none(): undefined {
   return undefined;

@@ -1,6 +1,6 @@
 import type { AuthorizationPolicy } from '../model/document.ts';
 import type { Rule, Source } from '../model/policy.ts';
-import { type Field, fieldsOf, type RuleFields, readRule } from './fields.ts';
+import { type Field, type RuleFields, readRule } from './fields.ts';
 
 /** What is wrong with a policy, each a sentence that starts with the path in the document. */
 export interface PolicyFindings {
@@ -21,29 +21,33 @@ export function checkPolicy(
   document: AuthorizationPolicy,
   facts: { readonly servesTcp?: boolean } = {},
 ): PolicyFindings {
-  const { metadata, spec } = document;
-  const errors: string[] = [];
+  const { spec } = document;
   const warnings: string[] = [];
-  const dryRun = metadata.annotations[dryRunAnnotation] ?? 'false';
-  if (dryRun !== 'true' && dryRun !== 'false') {
-    errors.push(
-      `metadata.annotations["${dryRunAnnotation}"]: expected "true" or "false", got ${JSON.stringify(dryRun)}`,
-    );
-  }
   if (spec.action === 'AUDIT') {
     warnings.push('spec.action: every decision is recorded in any case: an AUDIT policy changes nothing');
   }
   if ((spec.rules ?? []).length === 0) warnings.push(`spec.rules: ${meaningOfNoRules[spec.action]}`);
   for (const [i, rule] of (spec.rules ?? []).entries()) {
-    const path = `spec.rules[${i}]`;
+    const path = pathOf(i);
     const fields = readRule(rule, path);
-    errors.push(...errorsOf(rule, fields, path));
-    warnings.push(...emptyParts(rule, path));
-    warnings.push(...trapsOf(fields));
+    warnings.push(...emptyParts(rule, path), ...trapsOf(fields));
     if (spec.action === 'ALLOW') warnings.push(...negativesAlone(fields));
     if (facts.servesTcp === true) warnings.push(...onTcp(spec.action, fields));
   }
-  return { errors, warnings };
+  return { errors: findErrors(document), warnings };
+}
+
+/** The errors of `checkPolicy` alone. */
+export function findErrors({ metadata, spec }: AuthorizationPolicy): readonly string[] {
+  const errors = (spec.rules ?? []).flatMap((rule, i) => errorsOf(rule, readRule(rule, pathOf(i)), pathOf(i)));
+  const dryRun = metadata.annotations[dryRunAnnotation] ?? 'false';
+  if (dryRun === 'true' || dryRun === 'false') return errors;
+  const expected = `expected "true" or "false", got ${JSON.stringify(dryRun)}`;
+  return [`metadata.annotations["${dryRunAnnotation}"]: ${expected}`, ...errors];
+}
+
+function pathOf(rule: number): string {
+  return `spec.rules[${rule}]`;
 }
 
 const meaningOfNoRules = {
@@ -55,13 +59,13 @@ const meaningOfNoRules = {
 function errorsOf(rule: Rule, fields: RuleFields, path: string): string[] {
   return [
     ...fields.unknown.map(({ path, reason }) => `${path}: ${reason}`),
-    ...fieldsOf(fields).flatMap(field => describe(field, value => field.attribute.problem(value))),
+    ...fields.all.flatMap(field => describe(field, value => field.attribute.problem(value))),
     ...(rule.from ?? []).flatMap(({ source }, i) => mixedIdentities(source, `${path}.from[${i}].source`)),
   ];
 }
 
 function trapsOf(fields: RuleFields): string[] {
-  return fieldsOf(fields).flatMap(field => describe(field, value => field.attribute.trap(value)));
+  return fields.all.flatMap(field => describe(field, value => field.attribute.trap(value)));
 }
 
 function describe(field: Field, judge: (value: string) => string | undefined): string[] {
@@ -115,7 +119,7 @@ function negativesAlone(fields: RuleFields): string[] {
 }
 
 function onTcp(action: 'ALLOW' | 'DENY' | 'AUDIT', fields: RuleFields): string[] {
-  return fieldsOf(fields)
+  return fields.all
     .filter(({ attribute }) => attribute.httpOnly)
     .map(({ path }) =>
       action === 'ALLOW'

@@ -1,7 +1,7 @@
 import type { TextMatch } from '../base/match.ts';
 import type { Verdict } from '../model/policy.ts';
 import type { Dimension, Scope, Test } from './attributes.ts';
-import { type Field, fieldsOf, type RuleFields } from './fields.ts';
+import type { Field, RuleFields } from './fields.ts';
 import type { CompiledRule } from './rule-index.ts';
 
 /**
@@ -15,7 +15,7 @@ export function compileRule(
   scope: Scope,
 ): CompiledRule | undefined {
   const fits = (field: Field) => protocol === 'http' || !field.attribute.httpOnly;
-  if (verdict.allow && !fieldsOf(rule).every(fits)) return undefined;
+  if (verdict.allow && !rule.all.every(fits)) return undefined;
   const when = rule.when.filter(fits);
   const from = alternativesOf(rule.from.map(fields => fields.filter(fits)));
   const to = alternativesOf(rule.to.map(fields => fields.filter(fits)));

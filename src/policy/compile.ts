@@ -2,9 +2,9 @@ import { MesoliteError } from '../base/errors.ts';
 import { type AuthorizationPolicy, describeDocument } from '../model/document.ts';
 import type { MeshDefault, Verdict, WorkloadIdentity } from '../model/policy.ts';
 import type { Reading } from './attributes.ts';
-import { checkPolicy, dryRunAnnotation } from './check.ts';
+import { dryRunAnnotation, findErrors } from './check.ts';
 import { compileRule } from './compile-rule.ts';
-import { fieldsOf, readRule } from './fields.ts';
+import { readRule } from './fields.ts';
 import type { PathNormalization } from './normalize-path.ts';
 import { type CompiledRule, makeRuleIndex, type RuleIndex } from './rule-index.ts';
 
@@ -62,11 +62,18 @@ const maxWorkloads = 1024;
 /** Compiles all policies at once; throws INVALID_INPUT that names document and path of everything that is wrong. */
 export function compilePolicy(input: PolicyInput): CompiledPolicy {
   const problems = input.policies.flatMap(policy =>
-    checkPolicy(policy).errors.map(error => `${describeDocument(policy)}: ${error}`),
+    findErrors(policy).map(error => `${describeDocument(policy)}: ${error}`),
   );
   if (problems.length > 0) throw new MesoliteError('INVALID_INPUT', problems.slice(0, 5).join('; '));
   const pathNormalization = input.pathNormalization ?? 'BASE';
-  const policies = input.policies.filter(({ spec }) => spec.action !== 'AUDIT').map(policy => prepare(policy, input));
+  const policies = input.policies.filter(({ spec }) => spec.action !== 'AUDIT');
+  // a policy of the fleet that selects no workload of this node costs it no memory
+  const prepared = new Map<AuthorizationPolicy, PreparedPolicy>();
+  const prepareOnce = (policy: AuthorizationPolicy) => {
+    const ready = prepared.get(policy) ?? prepare(policy, input);
+    prepared.set(policy, ready);
+    return ready;
+  };
   const kept = new Map<string, WorkloadPolicy>();
   return {
     revision: input.revision,
@@ -75,8 +82,8 @@ export function compilePolicy(input: PolicyInput): CompiledPolicy {
       const key = JSON.stringify([workload.namespace, Object.entries(workload.labels).sort(byName)]);
       const known = kept.get(key);
       if (known !== undefined) return known;
-      const selecting = policies.filter(({ policy }) => selects(policy, workload, input.rootNamespace));
-      const compiled = assemble(selecting, input, pathNormalization);
+      const selecting = policies.filter(policy => selects(policy, workload, input.rootNamespace));
+      const compiled = assemble(selecting.map(prepareOnce), input, pathNormalization);
       const [oldest] = kept.keys();
       if (kept.size >= maxWorkloads && oldest !== undefined) kept.delete(oldest);
       kept.set(key, compiled);
@@ -95,7 +102,6 @@ export function selects(policy: AuthorizationPolicy, workload: WorkloadIdentity,
 }
 
 interface PreparedPolicy {
-  readonly policy: AuthorizationPolicy;
   readonly allows: boolean;
   readonly dryRun: boolean;
   readonly http: readonly CompiledRule[];
@@ -119,9 +125,8 @@ function prepare(policy: AuthorizationPolicy, { trustDomain }: PolicyInput): Pre
       };
       return compileRule(rule, protocol, verdict, scope) ?? [];
     });
-  const attributes = rules.flatMap(fieldsOf).map(field => field.attribute);
+  const attributes = rules.flatMap(rule => rule.all.map(field => field.attribute));
   return {
-    policy,
     allows,
     dryRun: metadata.annotations[dryRunAnnotation] === 'true',
     http: compile('http'),

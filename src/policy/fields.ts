@@ -1,6 +1,7 @@
 import type { Unreadable } from '../base/match.ts';
 import type { Condition, Operation, Rule, Source } from '../model/policy.ts';
-import { type Attribute, attributes, claimAttribute, presentOrText, textAttribute } from './attributes.ts';
+import { type Attribute, attributes, claimAttribute, textAttribute } from './attributes.ts';
+import { presentOrText } from './patterns.ts';
 
 /** One field of a rule: an attribute, what it must match and what it must not. */
 export interface Field {
@@ -16,6 +17,8 @@ export interface RuleFields {
   readonly from: readonly (readonly Field[])[];
   readonly to: readonly (readonly Field[])[];
   readonly when: readonly Field[];
+  /** The fields of all three. */
+  readonly all: readonly Field[];
   readonly unknown: readonly UnknownCondition[];
 }
 
@@ -59,17 +62,19 @@ const conditionKeys = [
 
 /** Reads a rule; `path` is where it is in the document. Fields without any value restrict nothing and are left out. */
 export function readRule(rule: Rule, path: string): RuleFields {
+  const from = (rule.from ?? []).map(({ source }, i) => readFields(sourceFields, source, `${path}.from[${i}].source`));
+  const to = (rule.to ?? []).map(({ operation }, i) =>
+    readFields(operationFields, operation, `${path}.to[${i}].operation`),
+  );
   const conditions = (rule.when ?? []).map((when, i) => readCondition(when, `${path}.when[${i}]`));
+  const when = conditions.filter(isField);
   return {
-    from: (rule.from ?? []).map(({ source }, i) => readFields(sourceFields, source, `${path}.from[${i}].source`)),
-    to: (rule.to ?? []).map(({ operation }, i) => readFields(operationFields, operation, `${path}.to[${i}].operation`)),
-    when: conditions.filter(isField),
+    from,
+    to,
+    when,
+    all: [...from, ...to, when].flat(),
     unknown: conditions.filter(condition => 'reason' in condition),
   };
-}
-
-export function fieldsOf(rule: RuleFields): readonly Field[] {
-  return [...rule.from.flat(), ...rule.to.flat(), ...rule.when];
 }
 
 function readFields<K extends string>(

@@ -103,18 +103,58 @@ function decide(
   return authorize(compilePolicy({ ...mesh, meshDefault: fallback, policies }).forWorkload(workload), request);
 }
 
+function agrees(
+  policies: readonly AuthorizationPolicy[],
+  meshDefault: MeshDefault,
+  requests: readonly AuthorizationRequest[],
+) {
+  const workloadPolicy = compilePolicy({ ...mesh, meshDefault, policies }).forWorkload(workload);
+  for (const request of requests) {
+    const expected = authorizeNaively({ ...mesh, meshDefault, policies }, workload, request);
+    const got = authorize(workloadPolicy, request);
+    const differs = (['allow', 'reason', 'policy', 'rule'] as const).some(key => got[key] !== expected[key]);
+    if (differs) throw new Error(`got ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`);
+  }
+}
+
 t.test('the indexed engine agrees with a plain interpreter, down to the rule it names', async () => {
   fc.assert(
-    fc.property(anyPolicies, meshDefault, requests, (policies, meshDefault, requests) => {
-      const workloadPolicy = compilePolicy({ ...mesh, meshDefault, policies }).forWorkload(workload);
-      for (const request of requests) {
-        const expected = authorizeNaively({ ...mesh, meshDefault, policies }, workload, request);
-        const got = authorize(workloadPolicy, request);
-        const differs = (['allow', 'reason', 'policy', 'rule'] as const).find(key => got[key] !== expected[key]);
-        if (differs !== undefined) throw new Error(`got ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`);
-      }
-    }),
+    fc.property(anyPolicies, meshDefault, requests, (policies, fallback, requests) =>
+      agrees(policies, fallback, requests),
+    ),
     { seed: 1, numRuns: 4000 },
+  );
+});
+
+t.test('so it does for many narrow rules, which the index keeps apart', async () => {
+  const picked = (...words: string[]) => fc.uniqueArray(fc.constantFrom(...words), { minLength: 1, maxLength: 2 });
+  const narrowSource = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ principals: picked(...principals, 'td/ns/shop/*', '*/sa/web') }) },
+    { weight: 2, arbitrary: fc.record({ namespaces: picked('shop', 'bank', 'b*') }) },
+    { weight: 1, arbitrary: fc.record({ ipBlocks: picked('10.0.0.0/24', '10.0.1.0/24') }) },
+  );
+  const narrowOperation = fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        paths: picked(...paths, '/a/b*', '/admin*', '/a/*', '*/c', '*/admin/x', '/a/{*}'),
+        methods: picked('GET'),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ hosts: picked(...hosts, '*.shop'), methods: picked('POST') }) },
+  );
+  const several = <T>(item: fc.Arbitrary<T>) => fc.array(item, { minLength: 1, maxLength: 2 });
+  const narrow = fc.record({
+    from: several(narrowSource.map(source => ({ source }))),
+    to: several(narrowOperation.map(operation => ({ operation }))),
+  });
+  const rules = fc.array(narrow, { minLength: 5, maxLength: 40, size: 'max' });
+  fc.assert(
+    fc.property(rules, rules, requests, (allowing, denying, requests) => {
+      agrees([allow('a', allowing)], 'allow', requests);
+      agrees([deny('d', denying.slice(0, 8)), allow('a', allowing)], 'deny', requests);
+    }),
+    { seed: 19, numRuns: 1000 },
   );
 });
 

@@ -51,6 +51,7 @@ t.test('what cannot be meant is an error that names its path and what to do', as
     [from({ serviceAccounts: ['a/b/c'] }), /source\.serviceAccounts: expected <service account>/],
     [from({ serviceAccounts: ['a'], notPrincipals: ['b'] }), /source\.serviceAccounts: cannot be combined/],
     [from({ notServiceAccounts: ['a'], namespaces: ['b'] }), /source\.serviceAccounts: cannot be combined/],
+    [from({ namespaces: ['*a*b*c*'] }), /source\.namespaces: expected at most 3 "\*"/],
     [from({ trustDomains: ['td/ns'] }), /source\.trustDomains: expected a trust domain/],
     [
       to({ ports: ['65536'] }),
