@@ -2,6 +2,7 @@ import { type Kysely, sql, type Transaction } from 'kysely';
 import { MesoliteError } from '../base/errors.ts';
 import type { TaskSpec } from '../model/task.ts';
 import { currentEpoch } from './meta.ts';
+import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
 import { liveStates, readSpec } from './task-record.ts';
 
@@ -36,9 +37,6 @@ export interface Assignments {
   of(node: string): Promise<NodeAssignment | undefined>;
 }
 
-/** Values in one statement, far below SQLite's bound. */
-const chunkSize = 1_000;
-
 export function makeAssignments(db: Kysely<Schema>): Assignments {
   return {
     place: placements => db.transaction().execute(tx => place(tx, placements)),
@@ -52,7 +50,7 @@ async function place(tx: Transaction<Schema>, placements: readonly Placement[]):
   const versions = await raiseGenerations(tx, [...nodes]);
   const missing = [...nodes].find(node => !versions.some(version => version.node === node));
   if (missing !== undefined) throw new MesoliteError('NOT_FOUND', `there is no node ${missing}`);
-  for (const { task, node, spec, expectedEndAt } of placements) {
+  await paced(placements, async ({ task, node, spec, expectedEndAt }) => {
     const { numUpdatedRows } = await tx
       .updateTable('tasks')
       .set({ node, specJson: JSON.stringify(spec), expectedEndAt })
@@ -61,24 +59,24 @@ async function place(tx: Transaction<Schema>, placements: readonly Placement[]):
       .where('state', '=', 'TASK_STAGING')
       .executeTakeFirst();
     if (numUpdatedRows === 0n) throw new MesoliteError('CONFLICT', `task ${task} does not wait to be placed`);
-  }
+  });
   return versions;
 }
 
 async function stop(tx: Transaction<Schema>, tasks: readonly string[]): Promise<AssignmentVersion[]> {
   const nodes = new Set<string>();
-  for (let i = 0; i < tasks.length; i += chunkSize) {
+  await paced(tasks, async task => {
     const stopped = await tx
       .updateTable('tasks')
       .set({ stopping: 1, ready: 0 })
-      .where('id', 'in', tasks.slice(i, i + chunkSize))
+      .where('id', '=', task)
       .where('node', 'is not', null)
       .where('stopping', '=', 0)
       .where('state', 'in', liveStates)
       .returning('node')
-      .execute();
-    for (const { node } of stopped) if (node !== null) nodes.add(node);
-  }
+      .executeTakeFirst();
+    if (stopped?.node != null) nodes.add(stopped.node);
+  });
   return raiseGenerations(tx, [...nodes]);
 }
 
@@ -108,14 +106,14 @@ export async function raiseGenerations(
 ): Promise<AssignmentVersion[]> {
   const versions: AssignmentVersion[] = [];
   const epoch = nodes.length === 0 ? 0 : await currentEpoch(tx);
-  for (let i = 0; i < nodes.length; i += chunkSize) {
+  await paced(nodes, async node => {
     const raised = await tx
       .updateTable('nodes')
       .set({ epoch, generation: sql<number>`generation + 1` })
-      .where('id', 'in', nodes.slice(i, i + chunkSize))
+      .where('id', '=', node)
       .returning(['id as node', 'epoch', 'generation'])
-      .execute();
-    versions.push(...raised);
-  }
+      .executeTakeFirst();
+    if (raised !== undefined) versions.push(raised);
+  });
   return versions;
 }

@@ -4,6 +4,7 @@ import { decodeJson } from '../base/shape.ts';
 import { type AccessRecord, accessRecordSchema } from '../model/access.ts';
 import { type AuditBatch, chainHead, chainStart, isIntact, type Sha256 } from '../model/audit-chain.ts';
 import { raiseCounter, readCounter } from './meta.ts';
+import { paced } from './paced.ts';
 import type { AuditChainTable, AuditTable, Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
 
@@ -46,8 +47,9 @@ export interface Audit {
 }
 
 const counter = 'audit';
+/** What the mark of a gap has in the column of verdicts. */
+const gapVerdict = 'gap';
 const maxLineBytes = 16_384;
-const insertChunk = 250;
 const sha256: Sha256 = text => createHash('sha256').update(text).digest('hex');
 
 export function makeAudit(db: Kysely<Schema>): Audit {
@@ -117,12 +119,9 @@ async function store(
   const rows = [...marks, ...records];
   const newest = await raiseCounter(tx, counter, rows.length);
   const placed = rows.map((row, i): AuditTable => ({ ...row, position: newest - rows.length + 1 + i }));
-  for (let i = 0; i < placed.length; i += insertChunk) {
-    await tx
-      .insertInto('audit')
-      .values(placed.slice(i, i + insertChunk))
-      .execute();
-  }
+  await paced(placed, async row => {
+    await tx.insertInto('audit').values(row).execute();
+  });
   const last = batch.first + batch.lines.length - 1;
   const state = { chain: chain.chain, last, head: batch.head };
   await tx
@@ -142,15 +141,27 @@ function toRow(node: string, chain: number, number: number, line: string): Unpla
 }
 
 function gapRow(first: Unplaced, gap: string): Unplaced {
-  return { ...first, number: first.number - 1, source: null, verdict: null, line: null, gap };
+  return { ...first, number: first.number - 1, source: '', verdict: gapVerdict, line: null, gap };
 }
 
-async function query(db: Kysely<Schema>, { since, source, verdict, limit }: AuditFilter): Promise<AuditEntry[]> {
-  let rows = db.selectFrom('audit').selectAll();
-  if (since !== undefined) rows = rows.where('at', '>=', since);
-  if (source !== undefined) rows = rows.where(eb => eb.or([eb('source', '=', source), eb('gap', 'is not', null)]));
-  if (verdict !== undefined) rows = rows.where(eb => eb.or([eb('verdict', '=', verdict), eb('gap', 'is not', null)]));
-  return (await rows.orderBy('at', 'desc').orderBy('position', 'desc').limit(limit).execute()).map(toEntry);
+async function query(db: Kysely<Schema>, { since = 0, source, verdict, limit }: AuditFilter): Promise<AuditEntry[]> {
+  const newest = db
+    .selectFrom('audit')
+    .selectAll()
+    .where('at', '>=', since)
+    .orderBy('at', 'desc')
+    .orderBy('position', 'desc')
+    .limit(limit);
+  if (source === undefined && verdict === undefined) return (await newest.execute()).map(toEntry);
+  // apart, so that each follows an index in its order
+  let records = newest;
+  if (source !== undefined) records = records.where('source', '=', source);
+  if (verdict !== undefined) records = records.where('verdict', '=', verdict);
+  const gaps = await newest.where('verdict', '=', gapVerdict).execute();
+  return [...(await records.execute()), ...gaps]
+    .sort((a, b) => b.at - a.at || b.position - a.position)
+    .slice(0, limit)
+    .map(toEntry);
 }
 
 function toEntry({ node, number, at, line, gap }: AuditTable): AuditEntry {

@@ -1,9 +1,10 @@
 import { chmodSync, closeSync, openSync } from 'node:fs';
-import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect } from 'kysely';
+import { CamelCasePlugin, Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import Libsql from 'libsql';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 import { migrate } from './migrations.ts';
 import type { Schema } from './schema.ts';
+import { preparedOnce } from './statements.ts';
 
 /** How long an open waits for another process to let go of the file: a master that is just ending. */
 const busyTimeoutMs = 1_000;
@@ -85,18 +86,17 @@ function translating(raw: Libsql.Database, path: string): SqliteDatabase {
       throw queryError(path, error);
     }
   };
-  return {
-    close: () => release(raw),
-    prepare: sql => {
-      const statement = guard(() => raw.prepare(sql));
-      return {
-        reader: statement.reader,
-        all: parameters => guard(() => statement.all(...parameters)),
-        run: parameters => guard(() => statement.run(...parameters)),
-        iterate: parameters => guard(() => statement.iterate(...parameters)),
-      };
-    },
+  const prepare = (sql: string): SqliteStatement => {
+    const statement = guard(() => raw.prepare(sql));
+    return {
+      reader: statement.reader,
+      all: parameters => guard(() => statement.all(...parameters)),
+      run: parameters => guard(() => statement.run(...parameters)),
+      // left half read, it would be in the way of the next caller: so a statement of its own
+      iterate: parameters => guard(() => raw.prepare(sql).iterate(...parameters)),
+    };
   };
+  return { close: () => release(raw), prepare: preparedOnce(prepare) };
 }
 
 function queryError(path: string, error: unknown): MesoliteError {

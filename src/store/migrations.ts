@@ -98,14 +98,15 @@ async function auditTables(db: Transaction<Schema>): Promise<void> {
     numbers(texts(t, 'node', 'head'), 'chain', 'last').addPrimaryKeyConstraint('audit_chains_pk', ['node']),
   );
   await create(db, 'audit', t => {
-    let table: Builder = numbers(texts(t, 'node'), 'position', 'chain', 'number', 'at');
-    for (const name of ['source', 'verdict', 'line', 'gap']) table = table.addColumn(name, 'text');
-    return table
+    return numbers(texts(t, 'node', 'source', 'verdict'), 'position', 'chain', 'number', 'at')
+      .addColumn('line', 'text')
+      .addColumn('gap', 'text')
       .addPrimaryKeyConstraint('audit_pk', ['position'])
       .addUniqueConstraint('audit_number', ['node', 'chain', 'number']);
   });
   await db.schema.createIndex('audit_at').on('audit').columns(['at']).execute();
   await db.schema.createIndex('audit_source').on('audit').columns(['source', 'at']).execute();
+  await db.schema.createIndex('audit_verdict').on('audit').columns(['verdict', 'at']).execute();
 }
 
 type Builder = CreateTableBuilder<string, string>;

@@ -112,8 +112,9 @@ export interface AuditTable {
   readonly chain: number;
   readonly number: number;
   readonly at: number;
-  readonly source: string | null;
-  readonly verdict: string | null;
+  readonly source: string;
+  /** `allow`, `deny`, or `gap`. */
+  readonly verdict: string;
   readonly line: string | null;
   readonly gap: string | null;
 }

@@ -1,5 +1,6 @@
 import type { Kysely } from 'kysely';
 import { type TaskState, type TaskStatus, taskStatusSchema } from '../model/task.ts';
+import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
 import { type NewTask, type TaskRecord, terminalStates, toRow, toTask } from './task-record.ts';
@@ -34,17 +35,13 @@ export interface Tasks {
   trimEnded(keep: number): Promise<number>;
 }
 
-/** SQLite binds at most 32,766 values in a statement; a task has 24 columns. */
-const insertChunk = 500;
-
 export function makeTasks(db: Kysely<Schema>): Tasks {
   return {
     insert: tasks =>
       db.transaction().execute(async tx => {
-        for (let i = 0; i < tasks.length; i += insertChunk) {
-          const rows = tasks.slice(i, i + insertChunk).map(toRow);
-          await tx.insertInto('tasks').values(rows).execute();
-        }
+        await paced(tasks, async task => {
+          await tx.insertInto('tasks').values(toRow(task)).execute();
+        });
       }),
     async get(id) {
       const row = await db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirst();
@@ -80,7 +77,9 @@ async function list(db: Kysely<Schema>, { job, namespace, node, states }: TaskFi
   if (node !== undefined) query = query.where('node', '=', node);
   if (states !== undefined) query = query.where('state', 'in', states);
   const rows = await query.orderBy('submittedAt').orderBy('namespace').orderBy('job').orderBy('position').execute();
-  return rows.map(toTask);
+  const tasks: TaskRecord[] = [];
+  await paced(rows, row => void tasks.push(toTask(row)));
+  return tasks;
 }
 
 async function trimEnded(db: Kysely<Schema>, keep: number): Promise<number> {

@@ -68,6 +68,8 @@ async function operatorTokenContract(t: Test, open: Open): Promise<void> {
     const { operatorTokens } = await open(t);
     await operatorTokens.add({ name: 'ann', hash: 'h1', role: 'admin', createdAt: 1 });
     await rejectsWith(t, operatorTokens.add({ name: 'ann', hash: 'h2', role: 'admin', createdAt: 1 }), 'CONFLICT');
+    await operatorTokens.add({ name: 'bob', hash: 'h3', role: 'admin', createdAt: 1 });
+    t.equal((await operatorTokens.list()).length, 2, 'a refusal does not spoil what comes after it');
   });
 }
 
@@ -281,6 +283,16 @@ async function taskContract(t: Test, open: Open): Promise<void> {
     t.same(await ids({ namespace: 'elsewhere' }), []);
     t.same(await ids({ node: 'pi-1' }), ['b']);
     t.same(await ids({ states: ['TASK_STAGING'] }), ['other', 'a']);
+  });
+
+  t.test('the ended tasks of a removed job are forgotten, the others stay', async t => {
+    const { tasks } = await open(t);
+    await tasks.insert([newTask('ended'), newTask('live'), newTask('other', { job: 'other' })]);
+    const ended = ['ended', 'other'].map(id => status(id, `u-${id}`, 'TASK_FINISHED'));
+    await tasks.recordStatuses(ended, { node: null, receivedAt: 1 });
+    t.equal(await tasks.removeEnded({ namespace: 'elsewhere', job: 'hello' }), 0);
+    t.equal(await tasks.removeEnded({ namespace: 'default', job: 'hello' }), 1);
+    t.same((await tasks.list()).map(task => task.id).sort(), ['live', 'other']);
   });
 
   t.test('ended tasks are forgotten, but not the results of a batch that is still there', async t => {
@@ -499,6 +511,17 @@ async function auditContract(t: Test, open: Open): Promise<void> {
     t.same(await store.audit.append('pi-1', other(2, 4)), { outcome: 'stored', last: 3 });
     t.same(await store.audit.append('pi-1', cut(4, 6)), { outcome: 'gap', last: 5 }, 'another history');
     t.equal((await numbers(store)).filter(number => number === 'gap').length, 2);
+  });
+
+  t.test('an agent that was started again goes on with higher numbers and a new chain', async t => {
+    const store = await open(t);
+    const { lines, head } = cut(0, 2);
+    const boot = (number: number) => ({ first: number * 2 ** 32, previous: chainStart, head, lines });
+    t.same(await store.audit.append('pi-1', boot(1)), { outcome: 'stored', last: 2 ** 32 + 1 }, 'its first start');
+    t.same(await store.audit.append('pi-1', boot(2)), { outcome: 'gap', last: 2 ** 33 + 1 });
+    t.same(await store.audit.append('pi-1', boot(2)), { outcome: 'repeated', last: 2 ** 33 + 1 });
+    const gaps = (await store.audit.query({ limit: 10 })).filter(entry => entry.kind === 'gap');
+    t.match(gaps, [{ reason: `the agent was started again after record ${2 ** 32 + 1}` }]);
   });
 
   t.test('a changed line is refused with its batch', async t => {
