@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { arch, availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
 import type { Inventory } from '../model/profile.ts';
+import { systemClock } from './clock.ts';
 
 /** What a board says of itself, unchecked: a CPU of 0 cores and a memory of 0 bytes are known lies of real boards. */
 export interface RawInventory {
@@ -25,6 +27,9 @@ export interface CheckedInventory {
 export interface InventorySettings {
   /** Where the system's files are; another one than `/` shows the files of another board. */
   readonly root?: string;
+  readonly clock?: Clock;
+  /** How long `systeminformation` has for each of its answers; what does not come is read from Node. */
+  readonly timeoutMs?: number;
 }
 
 /** The least and the most that is believed, and what is assumed of a board that says neither. */
@@ -34,31 +39,55 @@ const maxText = 200;
 const bytesPerMb = 1024 * 1024;
 
 /** The facts of this board, read once: `systeminformation` (it starts some programs) beside the device tree and DMI. */
-export async function readInventory({ root = '/' }: InventorySettings = {}): Promise<CheckedInventory> {
+export async function readInventory(settings: InventorySettings = {}): Promise<CheckedInventory> {
+  const { root = '/', clock = systemClock, timeoutMs = 10_000 } = settings;
   // loaded here and not at the top: it costs 4 MB that a role without a probe need not pay
   const { default: si } = await import('systeminformation');
-  const [cpu, memory, system, os] = await Promise.all([si.cpu(), si.mem(), si.system(), si.osInfo()]);
+  const inTime = <T>(answer: Promise<T>) => within(clock, timeoutMs, answer);
+  const [cpu, memory, system, os] = await Promise.all([
+    inTime(si.cpu()),
+    inTime(si.mem()),
+    inTime(si.system()),
+    inTime(si.osInfo()),
+  ]);
   const [deviceTreeModel, product, vendor] = await Promise.all([
     readText(join(root, 'proc/device-tree/model')),
     readText(join(root, 'sys/class/dmi/id/product_name')),
     readText(join(root, 'sys/class/dmi/id/sys_vendor')),
   ]);
-  const here = { cores: availableParallelism(), memoryBytes: totalmem() };
   return checkInventory(
     {
       arch: arch(),
-      cpuModel: [cpu.manufacturer, cpu.brand].filter(Boolean).join(' ') || (cpus()[0]?.model ?? ''),
-      cpuCount: cpu.cores,
-      memoryBytes: memory.total,
+      cpuModel: words(cpu?.manufacturer, cpu?.brand) || (cpus()[0]?.model ?? ''),
+      cpuCount: cpu?.cores ?? availableParallelism(),
+      memoryBytes: memory?.total ?? totalmem(),
       deviceTreeModel,
-      dmiProduct:
-        [vendor, product].filter(Boolean).join(' ') || [system.manufacturer, system.model].filter(Boolean).join(' '),
-      virtual: system.virtual === true,
-      os: [os.distro, os.release].filter(Boolean).join(' ') || type(),
-      kernel: os.kernel || release(),
+      dmiProduct: words(vendor, product) || words(system?.manufacturer, system?.model),
+      virtual: system?.virtual === true,
+      os: words(os?.distro, os?.release) || type(),
+      kernel: os?.kernel || release(),
     },
-    here,
+    { cores: availableParallelism(), memoryBytes: totalmem() },
   );
+}
+
+/** An answer, or undefined when it is an error or does not come in time. */
+async function within<T>(clock: Clock, timeoutMs: number, answer: Promise<T>): Promise<T | undefined> {
+  let cancel = (): void => {};
+  const late = new Promise<undefined>(resolve => {
+    cancel = clock.after(timeoutMs, () => resolve(undefined));
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } catch {
+    return undefined;
+  } finally {
+    cancel();
+  }
+}
+
+function words(...parts: readonly (string | undefined)[]): string {
+  return parts.filter(Boolean).join(' ');
 }
 
 /** Puts what can be believed in place of what cannot; `here` is what Node sees of the same machine. */

@@ -39,17 +39,21 @@ function readStat(pid: number | string): Stat | undefined {
   return { state, group: Number(group), start };
 }
 
-const hasProc = readText('/proc/sys/kernel/random/boot_id') !== undefined;
-
 /** The machine's boot: another one after each start of the kernel; `-` where the system does not tell. */
 export function currentBoot(): string {
-  return readText('/proc/sys/kernel/random/boot_id')?.trim() ?? '-';
+  return readText('/proc/sys/kernel/random/boot_id')?.trim() ?? noBoot;
+}
+
+const noBoot = '-';
+
+function hasProc(): boolean {
+  return currentBoot() !== noBoot;
 }
 
 /** Does this very process live? A zombie does not. */
 export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
   if (identity.boot !== currentBoot()) return false;
-  if (hasProc) {
+  if (hasProc()) {
     const stat = readStat(identity.pid);
     return stat !== undefined && stat.start === identity.start && stat.state !== 'Z' && stat.state !== 'X';
   }
@@ -68,7 +72,8 @@ export function ranMs(identity: ProcessIdentity): number {
  * to another process while its group lives, so a leader with another start time means that the group is gone.
  */
 export function signalGroup(identity: ProcessIdentity, signal: NodeJS.Signals | 0): boolean {
-  if (identity.boot !== currentBoot()) return false;
+  // to kill(2) a group of 0 is one's own, and of 1 means everybody
+  if (identity.pid <= 1 || identity.boot !== currentBoot()) return false;
   const leader = readStat(identity.pid);
   if (leader !== undefined && leader.start !== identity.start) return false;
   try {
@@ -82,7 +87,7 @@ export function signalGroup(identity: ProcessIdentity, signal: NodeJS.Signals | 
 /** Does any process of the group live? Zombies, which nobody may ever reap in a container, do not count. */
 export function groupLives(identity: ProcessIdentity): boolean {
   if (!signalGroup(identity, 0)) return false;
-  if (!hasProc) return true;
+  if (!hasProc()) return true;
   return readdirSync('/proc').some(entry => {
     if (!/^\d+$/.test(entry)) return false;
     const stat = readStat(entry);
@@ -100,6 +105,6 @@ function startBySystemTool(pid: number): Promise<string | undefined> {
 
 /** The identity of a process that lives now; undefined when there is none of that id. */
 export async function identify(pid: number): Promise<ProcessIdentity | undefined> {
-  const start = hasProc ? readStat(pid)?.start : await startBySystemTool(pid);
+  const start = hasProc() ? readStat(pid)?.start : await startBySystemTool(pid);
   return start === undefined ? undefined : { pid, boot: currentBoot(), start };
 }

@@ -4,13 +4,13 @@ import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
-import { onAbort } from '../base/signal.ts';
 import type { TaskExit } from '../lifecycle/task-exit.ts';
 import { whyNotExecutable } from './command.ts';
 import { newId } from './dice.ts';
 import { explain } from './files.ts';
-import { groupLives, identify, isAlive, type ProcessIdentity, ranMs, signalGroup } from './process-identity.ts';
-import { beginRun, cancelRun, exitOf, listRuns, readExit, readIdentity, readRanMs } from './run-directory.ts';
+import { type ChildEnd, clearGroup, endOfChild, endOfStranger, settle } from './process-end.ts';
+import { identify, isAlive, type ProcessIdentity, ranMs, signalGroup } from './process-identity.ts';
+import { beginRun, cancelRun, listRuns, readExit, readIdentity, readRanMs } from './run-directory.ts';
 import { shell, shimScript } from './shim.ts';
 
 /** A task's process with all that it started: one process group, which outlives the agent. */
@@ -56,9 +56,8 @@ export interface ProcessesSettings {
   readonly pollMs?: number;
 }
 
-/** How often, and how many times, a group that should be gone is told so again. */
-const reapMs = 25;
-const reapRounds = 80;
+/** How often, and how many times, a shim that is just beginning is asked who it is. */
+const identityMs = 25;
 const identityRounds = 20;
 
 const nobody: ProcessIdentity = { pid: 0, boot: '', start: '' };
@@ -166,70 +165,11 @@ function runningProcess(
   return { pid: identity.pid, ranMs, exited, signal: name => void signalGroup(identity, name) };
 }
 
-/** How a shim that was our child ended. */
-interface ChildEnd {
-  readonly code: number | null;
-  readonly signal: string | null;
-}
-
 function spawned(child: ChildProcess): Promise<void> {
   return new Promise((resolve, reject) => {
     child.once('spawn', resolve);
     child.once('error', reject);
   });
-}
-
-function endOfChild(child: ChildProcess, signal: AbortSignal): Promise<ChildEnd | undefined> {
-  return new Promise(resolve => {
-    const forget = onAbort(signal, () => {
-      child.unref();
-      resolve(undefined);
-    });
-    child.once('error', () => {
-      forget();
-      resolve(undefined);
-    });
-    child.once('exit', (code, name) => {
-      forget();
-      resolve({ code, signal: name });
-    });
-  });
-}
-
-async function endOfStranger(
-  clock: Clock,
-  pollMs: number,
-  identity: ProcessIdentity,
-  signal: AbortSignal,
-): Promise<ChildEnd | undefined> {
-  while (await clock.sleep(pollMs, signal)) {
-    if (!(await isAlive(identity))) return { code: null, signal: null };
-  }
-  return undefined;
-}
-
-/** When the shim is gone: ends what may be left of its group, so that its ports are free, and reads how the task ended. */
-async function settle(
-  clock: Clock,
-  gone: Promise<ChildEnd | undefined>,
-  identity: ProcessIdentity,
-  run: string,
-  signal: AbortSignal,
-): Promise<TaskExit | undefined> {
-  const end = await gone;
-  if (end === undefined) return undefined;
-  await clearGroup(clock, identity, signal);
-  const written = await readExit(run);
-  if (written !== undefined) return written;
-  if (end.signal !== null) return { kind: 'signaled', signal: end.signal };
-  return end.code === null ? { kind: 'unknown' } : exitOf(end.code);
-}
-
-async function clearGroup(clock: Clock, identity: ProcessIdentity, signal: AbortSignal): Promise<void> {
-  for (let round = 0; round < reapRounds && groupLives(identity); round++) {
-    signalGroup(identity, 'SIGKILL');
-    if (!(await clock.sleep(reapMs, signal))) return;
-  }
 }
 
 interface FoundRun {
@@ -255,7 +195,7 @@ async function findRun(clock: Clock, directory: string, signal: AbortSignal): Pr
 async function awaitIdentity(clock: Clock, run: string, signal: AbortSignal): Promise<ProcessIdentity | undefined> {
   for (let round = 0; round < identityRounds; round++) {
     const identity = await readIdentity(run);
-    if (identity !== undefined || !(await clock.sleep(reapMs, signal))) return identity;
+    if (identity !== undefined || !(await clock.sleep(identityMs, signal))) return identity;
   }
   return undefined;
 }

@@ -3,6 +3,7 @@ import t from 'tap';
 import { decode } from '../../src/base/shape.ts';
 import { checkInventory, type RawInventory, readInventory } from '../../src/device/inventory.ts';
 import { inventorySchema } from '../../src/model/profile.ts';
+import { FakeClock } from '../fixtures/fake-clock.ts';
 
 const raw: RawInventory = {
   arch: 'arm64',
@@ -29,6 +30,17 @@ t.test('this machine says what it is', async t => {
 t.test('the model comes from the device tree of the board', async t => {
   const root = t.testdir({ proc: { 'device-tree': { model: 'Raspberry Pi 5 Model B Rev 1.0\0' } } });
   t.equal((await readInventory({ root })).inventory.deviceTreeModel, 'Raspberry Pi 5 Model B Rev 1.0');
+});
+
+t.test('a board whose tools give no answer is described by what Node sees', async t => {
+  const clock = new FakeClock();
+  const reading = readInventory({ clock, timeoutMs: 0, root: t.testdir() });
+  await clock.untilSleeping(4);
+  await clock.advance(0);
+  const { inventory, warnings } = await reading;
+  t.equal(inventory.cpuCount, availableParallelism());
+  t.ok(inventory.memoryMb > 64);
+  t.strictSame(warnings, []);
 });
 
 t.test('a board without cores or memory is a lie that is noticed', async t => {

@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/device/clock.ts';
 import { makeProcesses, type RunningProcess } from '../../src/device/process.ts';
-import { currentBoot, groupLives, identify, isAlive, type ProcessIdentity } from '../../src/device/process-identity.ts';
+import {
+  currentBoot,
+  groupLives,
+  identify,
+  isAlive,
+  type ProcessIdentity,
+  signalGroup,
+} from '../../src/device/process-identity.ts';
 import { shimScript } from '../../src/device/shim.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
@@ -217,6 +224,16 @@ t.test('a process id that somebody else has by now is not taken for the task, no
   writeFileSync(join(other.directory, 'run.b', 'pid'), `${process.pid}\nan-earlier-boot\n${me?.start}\n`);
   t.match(await processes.adopt(other.directory, signal), { result: 'ended', exit: { kind: 'unknown' } });
   t.pass('and this very process lives');
+});
+
+t.test('a damaged pid file never makes us signal ourselves or everybody', async t => {
+  for (const pid of [0, 1, -1]) {
+    t.equal(signalGroup({ pid, boot: currentBoot(), start: '1' }, 'SIGTERM'), false, String(pid));
+  }
+  const { directory, signal } = stage(t);
+  mkdirSync(join(directory, 'run.a'));
+  writeFileSync(join(directory, 'run.a', 'pid'), `0\n${currentBoot()}\n1\n`);
+  t.match(await processes.adopt(directory, signal), { result: 'ended', exit: { kind: 'unknown' } });
 });
 
 t.test('a directory in which nothing ever ran has nothing', async t => {

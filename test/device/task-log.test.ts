@@ -68,3 +68,20 @@ t.test('a log that grows over its bound is cut while its writer writes on', asyn
   ending.abort();
   await done;
 });
+
+t.test('a log that cannot be kept is emptied all the same', async t => {
+  const directory = t.testdir({ 'stdout.log': 'x'.repeat(200), 'stdout.log.new': { 'in the way': '' } });
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  const warnings: string[] = [];
+  const log = { ...silentLog, warn: (sentence: string) => void warnings.push(sentence) };
+  const keeper = makeLogKeeper({ clock, log }, { maxBytes: 100, everyMs: 1_000 });
+  keeper.watch(directory);
+  const done = keeper.start(ending.signal);
+  await clock.advance(1_000);
+  await clock.untilSleeping();
+  t.equal(statSync(join(directory, 'stdout.log')).size, 0);
+  t.equal(warnings.length, 1);
+  ending.abort();
+  await done;
+});
