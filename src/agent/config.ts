@@ -19,6 +19,8 @@ export interface AgentConfig {
   /** Ports that tasks are given. */
   readonly taskPorts: readonly Range[];
   readonly labels: Readonly<Record<string, string>>;
+  /** The name of the firmware profile, when the board is not to be recognised. */
+  readonly profile?: string | undefined;
   /** Folder with the firmware profiles. */
   readonly profilesDir: string;
 }

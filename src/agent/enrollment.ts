@@ -66,8 +66,8 @@ export async function enroll(
       'base64',
     );
     const key = deriveJoinKey(join.secret);
-    const mac = joinRequestMac(key, nonce, request.node, csr);
-    const message = encodeMessage({ v: 1, node: request.node, csr, labels: request.labels, mac });
+    const body = JSON.stringify({ node: request.node, csr, labels: request.labels });
+    const message = encodeMessage({ v: 1, body, mac: joinRequestMac(key, nonce, body) });
     const read = (payload: Uint8Array) => readAnswer(payload, key, nonce, keyIdOf(keys.publicKey));
     const accepted = await ask(parts, door, { join, nonce, message, read }, signal);
     checkAccepted(accepted, join, request.node, keys, parts.clock.now());

@@ -2,16 +2,11 @@ import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
+import type { Files } from '../device/files.ts';
 import { type Envelope, type EnvelopeVerifier, openEnvelope } from '../model/envelope.ts';
 import { messageBounds } from '../model/message.ts';
 import { type InForce, succeed } from '../policy/succession.ts';
 import type { Sender } from './sender.ts';
-
-/** As much of `device/files.ts` as keeps the last good document. */
-export interface DocumentFiles {
-  read(name: string): Promise<{ readonly value: Uint8Array } | undefined>;
-  write(name: string, bytes: Uint8Array): Promise<void>;
-}
 
 /** A signed, retained document: which one, and what becomes of a body that may be taken. */
 export interface SignedSlot {
@@ -31,16 +26,15 @@ export interface SignedInbox {
   readonly inForce: InForce | undefined;
 }
 
-export function makeSignedInbox(
-  parts: {
-    readonly verify: EnvelopeVerifier;
-    readonly files: DocumentFiles;
-    readonly clock: Clock;
-    readonly sender: Sender;
-    readonly log: Log;
-  },
-  slot: SignedSlot,
-): SignedInbox {
+export interface SignedInboxParts {
+  readonly verify: EnvelopeVerifier;
+  readonly files: Files;
+  readonly clock: Clock;
+  readonly sender: Sender;
+  readonly log: Log;
+}
+
+export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot): SignedInbox {
   const { verify, files, clock, sender } = parts;
   const log = parts.log.with({ document: slot.kind, subject: slot.subject });
   const gate = new Gate(16);

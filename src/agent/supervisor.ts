@@ -23,6 +23,8 @@ export interface Supervisor {
   readonly held: { readonly epoch: number; readonly generation: number; readonly hash: string };
   /** The newest status of each task that is here. */
   statuses(): TaskStatus[];
+  /** Reports the status of a task once more: what the status tells has changed outside of the task. */
+  sayAgain(task: string): void;
   /** Tasks that have not ended, with whether they may be called. */
   live(): { readonly spec: TaskSpec; readonly ready: boolean }[];
 }
@@ -143,6 +145,10 @@ export function makeSupervisor(
       return { epoch: desired.epoch, generation: desired.generation, hash: heldHash };
     },
     statuses: () => [...runners.values()].flatMap(({ status }) => status ?? []),
+    sayAgain(task) {
+      const status = runners.get(task)?.status;
+      if (status !== undefined) onStatus({ ...status, uuid: newId(), at: clock.now() });
+    },
     live: () => [...runners.values()].filter(runner => !runner.ended).map(({ spec, ready }) => ({ spec, ready })),
   };
 }

@@ -21,6 +21,8 @@ export interface AgentOptions {
   /** Where peers reach this node. */
   readonly address?: string;
   readonly meshPort?: number;
+  /** Port of the proxy by which this node's tasks call others, on 127.0.0.1. */
+  readonly outboundPort?: number;
   /** For tasks, inclusive. */
   readonly ports?: { readonly begin: number; readonly end: number };
   /** The name of a firmware profile, when the board should not be recognised by itself. */

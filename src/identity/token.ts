@@ -30,9 +30,9 @@ export function deriveJoinKey(secret: string): Buffer {
   return createHmac('sha256', Buffer.from(secret, 'base64url')).update('mesolite/v1/join/key').digest();
 }
 
-/** The `mac` of a join request (model/message.ts): over node id and CSR exactly as the message has them. */
-export function joinRequestMac(joinKey: Uint8Array, nonce: string, node: string, csr: string): string {
-  return macOf(joinKey, ['mesolite/v1/join/req', nonce, node, csr]);
+/** The `mac` of a join request (model/message.ts): `body` is the exact text. */
+export function joinRequestMac(joinKey: Uint8Array, nonce: string, body: string): string {
+  return macOf(joinKey, ['mesolite/v1/join/req', nonce, body]);
 }
 
 /** The `mac` of a join response: `keyId` is the SHA-256 of the requester's SPKI, `body` the exact text. */

@@ -10,7 +10,7 @@ import {
   encodeMessage,
   type JoinRequest,
   type JoinResult,
-  joinRequestSchema,
+  joinRequestBodySchema, joinRequestSchema,
   messageBounds,
 } from '../model/message.ts';
 import { parseTopic, topics } from '../model/topics.ts';
@@ -42,11 +42,10 @@ export function makeEnrollment(parts: {
 
   /** Undefined when the request does not prove that its sender has the token's secret: such a one gets no answer. */
   async function authenticate(tokenId: string, nonce: string, payload: Uint8Array): Promise<Attempt | undefined> {
-    const request = decodeJson(joinRequestSchema, payload, 'join request', messageBounds.join);
+    const { body, mac } = decodeJson(joinRequestBodySchema, joinRequestSchema, payload, 'join request', messageBounds.join);
     const token = await tokens.get(tokenId);
-    if (token === undefined) return undefined;
-    const proven = macEquals(request.mac, joinRequestMac(keyOf(token), nonce, request.node, request.csr));
-    return proven ? { token, nonce, request } : undefined;
+    if (token === undefined || !macEquals(mac, joinRequestMac(keyOf(token), nonce, body))) return undefined;
+    return { token, nonce, request: decodeJson(joinRequestBodySchema, body, 'join request', messageBounds.join) };
   }
 
   async function admit({ token, request }: Attempt): Promise<{ result: JoinResult; keyId: string }> {

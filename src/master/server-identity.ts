@@ -1,5 +1,4 @@
 import { writeFile } from 'node:fs/promises';
-import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { Cell } from '../base/cell.ts';
 import type { Clock } from '../base/clock.ts';
@@ -47,14 +46,4 @@ export function makeServerIdentity(
 /** The root, for operators: what their command line trusts. */
 export async function writeAuthorityFile(dataDir: string, authority: Authority): Promise<void> {
   await writeFile(join(dataDir, authorityFile), authority.rootPem, { mode: 0o644, flush: true });
-}
-
-/** Addresses at which other machines may reach this one, then its name; 127.0.0.1 when there is no network. */
-export function ownAddresses(): string[] {
-  const outside = Object.values(networkInterfaces())
-    .flatMap(addresses => addresses ?? [])
-    .filter(address => !address.internal && address.family === 'IPv4')
-    .map(address => address.address);
-  const name = hostname().toLowerCase();
-  return outside.length === 0 ? ['127.0.0.1'] : [...outside, ...(/^[a-z0-9.-]+$/.test(name) ? [name] : [])];
 }

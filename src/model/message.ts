@@ -180,17 +180,15 @@ export const manifestSchema = v.object({
   signers: v.pipe(v.array(text(8192)), v.minLength(1), v.maxLength(8)),
 });
 
-/**
- * `join/<token>/<nonce>/req`: `mac` is base64url HMAC-SHA-256 with the token's secret over `mesolite/v1/join/req`, the nonce, the node
- * id and the CSR, each followed by a line feed.
- */
-export const joinRequestSchema = v.object({
-  v: v.literal(1),
+/** `join/<token>/<nonce>/req`: `mac` is base64url HMAC-SHA-256 with the token's key over `mesolite/v1/join/req`, the nonce and the exact `body` text. */
+export const joinRequestSchema = v.object({ v: v.literal(1), body: text(65_536), mac: text(64) });
+
+/** The JSON in a join request's `body`; `csr` is base64 DER. */
+export const joinRequestBodySchema = v.object({
   node: nameSchema,
   csr: text(8192),
   labels: v.optional(v.record(text(253), text(253)), {}),
   profile: v.optional(nameSchema),
-  mac: text(64),
 });
 
 /** `join/<token>/<nonce>/res`: `mac` is over `mesolite/v1/join/res`, the nonce, the key's SHA-256 and the exact `body` text. */
@@ -214,7 +212,7 @@ export type Ask = v.InferOutput<typeof askSchema>;
 export type MasterAck = v.InferInput<typeof masterAckSchema>;
 export type PolicyBody = v.InferOutput<typeof policyBodySchema>;
 export type Manifest = v.InferOutput<typeof manifestSchema>;
-export type JoinRequest = v.InferOutput<typeof joinRequestSchema>;
+export type JoinRequest = v.InferOutput<typeof joinRequestBodySchema>;
 export type JoinResult = v.InferOutput<typeof joinResultSchema>;
 
 /** Bounds of one message: QoS 0 telemetry is small, documents may hold a whole fleet's policy. */

@@ -1,0 +1,293 @@
+import { join } from 'node:path';
+import { Cell } from '../base/cell.ts';
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { aborted } from '../base/signal.ts';
+import { ownAddresses } from '../device/addresses.ts';
+import { newId, systemRandom } from '../device/dice.ts';
+import { type Files, openFiles } from '../device/files.ts';
+import { makeProcesses, sandboxName } from '../device/process.ts';
+import { makeLogKeeper } from '../device/task-log.ts';
+import { clientTlsOptions, verifySocket } from '../identity/contexts.ts';
+import { sha256Hex } from '../identity/keys.ts';
+import { readPeer } from '../identity/peer.ts';
+import { makeEnvelopeVerifier } from '../identity/signer.ts';
+import { readTrustBundle } from '../identity/verify.ts';
+import { tlsDial } from '../link/dial.ts';
+import { MqttLink } from '../link/mqtt-link.ts';
+import { Outbox } from '../link/outbox.ts';
+import { printSpiffeId } from '../model/identity.ts';
+import { encodeMessage } from '../model/message.ts';
+import type { TaskStatus } from '../model/task.ts';
+import { topics } from '../model/topics.ts';
+import { makeProxy } from '../proxy/proxy.ts';
+import { makeAuditTrail } from './audit-trail.ts';
+import { makeCertificates } from './certificates.ts';
+import type { AgentConfig } from './config.ts';
+import { dialAny } from './dial-any.ts';
+import { enroll } from './enrollment.ts';
+import { makeHeartbeat } from './heartbeat.ts';
+import { makeIncoming } from './incoming.ts';
+import { answerLog } from './log-answers.ts';
+import { manifestSlot } from './manifest.ts';
+import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
+import { openNodeFacts } from './node-facts.ts';
+import { denyAll, policySlot } from './policy.ts';
+import { makeSender } from './sender.ts';
+import { makeServiceInboxes } from './services.ts';
+import { makeSignedInbox } from './signed-inbox.ts';
+import { makeSupervisor } from './supervisor.ts';
+import { openTaskDirectories } from './task-directories.ts';
+import { environmentOf } from './task-environment.ts';
+import { makeTaskReports } from './task-reports.ts';
+import { callerSecret, makeWorkloads } from './workloads.ts';
+
+export interface AgentParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly version: string;
+}
+
+/** An agent that is up. */
+export interface RunningAgent {
+  readonly node: string;
+  readonly meshPort: number;
+  /** Settles when all of it has ended, after `signal` has aborted; its tasks go on. */
+  readonly ended: Promise<void>;
+}
+
+/** Starts an agent: joins if it has not yet, brings its tasks and its mesh up from the disk, then looks for the master. */
+export async function startAgent(parts: AgentParts, config: AgentConfig, signal: AbortSignal): Promise<RunningAgent> {
+  const files = await openFiles(config.dataDir);
+  const identity = (await loadIdentity(files)) ?? (await joinFirst(parts, config, files, signal));
+  return run(parts, config, files, identity, signal);
+}
+
+async function joinFirst(
+  { clock, log }: AgentParts,
+  { join: joinString, node, labels, dataDir }: AgentConfig,
+  files: Files,
+  signal: AbortSignal,
+): Promise<NodeIdentity> {
+  if (joinString === undefined) {
+    throw new MesoliteError(
+      'START_FAILED',
+      `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join`,
+    );
+  }
+  const identity = await enroll({ clock, log, random: systemRandom }, { join: joinString, node, labels }, signal);
+  await storeIdentity(files, identity);
+  log.info('this node has joined', { node, trustDomain: identity.trustDomain });
+  return identity;
+}
+
+// One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
+async function run(
+  { clock, log, version }: AgentParts,
+  config: AgentConfig,
+  files: Files,
+  identity: NodeIdentity,
+  signal: AbortSignal,
+): Promise<RunningAgent> {
+  const { node, trustDomain } = identity;
+  const boot = await nextBoot(files);
+  const bundle = readTrustBundle(trustDomain, identity.roots, identity.chainPem);
+  const moment = () => ({ now: clock.now() });
+  const verify = makeEnvelopeVerifier(identity.signers, bundle, moment);
+  const ownId = printSpiffeId({ kind: 'node', trustDomain, node });
+  const facts = await openNodeFacts({ clock, log }, config);
+  const { profile } = facts;
+
+  /** For what nobody waits for: a failure is logged, and what matters is said again by its own part. */
+  const inBackground = (what: string, work: Promise<unknown>): void => {
+    work.catch(error => log.error('something failed', { what, reason: messageOf(error), error }));
+  };
+
+  const link = new MqttLink(
+    {
+      dial: dialAny(
+        identity.masters.map(address =>
+          tlsDial(
+            {
+              tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle, 'tls'),
+              verifyServer: socket => {
+                const verified = verifySocket(socket, bundle, 'server', moment());
+                if (!verified.ok) return new MesoliteError('UNTRUSTED', verified.reason);
+                const isMaster = verified.peer.id.kind === 'master';
+                return isMaster ? undefined : new MesoliteError('UNTRUSTED', `${verified.peer.uri} is not the master`);
+              },
+            },
+            address,
+          ),
+        ),
+      ),
+      clock,
+      random: systemRandom,
+      log,
+    },
+    {
+      clientId: node,
+      will: { topic: topics.up(node, 'death'), payload: encodeMessage({ v: 1, boot }), qos: 1 },
+      keepaliveSeconds: Math.ceil((1.5 * profile.heartbeatMs) / 1000),
+    },
+  );
+  const isUp = () => link.state.value === 'up';
+  const outbox = new Outbox({ link, log });
+  const sender = makeSender({ lanes: outbox, clock }, { node, boot });
+  const reports = makeTaskReports({ sender, clock, log });
+  const audit = makeAuditTrail({ sender, clock, log, sha256: sha256Hex, isUp });
+
+  const policy = new Cell(denyAll(trustDomain));
+  const inboxParts = { verify, files, clock, sender, log };
+  const policyInbox = makeSignedInbox(inboxParts, policySlot(policy));
+  const manifestInbox = makeSignedInbox(inboxParts, manifestSlot({ log, policyRevision: () => policyInbox.inForce?.revision }));
+  const services = makeServiceInboxes({ ...inboxParts, subscribe: (t, h) => link.subscribe(t, h), inBackground });
+
+  const certificates = makeCertificates({
+    sender,
+    files,
+    bundle: () => bundle,
+    clock,
+    random: systemRandom,
+    newId,
+    log,
+    isUp,
+    async onIssued(spiffeId, issued) {
+      if (spiffeId === ownId) await storeIdentity(files, { ...identity, ...issued });
+      workloads.onIssued(spiffeId);
+      for (const { spec } of supervisor.live()) if (workloads.spiffeIdOf(spec) === spiffeId) supervisor.sayAgain(spec.id);
+    },
+  });
+  certificates.put(ownId, identity);
+  const workloads = makeWorkloads(
+    { certificates: () => certificates, bundle: () => bundle },
+    { trustDomain, taskSecret: identity.taskSecret },
+  );
+  const proxy = makeProxy(
+    {
+      clock,
+      log,
+      random: systemRandom,
+      readPeer: socket => {
+        const certificate = socket.getPeerX509Certificate();
+        return certificate && readPeer(certificate);
+      },
+      policy,
+      workloads: workloads.known,
+      services: services.known,
+      onAccess: audit.record,
+    },
+    { meshHost: config.meshHost, meshPort: config.meshPort, outboundPort: config.outboundPort, roots: identity.roots, ...profile.proxy },
+  );
+  const ports = await proxy.start(signal);
+
+  const directories = await openTaskDirectories(config.dataDir);
+  const logKeeper = makeLogKeeper({ clock, log });
+  const reach = { node, path: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', outboundPort: ports.outboundPort };
+  const supervisor = makeSupervisor({
+    processes: makeProcesses({ clock }),
+    clock,
+    random: systemRandom,
+    newId,
+    log,
+    files,
+    directories,
+    logKeeper,
+    sha256: sha256Hex,
+    environmentOf: spec =>
+      environmentOf(spec, {
+        ...reach,
+        secretOf: task => callerSecret(identity.taskSecret, task),
+        home: join(directories.of(spec.id), sandboxName),
+      }),
+    onStatus: status => reports.report(withMesh(status)),
+    onChanged: () => {
+      const live = supervisor.live();
+      inBackground('asking for certificates', certificates.want(new Set(live.map(({ spec }) => workloads.spiffeIdOf(spec)))));
+      inBackground('listening to services', services.want(new Set(live.flatMap(({ spec }) => [...workloads.upstreamsOf(spec)]))));
+      workloads.update(live);
+    },
+  });
+
+  /** A task that serves may be called once the mesh has its certificate, too. */
+  function withMesh(status: TaskStatus): TaskStatus {
+    const spec = supervisor.live().find(live => live.spec.id === status.task)?.spec;
+    const served = spec?.service === undefined || certificates.get(workloads.spiffeIdOf(spec)) !== undefined;
+    return status.ready === true && !served ? { ...status, ready: false } : status;
+  }
+
+  const heartbeat = makeHeartbeat(
+    {
+      sender,
+      clock,
+      readUsage: facts.readUsage,
+      describe: async () => ({
+        version,
+        ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
+        address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
+        meshPort: ports.meshPort,
+        heartbeatMs: profile.heartbeatMs,
+        held: supervisor.held.hash,
+        epoch: supervisor.held.epoch,
+        generation: supervisor.held.generation,
+        tasks: supervisor.statuses().map(withMesh),
+      }),
+      heldHash: () => supervisor.held.hash,
+      isUp,
+    },
+    { intervalMs: profile.heartbeatMs },
+  );
+  const incoming = makeIncoming({
+    verify,
+    sender,
+    log,
+    handlers: {
+      assignment: body => supervisor.assign(body),
+      async ask(body) {
+        if (body.what === 'birth') await heartbeat.birth();
+        else await answerLog({ sender, directories }, body);
+      },
+      async ack({ statuses, audit: stored, certificate }) {
+        reports.acknowledge(statuses);
+        if (stored !== undefined) audit.acknowledge(stored);
+        if (certificate !== undefined) await certificates.onAnswer(certificate);
+      },
+    },
+  });
+
+  // From the disk first: tasks, policy and peers do not wait for a network.
+  await policyInbox.load();
+  await manifestInbox.load();
+  await supervisor.start(signal);
+
+  for (const kind of ['task', 'ask', 'ack'] as const) link.subscribe(topics.down(node, kind), incoming.handle);
+  link.subscribe(topics.policy, (_, wire) => inBackground('taking a policy', policyInbox.receive(Uint8Array.from(wire))));
+  link.subscribe(topics.manifest, (_, wire) => inBackground('taking a manifest', manifestInbox.receive(Uint8Array.from(wire))));
+  link.state.watch(state => {
+    if (state !== 'up') return;
+    inBackground('introducing this node', heartbeat.birth());
+    reports.repeat();
+    certificates.check();
+  });
+  await outbox.start(signal);
+  await link.start(signal);
+  const loops = [
+    heartbeat.run(signal),
+    reports.run(signal),
+    audit.run(signal),
+    certificates.run(signal),
+    logKeeper.start(signal),
+  ];
+  log.info('the agent is up', { node, boot, profile: profile.name, ...ports });
+
+  const stop = async (): Promise<void> => {
+    await aborted(signal);
+    await proxy.closed;
+    await Promise.allSettled(loops);
+    await link.closed;
+    facts.close();
+    log.info('the agent has stopped; its tasks go on', { node });
+  };
+  return { node, meshPort: ports.meshPort, ended: stop() };
+}

@@ -1,0 +1,66 @@
+import { Buffer } from 'node:buffer';
+import type * as v from 'valibot';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { decode } from '../base/shape.ts';
+import { type EnvelopeVerifier, openEnvelope } from '../model/envelope.ts';
+import { type Ask, type Assignment, askSchema, assignmentSchema, masterAckSchema, messageBounds } from '../model/message.ts';
+import { type DownKind, parseTopic } from '../model/topics.ts';
+import type { Sender } from './sender.ts';
+
+/** What is done with what the master says to this node alone. */
+export interface DownHandlers {
+  /** The word in which it was taken; `gap` and `refused` go back to the master. */
+  assignment(body: Assignment): Promise<'taken' | 'ignored' | 'gap' | 'refused'>;
+  ask(body: Ask): Promise<void>;
+  ack(body: v.InferOutput<typeof masterAckSchema>): Promise<void>;
+}
+
+/** Opens what came on a topic under `down/<node>/` and hands it on; what is not signed for this node is dropped and logged. */
+export interface Incoming {
+  handle(topic: string, payload: Uint8Array): void;
+}
+
+export function makeIncoming(parts: {
+  readonly verify: EnvelopeVerifier;
+  readonly sender: Sender;
+  readonly handlers: DownHandlers;
+  readonly log: Log;
+}): Incoming {
+  const { verify, sender, handlers, log } = parts;
+
+  async function dispatch(kind: DownKind, wire: Uint8Array): Promise<void> {
+    const envelope = openEnvelope(wire, verify, messageBounds.down);
+    const expected = kind === 'task' ? 'assignment' : kind;
+    if (envelope.kind !== expected || envelope.subject !== sender.node) {
+      throw new MesoliteError('UNTRUSTED', `a ${envelope.kind} for ${envelope.subject} came as ${expected} for ${sender.node}`);
+    }
+    switch (kind) {
+      case 'task':
+        return assign(envelope.revision, decode(assignmentSchema, envelope.body, 'assignment'));
+      case 'ask':
+        return handlers.ask(decode(askSchema, envelope.body, 'ask'));
+      case 'ack':
+        return handlers.ack(decode(masterAckSchema, envelope.body, 'ack'));
+      default:
+        return kind satisfies never;
+    }
+  }
+
+  async function assign(revision: number, body: Assignment): Promise<void> {
+    const result = await handlers.assignment(body);
+    const reason = { gap: 'it does not stand on what is held', refused: 'too many tasks', taken: '', ignored: '' }[result];
+    sender.send('ack', { kind: 'assignment', subject: sender.node, revision, ...(reason !== '' && { reason }) });
+  }
+
+  return {
+    handle(topic, payload) {
+      const address = parseTopic(topic);
+      if (address?.kind !== 'down' || address.node !== sender.node) return;
+      // the link may use the payload's memory again
+      dispatch(address.what, Buffer.from(payload)).catch(error => {
+        log.warn('a message of the master was dropped', { what: address.what, reason: messageOf(error) });
+      });
+    },
+  };
+}

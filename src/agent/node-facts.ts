@@ -1,0 +1,54 @@
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { capacityOf, freePorts } from '../device/capacity.ts';
+import { readDisk } from '../device/disk.ts';
+import { readInventory } from '../device/inventory.ts';
+import { openProbe } from '../device/probe.ts';
+import { chooseProfile, loadProfiles } from '../device/profiles.ts';
+import type { FirmwareProfile, Usage } from '../model/profile.ts';
+import type { AgentConfig } from './config.ts';
+import type { UpBody } from './sender.ts';
+
+/** What this board is and how it fares. */
+export interface NodeFacts {
+  readonly profile: FirmwareProfile;
+  readUsage(): Promise<Usage>;
+  /** The part of a birth that the board tells; `ownPorts` are those of tasks that run here. */
+  describe(
+    ownPorts: readonly number[],
+  ): Promise<Pick<UpBody<'birth'>, 'profile' | 'inventory' | 'total' | 'attributes'>>;
+  close(): void;
+}
+
+/** Reads the board once, and chooses its profile. */
+export async function openNodeFacts(
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  { dataDir, profilesDir, taskPorts, labels, profile: asked }: AgentConfig,
+): Promise<NodeFacts> {
+  const { inventory, warnings } = await readInventory();
+  const profiles = await loadProfiles(profilesDir);
+  const profile = asked === undefined ? chooseProfile(inventory, profiles) : findProfile(asked, profiles);
+  for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
+  for (const { trap, fix } of profile.traps) log.debug('a known trap of this board', { trap, fix });
+  const probe = openProbe({ clock }, { dataDirectory: dataDir, diskSampleMs: profile.diskSampleMs });
+  return {
+    profile,
+    readUsage: () => probe.sample(),
+    async describe(ownPorts) {
+      const free = await freePorts(taskPorts, new Set(ownPorts));
+      const capacity = capacityOf(inventory, profile, await readDisk(dataDir), free);
+      for (const warning of capacity.warnings) log.warn('a resource is used up', { warning });
+      const attributes = { arch: inventory.arch, profile: profile.name, os: inventory.os, ...labels };
+      return { profile: profile.name, inventory, total: capacity.total, attributes };
+    },
+    close: () => probe.close(),
+  };
+}
+
+function findProfile(name: string, profiles: readonly FirmwareProfile[]): FirmwareProfile {
+  const profile = profiles.find(each => each.name === name);
+  if (profile !== undefined) return profile;
+  const known = profiles.map(each => each.name).join(', ');
+  throw new MesoliteError('INVALID_INPUT', `profile: there is no ${name}; there are ${known}`);
+}

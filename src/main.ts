@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { runCli } from './cli/cli.ts';
+import type { AgentOptions, MasterOptions } from './cli/roles.ts';
+
+// Each role is loaded when it is asked for: an agent never loads a database, a command never loads a proxy.
+
+const { version }: { version: string } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+);
+
+async function runMaster({ dataDir, logLevel, advertise, ...options }: MasterOptions, signal: AbortSignal): Promise<void> {
+  const [{ startMaster }, { checkMasterConfig, defaultMasterConfig }, { systemClock }, { makeLog }, { ownAddresses }] =
+    await Promise.all([
+      import('./master/master.ts'),
+      import('./master/config.ts'),
+      import('./device/clock.ts'),
+      import('./device/log.ts'),
+      import('./device/addresses.ts'),
+    ]);
+  const log = makeLog({ name: 'master', level: logLevel });
+  const config = { ...defaultMasterConfig, ...options, dataDir, advertise: advertise ?? ownAddresses() };
+  const { ended } = await startMaster({ clock: systemClock, log, version }, checkMasterConfig(config), signal);
+  await ended;
+}
+
+async function runAgent({ dataDir, logLevel, ports, node, ...options }: AgentOptions, signal: AbortSignal): Promise<void> {
+  const [{ startAgent }, { checkAgentConfig, defaultAgentConfig, defaultNodeId }, { systemClock }, { makeLog }] =
+    await Promise.all([
+      import('./agent/agent.ts'),
+      import('./agent/config.ts'),
+      import('./device/clock.ts'),
+      import('./device/log.ts'),
+    ]);
+  const log = makeLog({ name: 'agent', level: logLevel });
+  const config = {
+    ...defaultAgentConfig,
+    ...options,
+    dataDir,
+    node: node ?? defaultNodeId(),
+    profilesDir: fileURLToPath(new URL('../../firmware-profiles', import.meta.url)),
+    ...(ports && { taskPorts: [ports] }),
+  };
+  const { ended } = await startAgent({ clock: systemClock, log, version }, checkAgentConfig(config), signal);
+  await ended;
+}
+
+process.exitCode = await runCli(process.argv.slice(2), { version, startMaster: runMaster, startAgent: runAgent });
