@@ -10,7 +10,10 @@ const { version }: { version: string } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
 );
 
-async function runMaster({ dataDir, logLevel, advertise, ...options }: MasterOptions, signal: AbortSignal): Promise<void> {
+async function runMaster(
+  { dataDir, logLevel, advertise, ...options }: MasterOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const [{ startMaster }, { checkMasterConfig, defaultMasterConfig }, { systemClock }, { makeLog }, { ownAddresses }] =
     await Promise.all([
       import('./master/master.ts'),
@@ -25,7 +28,10 @@ async function runMaster({ dataDir, logLevel, advertise, ...options }: MasterOpt
   await ended;
 }
 
-async function runAgent({ dataDir, logLevel, ports, node, ...options }: AgentOptions, signal: AbortSignal): Promise<void> {
+async function runAgent(
+  { dataDir, logLevel, ports, node, ...options }: AgentOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const [{ startAgent }, { checkAgentConfig, defaultAgentConfig, defaultNodeId }, { systemClock }, { makeLog }] =
     await Promise.all([
       import('./agent/agent.ts'),
@@ -47,3 +53,5 @@ async function runAgent({ dataDir, logLevel, ports, node, ...options }: AgentOpt
 }
 
 process.exitCode = await runCli(process.argv.slice(2), { version, startMaster: runMaster, startAgent: runAgent });
+// what a role that could not start has left open must not keep the process
+setTimeout(() => process.exit(), 3_000).unref();

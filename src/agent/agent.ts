@@ -11,7 +11,6 @@ import { makeProcesses, sandboxName } from '../device/process.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
 import { clientTlsOptions, verifySocket } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
-import { readPeer } from '../identity/peer.ts';
 import { makeEnvelopeVerifier } from '../identity/signer.ts';
 import { readTrustBundle } from '../identity/verify.ts';
 import { tlsDial } from '../link/dial.ts';
@@ -31,8 +30,8 @@ import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
 import { answerLog } from './log-answers.ts';
 import { manifestSlot } from './manifest.ts';
-import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
 import { openNodeFacts } from './node-facts.ts';
+import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
 import { denyAll, policySlot } from './policy.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
@@ -141,7 +140,10 @@ async function run(
   const policy = new Cell(denyAll(trustDomain));
   const inboxParts = { verify, files, clock, sender, log };
   const policyInbox = makeSignedInbox(inboxParts, policySlot(policy));
-  const manifestInbox = makeSignedInbox(inboxParts, manifestSlot({ log, policyRevision: () => policyInbox.inForce?.revision }));
+  const manifestInbox = makeSignedInbox(
+    inboxParts,
+    manifestSlot({ log, policyRevision: () => policyInbox.inForce?.revision }),
+  );
   const services = makeServiceInboxes({ ...inboxParts, subscribe: (t, h) => link.subscribe(t, h), inBackground });
 
   const certificates = makeCertificates({
@@ -156,7 +158,8 @@ async function run(
     async onIssued(spiffeId, issued) {
       if (spiffeId === ownId) await storeIdentity(files, { ...identity, ...issued });
       workloads.onIssued(spiffeId);
-      for (const { spec } of supervisor.live()) if (workloads.spiffeIdOf(spec) === spiffeId) supervisor.sayAgain(spec.id);
+      for (const { spec } of supervisor.live())
+        if (workloads.spiffeIdOf(spec) === spiffeId) supervisor.sayAgain(spec.id);
     },
   });
   certificates.put(ownId, identity);
@@ -170,21 +173,26 @@ async function run(
       log,
       random: systemRandom,
       readPeer: socket => {
-        const certificate = socket.getPeerX509Certificate();
-        return certificate && readPeer(certificate);
+        const verified = verifySocket(socket, bundle, socket.isServer ? 'client' : 'server', moment());
+        return verified.ok ? verified.peer : undefined;
       },
       policy,
       workloads: workloads.known,
       services: services.known,
       onAccess: audit.record,
     },
-    { meshHost: config.meshHost, meshPort: config.meshPort, outboundPort: config.outboundPort, roots: identity.roots, ...profile.proxy },
+    {
+      meshHost: config.meshHost,
+      meshPort: config.meshPort,
+      outboundPort: config.outboundPort,
+      bounds: profile.proxy,
+    },
   );
-  const ports = await proxy.start(signal);
+  const mesh = await proxy.start(signal);
 
   const directories = await openTaskDirectories(config.dataDir);
   const logKeeper = makeLogKeeper({ clock, log });
-  const reach = { node, path: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', outboundPort: ports.outboundPort };
+  const reach = { node, path: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', outboundPort: mesh.outboundPort };
   const supervisor = makeSupervisor({
     processes: makeProcesses({ clock }),
     clock,
@@ -204,8 +212,14 @@ async function run(
     onStatus: status => reports.report(withMesh(status)),
     onChanged: () => {
       const live = supervisor.live();
-      inBackground('asking for certificates', certificates.want(new Set(live.map(({ spec }) => workloads.spiffeIdOf(spec)))));
-      inBackground('listening to services', services.want(new Set(live.flatMap(({ spec }) => [...workloads.upstreamsOf(spec)]))));
+      inBackground(
+        'asking for certificates',
+        certificates.want(new Set(live.map(({ spec }) => workloads.spiffeIdOf(spec)))),
+      );
+      inBackground(
+        'listening to services',
+        services.want(new Set(live.flatMap(({ spec }) => [...workloads.upstreamsOf(spec)]))),
+      );
       workloads.update(live);
     },
   });
@@ -226,7 +240,7 @@ async function run(
         version,
         ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
-        meshPort: ports.meshPort,
+        meshPort: mesh.meshPort,
         heartbeatMs: profile.heartbeatMs,
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
@@ -262,8 +276,12 @@ async function run(
   await supervisor.start(signal);
 
   for (const kind of ['task', 'ask', 'ack'] as const) link.subscribe(topics.down(node, kind), incoming.handle);
-  link.subscribe(topics.policy, (_, wire) => inBackground('taking a policy', policyInbox.receive(Uint8Array.from(wire))));
-  link.subscribe(topics.manifest, (_, wire) => inBackground('taking a manifest', manifestInbox.receive(Uint8Array.from(wire))));
+  link.subscribe(topics.policy, (_, wire) =>
+    inBackground('taking a policy', policyInbox.receive(Uint8Array.from(wire))),
+  );
+  link.subscribe(topics.manifest, (_, wire) =>
+    inBackground('taking a manifest', manifestInbox.receive(Uint8Array.from(wire))),
+  );
   link.state.watch(state => {
     if (state !== 'up') return;
     inBackground('introducing this node', heartbeat.birth());
@@ -279,15 +297,15 @@ async function run(
     certificates.run(signal),
     logKeeper.start(signal),
   ];
-  log.info('the agent is up', { node, boot, profile: profile.name, ...ports });
+  log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 
   const stop = async (): Promise<void> => {
     await aborted(signal);
-    await proxy.closed;
+    await mesh.stopped;
     await Promise.allSettled(loops);
     await link.closed;
     facts.close();
     log.info('the agent has stopped; its tasks go on', { node });
   };
-  return { node, meshPort: ports.meshPort, ended: stop() };
+  return { node, meshPort: mesh.meshPort, ended: stop() };
 }

@@ -4,7 +4,14 @@ import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { decode } from '../base/shape.ts';
 import { type EnvelopeVerifier, openEnvelope } from '../model/envelope.ts';
-import { type Ask, type Assignment, askSchema, assignmentSchema, masterAckSchema, messageBounds } from '../model/message.ts';
+import {
+  type Ask,
+  type Assignment,
+  askSchema,
+  assignmentSchema,
+  masterAckSchema,
+  messageBounds,
+} from '../model/message.ts';
 import { type DownKind, parseTopic } from '../model/topics.ts';
 import type { Sender } from './sender.ts';
 
@@ -33,7 +40,10 @@ export function makeIncoming(parts: {
     const envelope = openEnvelope(wire, verify, messageBounds.down);
     const expected = kind === 'task' ? 'assignment' : kind;
     if (envelope.kind !== expected || envelope.subject !== sender.node) {
-      throw new MesoliteError('UNTRUSTED', `a ${envelope.kind} for ${envelope.subject} came as ${expected} for ${sender.node}`);
+      throw new MesoliteError(
+        'UNTRUSTED',
+        `a ${envelope.kind} for ${envelope.subject} came as ${expected} for ${sender.node}`,
+      );
     }
     switch (kind) {
       case 'task':
@@ -49,7 +59,9 @@ export function makeIncoming(parts: {
 
   async function assign(revision: number, body: Assignment): Promise<void> {
     const result = await handlers.assignment(body);
-    const reason = { gap: 'it does not stand on what is held', refused: 'too many tasks', taken: '', ignored: '' }[result];
+    const reason = { gap: 'it does not stand on what is held', refused: 'too many tasks', taken: '', ignored: '' }[
+      result
+    ];
     sender.send('ack', { kind: 'assignment', subject: sender.node, revision, ...(reason !== '' && { reason }) });
   }
 

@@ -4,8 +4,8 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { Cell } from '../base/cell.ts';
 import { clientTlsOptions } from '../identity/contexts.ts';
 import type { TrustBundle } from '../identity/verify.ts';
-import { parseServiceRef, serviceKey } from '../model/ids.ts';
 import { printSpiffeId } from '../model/identity.ts';
+import { parseServiceRef, serviceKey } from '../model/ids.ts';
 import { endpointName, type TaskSpec } from '../model/task.ts';
 import type { LocalWorkload, ServedEndpoint } from '../proxy/workload.ts';
 import type { Certificates } from './certificates.ts';
@@ -25,7 +25,9 @@ export interface Workloads {
 
 /** What a task proves its calls with; the same over restarts of the agent, since the task keeps its environment. */
 export function callerSecret(taskSecret: string, task: string): string {
-  return createHmac('sha256', Buffer.from(taskSecret, 'base64url')).update(`mesolite/v1/caller\n${task}`).digest('base64url');
+  return createHmac('sha256', Buffer.from(taskSecret, 'base64url'))
+    .update(`mesolite/v1/caller\n${task}`)
+    .digest('base64url');
 }
 
 export function makeWorkloads(
@@ -79,7 +81,10 @@ export function makeWorkloads(
       const made = toWorkload(spec, ready);
       if (made === undefined) continue;
       const before = known.value.get(spec.id);
-      const same = before !== undefined && before.tls === made.tls && (before.endpoint === undefined) === (made.endpoint === undefined);
+      const same =
+        before !== undefined &&
+        before.tls === made.tls &&
+        (before.endpoint === undefined) === (made.endpoint === undefined);
       next.set(spec.id, same ? before : made);
     }
     known.set(next);

@@ -29,7 +29,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option('--node <id>', 'how this node is called; its host name when left out', parseName)
     .option('--address <address>', 'where other nodes reach it')
     .option('--mesh-port <port>', 'port of the mesh proxy for other nodes', parsePort)
-    .option('--outbound-port <port>', 'port of the mesh proxy for this node\'s own tasks, on 127.0.0.1', parsePort)
+    .option('--outbound-port <port>', "port of the mesh proxy for this node's own tasks, on 127.0.0.1", parsePort)
     .option('--ports <range>', 'ports for tasks, as 20000-20999', parsePortRange)
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)

@@ -10,7 +10,8 @@ import {
   encodeMessage,
   type JoinRequest,
   type JoinResult,
-  joinRequestBodySchema, joinRequestSchema,
+  joinRequestBodySchema,
+  joinRequestSchema,
   messageBounds,
 } from '../model/message.ts';
 import { parseTopic, topics } from '../model/topics.ts';
@@ -42,7 +43,13 @@ export function makeEnrollment(parts: {
 
   /** Undefined when the request does not prove that its sender has the token's secret: such a one gets no answer. */
   async function authenticate(tokenId: string, nonce: string, payload: Uint8Array): Promise<Attempt | undefined> {
-    const { body, mac } = decodeJson(joinRequestBodySchema, joinRequestSchema, payload, 'join request', messageBounds.join);
+    const { body, mac } = decodeJson(
+      joinRequestBodySchema,
+      joinRequestSchema,
+      payload,
+      'join request',
+      messageBounds.join,
+    );
     const token = await tokens.get(tokenId);
     if (token === undefined || !macEquals(mac, joinRequestMac(keyOf(token), nonce, body))) return undefined;
     return { token, nonce, request: decodeJson(joinRequestBodySchema, body, 'join request', messageBounds.join) };
