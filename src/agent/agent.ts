@@ -172,8 +172,8 @@ async function run(
       clock,
       log,
       random: systemRandom,
-      readPeer: socket => {
-        const verified = verifySocket(socket, bundle, socket.isServer ? 'client' : 'server', moment());
+      readPeer: (socket, side) => {
+        const verified = verifySocket(socket, bundle, side, moment());
         return verified.ok ? verified.peer : undefined;
       },
       policy,

@@ -196,7 +196,7 @@ class JoinedProxy implements NodeProxy {
 
   readonly #acceptMesh = (socket: TLSSocket, serverName: string): void => {
     const { readPeer, clock } = this.#parts;
-    const peer = readPeer(socket);
+    const peer = readPeer(socket, 'client');
     // a resumed session has the certificate that was verified when it began, which may have run out since
     if (peer === undefined || peer.notAfter <= clock.now()) {
       this.#counters.failedHandshakes++;

@@ -7,8 +7,8 @@ import type { Log } from '../../base/log.ts';
 import type { Peer } from '../../model/identity.ts';
 import type { Connector } from './connection.ts';
 
-/** Decodes the certificate of a TLS peer whose chain has been verified; undefined when it is none of ours. */
-export type ReadPeer = (socket: TLSSocket) => Peer | undefined;
+/** Who the other side of a TLS connection is, as a client or as a server; undefined when its certificate is none of ours. */
+export type ReadPeer = (socket: TLSSocket, side: 'client' | 'server') => Peer | undefined;
 
 /** Plain TCP to the application of a workload. `readBuffer` is shared: what is in it is used up before the next read. */
 export function plainConnector(host: string, port: number, readBuffer: Buffer): Connector {
@@ -49,7 +49,7 @@ export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Conne
   // Node shows no certificate for a session that is resumed: whom it was with is remembered beside it
   let known: { readonly session: Buffer; readonly peer: Peer } | undefined;
   const accepted = new WeakMap<Socket, Peer>();
-  const peerOf = (socket: TLSSocket) => (socket.isSessionReused() ? known?.peer : readPeer(socket));
+  const peerOf = (socket: TLSSocket) => (socket.isSessionReused() ? known?.peer : readPeer(socket, 'server'));
   return {
     readyEvent: 'secureConnect',
     connect(onBytes) {
