@@ -18,6 +18,8 @@ export class Connection {
   /** Takes back the deadline for CONNECT. */
   stopDeadline: () => void = () => {};
   #cut: RefusalReason | undefined;
+  /** Bytes given to aedes in this turn of the event loop: they reach the socket at its end. */
+  #handed = 0;
 
   constructor(socket: TLSSocket, peer: Peer | undefined, maxConnectBytes: number) {
     this.socket = socket;
@@ -36,5 +38,16 @@ export class Connection {
     this.#cut = reason;
     this.socket.destroy();
     return true;
+  }
+
+  /** May so many bytes more be sent to the client, when at most `limitBytes` may wait for it? */
+  hasRoom(bytes: number, limitBytes: number): boolean {
+    if (this.#handed === 0) {
+      setImmediate(() => {
+        this.#handed = 0;
+      });
+    }
+    this.#handed += bytes;
+    return this.socket.writableLength + this.#handed <= limitBytes;
   }
 }

@@ -18,7 +18,7 @@ export interface BrokerLimits {
   readonly maxConnectBytes: number;
   /** One packet of an admitted client, by role. */
   readonly maxPacketBytes: Readonly<Record<Identity['role'], number>>;
-  /** What may wait for one client beyond the message being sent; a client with more is cut off. */
+  /** What may wait to be sent to one client; with more it is cut off. Room for two of the largest documents. */
   readonly maxBufferedBytes: number;
   /** A client that has taken nothing for so long, with bytes waiting, is cut off. */
   readonly drainTimeoutMs: number;
@@ -41,9 +41,9 @@ export const defaultLimits: BrokerLimits = {
     node: messageBounds.up.maxBytes + overheadBytes,
     join: messageBounds.join.maxBytes + overheadBytes,
   },
-  maxBufferedBytes: 1024 * 1024,
+  maxBufferedBytes: 2 * messageBounds.down.maxBytes + 1024 * 1024,
   drainTimeoutMs: 120_000,
-  maxKeepaliveSeconds: 300,
+  maxKeepaliveSeconds: 120,
   maxWillBytes: 1024,
   maxSubscriptions: 1024,
   maxRetainedMessages: 20_000,

@@ -122,13 +122,14 @@ export class Sessions {
     }
   }
 
+  /** Decides over a CONNECT; false when there is nobody left to answer. */
   async #preConnect(client: Client, packet: ConnectPacket): Promise<boolean> {
     const connection = this.#byClient.get(client);
-    connection?.stopDeadline();
-    if (connection === undefined || connection.isCut) return false;
+    if (connection === undefined) return false;
     const isTokenKnown = connection.peer === undefined && (await this.#isTokenKnown(packet.username));
-    const { trustDomain, maxKeepaliveSeconds, maxWillBytes } = { trustDomain: this.#trustDomain, ...this.#limits };
-    const rules = { trustDomain, maxKeepaliveSeconds, maxWillBytes, isTokenKnown };
+    connection.stopDeadline();
+    if (connection.isCut) return false;
+    const rules = { ...this.#limits, trustDomain: this.#trustDomain, isTokenKnown };
     const admission = admit(connection.peer, connectFields(packet), rules);
     if ('refusal' in admission) {
       connection.refusal = admission.refusal;
@@ -216,7 +217,7 @@ export class Sessions {
   #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
     const connection = this.#byClient.get(client);
     if (connection === undefined || connection.isCut) return null;
-    if (connection.socket.writableLength > this.#limits.maxBufferedBytes) {
+    if (!connection.hasRoom(packet.payload.length, this.#limits.maxBufferedBytes)) {
       this.#cut(connection, 'slow');
       return null;
     }
@@ -226,9 +227,9 @@ export class Sessions {
   #failed(client: Client, error: Error): void {
     const connection = this.#byClient.get(client);
     if (connection === undefined || connection.refusal !== undefined) return;
-    // what the socket reports has a code, and is an end like any other; what the parser reports has none
-    const isSocketError = 'code' in error && typeof error.code === 'string';
-    if (!isSocketError) this.#cut(connection, 'malformed', { error: messageOf(error) });
+    // what the socket reports has a code, and is an end like any other; aedes' own errors have a text alone
+    if ('code' in error && typeof error.code === 'string') return;
+    this.#cut(connection, error.message === 'drain timeout' ? 'slow' : 'malformed', { error: error.message });
   }
 
   #cut(connection: Connection | undefined, reason: RefusalReason, fields: LogFields = {}): void {

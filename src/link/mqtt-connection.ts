@@ -28,6 +28,7 @@ export interface MqttConnectionSettings {
 /** One MQTT session over one stream: it begins with CONNECT, and when it has ended, whatever the reason, it is of no more use. */
 export class MqttConnection {
   readonly #client: MqttClient;
+  readonly #stream: Duplex;
   /** Settles with the reason when the connection is over. */
   readonly ended: Promise<MesoliteError>;
   /** What to call when the connection ends: the client's own callbacks do not all come then. */
@@ -35,9 +36,13 @@ export class MqttConnection {
   #failure: MesoliteError | undefined;
 
   constructor(stream: Duplex, settings: MqttConnectionSettings, onMessage: MessageHandler) {
+    this.#stream = stream;
     this.#client = new mqttClient.default(() => stream, clientOptions(settings));
-    this.#client.on('error', error => this.#fail(asRefusal(error)));
-    this.#client.on('message', onMessage);
+    this.#client.on('error', error => this.destroy(asRefusal(error)));
+    this.#client.on('message', (topic, payload) => {
+      // what came in one piece with a packet that breaks the rules
+      if (this.#failure === undefined) onMessage(topic, payload);
+    });
     this.ended = new Promise(resolve => {
       this.#client.once('close', () => {
         this.#failure ??= new MesoliteError('UNAVAILABLE', 'the broker closed the connection');
@@ -48,8 +53,7 @@ export class MqttConnection {
     const guard = new PacketGuard(settings.maxReceiveBytes);
     stream.on('data', (chunk: Uint8Array) => {
       if (guard.accept(chunk)) return;
-      this.#fail(new MesoliteError('TOO_LARGE', `a packet of more than ${settings.maxReceiveBytes} bytes came in`));
-      stream.destroy();
+      this.destroy(new MesoliteError('TOO_LARGE', `a packet of more than ${settings.maxReceiveBytes} bytes came in`));
     });
     this.#client.connect();
   }
@@ -59,20 +63,30 @@ export class MqttConnection {
     return this.#untilDone(done => this.#client.once('connect', () => done()));
   }
 
-  /** Throws UNAVAILABLE when the connection ends before the message is handed over (QoS 0) or acknowledged (QoS 1). */
-  publish(topic: string, payload: Uint8Array, qos: 0 | 1, retain: boolean): Promise<void> {
+  /** Throws UNAVAILABLE when the connection ends, why ever, before the message is handed over (QoS 0) or acknowledged (QoS 1). */
+  async publish(topic: string, payload: Uint8Array, qos: 0 | 1, retain: boolean): Promise<void> {
     const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
-    return this.#untilDone(done => this.#client.publish(topic, bytes, { qos, retain }, done));
+    try {
+      await this.#untilDone(done => this.#client.publish(topic, bytes, { qos, retain }, done));
+    } catch (cause) {
+      throw new MesoliteError('UNAVAILABLE', `${topic}: the link went down: ${messageOf(cause)}`, { cause });
+    }
   }
 
-  /** Throws FORBIDDEN when the broker does not grant the filter. */
-  subscribe(filter: string): Promise<void> {
-    return this.#untilDone(done => {
-      this.#client.subscribe(filter, { qos: 1 }, error => {
-        const refused = () => new MesoliteError('FORBIDDEN', `the broker does not grant ${filter}`, { cause: error });
-        done(error ? refused() : undefined);
+  /**
+   * Subscribes in one packet, so that the broker sends the retained messages of all one after the other. Returns the filters that it
+   * did not grant.
+   */
+  async subscribe(filters: readonly string[]): Promise<string[]> {
+    let granted: readonly unknown[] = [];
+    await this.#untilDone(done => {
+      this.#client.subscribe([...filters], { qos: 1 }, (error, _subscriptions, packet) => {
+        granted = packet?.granted ?? [];
+        // an answer that refuses some of them is an error to the client
+        done(granted.length === filters.length ? null : error);
       });
     });
+    return filters.filter((_filter, i) => granted[i] === 128);
   }
 
   unsubscribe(filter: string): Promise<void> {
@@ -87,7 +101,7 @@ export class MqttConnection {
   /** Closes at once. */
   destroy(reason: MesoliteError): void {
     this.#fail(reason);
-    this.#client.end(true);
+    this.#stream.destroy();
   }
 
   #fail(error: MesoliteError): void {
@@ -98,9 +112,8 @@ export class MqttConnection {
     return new Promise((resolve, reject) => {
       const finish = (error?: Error | null) => {
         this.#waiting.delete(finish);
-        if (!error) resolve();
-        else if (error instanceof MesoliteError) reject(error);
-        else reject(new MesoliteError('UNAVAILABLE', `the link went down: ${messageOf(error)}`, { cause: error }));
+        if (error) reject(error);
+        else resolve();
       };
       this.#waiting.add(finish);
       begin(finish);

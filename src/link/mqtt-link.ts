@@ -100,7 +100,7 @@ export class MqttLink implements Link {
       this.#connection?.unsubscribe(filter).catch(() => {});
     });
     // when the connection is lost meanwhile, the next one subscribes
-    if (this.#connection !== undefined) this.#subscribe(this.#connection, filter).catch(() => {});
+    if (this.#connection !== undefined) this.#subscribe(this.#connection, [filter]).catch(() => {});
     return remove;
   }
 
@@ -176,22 +176,22 @@ export class MqttLink implements Link {
       const unhook = onAbort(attempt.signal, () => connection.destroy(attempt.signal.reason));
       await connection.accepted();
       this.#connection = connection;
-      await Promise.all(this.#handlers.filters.map(filter => this.#subscribe(connection, filter)));
+      await this.#subscribe(connection, this.#handlers.filters);
       unhook();
       return connection;
+    } catch (error) {
+      // how the attempt was ended says more than what that led to
+      throw attempt.signal.aborted ? attempt.signal.reason : error;
     } finally {
       cancel();
       forget();
     }
   }
 
-  async #subscribe(connection: MqttConnection, filter: string): Promise<void> {
-    try {
-      await connection.subscribe(filter);
-    } catch (error) {
-      if (!isMesoliteError(error, 'FORBIDDEN')) throw error;
-      this.#parts.log.error('the broker refuses a subscription', { filter });
-    }
+  async #subscribe(connection: MqttConnection, filters: readonly string[]): Promise<void> {
+    if (filters.length === 0) return;
+    const refused = await connection.subscribe(filters);
+    if (refused.length > 0) this.#parts.log.error('the broker refuses subscriptions', { filters: refused });
   }
 
   #close(connection: MqttConnection): void {

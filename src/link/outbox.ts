@@ -34,7 +34,7 @@ interface Queued {
  * them all in order (QoS 1) within its bound, and drops the oldest beyond it.
  */
 export class Outbox {
-  readonly #link: Link;
+  readonly #link: Pick<Link, 'state' | 'publish'>;
   readonly #log: Log;
   readonly #settings: Required<OutboxSettings>;
   readonly #latest = new Map<string, Uint8Array>();
@@ -46,7 +46,10 @@ export class Outbox {
   readonly #latestLane: () => void;
   readonly #queueLane: () => void;
 
-  constructor({ link, log }: { readonly link: Link; readonly log: Log }, settings: OutboxSettings = {}) {
+  constructor(
+    { link, log }: { readonly link: Pick<Link, 'state' | 'publish'>; readonly log: Log },
+    settings: OutboxSettings = {},
+  ) {
     this.#link = link;
     this.#log = log;
     this.#settings = { ...defaults, ...settings };
