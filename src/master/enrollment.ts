@@ -43,13 +43,7 @@ export function makeEnrollment(parts: {
 
   /** Undefined when the request does not prove that its sender has the token's secret: such a one gets no answer. */
   async function authenticate(tokenId: string, nonce: string, payload: Uint8Array): Promise<Attempt | undefined> {
-    const { body, mac } = decodeJson(
-      joinRequestBodySchema,
-      joinRequestSchema,
-      payload,
-      'join request',
-      messageBounds.join,
-    );
+    const { body, mac } = decodeJson(joinRequestSchema, payload, 'join request', messageBounds.join);
     const token = await tokens.get(tokenId);
     if (token === undefined || !macEquals(mac, joinRequestMac(keyOf(token), nonce, body))) return undefined;
     return { token, nonce, request: decodeJson(joinRequestBodySchema, body, 'join request', messageBounds.join) };

@@ -4,11 +4,11 @@ import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
-import { Broker, type ServerCredentials } from '../broker/broker.ts';
+import { Broker } from '../broker/broker.ts';
 import { newId } from '../device/dice.ts';
 import { openFiles } from '../device/files.ts';
 import type { Authority } from '../identity/authority.ts';
-import { type TlsIdentity, verifySocket } from '../identity/contexts.ts';
+import { serverTlsOptions, verifySocket } from '../identity/contexts.ts';
 import { LocalLink } from '../link/local-link.ts';
 import { topics } from '../model/topics.ts';
 import { makeScheduler } from '../scheduling/scheduler.ts';
@@ -82,11 +82,11 @@ async function run(
   const names = [...new Set([...config.advertise, 'localhost', '127.0.0.1', '::1'])];
   const server = makeServerIdentity({ authority, clock }, { names });
 
-  const brokerCredentials = new Cell(brokerTls(server.current.value, authority));
-  server.current.watch(identity => brokerCredentials.set(brokerTls(identity, authority)));
+  const brokerTls = new Cell(serverTlsOptions(server.current.value, authority.bundle, 'caller'));
+  server.current.watch(identity => brokerTls.set(serverTlsOptions(identity, authority.bundle, 'caller')));
   const broker = new Broker(
     {
-      credentials: brokerCredentials,
+      tls: brokerTls,
       readPeer: socket => {
         const verified = verifySocket(socket, authority.bundle, 'client', { now: clock.now() });
         return verified.ok ? verified.peer : undefined;
@@ -266,10 +266,6 @@ async function run(
     log.info('the master has stopped');
   };
   return { mqttPort, apiPort, ended: stop() };
-}
-
-function brokerTls(identity: TlsIdentity, authority: Authority): ServerCredentials {
-  return { key: identity.keyPem, cert: identity.chainPem, ca: authority.rootPem };
 }
 
 async function listen(api: Api, { host, apiPort: port }: MasterConfig): Promise<number> {
