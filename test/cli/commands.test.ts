@@ -108,6 +108,8 @@ t.test('a task is named by its id, the beginning of one, or its job', async t =>
     taskView('hello.default.a2'),
     taskView('client.default.c', { job: 'client' }),
     taskView('client-two.default.d', { job: 'client-two' }),
+    taskView('batch.default.1', { job: 'batch' }),
+    taskView('batch.default.10', { job: 'batch' }),
   ];
   for (const name of ['client.default.c', 'client', 'default/client', 'client.']) {
     t.match(await mesolite(`logs ${name}`), { code: 0, out: 'a line\nand another\n', err: '' });
@@ -115,6 +117,7 @@ t.test('a task is named by its id, the beginning of one, or its job', async t =>
   }
   await mesolite('logs client --stderr --tail-bytes 10');
   t.equal(server.calls.at(-1)?.what, 'GET /v1/tasks/client.default.c/log?stream=stderr&tailBytes=10');
+  t.match(await mesolite('logs batch.default.1'), { code: 0 }, 'an id is not the beginning of another one');
   const many = await mesolite('logs hello');
   t.equal(many.code, 1);
   t.match(many.err, /^mesolite: hello may be one of 2 tasks:\n {2}hello\.default\.a1 \(TASK_RUNNING\)\n {2}hello/);

@@ -138,10 +138,11 @@ async function joinContract(t: Test, open: Open): Promise<void> {
     await joinTokens.add({ ...joinToken, uses: 5 });
     await joinTokens.add({ ...joinToken, id: 'replace', node: 'pi-1' });
     await joinTokens.admit(attempt('k1'));
+    await nodes.update('pi-1', { state: 'ready', birth: birth(7) });
     t.match(await joinTokens.admit(attempt('k2')), { admitted: false, reason: /--node pi-1/ });
     t.equal((await joinTokens.get('tok'))?.used, 1, 'a refusal costs no use');
     t.match(await joinTokens.admit(attempt('k2', { tokenId: 'replace' })), { admitted: true });
-    t.equal((await nodes.get('pi-1'))?.keyPin, 'k2');
+    t.match(await nodes.get('pi-1'), { keyPin: 'k2', boot: 0, state: 'joined' }, 'a new card counts its boots anew');
   });
 
   t.test('a removed token lets nobody in, and who came with it stays', async t => {
@@ -297,7 +298,9 @@ async function taskContract(t: Test, open: Open): Promise<void> {
 
   t.test('ended tasks are forgotten, but not the results of a batch that is still there', async t => {
     const { tasks, documents } = await open(t);
-    await documents.apply([{ kind: 'Job', namespace: 'default', name: 'kept', json: '{}' }], 1);
+    for (const name of ['kept', 'hello']) {
+      await documents.apply([{ kind: 'Job', namespace: 'default', name, json: '{}' }], 1);
+    }
     const batch = { type: 'batch', job: 'kept' } as const;
     await tasks.insert([newTask('result', batch), newTask('gone', { ...batch, job: 'gone' }), newTask('live')]);
     await tasks.insert([newTask('old'), newTask('new')]);
@@ -340,7 +343,7 @@ async function statusContract(t: Test, open: Open): Promise<void> {
 
   t.test('a terminal state is final', async t => {
     const { tasks } = await opened(t);
-    await tasks.recordStatuses([status('a', 'u1', 'TASK_FINISHED')], fromNode);
+    await tasks.recordStatuses([status('a', 'u1', 'TASK_FINISHED', { ready: true })], fromNode);
     t.same(await tasks.recordStatuses([status('a', 'u2', 'TASK_RUNNING', { ready: true })], fromNode), ['new']);
     t.match(await tasks.get('a'), { state: 'TASK_FINISHED', ready: false });
     t.equal((await tasks.history('a')).length, 2);

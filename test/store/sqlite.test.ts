@@ -84,9 +84,8 @@ t.test('a damaged file is refused with what to do', async t => {
   const store = await openStore({ path: torn });
   await store.tasks.insert(Array.from({ length: 500 }, (_, i) => newTask(`t${i}`)));
   await store.close();
-  const pages = statSync(torn).size / 4096;
   const file = openSync(torn, 'r+');
-  for (let page = 2; page < pages; page++) writeSync(file, Buffer.alloc(4096, 0xa5), 0, 4096, page * 4096);
+  writeSync(file, Buffer.alloc(4096, 0xa5), 0, 4096, statSync(torn).size - 4096);
   closeSync(file);
   await t.rejects(openStore({ path: torn }), damaged);
 });
