@@ -80,7 +80,8 @@ function makeBoardNode(
   // an overdrawn node offers nothing of what it lacks, and what comes free first pays the debt
   const balance = minus(vectorOf(state.total), vectorOf(state.allocated));
   const releases = state.holdings.flatMap(({ endAt, resources }) =>
-    endAt === null ? [] : [{ at: endAt, amount: vectorOf(resources) }],
+    // what is held is not free now, even if it should have ended
+    endAt === null ? [] : [{ at: Math.max(now + 1, endAt), amount: vectorOf(resources) }],
   );
   const instances = new Map<string, number>();
   for (const { job } of state.holdings) instances.set(job, (instances.get(job) ?? 0) + 1);

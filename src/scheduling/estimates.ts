@@ -36,7 +36,7 @@ export interface Question {
 }
 
 export interface Estimate {
-  /** The mean of what is expected, at least 1. */
+  /** The mean of what is expected, a whole number of at least 1. */
   readonly ms: number;
   /** How sure: the standard deviation of its logarithm, so that two thirds of all runs take `ms` within a factor e^sigma. */
   readonly sigma: number;
@@ -78,15 +78,15 @@ export function estimate(estimates: Estimates, question: Question): Estimate {
   if (own !== undefined) return { ms: meanMs(own), sigma: sigmaOf(own), from: 'profile' };
   const scaled = lookUp(estimates.entries, keyOf('', name));
   if (scaled !== undefined) {
-    return { ms: atLeast1(meanMs(scaled) / speed), sigma: Math.hypot(sigmaOf(scaled), guessSigma), from: 'class' };
+    return { ms: wholeMs(meanMs(scaled) / speed), sigma: Math.hypot(sigmaOf(scaled), guessSigma), from: 'class' };
   }
-  if (expectedMs !== undefined) return { ms: atLeast1(expectedMs / speed), sigma: guessSigma, from: 'job' };
-  return { ms: atLeast1(unknownDurationMs[type] / speed), sigma: unknownSigma, from: 'unknown' };
+  if (expectedMs !== undefined) return { ms: wholeMs(expectedMs / speed), sigma: guessSigma, from: 'job' };
+  return { ms: wholeMs(unknownDurationMs[type] / speed), sigma: unknownSigma, from: 'unknown' };
 }
 
 /** When a task that has run for `elapsedMs` may end, from now: past its estimate it is granted a sigma of what it has run. */
 export function remainingMs({ ms, sigma }: Estimate, elapsedMs: number): number {
-  return elapsedMs < ms ? ms - elapsedMs : atLeast1(elapsedMs * Math.expm1(sigma));
+  return wholeMs(elapsedMs < ms ? ms - elapsedMs : elapsedMs * Math.expm1(sigma));
 }
 
 /** A profile is a name without spaces, so that no two pairs share a key. */
@@ -109,7 +109,7 @@ function updated(old: Experience | undefined, ln: number, learnedAt: number): Ex
 
 /** The mean of a log-normal variable. */
 function meanMs({ meanLn, varianceLn }: Experience): number {
-  return atLeast1(Math.exp(meanLn + Math.min(varianceLn, maxVarianceLn) / 2));
+  return wholeMs(Math.exp(meanLn + Math.min(varianceLn, maxVarianceLn) / 2));
 }
 
 /** With few completions the spread itself is hardly known. */
@@ -117,8 +117,8 @@ function sigmaOf({ varianceLn, count }: Experience): number {
   return Math.sqrt(varianceLn + guessSigma ** 2 / count);
 }
 
-function atLeast1(ms: number): number {
-  return Math.max(1, ms);
+function wholeMs(ms: number): number {
+  return Math.max(1, Math.round(ms));
 }
 
 function forgetOldest(entries: ShardedMap<Experience>): ShardedMap<Experience> {

@@ -10,9 +10,8 @@ export function explainWait({ now }: Board, { node, startAt }: Choice): string {
   return `waits for node ${node.state.id}, expected free in ${printWait(startAt - now)}`;
 }
 
-/** Why a task has no place at all; `crowded`: there would be one in the future, but enough others keep theirs. */
-export function explainNoPlace(board: Board, task: PendingTask, crowded: boolean): string {
-  if (crowded) return 'waits behind as many tasks as places are reserved for';
+/** Why no node will have room for a task, as far as can be foreseen. */
+export function explainNoRoom(board: Board, task: PendingTask): string {
   const { nodes } = board.shapeOf(task);
   if (board.nodes.every(({ state }) => state.unavailable !== undefined)) return 'no node is available';
   if (nodes.every(({ state }) => unmetNeeds(task, { total: state.total, free: state.total }).length > 0)) {

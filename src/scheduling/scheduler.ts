@@ -1,7 +1,7 @@
 import { minuteMs } from '../base/clock.ts';
 import { type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
 import { type Board, makeBoard } from './board.ts';
-import { explainNodes, explainNoPlace, explainWait } from './explain.ts';
+import { explainNodes, explainNoRoom, explainWait } from './explain.ts';
 import type { Launch, Scheduler, Waiting } from './offers.ts';
 import { jobKey, type PendingTask } from './pending.ts';
 import { type Choice, chooseNode } from './placement.ts';
@@ -52,7 +52,10 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
           reserve(choice.node.timeline, board.shapeOf(task).need, choice.startAt, choice.holdMs);
           unplaced.push({ task, choice });
         } else {
-          board.shapeOf(task).hopeless ??= explainNoPlace(board, task, choice !== undefined);
+          board.shapeOf(task).hopeless ??=
+            choice === undefined
+              ? explainNoRoom(board, task)
+              : `waits behind ${settings.maxReservations} tasks that keep a place`;
           unplaced.push({ task, choice: undefined });
         }
       }
