@@ -1,5 +1,5 @@
 import { hourMs, minuteMs, secondMs } from '../base/clock.ts';
-import type { Board, BoardNode } from './board.ts';
+import type { Board, BoardNode, Shape } from './board.ts';
 import { unmetConstraints, unmetNeeds } from './feasible.ts';
 import type { NodeReason } from './offers.ts';
 import type { PendingTask } from './pending.ts';
@@ -20,24 +20,35 @@ export function explainNoRoom(board: Board, task: PendingTask): string {
   return 'no node has room, and nothing that runs there is expected to end';
 }
 
-/** Node by node why the task is not there now, for the first `limit` nodes. */
-export function explainNodes(board: Board, task: PendingTask, choice: Choice | undefined, limit: number): NodeReason[] {
-  return board.nodes.slice(0, limit).map(node => ({ node: node.state.id, why: whyNotHere(board, task, choice, node) }));
+/**
+ * Tells node by node, for the first `limit` nodes, why a task is not there. Made when all places of a round are given: what
+ * tasks of one shape lack is then the same.
+ */
+export function explainerOf(board: Board, limit: number): (task: PendingTask, choice?: Choice) => NodeReason[] {
+  const nodes = board.nodes.slice(0, limit);
+  const lacking = new Map<Shape, readonly string[]>();
+  return (task, choice) => {
+    const shape = board.shapeOf(task);
+    const lacks = lacking.get(shape) ?? nodes.map(node => whyUnfit(task, node));
+    lacking.set(shape, lacks);
+    return nodes.map((node, i) => ({ node: node.state.id, why: lacks[i] || whyNotNow(board, shape, node, choice) }));
+  };
 }
 
-function whyNotHere(board: Board, task: PendingTask, choice: Choice | undefined, node: BoardNode): string {
-  const { state, left, kind } = node;
+/** Empty when the task would fit in what is left. */
+function whyUnfit(task: PendingTask, { state, left }: BoardNode): string {
   if (state.unavailable !== undefined) return state.unavailable;
-  const unmet = [
+  return [
     ...unmetConstraints(task.constraints, state.attributes),
     ...unmetNeeds(task, { total: state.total, free: left }),
-  ];
-  if (unmet.length > 0) return unmet.join('; ');
-  const later = choice === undefined ? 0 : board.now + (board.shapeOf(task).expectedMs[kind] ?? 0) - choice.endAt;
-  if (choice !== undefined && choice.node !== node && later > 0) {
-    return `has room, but it would end ${printWait(later)} later than on ${choice.node.state.id}`;
-  }
-  return 'what is free is kept for tasks ahead of it';
+  ].join('; ');
+}
+
+function whyNotNow({ now }: Board, shape: Shape, node: BoardNode, choice: Choice | undefined): string {
+  const laterMs = choice === undefined ? 0 : now + (shape.expectedMs[node.kind] ?? 0) - choice.endAt;
+  return choice !== undefined && choice.node !== node && laterMs > 0
+    ? `has room, but it would end ${printWait(laterMs)} later than on ${choice.node.state.id}`
+    : 'what is free is kept for tasks ahead of it';
 }
 
 function printWait(ms: number): string {

@@ -55,6 +55,9 @@ const minReplanMs = secondMs;
 
 /** One round: offers are made, the scheduler answers, and the ledger has the last word. Equal input gives an equal plan. */
 export function planRound(input: RoundInput, scheduler: Scheduler): Plan {
+  if (input.pending.length === 0) {
+    return { launches: [], waiting: [], refused: [], ledger: input.ledger, replanAt: null };
+  }
   const offers = makeOffers(input.ledger, input.nodes, input.round);
   const decision = scheduler.place(offers, input.pending, contextOf(input));
   const placed = placeAll(input.ledger, offers, decision.launches);

@@ -1,7 +1,7 @@
 import { minuteMs } from '../base/clock.ts';
 import { type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
 import { type Board, makeBoard } from './board.ts';
-import { explainNodes, explainNoRoom, explainWait } from './explain.ts';
+import { explainerOf, explainNoRoom, explainWait } from './explain.ts';
 import type { Launch, Scheduler, Waiting } from './offers.ts';
 import { jobKey, type PendingTask } from './pending.ts';
 import { type Choice, chooseNode } from './placement.ts';
@@ -29,6 +29,14 @@ interface Unplaced {
   readonly choice: Choice | undefined;
 }
 
+interface Round {
+  readonly board: Board;
+  readonly launches: Launch[];
+  readonly unplaced: Unplaced[];
+  /** How many tasks may yet keep a place in the future. */
+  places: number;
+}
+
 /**
  * The built-in scheduler: tasks choose in the order of their rank, each by its own strategy. One that has to wait keeps its
  * place in the future, and those behind it only fill what it leaves: so a large task is not starved by small ones.
@@ -38,36 +46,35 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
     name: 'built-in',
     place(offers, pending, context) {
       const board = makeBoard(offers, pending, context);
-      const launches: Launch[] = [];
-      const unplaced: Unplaced[] = [];
-      let places = settings.maxReservations;
+      const round: Round = { board, launches: [], unplaced: [], places: settings.maxReservations };
       const shortestMs = (task: PendingTask) => board.shapeOf(task).shortestMs;
-      for (const task of rankPending(pending, context.now, settings, shortestMs)) {
-        const choice = choose(board, task);
-        const launch = choice?.startAt === board.now ? launchOn(board, task, choice) : undefined;
-        if (launch !== undefined) {
-          launches.push(launch);
-        } else if (choice !== undefined && places > 0) {
-          places--;
-          reserve(choice.node.timeline, board.shapeOf(task).need, choice.startAt, choice.holdMs);
-          unplaced.push({ task, choice });
-        } else {
-          board.shapeOf(task).hopeless ??=
-            choice === undefined
-              ? explainNoRoom(board, task)
-              : `waits behind ${settings.maxReservations} tasks that keep a place`;
-          unplaced.push({ task, choice: undefined });
-        }
-      }
-      const declined = board.nodes.flatMap(({ offer, used }) => (offer === undefined || used ? [] : [offer.id]));
-      return { launches, waiting: explainAll(board, unplaced, settings), declined };
+      for (const task of rankPending(pending, context.now, settings, shortestMs)) settle(round, task, settings);
+      return {
+        launches: round.launches,
+        waiting: explainAll(board, round.unplaced, settings),
+        declined: board.nodes.flatMap(({ offer, used }) => (offer === undefined || used ? [] : [offer.id])),
+      };
     },
   };
 }
 
-function choose(board: Board, task: PendingTask): Choice | undefined {
+/** Launches the task, or keeps a place for it, or leaves it without. */
+function settle(round: Round, task: PendingTask, { maxReservations }: SchedulerSettings): void {
+  const { board } = round;
   const shape = board.shapeOf(task);
-  return shape.hopeless === undefined ? chooseNode(board, task, shape) : undefined;
+  const choice = shape.hopeless === undefined ? chooseNode(board, task, shape) : undefined;
+  const launch = choice?.startAt === board.now ? launchOn(board, task, choice) : undefined;
+  if (launch !== undefined) {
+    round.launches.push(launch);
+  } else if (choice !== undefined && round.places > 0) {
+    round.places--;
+    reserve(choice.node.timeline, shape.need, choice.startAt, choice.holdMs);
+    round.unplaced.push({ task, choice });
+  } else {
+    const crowded = `waits behind ${maxReservations} tasks that keep a place`;
+    shape.hopeless ??= choice === undefined ? explainNoRoom(board, task) : crowded;
+    round.unplaced.push({ task, choice: undefined });
+  }
 }
 
 /** Takes the task's part of the node's offer; undefined when the offer does not hold it. */
@@ -85,10 +92,11 @@ function launchOn(board: Board, task: PendingTask, { node, startAt, endAt, holdM
 }
 
 function explainAll(board: Board, unplaced: readonly Unplaced[], settings: SchedulerSettings): Waiting[] {
+  const explain = explainerOf(board, settings.maxReasons);
   return unplaced.map(({ task, choice }, index) => ({
     task: task.id,
     why: choice === undefined ? (board.shapeOf(task).hopeless ?? '') : explainWait(board, choice),
-    reasons: index < settings.maxExplained ? explainNodes(board, task, choice, settings.maxReasons) : [],
+    reasons: index < settings.maxExplained ? explain(task, choice) : [],
     expected:
       choice === undefined
         ? null

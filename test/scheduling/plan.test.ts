@@ -249,13 +249,24 @@ t.test('a scheduler that answers what was not offered is refused, and the rest o
       declined: [],
     }),
   };
-  const plan = planRound(aRound([aNode('a')], [], { ledger: ledgerOf({ a: amounts(4) }) }), greedy);
+  const plan = planRound(aRound([aNode('a')], [aTask('x')], { ledger: ledgerOf({ a: amounts(4) }) }), greedy);
   t.same(nodesOf(plan), { x: 'a' });
   t.same(plan.refused, [
     { task: 'x', why: 'task x is on node a already' },
     { task: 'y', why: 'task y on node a: needs 3 cpus, has 1 cpus free' },
     { task: 'z', why: 'no offer 0.a was made' },
   ]);
+});
+
+t.test('when nothing is pending nobody is asked', async t => {
+  const ledger = ledgerOf({ a: amounts(4) });
+  const busy: Scheduler = {
+    name: 'busy',
+    place() {
+      throw new Error('asked');
+    },
+  };
+  t.equal(planRound(aRound([aNode('a')], [], { ledger }), busy).ledger, ledger);
 });
 
 t.test('offers that are not used are declined', async t => {

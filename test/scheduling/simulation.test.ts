@@ -63,7 +63,7 @@ const meanEnd = ({ runs }: Outcome, tasks: readonly PendingTask[], priority: num
 t.test(
   'a batch runs to its end on a mixed fleet, what matters most first, sooner than by first fit or by chance',
   async t => {
-    for (const seed of [1, 2, 3]) {
+    for (const seed of [1, 2]) {
       const tasks = makeBatch(seededRandom(seed), 200).map(task => ({ ...task, expectedMs: workOf(task) }));
       const run = (by: Simulation['scheduler']) =>
         simulate({
