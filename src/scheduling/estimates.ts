@@ -18,7 +18,7 @@ export interface Estimates {
 }
 
 /** A task that ran to its end: `class` as in `PendingTask`, profile and speed of the node that ran it. */
-export interface Completion {
+export interface FinishedTask {
   readonly class: string;
   readonly profile: string;
   readonly speed: number;
@@ -58,7 +58,7 @@ const unknownSigma = 1;
 const maxVarianceLn = 1;
 
 /** Learns one completion: under its class and profile, and under its class alone as the time on a node of speed 1. */
-export function learn(estimates: Estimates, { class: name, profile, speed, durationMs }: Completion): Estimates {
+export function learn(estimates: Estimates, { class: name, profile, speed, durationMs }: FinishedTask): Estimates {
   const learned = estimates.learned + 1;
   const draft = draftOf(estimates.entries);
   const ms = Math.max(1, durationMs);

@@ -3,9 +3,9 @@ import { minuteMs } from '../../src/base/clock.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { unknownDurationMs } from '../../src/model/job.ts';
 import {
-  type Completion,
   type Estimates,
   estimate,
+  type FinishedTask,
   learn,
   maxEstimates,
   noEstimates,
@@ -13,7 +13,7 @@ import {
 } from '../../src/scheduling/estimates.ts';
 
 const question = { class: 'default/job', type: 'batch', profile: 'pi-4', speed: 1 } as const;
-const completion: Completion = { class: 'default/job', profile: 'pi-4', speed: 1, durationMs: 1000 };
+const completion: FinishedTask = { class: 'default/job', profile: 'pi-4', speed: 1, durationMs: 1000 };
 const learnAll = (...durations: number[]) =>
   durations.reduce((known, durationMs) => learn(known, { ...completion, durationMs }), noEstimates);
 
