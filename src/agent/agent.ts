@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { Cell } from '../base/cell.ts';
 import type { Clock } from '../base/clock.ts';
@@ -89,6 +90,8 @@ async function run(
   identity: NodeIdentity,
   signal: AbortSignal,
 ): Promise<RunningAgent> {
+  // every task and every connection listens to the one signal of the agent; their own bounds hold
+  setMaxListeners(0, signal);
   const { node, trustDomain } = identity;
   const boot = await nextBoot(files);
   const bundle = readTrustBundle(trustDomain, identity.roots, identity.chainPem);

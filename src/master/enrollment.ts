@@ -57,7 +57,7 @@ export function makeEnrollment(parts: {
     const admission = await tokens.admit(attempt);
     if (!admission.admitted) return { result: { status: 'refused', reason: admission.reason }, keyId: issued.keyId };
     if (!admission.repeated) await onJoined(node);
-    log.info('a node joined', { node, token: token.id, repeated: admission.repeated });
+    log.info('a node joined', { node, tokenId: token.id, repeated: admission.repeated });
     const result: JoinResult = {
       status: 'accepted',
       trustDomain: authority.trustDomain,
@@ -79,7 +79,7 @@ export function makeEnrollment(parts: {
       result = { status: 'refused', reason: messageOf(error).slice(0, 512) };
     }
     if (result.status === 'refused') {
-      log.warn('a node was refused', { node: request.node, token: token.id, reason: result.reason });
+      log.warn('a node was refused', { node: request.node, tokenId: token.id, reason: result.reason });
     }
     const body = JSON.stringify(result);
     const mac = joinResponseMac(keyOf(token), nonce, keyId, body);
@@ -92,10 +92,10 @@ export function makeEnrollment(parts: {
       if (address?.kind !== 'join' || address.what !== 'req') return;
       try {
         const attempt = await authenticate(address.tokenId, address.nonce, payload);
-        if (attempt === undefined) log.warn('a join request did not prove its token', { token: address.tokenId });
+        if (attempt === undefined) log.warn('a join request did not prove its token', { tokenId: address.tokenId });
         else await answer(attempt);
       } catch (error) {
-        log.warn('a join request was dropped', { token: address.tokenId, reason: messageOf(error) });
+        log.warn('a join request was dropped', { tokenId: address.tokenId, reason: messageOf(error) });
       }
     },
   };

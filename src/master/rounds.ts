@@ -116,7 +116,17 @@ export function makeRounds(parts: {
       return task && job ? [{ task: id, node, spec: makeTaskSpec(job, task, resources, ports), expectedEndAt }] : [];
     });
     if (placements.length === 0) return;
+    const state = 'TASK_STAGING' as const;
     const versions = await store.assignments.place(placements);
+    const at = clock.now();
+    const staging = placements.map(({ task, node }) => ({
+      uuid: newId(),
+      task,
+      state,
+      message: `placed on ${node}`,
+      at,
+    }));
+    await store.tasks.recordStatuses(staging, { node: null, receivedAt: at });
     // what was promised holds, even where its node has shrunk meanwhile
     change(
       placements.map(({ task, node, spec }) => ({ type: 'TaskRecovered', task, node, resources: spec.resources })),

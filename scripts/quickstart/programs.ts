@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** A role of Mesolite as a process of its own, its output in a file. */
+export interface Role {
+  readonly name: string;
+  readonly pid: number;
+  readonly logFile: string;
+  /** The exit code, once it has ended. */
+  readonly ended: Promise<number | null>;
+  /** SIGTERM, and SIGKILL for one that is not gone after ten seconds. */
+  stop(): Promise<void>;
+}
+
+export const mainFile = join(import.meta.dirname, '..', '..', 'src', 'main.js');
+
+export function startRole(name: string, args: readonly string[], logFile: string): Role {
+  const log = openSync(logFile, 'a', 0o600);
+  const child = spawn(process.execPath, [mainFile, ...args], { stdio: ['ignore', log, log] });
+  closeSync(log);
+  const ended = new Promise<number | null>(resolve => child.once('exit', resolve));
+  return { name, pid: child.pid ?? 0, logFile, ended, stop: () => stop(child, ended) };
+}
+
+async function stop(child: ChildProcess, ended: Promise<unknown>): Promise<void> {
+  child.kill('SIGTERM');
+  const lastResort = setTimeout(() => child.kill('SIGKILL'), 10_000);
+  await ended;
+  clearTimeout(lastResort);
+}
+
+/** What a role said last that is more than information: the reason why it did not start. */
+export function lastWords({ logFile }: Role): string {
+  const lines = readFileSync(logFile, 'utf8').trim().split('\n');
+  const plain = lines.findLast(line => line.startsWith('mesolite: '));
+  return plain?.slice('mesolite: '.length) ?? lines.at(-1) ?? 'it said nothing';
+}
+
+export interface CommandResult {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The command `mesolite`, as a user would type it, with the quickstart's own context. */
+export function makeMesolite(configFile: string) {
+  const env = { ...process.env, MESOLITE_CONFIG: configFile };
+
+  function run(...args: string[]): Promise<CommandResult> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(process.execPath, [mainFile, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+      let stdout = '';
+      let stderr = '';
+      child.stdout.setEncoding('utf8').on('data', text => {
+        stdout += text;
+      });
+      child.stderr.setEncoding('utf8').on('data', text => {
+        stderr += text;
+      });
+      child.once('error', reject);
+      child.once('close', code => resolve({ code, stdout, stderr }));
+    });
+  }
+
+  /** Its output; throws what it said when it failed. */
+  async function text(...args: string[]): Promise<string> {
+    const { code, stdout, stderr } = await run(...args);
+    if (code !== 0) throw new Error(`\`mesolite ${args.join(' ')}\` failed: ${stderr.trim()}`);
+    return stdout;
+  }
+
+  /** Its output as the list that `-o json` prints under `name`. */
+  async function list<T>(name: string, ...args: string[]): Promise<T[]> {
+    const answer: Record<string, T[]> = JSON.parse(await text(...args, '-o', 'json'));
+    return answer[name] ?? [];
+  }
+
+  return { run, text, list };
+}
+
+export type Mesolite = ReturnType<typeof makeMesolite>;
+
+/** Asks again until there is an answer; throws, saying what was waited for, when the time is up. */
+export async function eventually<T>(
+  what: string,
+  withinMs: number,
+  ask: () => Promise<T | undefined> | T | undefined,
+): Promise<T> {
+  const end = performance.now() + withinMs;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+    if (performance.now() > end) throw new Error(`${what}: not within ${withinMs / 1000} s`);
+    await new Promise(resolve => setTimeout(resolve, 100));
+  }
+}
