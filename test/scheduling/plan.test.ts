@@ -258,6 +258,11 @@ t.test('a scheduler that answers what was not offered is refused, and the rest o
   ]);
 });
 
+t.test('the next look is never sooner than a second', async t => {
+  const busy = running(ledgerOf({ a: amounts(1, 64) }), { r: { node: 'a', expectedMs: 2 } });
+  t.equal(planRound(aRound([aNode('a')], [aTask('t')], busy), scheduler).replanAt, noon + secondMs);
+});
+
 t.test('when nothing is pending nobody is asked', async t => {
   const ledger = ledgerOf({ a: amounts(4) });
   const busy: Scheduler = {
