@@ -15,6 +15,8 @@ export class Connection {
   identity: Identity | undefined;
   /** Set by a CONNECT that was not. */
   refusal: Refusal | undefined;
+  /** A refused subscription has been logged. */
+  isWarned = false;
   /** Takes back the deadline for CONNECT. */
   stopDeadline: () => void = () => {};
   #cut: RefusalReason | undefined;

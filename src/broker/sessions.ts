@@ -75,7 +75,8 @@ export class Sessions {
         void this.#preConnect(client, packet).then(goesOn => callback(goesOn ? null : new Error('refused'), goesOn));
       },
       authenticate: (client, _username, _password, callback) => {
-        const returnCode = this.#open(this.#byClient.get(client));
+        const connection = this.#byClient.get(client);
+        const returnCode = connection === undefined ? 5 : this.#open(connection);
         if (returnCode === 0) callback(null, true);
         else callback(Object.assign(new Error('refused'), { returnCode }), false);
       },
@@ -128,13 +129,11 @@ export class Sessions {
     if (connection === undefined) return false;
     const isTokenKnown = connection.peer === undefined && (await this.#isTokenKnown(packet.username));
     connection.stopDeadline();
-    if (connection.isCut) return false;
+    if (connection.socket.destroyed) return false;
     const rules = { ...this.#limits, trustDomain: this.#trustDomain, isTokenKnown };
     const admission = admit(connection.peer, connectFields(packet), rules);
     if ('refusal' in admission) {
       connection.refusal = admission.refusal;
-    } else if (admission.identity.role === 'join' && this.count('join') >= this.#limits.maxJoiners) {
-      connection.refusal = { reason: 'capacity', returnCode: 3 };
     } else {
       connection.identity = admission.identity;
       connection.guard.limitBytes = this.#limits.maxPacketBytes[admission.identity.role];
@@ -153,26 +152,35 @@ export class Sessions {
   }
 
   /** Opens the session that `preConnect` decided on; the MQTT return code. */
-  #open(connection: Connection | undefined): number {
-    const identity = connection?.identity;
-    if (connection === undefined || identity === undefined) {
-      const { reason, returnCode } = connection?.refusal ?? { reason: 'malformed', returnCode: 5 };
-      this.#counters.refused[reason]++;
-      this.#parts.log.debug('a client was refused', { reason, address: connection?.address });
-      return returnCode;
+  #open(connection: Connection): number {
+    const { identity, socket } = connection;
+    // it may have gone since: nothing would end its session
+    if (socket.destroyed) return 5;
+    const isFull = identity?.role === 'join' && this.count('join') >= this.#limits.maxJoiners;
+    if (isFull) connection.refusal = { reason: 'capacity', returnCode: 3 };
+    if (identity !== undefined && !isFull) {
+      this.#register(connection, identity);
+      return 0;
     }
+    connection.identity = undefined;
+    const { reason, returnCode } = connection.refusal ?? { reason: 'malformed', returnCode: 5 };
+    this.#counters.refused[reason]++;
+    this.#parts.log.debug('a client was refused', { reason, address: connection.address });
+    return returnCode;
+  }
+
+  #register(connection: Connection, identity: Identity): void {
     const name = sessionName(identity);
     const previous = this.#sessions.get(name);
     this.#sessions.set(name, connection);
     const { address } = connection;
-    if (previous !== undefined) {
-      this.#counters.takeovers++;
-      this.#emit({ kind: 'takeover', identity, address, previousAddress: previous.address });
-      previous.socket.destroy();
-    } else {
+    if (previous === undefined) {
       this.#emit({ kind: 'connected', identity, address });
+      return;
     }
-    return 0;
+    this.#counters.takeovers++;
+    this.#emit({ kind: 'takeover', identity, address, previousAddress: previous.address });
+    previous.socket.destroy();
   }
 
   #close(connection: Connection): void {
@@ -207,7 +215,10 @@ export class Sessions {
     const hasRoom = filters.has(topic) || filters.size < this.#limits.maxSubscriptions;
     if (qos > 1 || !hasRoom || !maySubscribe(identity, topic)) {
       this.#counters.refused.subscribe++;
-      this.#parts.log.warn('a subscription was refused', { client: sessionName(identity), topic });
+      const fields = { client: sessionName(identity), topic };
+      if (connection.isWarned) this.#parts.log.debug('a subscription was refused', fields);
+      else this.#parts.log.warn('a subscription was refused', fields);
+      connection.isWarned = true;
       return false;
     }
     filters.add(topic);

@@ -214,3 +214,35 @@ t.test('connections above the bound are closed unanswered', async t => {
   await t.rejects(RawClient.connect(t, fleet, port, fleet.nodes.b));
   t.equal(broker.stats().connectionsDropped, 1);
 });
+
+t.test('one who leaves while its token is looked up leaves nothing behind', async t => {
+  let tell = (_known: boolean) => {};
+  let note = () => {};
+  const asked = new Promise<void>(resolve => {
+    note = resolve;
+  });
+  const knowsToken = () => {
+    note();
+    return new Promise<boolean>(resolve => {
+      tell = resolve;
+    });
+  };
+  const { broker, port, events } = await startBroker(t, fleet, {}, { knowsToken });
+  const joiner = await RawClient.connect(t, fleet, port);
+  joiner.send(connectPacket('n1', { username: 'tok' }));
+  await asked;
+  joiner.socket.destroy();
+  while (broker.stats().connections > 0) await new Promise(resolve => setImmediate(resolve));
+  tell(true);
+  const node = await RawClient.connect(t, fleet, port, fleet.nodes.a);
+  t.equal(await node.login('a'), 0);
+  t.match(broker.stats(), { connected: { join: 0, node: 1 }, connections: 1 });
+  t.equal(events.length, 1);
+});
+
+t.test('a token that cannot be looked up is one that is not known', async t => {
+  const knowsToken = () => Promise.reject(new Error('the store is away'));
+  const { port } = await startBroker(t, fleet, {}, { knowsToken });
+  const joiner = await RawClient.connect(t, fleet, port);
+  t.equal(await joiner.login('n1', { username: 'tok' }), 4);
+});
