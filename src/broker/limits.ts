@@ -1,4 +1,4 @@
-import { messageBounds } from '../model/message.ts';
+import { maxKeepaliveSeconds, messageBounds } from '../model/message.ts';
 import type { Identity } from './admission.ts';
 
 /** Topic, packet id and length fields around a payload. */
@@ -43,7 +43,7 @@ export const defaultLimits: BrokerLimits = {
   },
   maxBufferedBytes: 2 * messageBounds.down.maxBytes + 1024 * 1024,
   drainTimeoutMs: 120_000,
-  maxKeepaliveSeconds: 120,
+  maxKeepaliveSeconds,
   maxWillBytes: 1024,
   maxSubscriptions: 1024,
   maxRetainedMessages: 20_000,

@@ -5,7 +5,7 @@ import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
-import { messageBounds } from '../model/message.ts';
+import { maxKeepaliveSeconds, messageBounds } from '../model/message.ts';
 import type { Dial } from './dial.ts';
 import { Handlers } from './handlers.ts';
 import type { Link, LinkState, LinkStats, MessageHandler, PublishOptions } from './link.ts';
@@ -26,6 +26,7 @@ export interface MqttLinkSettings {
   /** A joiner's token id. */
   readonly username?: string;
   readonly will?: LastWill;
+  /** Lowered to what the broker takes. */
   readonly keepaliveSeconds?: number;
   /** From the first packet to subscriptions in force. */
   readonly connectTimeoutMs?: number;
@@ -51,13 +52,15 @@ const defaults = {
   maxInFlight: 1024,
 } as const satisfies Omit<MqttLinkSettings, 'clientId'>;
 
+type Defaults = Required<Pick<MqttLinkSettings, keyof typeof defaults>>;
+
 /** A link over MQTT 3.1.1 to any broker that `dial` reaches; it connects again by itself, with back-off. */
 export class MqttLink implements Link {
   readonly state = new Cell<LinkState>('down');
   readonly closed: Promise<void>;
   #resolveClosed: () => void = () => {};
   readonly #parts: MqttLinkParts;
-  readonly #settings: MqttLinkSettings & typeof defaults;
+  readonly #settings: MqttLinkSettings & Defaults;
   readonly #handlers: Handlers;
   #connection: MqttConnection | undefined;
   #inFlight = 0;
@@ -67,7 +70,8 @@ export class MqttLink implements Link {
 
   constructor(parts: MqttLinkParts, settings: MqttLinkSettings) {
     this.#parts = parts;
-    this.#settings = { ...defaults, ...settings } as MqttLinkSettings & typeof defaults;
+    const all = { ...defaults, ...settings };
+    this.#settings = { ...all, keepaliveSeconds: Math.min(all.keepaliveSeconds, maxKeepaliveSeconds) };
     this.#handlers = new Handlers(parts.log);
     this.closed = new Promise(resolve => {
       this.#resolveClosed = resolve;

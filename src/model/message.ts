@@ -222,6 +222,9 @@ export const messageBounds = {
   join: { maxBytes: 96 * 1024, maxDepth: 8 },
 } as const satisfies Record<string, Bounds>;
 
+/** The longest MQTT keep-alive that the broker takes: a half-open connection is noticed within one and a half of it. */
+export const maxKeepaliveSeconds = 120;
+
 export function encodeMessage(message: object): Buffer {
   return Buffer.from(JSON.stringify(message));
 }

@@ -278,6 +278,13 @@ t.test('a broker that closes while messages are under way fails them, and the li
   await untilState(link, 'up');
 });
 
+t.test('a keep-alive longer than the broker takes is lowered to that', async t => {
+  const { port, broker } = await startBroker(t, fleet);
+  const { link } = await startLink(t, fleet, port, 'a', { settings: { keepaliveSeconds: 5400 } });
+  t.equal(link.state.value, 'up');
+  t.equal(broker.stats().refused.keepalive, 0);
+});
+
 t.test('waiting for the link ends with the signal', async t => {
   const link = makeLink(fleet, 1, 'a');
   const controller = new AbortController();
