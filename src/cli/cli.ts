@@ -1,23 +1,16 @@
 import { Command, CommanderError } from 'commander';
 import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { addAgent } from './agent.ts';
-import { addApply } from './apply.ts';
-import { addAudit } from './audit.ts';
-import { addContext } from './context.ts';
-import { addDelete } from './delete.ts';
 import { exitCodeOf, exitCodes } from './exit-codes.ts';
-import { addGet } from './get.ts';
-import { addLogs } from './logs.ts';
 import { addMaster } from './master.ts';
 import type { CliParts } from './roles.ts';
 import { processShell, remark, type Shell } from './shell.ts';
-import { addToken } from './token.ts';
-import { addVersion } from './version.ts';
 
 /** The command `mesolite`: runs `argv` (without node and script) to its end and gives the exit code; never rejects. */
 export async function runCli(argv: readonly string[], parts: CliParts, shell: Shell = processShell()): Promise<number> {
   try {
-    await makeProgram(parts, shell).parseAsync([...argv], { from: 'user' });
+    const program = await makeProgram(argv, parts, shell);
+    await program.parseAsync([...argv], { from: 'user' });
     return exitCodes.ok;
   } catch (error) {
     if (shell.signal.aborted) return exitCodes.interrupted;
@@ -26,7 +19,9 @@ export async function runCli(argv: readonly string[], parts: CliParts, shell: Sh
   }
 }
 
-function makeProgram(parts: CliParts, shell: Shell): Command {
+const roles: readonly (string | undefined)[] = ['master', 'agent'];
+
+async function makeProgram(argv: readonly string[], parts: CliParts, shell: Shell): Promise<Command> {
   const program = new Command('mesolite')
     .description('a fleet manager and service mesh for small boards')
     .version(parts.version, '--version', 'print the version of this program')
@@ -41,14 +36,10 @@ function makeProgram(parts: CliParts, shell: Shell): Command {
     .showSuggestionAfterError();
   addMaster(program, shell, parts.startMaster);
   addAgent(program, shell, parts.startAgent);
-  addToken(program, shell);
-  addApply(program, shell);
-  addDelete(program, shell);
-  addGet(program, shell);
-  addLogs(program, shell);
-  addAudit(program, shell);
-  addContext(program, shell);
-  addVersion(program, shell, parts.version);
+  if (!roles.includes(argv[0])) {
+    const { addClientCommands } = await import('./client-commands.ts');
+    addClientCommands(program, shell, parts.version);
+  }
   return program;
 }
 

@@ -1,7 +1,12 @@
+import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { arch, availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import * as v from 'valibot';
 import type { Clock } from '../base/clock.ts';
+import { decodeJson } from '../base/shape.ts';
 import type { Inventory } from '../model/profile.ts';
 import { systemClock } from './clock.ts';
 
@@ -41,15 +46,7 @@ const bytesPerMb = 1024 * 1024;
 /** The facts of this board, read once: `systeminformation` (it starts some programs) beside the device tree and DMI. */
 export async function readInventory(settings: InventorySettings = {}): Promise<CheckedInventory> {
   const { root = '/', clock = systemClock, timeoutMs = 10_000 } = settings;
-  // loaded here and not at the top: it costs 4 MB that a role without a probe need not pay
-  const { default: si } = await import('systeminformation');
-  const inTime = <T>(answer: Promise<T>) => within(clock, timeoutMs, answer);
-  const [cpu, memory, system, os] = await Promise.all([
-    inTime(si.cpu()),
-    inTime(si.mem()),
-    inTime(si.system()),
-    inTime(si.osInfo()),
-  ]);
+  const { cpu, memory, system, os } = await askBoard(clock, timeoutMs);
   const [deviceTreeModel, product, vendor] = await Promise.all([
     readText(join(root, 'proc/device-tree/model')),
     readText(join(root, 'sys/class/dmi/id/product_name')),
@@ -71,16 +68,30 @@ export async function readInventory(settings: InventorySettings = {}): Promise<C
   );
 }
 
-/** An answer, or undefined when it is an error or does not come in time. */
-async function within<T>(clock: Clock, timeoutMs: number, answer: Promise<T>): Promise<T | undefined> {
-  let cancel = (): void => {};
-  const late = new Promise<undefined>(resolve => {
-    cancel = clock.after(timeoutMs, () => resolve(undefined));
-  });
+const text = v.fallback(v.string(), '');
+const number = v.fallback(v.number(), Number.NaN);
+/** What board-reader.ts prints. */
+const boardSchema = v.object({
+  cpu: v.nullable(v.object({ manufacturer: text, brand: text, cores: number })),
+  memory: v.nullable(v.object({ total: number })),
+  system: v.nullable(v.object({ manufacturer: text, model: text, virtual: v.fallback(v.boolean(), false) })),
+  os: v.nullable(v.object({ distro: text, release: text, kernel: text })),
+});
+type Board = v.InferOutput<typeof boardSchema>;
+
+const noAnswer: Board = { cpu: null, memory: null, system: null, os: null };
+const reader = fileURLToPath(new URL('./board-reader.js', import.meta.url));
+const answerBounds = { maxBytes: 16_384, maxDepth: 4 };
+
+/** What `systeminformation` says, in a process that is gone again after; nothing when it fails or is late. */
+async function askBoard(clock: Clock, timeoutMs: number): Promise<Board> {
+  const late = new AbortController();
+  const cancel = clock.after(timeoutMs, () => late.abort());
   try {
-    return await Promise.race([answer, late]);
+    const { stdout } = await promisify(execFile)(process.execPath, [reader], { signal: late.signal });
+    return decodeJson(boardSchema, stdout, 'board reader', answerBounds);
   } catch {
-    return undefined;
+    return noAnswer;
   } finally {
     cancel();
   }

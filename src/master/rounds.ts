@@ -118,6 +118,10 @@ export function makeRounds(parts: {
     if (placements.length === 0) return;
     const state = 'TASK_STAGING' as const;
     const versions = await store.assignments.place(placements);
+    // what was promised holds, even where its node has shrunk meanwhile; before the next wait, as a task may end by then
+    change(
+      placements.map(({ task, node, spec }) => ({ type: 'TaskRecovered', task, node, resources: spec.resources })),
+    );
     const at = clock.now();
     const staging = placements.map(({ task, node }) => ({
       uuid: newId(),
@@ -127,10 +131,6 @@ export function makeRounds(parts: {
       at,
     }));
     await store.tasks.recordStatuses(staging, { node: null, receivedAt: at });
-    // what was promised holds, even where its node has shrunk meanwhile
-    change(
-      placements.map(({ task, node, spec }) => ({ type: 'TaskRecovered', task, node, resources: spec.resources })),
-    );
     log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
     onPlaced(versions.map(version => version.node));
   }

@@ -35,7 +35,7 @@ t.test('the model comes from the device tree of the board', async t => {
 t.test('a board whose tools give no answer is described by what Node sees', async t => {
   const clock = new FakeClock();
   const reading = readInventory({ clock, timeoutMs: 0, root: t.testdir() });
-  await clock.untilSleeping(4);
+  await clock.untilSleeping(1);
   await clock.advance(0);
   const { inventory, warnings } = await reading;
   t.equal(inventory.cpuCount, availableParallelism());

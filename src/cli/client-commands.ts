@@ -1,0 +1,22 @@
+import type { Command } from 'commander';
+import { addApply } from './apply.ts';
+import { addAudit } from './audit.ts';
+import { addContext } from './context.ts';
+import { addDelete } from './delete.ts';
+import { addGet } from './get.ts';
+import { addLogs } from './logs.ts';
+import type { Shell } from './shell.ts';
+import { addToken } from './token.ts';
+import { addVersion } from './version.ts';
+
+/** The commands that talk to a master: in a file of their own, so that a role does not load them. */
+export function addClientCommands(program: Command, shell: Shell, version: string): void {
+  addToken(program, shell);
+  addApply(program, shell);
+  addDelete(program, shell);
+  addGet(program, shell);
+  addLogs(program, shell);
+  addAudit(program, shell);
+  addContext(program, shell);
+  addVersion(program, shell, version);
+}
