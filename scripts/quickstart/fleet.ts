@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSy
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { NodeView } from '../../src/model/api.ts';
-import { eventually, lastWords, makeMesolite, type Role, startRole } from './programs.ts';
+import { agentNodeFlags, eventually, lastWords, makeMesolite, type Role, startRole } from './programs.ts';
 
 export interface FleetSettings {
   readonly dataDir: string;
@@ -98,7 +98,8 @@ export class Fleet {
         `${first}-${first + 99}`,
       ];
       const args = ['agent', '--node', node, '--data', this.#agentDir(node), '--address', '127.0.0.1', ...ports];
-      this.#agents.push(startRole(node, [...args, '--join-file', joinFile], join(this.dataDir, `${node}.log`)));
+      const log = join(this.dataDir, `${node}.log`);
+      this.#agents.push(startRole(node, [...args, '--join-file', joinFile], log, agentNodeFlags));
     }
     for (const agent of this.#agents) {
       await this.#whileAlive(agent, `${agent.name} introduces itself`, async () =>
