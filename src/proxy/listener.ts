@@ -8,6 +8,8 @@ import type { WorkloadIndex } from './workload.ts';
 /** A TLS handshake may take this long. */
 const handshakeTimeoutMs = 10_000;
 const backlog = 1024;
+/** So that clients that vanished without a word are noticed. */
+const keepAlive = { keepAlive: true, keepAliveInitialDelay: 30_000 };
 
 export interface ListenAddress {
   /** Absent: all addresses of the node. */
@@ -78,7 +80,7 @@ export class Listener {
 
 /** The plain port on loopback that tasks use as their HTTP proxy. */
 export function outboundServer(onConnection: (socket: Socket) => void): Server {
-  return createServer({ noDelay: true, allowHalfOpen: true }, onConnection);
+  return createServer({ noDelay: true, allowHalfOpen: true, ...keepAlive }, onConnection);
 }
 
 export interface MeshServerParts {
@@ -106,6 +108,7 @@ export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | un
       ALPNProtocols: ['http/1.1'],
       noDelay: true,
       allowHalfOpen: true,
+      ...keepAlive,
       handshakeTimeout: handshakeTimeoutMs,
       // sessions may be resumed, for any workload of this node: the peer's certificate is part of the session
       sessionIdContext: 'mesolite',

@@ -33,6 +33,11 @@ export interface DownstreamParts extends ForwardParts {
   /** Read between a request's arrival and its forwarding, never across turns of the event loop. */
   readonly requestHead: Head;
   readonly timeouts: ClientTimeouts;
+  /**
+   * Has a client that ends its side gone? Over TLS yes, as in Envoy: it is how a cancelled call looks. A plain client may
+   * still wait for its answer; should it be gone too, TCP keep-alive finds out.
+   */
+  readonly endMeansGone: boolean;
 }
 
 /** The rest of a body that a local answer did not want is read and forgotten up to this size; beyond, the connection is closed. */
@@ -61,6 +66,8 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   readonly #forward: Forward;
   #state: State = 'head';
   #close = false;
+  /** The client has closed its side; what it sent before is still answered. */
+  #inputEnded = false;
   #expectsContinue = false;
   /** A request head of which more is to come. */
   #partial: Buffer | undefined;
@@ -82,8 +89,9 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     return this.#body.done;
   }
 
+  /** Will the connection be closed behind the present answer? A client that has ended its side may still wait for several. */
   get closing(): boolean {
-    return this.#close;
+    return this.#close || (this.#inputEnded && this.#queued === undefined);
   }
 
   /** Ends the connection when its present request is answered; at once when there is none. */
@@ -123,9 +131,9 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   }
 
   onClientEnd(): void {
-    if (this.#state === 'exchange' && this.#body.done) this.#close = true;
-    else if (this.#state === 'head') this.#endGently();
-    else if (this.#state !== 'closing') this.#socket.destroy();
+    this.#inputEnded = true;
+    if (this.#state === 'head' && this.#queued === undefined) this.#endGently();
+    else if (this.#state !== 'closing' && (this.#parts.endMeansGone || !this.#body.done)) this.#socket.destroy();
   }
 
   onClientFinish(): void {
@@ -180,7 +188,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.exchange.status = answer.status;
     if (this.exchange.flag === '-') this.exchange.flag = answer.flag;
     if (!this.toHead) this.exchange.bytesSent += answer.bodyBytes;
-    this.#socket.write(messageOfAnswer(answer, this.toHead, this.#close));
+    this.#socket.write(messageOfAnswer(answer, this.toHead, this.closing));
     if (body.done || this.#close) this.responseDone();
     else {
       this.#account();
@@ -289,7 +297,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
 
   /** Ready for another request; not before the client has taken the answers it has. */
   #next(): void {
-    if (this.#close) {
+    if (this.closing) {
       this.#endGently();
       return;
     }

@@ -90,7 +90,8 @@ export class Forward implements UpstreamUser {
   /** Nothing has moved for too long. */
   timeOut(): void {
     const slowClient = !this.#client.requestDone;
-    if (!slowClient && !this.#relay.begun) this.#pool?.report(true);
+    if (slowClient) this.#client.closeAfterwards();
+    else if (!this.#relay.begun) this.#pool?.report(true);
     this.abort();
     this.#client.exchange.flag = 'SI';
     if (this.#relay.begun) this.#client.cutOff();
