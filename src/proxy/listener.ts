@@ -78,7 +78,10 @@ export class Listener {
   };
 }
 
-/** The plain port on loopback that tasks use as their HTTP proxy. */
+/**
+ * The plain port on loopback that tasks use as their HTTP proxy. A plain client may end its side and wait for the answer;
+ * over TLS, as in Envoy, an end means that the client has gone: it is how a cancelled call looks.
+ */
 export function outboundServer(onConnection: (socket: Socket) => void): Server {
   return createServer({ noDelay: true, allowHalfOpen: true, ...keepAlive }, onConnection);
 }
@@ -107,7 +110,6 @@ export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | un
       rejectUnauthorized: true,
       ALPNProtocols: ['http/1.1'],
       noDelay: true,
-      allowHalfOpen: true,
       ...keepAlive,
       handshakeTimeout: handshakeTimeoutMs,
       // sessions may be resumed, for any workload of this node: the peer's certificate is part of the session

@@ -136,7 +136,6 @@ class JoinedProxy implements NodeProxy {
       timeouts: clientTimeouts,
       requestHead: new Head(),
       responseHead: new Head(),
-      endMeansGone: true,
     };
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
@@ -212,7 +211,7 @@ class JoinedProxy implements NodeProxy {
 
   readonly #acceptTask = (socket: Socket): void => {
     const pipeline = new OutboundPipeline(this.#outbound, addressOf(socket.remoteAddress));
-    this.#outboundListener.serve({ ...this.#wire, endMeansGone: false }, socket, pipeline);
+    this.#outboundListener.serve(this.#wire, socket, pipeline);
   };
 
   #makeServices(readBuffer: Buffer): Services {

@@ -39,7 +39,6 @@ export interface MeshAddress {
 
 /** What tls.connect passes on to its socket, though its types do not say so. */
 interface SocketOptions {
-  readonly allowHalfOpen: boolean;
   readonly onread: OnReadOpts;
 }
 
@@ -63,7 +62,6 @@ export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Conne
         rejectUnauthorized: true,
         // the chain is verified by TLS; who it is, is asked by `accepts`
         checkServerIdentity: () => undefined,
-        allowHalfOpen: true,
         onread: onRead(readBuffer, onBytes),
         ...(known !== undefined && { session: known.session }),
       };

@@ -38,6 +38,11 @@ export class ClientSocket {
     return this.#socket.writableNeedDrain;
   }
 
+  /** May a client that has ended its side still wait for an answer? Otherwise it has gone. */
+  get halfOpen(): boolean {
+    return this.#socket.allowHalfOpen;
+  }
+
   write(data: string | Buffer): boolean {
     return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data);
   }

@@ -33,11 +33,6 @@ export interface DownstreamParts extends ForwardParts {
   /** Read between a request's arrival and its forwarding, never across turns of the event loop. */
   readonly requestHead: Head;
   readonly timeouts: ClientTimeouts;
-  /**
-   * Has a client that ends its side gone? Over TLS yes, as in Envoy: it is how a cancelled call looks. A plain client may
-   * still wait for its answer; should it be gone too, TCP keep-alive finds out.
-   */
-  readonly endMeansGone: boolean;
 }
 
 /** The rest of a body that a local answer did not want is read and forgotten up to this size; beyond, the connection is closed. */
@@ -133,7 +128,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   onClientEnd(): void {
     this.#inputEnded = true;
     if (this.#state === 'head' && this.#queued === undefined) this.#endGently();
-    else if (this.#state !== 'closing' && (this.#parts.endMeansGone || !this.#body.done)) this.#socket.destroy();
+    else if (this.#state !== 'closing' && (!this.#socket.halfOpen || !this.#body.done)) this.#socket.destroy();
   }
 
   onClientFinish(): void {

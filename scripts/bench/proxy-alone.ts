@@ -1,0 +1,131 @@
+/**
+ * The inbound proxy without an agent, for measuring: started from the environment (MESH_ROLE=inbound, LISTEN_PORT,
+ * UPSTREAM_PORT, TLS_KEY, TLS_CERT, TLS_CA; MESH_FULL=1 adds a policy of 100 rules and a log to the file ACCESS_LOG).
+ */
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { createSecureContext, type TLSSocket } from 'node:tls';
+import { Cell } from '../../src/base/cell.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { aborted } from '../../src/base/signal.ts';
+import { systemClock } from '../../src/device/clock.ts';
+import { systemRandom } from '../../src/device/dice.ts';
+import { readPeer } from '../../src/identity/peer.ts';
+import type { AccessRecord } from '../../src/model/access.ts';
+import type { AuthorizationPolicy } from '../../src/model/document.ts';
+import type { ServiceDocument } from '../../src/model/service.ts';
+import { compilePolicy } from '../../src/policy/compile.ts';
+import { makeProxy } from '../../src/proxy/proxy.ts';
+import type { LocalWorkload } from '../../src/proxy/workload.ts';
+
+const trustDomain = 'edge.local';
+const serverName = '1.app.default.mesh';
+const flushBytes = 64 * 1024;
+const flushMs = 200;
+
+const stop = new AbortController();
+process.once('SIGTERM', () => stop.abort());
+process.once('SIGINT', () => stop.abort());
+try {
+  await run(stop.signal);
+} catch (error) {
+  console.error(`proxy-alone: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}
+
+async function run(signal: AbortSignal): Promise<void> {
+  if (wanted('MESH_ROLE') !== 'inbound') throw new Error('only MESH_ROLE=inbound can be measured alone');
+  const [key, cert, ca] = ['TLS_KEY', 'TLS_CERT', 'TLS_CA'].map(name => readFileSync(wanted(name), 'utf8'));
+  if (key === undefined || cert === undefined || ca === undefined)
+    throw new Error('key, certificate and CA are needed');
+  const full = process.env.MESH_FULL === '1';
+  const log = full ? openAccessLog(wanted('ACCESS_LOG'), signal) : () => {};
+  const app: LocalWorkload = {
+    task: 'app-1',
+    identity: { namespace: 'default', serviceAccount: 'server', labels: { app: 'app' } },
+    spiffeId: `spiffe://${trustDomain}/ns/default/sa/server`,
+    tls: new Cell(createSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' })),
+    endpoint: { service: 'app.default', serverName, host: '127.0.0.1', port: Number(wanted('UPSTREAM_PORT')) },
+    callerSecret: '',
+    upstreams: new Set(),
+  };
+  const policies = full ? [hundredRules()] : [];
+  const settings = { trustDomain, rootNamespace: 'mesolite-system', meshDefault: 'allow', revision: 1 } as const;
+  const proxy = makeProxy(
+    {
+      clock: systemClock,
+      log: silentLog,
+      random: systemRandom,
+      readPeer: peerOf,
+      policy: new Cell(compilePolicy({ ...settings, policies })),
+      workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[app.task, app]])),
+      services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map()),
+      onAccess: log,
+    },
+    {
+      meshPort: Number(wanted('LISTEN_PORT')),
+      meshHost: '127.0.0.1',
+      outboundPort: 0,
+      bounds: { maxConnections: 20_000, maxUpstreamConnections: 1024, decisionCacheEntries: 10_000 },
+      unnamed: { serverName, key, cert, ca },
+    },
+  );
+  const running = await proxy.start(signal);
+  await aborted(signal);
+  await running.stopped;
+}
+
+function wanted(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === '') throw new Error(`the variable ${name} is not set`);
+  return value;
+}
+
+function peerOf(socket: TLSSocket) {
+  const certificate = socket.getPeerX509Certificate();
+  return certificate === undefined ? undefined : readPeer(certificate);
+}
+
+/** 99 rules that do not match the benchmark's requests, and one that does. */
+function hundredRules(): AuthorizationPolicy {
+  const others = Array.from({ length: 99 }, (_, i) => ({
+    from: [{ source: { principals: [`${trustDomain}/ns/default/sa/other-${i}`] } }],
+    to: [{ operation: { methods: ['GET'], paths: [`/api/v${i}/*`] } }],
+  }));
+  const client = {
+    from: [{ source: { principals: [`${trustDomain}/ns/default/sa/client`] } }],
+    to: [{ operation: { methods: ['GET', 'POST'], paths: ['/*'] } }],
+  };
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { name: 'bench', namespace: 'default', labels: {}, annotations: {} },
+    spec: { action: 'ALLOW', rules: [...others, client] },
+  };
+}
+
+/** One line for each request, written in batches. */
+function openAccessLog(path: string, signal: AbortSignal): (record: AccessRecord) => void {
+  const file = openSync(path, 'a');
+  let lines = '';
+  const flush = () => {
+    if (lines !== '') writeSync(file, lines);
+    lines = '';
+  };
+  const timer = setInterval(flush, flushMs);
+  signal.addEventListener('abort', () => {
+    clearInterval(timer);
+    flush();
+    closeSync(file);
+  });
+  return record => {
+    lines += `${line(record)}\n`;
+    if (lines.length > flushBytes) flush();
+  };
+}
+
+/** About what the peers of the comparison write for each request. */
+function line(record: AccessRecord): string {
+  const request = `"${record.method} ${record.path}" ${record.status} ${record.flags} ${record.rule}`;
+  const amounts = `${record.bytesReceived} ${record.bytesSent} ${record.durationMs}`;
+  return `${record.at} ${record.sourceIp} ${record.source} ${request} ${amounts} ${record.requestId}`;
+}
