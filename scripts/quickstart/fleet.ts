@@ -19,6 +19,8 @@ export class Fleet {
   readonly #ports;
   #master: Role | undefined;
   readonly #agents: Role[] = [];
+  /** Is the directory ours? Another quickstart's tasks are not to be ended. */
+  #isPrepared = false;
 
   constructor({ dataDir, portOffset }: FleetSettings) {
     this.dataDir = dataDir;
@@ -53,8 +55,11 @@ export class Fleet {
       rmSync(this.dataDir, { recursive: true, force: true });
       mkdirSync(this.dataDir, { recursive: true, mode: 0o700 });
       writeFileSync(join(this.dataDir, 'writable'), '');
+      this.#isPrepared = true;
     } catch (error) {
-      throw new Error(`cannot write in ${this.dataDir} (${String(error)}): run this where you may write`);
+      throw new Error(
+        `cannot write in ${this.dataDir} (${error instanceof Error ? error.message : error}): run this where you may write`,
+      );
     }
   }
 
@@ -126,6 +131,7 @@ export class Fleet {
 
   /** Kills task processes of this fleet that nobody looks after any more; returns how many there were. */
   killLeftovers(): number {
+    if (!this.#isPrepared) return 0;
     const leftovers = nodes.flatMap(node => taskProcesses(this.#agentDir(node)));
     for (const pid of leftovers) {
       try {

@@ -29,7 +29,9 @@ export function startRole(
   nodeFlags: readonly string[] = [],
 ): Role {
   const log = openSync(logFile, 'a', 0o600);
-  const child = spawn(process.execPath, [...nodeFlags, mainFile, ...args], { stdio: ['ignore', log, log] });
+  // a group of its own: Ctrl-C is for the quickstart, which ends its roles in their order
+  const stdio = ['ignore', log, log] as const;
+  const child = spawn(process.execPath, [...nodeFlags, mainFile, ...args], { stdio: [...stdio], detached: true });
   closeSync(log);
   const ended = new Promise<number | null>(resolve => child.once('exit', resolve));
   return { name, pid: child.pid ?? 0, logFile, ended, stop: () => stop(child, ended) };
