@@ -171,8 +171,8 @@ async function run(
     log,
     newId,
     onEnded: rounds.onEnded,
-    onChanged: (node, ended) => {
-      inBackground('publishing services', publishServices());
+    onChanged: (node, { ended, serving }) => {
+      if (serving) inBackground('publishing services', publishServices());
       if (ended) inBackground('sending an assignment', assignments.send([node]));
     },
   });

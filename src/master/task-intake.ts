@@ -13,6 +13,13 @@ export interface TaskIntake {
   onBirth(node: string, statuses: readonly TaskStatus[]): Promise<void>;
 }
 
+export interface TaskNews {
+  /** A task has ended: the node's assignment is another. */
+  readonly ended: boolean;
+  /** Of tasks that serve: endpoints may have come or gone. */
+  readonly serving: boolean;
+}
+
 /** Statuses in one transaction and in one acknowledgement. */
 const perTransaction = 100;
 
@@ -23,8 +30,8 @@ export function makeTaskIntake(parts: {
   readonly log: Log;
   readonly newId: () => string;
   readonly onEnded: (task: TaskRecord) => void;
-  /** After each batch: endpoints may have changed. */
-  readonly onChanged: (node: string, ended: boolean) => void;
+  /** After each batch of a node that held news. */
+  readonly onChanged: (node: string, news: TaskNews) => void;
 }): TaskIntake {
   const { store, outgoing, clock, log, newId, onEnded, onChanged } = parts;
   const gate = new Gate(10_000);
@@ -38,13 +45,17 @@ export function makeTaskIntake(parts: {
   async function record(node: string, statuses: readonly TaskStatus[]): Promise<void> {
     const outcomes = await store.tasks.recordStatuses(statuses, { node, receivedAt: clock.now() });
     const fresh = statuses.filter((_, i) => outcomes[i] === 'new');
-    const ended = fresh.filter(status => isTerminal(status.state));
-    for (const { task, state, reason, message } of ended) {
-      log.info('a task ended', { task, node, state, reason, message });
-      const record = await store.tasks.get(task);
-      if (record !== undefined) onEnded(record);
+    let news: TaskNews = { ended: false, serving: false };
+    for (const { task: id, state, reason, message } of fresh) {
+      const task = await store.tasks.get(id);
+      if (task === undefined) continue;
+      const ended = isTerminal(state);
+      news = { ended: news.ended || ended, serving: news.serving || task.spec?.service !== undefined };
+      if (!ended) continue;
+      log.info('a task ended', { task: id, node, state, reason, message });
+      onEnded(task);
     }
-    if (fresh.length > 0) onChanged(node, ended.length > 0);
+    if (fresh.length > 0) onChanged(node, news);
   }
 
   async function onStatuses(node: string, statuses: readonly TaskStatus[]): Promise<void> {
