@@ -1,6 +1,6 @@
 /** Runs tap on the compiled tests and ends with the plain line `N passed, N failed`. Arguments are test files (as tap takes them). */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -8,8 +8,8 @@ const bin = (name: string) => join('node_modules', '.bin', name);
 const report = mkdtempSync(join(tmpdir(), 'mesolite-test-'));
 
 try {
-  if (!existsSync('.tap/plugins')) {
-    // a fresh clone: tap builds its test class from the plugin list of .taprc once
+  if (!isTapBuilt()) {
+    rmSync('.tap', { recursive: true, force: true });
     const built = spawnSync(bin('tap'), ['build'], { stdio: ['ignore', 'ignore', 'inherit'] });
     if (built.status !== 0) throw new Error('tap build failed');
   }
@@ -34,4 +34,20 @@ try {
   process.exitCode = failed > 0 ? 1 : 0;
 } finally {
   rmSync(report, { recursive: true, force: true });
+}
+
+/**
+ * tap builds its test class from the plugin list of .taprc into node_modules and .tap, with links between the two: not there in a
+ * fresh clone, broken after another `npm ci`, and led elsewhere in a folder that was copied.
+ */
+function isTapBuilt(): boolean {
+  const plugins = join('.tap', 'plugins', 'node_modules');
+  return (
+    leadsTo(join('node_modules', '@tapjs', 'test', 'test-built', 'node_modules'), plugins) &&
+    leadsTo(join(plugins, '@tapjs', 'core'), join('node_modules', '@tapjs', 'core'))
+  );
+}
+
+function leadsTo(link: string, target: string): boolean {
+  return existsSync(link) && existsSync(target) && realpathSync(link) === realpathSync(target);
 }
