@@ -17,8 +17,12 @@ export interface TrustBundle {
 export interface Moment {
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** How much too early `now` may be: for a clock that is known to be behind; nothing tolerates "expired". */
+  /** How much too early `now` may be: for a clock that is known to be behind. */
   readonly notYetValidToleranceMs?: number;
+  /** Grace of one who is cut off from the master: so long ago may a peer's own certificate have expired; never an authority's or a signer's. */
+  readonly expiredToleranceMs?: number;
+  /** Serial numbers in upper-case hexadecimal; one of them anywhere in the chain refuses it. */
+  readonly revoked?: ReadonlySet<string>;
 }
 
 /** What the leaf is used for: `client` and `server` of TLS, `signing` of configuration, for which a root itself must have issued it. */
@@ -82,7 +86,7 @@ function judge(
   const [, ...issuers] = path;
   const reason =
     whyNotLeaf(extensions, usage) ??
-    whyNotValid(leaf, extensions, moment) ??
+    whyNotValid(leaf, extensions, moment, usage === 'signing' ? 0 : moment.expiredToleranceMs) ??
     firstOf(issuers, (issuer, below) => whyNotIssuer(issuer, below, moment));
   return reason === undefined ? { ok: true, leaf, peer } : refuse(`${reason} (${peer.uri})`);
 }
@@ -152,13 +156,14 @@ function whyNotIssuer(issuer: X509Certificate, authoritiesBelow: number, moment:
 function whyNotValid(
   certificate: X509Certificate,
   { unknownCritical }: Extensions,
-  moment: Moment,
+  { now, notYetValidToleranceMs = 0, revoked }: Moment,
+  expiredToleranceMs = 0,
 ): string | undefined {
-  const { validFrom, validTo } = certificate;
-  const { now, notYetValidToleranceMs = 0 } = moment;
+  const { validFrom, validTo, serialNumber } = certificate;
+  if (revoked?.has(serialNumber) === true) return `the certificate ${serialNumber} is revoked`;
   // written so that a date which cannot be read refuses
   if (!(now + notYetValidToleranceMs >= Date.parse(validFrom))) return `a certificate is not valid before ${validFrom}`;
-  if (!(now <= Date.parse(validTo))) return `a certificate expired on ${validTo}`;
+  if (!(now - expiredToleranceMs <= Date.parse(validTo))) return `a certificate expired on ${validTo}`;
   const [unknown] = unknownCritical;
   return unknown === undefined ? undefined : `a certificate has the critical extension ${unknown}, unknown here`;
 }

@@ -178,6 +178,8 @@ export const manifestSchema = v.object({
   /** PEM certificates: trusted roots, and keys that sign configuration. */
   roots: v.pipe(v.array(text(8192)), v.minLength(1), v.maxLength(8)),
   signers: v.pipe(v.array(text(8192)), v.minLength(1), v.maxLength(8)),
+  /** PEM certificates of authorities below the roots, which a peer may leave out: they help to find a chain and are trusted for nothing. */
+  issuers: v.optional(v.pipe(v.array(text(8192)), v.maxLength(8)), []),
 });
 
 /** `join/<token>/<nonce>/req`: `mac` is base64url HMAC-SHA-256 with the token's key over `mesolite/v1/join/req`, the nonce and the exact `body` text. */

@@ -190,6 +190,45 @@ t.test('a clock that is known to be behind tolerates "not yet", never "expired"'
   refused(t, verifyChain(chain, bundle, 'server', late), /expired on/, 'expired stays expired');
 });
 
+t.test('a peer that expired is good inside the grace of the one who asks, an authority or a signer never', async t => {
+  const chain = chainOf(node('a'));
+  const at = (time: number) =>
+    verifyChain(chain, bundle, 'client', { now: time, expiredToleranceMs: 7 * dayMs, notYetValidToleranceMs: 0 });
+  t.ok(at(now + 37 * dayMs).ok, 'to the last second of it');
+  refused(t, at(now + 37 * dayMs + 1), /expired on/, 'and not a moment more');
+  refused(t, verifyChain(chain, bundle, 'client', { now: now + 30 * dayMs + 1 }), /expired on/, 'without a grace');
+  refused(t, at(now - hourMs), /not valid before/, 'the grace is for what has expired alone');
+
+  const brief = makeTestAuthority(now, { lifetimes: { issuingMs: hourMs, configMs: hourMs } });
+  const late = { now: now + 2 * hourMs, expiredToleranceMs: 7 * dayMs };
+  const long = leaf({}, open(brief.state.issuingPem, brief.state.issuingKeyPem));
+  const underOld = [long, new X509Certificate(brief.state.issuingPem)];
+  refused(t, verifyChain(underOld, brief.authority.bundle, 'client', late), /expired on/, 'an issuing authority');
+  const signer = [new X509Certificate(brief.state.configPem)];
+  refused(t, verifyChain(signer, brief.authority.bundle, 'signing', late), /expired on/, 'a configuration signer');
+});
+
+t.test('a revoked serial number refuses the chain wherever it stands in it', async t => {
+  const chain = chainOf(node('a'));
+  const without = (serial: string | undefined) =>
+    verifyChain(chain, bundle, 'client', { now, revoked: new Set([serial ?? '']) });
+  t.ok(without(node('b').serial).ok, "another's");
+  for (const certificate of [...chain, root.certificate]) {
+    refused(t, without(certificate.serialNumber), /is revoked/, `${certificate.subject}`);
+  }
+  const late = { now: now + 31 * dayMs, expiredToleranceMs: 7 * dayMs, revoked: new Set([node('b').serial]) };
+  t.ok(verifyChain(chain, bundle, 'client', late).ok);
+  const revoked = new Set([chain[0]?.serialNumber ?? '']);
+  refused(t, verifyChain(chain, bundle, 'client', { ...late, revoked }), /is revoked/, 'no grace for it');
+  const signer = new X509Certificate(state.configPem);
+  refused(
+    t,
+    verifyChain([signer], bundle, 'signing', { now, revoked: new Set([signer.serialNumber]) }),
+    /is revoked/,
+    'a signer',
+  );
+});
+
 t.test('a leaf issues nothing', async t => {
   const keys = generateKeyPair();
   const plain = leaf({}, issuing, keys);
