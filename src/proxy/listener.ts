@@ -1,6 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import { MesoliteError } from '../base/errors.ts';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
 import type { Pipeline } from './wire/exchange.ts';
 import type { WorkloadIndex } from './workload.ts';
@@ -25,9 +26,13 @@ export class Listener {
   readonly #sockets = new Set<Socket>();
   readonly #connections = new Set<Downstream>();
 
-  constructor(server: Server, maxConnections: number) {
+  constructor(server: Server, maxConnections: number, log: Log) {
     this.#server = server;
     server.maxConnections = maxConnections;
+    // an accept may fail, for want of descriptors; the listener goes on
+    server.on('error', error => {
+      if (server.listening) log.warn('a connection could not be accepted', { reason: messageOf(error) });
+    });
     server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on('close', () => this.#sockets.delete(socket));

@@ -141,8 +141,8 @@ class JoinedProxy implements NodeProxy {
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
     const onConnection = this.#acceptMesh;
     const mesh = meshServer({ workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
-    this.#meshListener = new Listener(mesh, bounds.maxConnections);
-    this.#outboundListener = new Listener(outboundServer(this.#acceptTask), bounds.maxConnections);
+    this.#meshListener = new Listener(mesh, bounds.maxConnections, parts.log);
+    this.#outboundListener = new Listener(outboundServer(this.#acceptTask), bounds.maxConnections, parts.log);
   }
 
   async start(signal: AbortSignal): Promise<RunningProxy> {

@@ -20,7 +20,8 @@ export interface LocalWorkload {
   readonly spiffeId: string;
   /**
    * Its certificate and key with the trust domain's roots, for serving and for calling; swapped when it rotates.
-   * Open connections keep what they were opened with.
+   * Open connections keep what they were opened with. A task keeps its cell for life: another cell means another identity,
+   * whose calls share no connection with the old one's.
    */
   readonly tls: Cell<SecureContext>;
   /** Absent for a task that only calls others. */

@@ -1,0 +1,149 @@
+import { once } from 'node:events';
+import t, { type Test } from 'tap';
+import { secondMs } from '../../../src/base/clock.ts';
+import { Deadlines } from '../../../src/proxy/deadlines.ts';
+import type { Unavailable } from '../../../src/proxy/respond.ts';
+import type { Upstream, UpstreamUser } from '../../../src/proxy/upstream/connection.ts';
+import { plainConnector } from '../../../src/proxy/upstream/connectors.ts';
+import { ConnectionBudget, Pool } from '../../../src/proxy/upstream/pool.ts';
+import { FakeClock } from '../../fixtures/fake-clock.ts';
+import { rawOrigin } from '../../fixtures/proxy-node.ts';
+
+/** A user that shows what happened to it. */
+class TestUser implements UpstreamUser {
+  readonly ready: Promise<Upstream>;
+  unavailable: Unavailable | undefined;
+  closed = false;
+  #resolve: (upstream: Upstream) => void = () => {};
+
+  constructor() {
+    this.ready = new Promise(resolve => {
+      this.#resolve = resolve;
+    });
+  }
+
+  onReady(upstream: Upstream): void {
+    this.#resolve(upstream);
+  }
+  onUnavailable(why: Unavailable): void {
+    this.unavailable = why;
+  }
+  onBytes(): void {}
+  onDrain(): void {}
+  onEnd(): void {}
+  onClosed(): void {
+    this.closed = true;
+  }
+}
+
+async function pools(t: Test, count: number, limit: number, maxPending = 2) {
+  const clock = new FakeClock();
+  const deadlines = new Deadlines(clock);
+  const budget = new ConnectionBudget(limit);
+  const load = { active: 0 };
+  const outcomes: boolean[] = [];
+  const origin = await rawOrigin(t, (socket, text) => socket.write(text));
+  const connector = plainConnector('127.0.0.1', origin.port, Buffer.alloc(1024));
+  const settings = { maxConnections: limit, maxPending, connectTimeoutMs: 5 * secondMs, idleMs: 4 * secondMs };
+  const parts = { deadlines, budget, connector, load, onOutcome: (failed: boolean) => outcomes.push(failed) };
+  const list = Array.from({ length: count }, () => new Pool(parts, settings));
+  t.teardown(() => budget.close());
+  return { clock, budget, load, outcomes, origin, list };
+}
+
+t.test('the connection used last is used next, and an idle one closes after its time', async t => {
+  const { clock, budget, load, list } = await pools(t, 1, 8);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  const users = [new TestUser(), new TestUser()];
+  for (const user of users) t.equal(pool.acquire(user, false), undefined);
+  const [first, second] = await Promise.all(users.map(user => user.ready));
+  if (first === undefined || second === undefined) throw new Error('no connections');
+  t.equal(load.active, 2);
+  pool.release(first, true);
+  pool.release(second, true);
+  t.equal(load.active, 0);
+  const again = new TestUser();
+  pool.acquire(again, false);
+  t.equal(await again.ready, second);
+  t.equal(second.served, 1);
+  await clock.advance(6 * secondMs);
+  while (budget.open > 1) await new Promise(resolve => setImmediate(resolve));
+  pool.release(second, false);
+  while (budget.open > 0) await new Promise(resolve => setImmediate(resolve));
+});
+
+t.test('beyond the bound requests wait in order, and beyond that they are refused', async t => {
+  const { load, list } = await pools(t, 1, 1);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  const users = [new TestUser(), new TestUser(), new TestUser(), new TestUser()];
+  t.same(
+    users.map(user => pool.acquire(user, false)),
+    [undefined, undefined, undefined, 'overflow'],
+  );
+  t.equal(load.active, 3);
+  const upstream = await users[0]?.ready;
+  if (upstream === undefined || users[2] === undefined) throw new Error('no connection');
+  pool.cancel(users[2]);
+  t.equal(load.active, 2);
+  pool.release(upstream, true);
+  t.equal(await users[1]?.ready, upstream);
+});
+
+t.test('a connection that cannot be used again makes way for one who waits', async t => {
+  const { list } = await pools(t, 1, 1);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  const [one, two] = [new TestUser(), new TestUser()];
+  pool.acquire(one, false);
+  pool.acquire(two, false);
+  const upstream = await one.ready;
+  pool.release(upstream, false);
+  t.not(await two.ready, upstream);
+});
+
+t.test('a pool takes the idle connection of another when all are spent', async t => {
+  const { budget, list } = await pools(t, 2, 1);
+  const [a, b] = list;
+  if (a === undefined || b === undefined) throw new Error('no pools');
+  const [one, two, three] = [new TestUser(), new TestUser(), new TestUser()];
+  a.acquire(one, false);
+  const upstream = await one.ready;
+  t.equal(b.acquire(two, false), 'overflow', 'a busy one is not taken');
+  a.release(upstream, true);
+  t.equal(b.acquire(three, false), undefined);
+  t.ok(await three.ready);
+  t.equal(budget.open, 1);
+});
+
+t.test('a host that refuses is told to its user and counted as a failure', async t => {
+  const { load, outcomes, origin, list, budget } = await pools(t, 1, 4);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  await origin.close();
+  const user = new TestUser();
+  pool.acquire(user, false);
+  while (user.unavailable === undefined) await new Promise(resolve => setImmediate(resolve));
+  t.equal(user.unavailable, 'connection-failure');
+  t.same([outcomes, load.active, budget.open], [[true], 0, 0]);
+});
+
+t.test('an idle connection that speaks or ends is not used again', async t => {
+  const { origin, list, budget } = await pools(t, 1, 4);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  for (const disturb of ['speak', 'end']) {
+    const user = new TestUser();
+    pool.acquire(user, true);
+    const upstream = await user.ready;
+    while (origin.connections.size === 0) await new Promise(resolve => setImmediate(resolve));
+    const [socket] = origin.connections;
+    if (socket === undefined) throw new Error('no connection');
+    pool.release(upstream, true);
+    if (disturb === 'speak') socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    else socket.end();
+    await once(socket, 'close');
+    while (budget.open > 0) await new Promise(resolve => setImmediate(resolve));
+  }
+});
