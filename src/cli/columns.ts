@@ -1,4 +1,5 @@
 import type { AuditEntry, JobView, NodeView, PolicyView, TaskDetail, TaskView } from '../model/api.ts';
+import type { FleetEvent } from '../model/event.ts';
 import { countInRanges, type Resources } from '../model/resources.ts';
 import type { Endpoint, ServiceDocument } from '../model/service.ts';
 import { isTerminal } from '../model/task.ts';
@@ -121,6 +122,15 @@ export const auditColumns: readonly Column<AuditEntry>[] = [
   { head: 'DIRECTION', cell: ({ record }) => record.direction, wide: true },
   { head: 'FLAGS', cell: ({ record }) => record.flags, wide: true },
   { head: 'REQUEST ID', cell: ({ record }) => record.requestId, wide: true },
+];
+
+export const eventColumns: readonly Column<FleetEvent>[] = [
+  { head: 'TIME (UTC)', cell: event => printTime(event.at) },
+  { head: 'SEVERITY', cell: event => event.severity },
+  { head: 'KIND', cell: event => event.kind },
+  { head: 'NODE', cell: event => event.node ?? '-' },
+  { head: 'COUNT', cell: event => String(event.count), align: 'right' },
+  { head: 'MESSAGE', cell: event => event.message },
 ];
 
 function printLabels(labels: Readonly<Record<string, string>>): string {

@@ -1,6 +1,7 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { MesoliteError } from '../base/errors.ts';
 import {
+  eventListSchema,
   jobListSchema,
   nodeListSchema,
   policyListSchema,
@@ -8,9 +9,18 @@ import {
   taskDetailSchema,
   taskListSchema,
 } from '../model/api.ts';
+import { eventKinds } from '../model/event.ts';
 import type { ApiClient } from './api-client.ts';
-import { parseName } from './arguments.ts';
-import { historyColumns, jobColumns, nodeColumns, policyColumns, serviceColumns, taskColumns } from './columns.ts';
+import { parseName, parseSince, parseWhole } from './arguments.ts';
+import {
+  eventColumns,
+  historyColumns,
+  jobColumns,
+  nodeColumns,
+  policyColumns,
+  serviceColumns,
+  taskColumns,
+} from './columns.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
 import { openSession } from './session.ts';
 import { print, type Shell } from './shell.ts';
@@ -22,6 +32,13 @@ interface GetOptions extends OutputOptions {
   readonly job?: string;
 }
 
+interface EventOptions extends OutputOptions {
+  readonly since?: number;
+  readonly node?: string;
+  readonly kind?: string;
+  readonly limit: number;
+}
+
 /** A list of the API: what its rows are called, and how to ask for them. */
 interface Listing<Row> {
   readonly nouns: string;
@@ -30,9 +47,9 @@ interface Listing<Row> {
   readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
 }
 
-/** `mesolite get nodes|jobs|tasks|services|policies [NAME]` */
+/** `mesolite get nodes|jobs|tasks|services|policies [NAME]` and `mesolite get events` */
 export function addGet(program: Command, shell: Shell): void {
-  const get = program.command('get').description('list nodes, jobs, tasks, services or policies');
+  const get = program.command('get').description('list nodes, jobs, tasks, services, policies or events');
   addListing(get, shell, 'node', {
     nouns: 'nodes',
     columns: nodeColumns,
@@ -47,6 +64,7 @@ export function addGet(program: Command, shell: Shell): void {
       (await api.get('/v1/jobs', jobListSchema)).jobs.filter(job => isIn(namespace, job)),
   }).option('-n, --namespace <name>', 'only this namespace', parseName);
   addTasks(get, shell);
+  addEvents(get, shell);
   addListing(get, shell, 'service', {
     nouns: 'services',
     columns: serviceColumns,
@@ -87,10 +105,28 @@ function addTasks(get: Command, shell: Shell): void {
     async (name: string | undefined, options: GetOptions) => {
       const api = openSession(shell, command);
       if (name !== undefined) return showTask(api, shell, name, options);
-      const { tasks } = await api.get(`/v1/tasks${queryOf(options)}`, taskListSchema);
+      const { tasks } = await api.get(
+        `/v1/tasks${queryOf({ namespace: options.namespace, job: options.job })}`,
+        taskListSchema,
+      );
       printAs(shell, options.output, { tasks }, () => printRows(shell, options.output, taskColumns, tasks, 'tasks'));
     },
   );
+}
+
+function addEvents(get: Command, shell: Shell): void {
+  const command = get
+    .command('events')
+    .alias('event')
+    .description('list what happened in the fleet, newest last')
+    .option('--since <time>', 'only from then on: 30m, 1h, 7d ago, or a date', parseSince(shell.now))
+    .option('--node <id>', 'only of this node', parseName)
+    .addOption(new Option('--kind <kind>', 'only of this kind').choices(eventKinds))
+    .option('--limit <number>', 'at most so many', parseWhole(1, 10_000), 200);
+  withOutput(command).action(async ({ output, ...filter }: EventOptions) => {
+    const answer = await openSession(shell, command).get(`/v1/events${queryOf(filter)}`, eventListSchema);
+    printAs(shell, output, answer, () => printRows(shell, output, eventColumns, answer.events, 'events'));
+  });
 }
 
 async function showTask(api: ApiClient, shell: Shell, name: string, options: GetOptions): Promise<void> {
@@ -107,9 +143,8 @@ function isIn(namespace: string | undefined, row: { readonly namespace: string }
   return namespace === undefined || row.namespace === namespace;
 }
 
-function queryOf({ namespace, job }: GetOptions): string {
+function queryOf(filter: Readonly<Record<string, string | number | undefined>>): string {
   const query = new URLSearchParams();
-  if (namespace !== undefined) query.set('namespace', namespace);
-  if (job !== undefined) query.set('job', job);
+  for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, String(value));
   return query.size === 0 ? '' : `?${query}`;
 }

@@ -5,6 +5,7 @@ import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { ApiFace, AuditQuery } from './api/face.ts';
 import type { Documents } from './documents.ts';
+import type { Events } from './events.ts';
 import type { Fleet } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
 import type { Logs } from './logs.ts';
@@ -26,6 +27,7 @@ export function makeApiFace(parts: {
   readonly services: Services;
   readonly policies: Policies;
   readonly logs: Logs;
+  readonly events: Pick<Events, 'query'>;
   readonly createJoinToken: ApiFace['createJoinToken'];
 }): ApiFace {
   const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs } = parts;
@@ -49,6 +51,7 @@ export function makeApiFace(parts: {
     documents: documents.list,
     createJoinToken: parts.createJoinToken,
     services: services.list,
+    events: query => parts.events.query(query),
     async nodes() {
       const live = (await store.tasks.list()).filter(task => !isTerminal(task.state));
       return fleet.list().flatMap((node): NodeView[] => {

@@ -23,6 +23,7 @@ import { makeCertificates } from './certificates.ts';
 import { type MasterConfig, masterTimes } from './config.ts';
 import { makeDocuments } from './documents.ts';
 import { makeEnrollment } from './enrollment.ts';
+import { makeEvents } from './events.ts';
 import { makeFleet } from './fleet.ts';
 import { makeIncoming } from './incoming.ts';
 import { makeJobs } from './jobs.ts';
@@ -77,6 +78,7 @@ async function run(
   signal: AbortSignal,
 ): Promise<RunningMaster> {
   const epoch = await store.meta.nextEpoch();
+  const events = makeEvents({ events: store.events, clock, log });
   const operators = makeOperators({ tokens: store.operatorTokens, clock, log });
   await operators.ensureAdmin(config.dataDir);
   const names = [...new Set([...config.advertise, 'localhost', '127.0.0.1', '::1'])];
@@ -233,6 +235,7 @@ async function run(
     services,
     policies,
     logs,
+    events,
     createJoinToken: request =>
       createJoinToken({ tokens: store.joinTokens, authority, clock }, request, {
         hosts: config.advertise,

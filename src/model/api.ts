@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { accessRecordSchema } from './access.ts';
+import { fleetEventSchema } from './event.ts';
 import { nameSchema } from './ids.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
@@ -144,6 +145,8 @@ export const taskListSchema = v.object({ tasks: v.array(taskViewSchema) });
 export const jobListSchema = v.object({ jobs: v.array(jobViewSchema) });
 export const serviceListSchema = v.object({ services: v.array(serviceDocumentSchema) });
 export const policyListSchema = v.object({ policies: v.array(policyViewSchema) });
+/** GET /v1/events: the newest that were asked for, oldest first. */
+export const eventListSchema = v.object({ events: v.array(fleetEventSchema) });
 export const auditListSchema = v.object({ entries: v.array(auditEntrySchema) });
 
 export type ApplyResult = v.InferOutput<typeof applyResultSchema>;

@@ -8,7 +8,10 @@ interface Migration {
   readonly up: (db: Transaction<Schema>) => Promise<void>;
 }
 
-const migrations: readonly Migration[] = [{ version: 1, up: firstTables }];
+const migrations: readonly Migration[] = [
+  { version: 1, up: firstTables },
+  { version: 2, up: eventTable },
+];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
 export async function migrate(db: Kysely<Schema>): Promise<void> {
@@ -107,6 +110,16 @@ async function auditTables(db: Transaction<Schema>): Promise<void> {
   await db.schema.createIndex('audit_at').on('audit').columns(['at']).execute();
   await db.schema.createIndex('audit_source').on('audit').columns(['source', 'at']).execute();
   await db.schema.createIndex('audit_verdict').on('audit').columns(['verdict', 'at']).execute();
+}
+
+async function eventTable(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'events', t =>
+    numbers(texts(t, 'kind', 'message'), 'id', 'at', 'count')
+      .addColumn('node', 'text')
+      .addPrimaryKeyConstraint('events_pk', ['id']),
+  );
+  await db.schema.createIndex('events_at').on('events').columns(['at']).execute();
+  await db.schema.createIndex('events_kind').on('events').columns(['kind', 'node', 'at']).execute();
 }
 
 type Builder = CreateTableBuilder<string, string>;

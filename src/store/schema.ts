@@ -119,6 +119,16 @@ export interface AuditTable {
   readonly gap: string | null;
 }
 
+/** What operators are to know of; repetitions raise `count` and `at`. */
+export interface EventTable {
+  readonly id: number;
+  readonly at: number;
+  readonly kind: string;
+  readonly node: string | null;
+  readonly message: string;
+  readonly count: number;
+}
+
 export interface Schema {
   readonly meta: MetaTable;
   readonly counters: CounterTable;
@@ -131,4 +141,5 @@ export interface Schema {
   readonly taskEvents: TaskEventTable;
   readonly auditChains: AuditChainTable;
   readonly audit: AuditTable;
+  readonly events: EventTable;
 }

@@ -1,6 +1,7 @@
 import { type Assignments, makeAssignments } from './assignments.ts';
 import { type Audit, makeAudit } from './audit.ts';
 import { type Documents, makeDocuments } from './documents.ts';
+import { type Events, makeEvents } from './events.ts';
 import { type JoinTokens, makeJoinTokens } from './join-tokens.ts';
 import { openSqlite } from './kysely.ts';
 import { type Meta, makeMeta } from './meta.ts';
@@ -21,6 +22,7 @@ export interface Store {
   readonly tasks: Tasks;
   readonly assignments: Assignments;
   readonly audit: Audit;
+  readonly events: Events;
   close(): Promise<void>;
 }
 
@@ -36,6 +38,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     tasks: makeTasks(db),
     assignments: makeAssignments(db),
     audit: makeAudit(db),
+    events: makeEvents(db),
     close: () => db.destroy(),
   };
 }

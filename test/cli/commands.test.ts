@@ -140,6 +140,27 @@ t.test('the audit is asked for and shown with who, what and which rule', async t
   t.equal(server.calls.at(-1)?.what, `GET /v1/audit?limit=100&since=${Date.UTC(2029, 11, 31)}`);
 });
 
+t.test('events are asked for and shown newest last, with how much they want of one', async t => {
+  const { server, mesolite } = await makeUser(t);
+  const event = { id: 1, at: Date.UTC(2030, 0, 1, 11), kind: 'node-joined', severity: 'info', node: 'pi-1', count: 1 };
+  server.world.events = [
+    { ...event, message: 'joined' },
+    { ...event, id: 2, kind: 'node-quarantined', severity: 'critical', message: 'two of it' },
+    { ...event, id: 3, kind: 'join-refused', severity: 'warning', node: null, count: 12, message: 'no proof' },
+  ];
+  const { out } = await mesolite('get events --since 1h --node pi-1 --kind node-joined --limit 5');
+  const [head = '', ...rows] = out.trimEnd().split('\n');
+  t.match(head, /^TIME \(UTC\) +SEVERITY +KIND +NODE +COUNT +MESSAGE$/);
+  t.match(rows[0], /^2030-01-01 11:00:00 +info +node-joined +pi-1 +1 +joined$/);
+  t.match(rows[1], /critical +node-quarantined +pi-1 +1 +two of it$/);
+  t.match(rows[2], /warning +join-refused +- +12 +no proof$/);
+  const query = `since=${Date.UTC(2030, 0, 1, 11)}&node=pi-1&kind=node-joined&limit=5`;
+  t.same(new URLSearchParams(server.calls.at(-1)?.what.split('?')[1]).size, 4);
+  for (const part of query.split('&')) t.match(server.calls.at(-1)?.what, part);
+  t.match(await mesolite('get events --kind nonsense'), { code: 2, err: /Allowed choices are/ });
+  t.same(JSON.parse((await mesolite('get events -o json')).out), { events: server.world.events });
+});
+
 t.test('what others wrote cannot steer the terminal', async t => {
   const { server, mesolite } = await makeUser(t);
   server.world.entries = [auditEntry(1, { path: '/\u001b[2J\u202e\nx' })];

@@ -71,7 +71,7 @@ t.test('a newer schema is refused and left as it is', async t => {
   raw.exec('insert into schema_version (version) values (999)');
   raw.close();
   const tables = schemaOf(path);
-  await t.rejects(openStore({ path }), { code: 'START_FAILED', message: /has schema 999, this version .* knows 1/ });
+  await t.rejects(openStore({ path }), { code: 'START_FAILED', message: /has schema 999, this version .* knows \d+/ });
   t.same(schemaOf(path), tables);
 });
 

@@ -9,6 +9,7 @@ import type {
   TaskDetail,
   TaskView,
 } from '../../model/api.ts';
+import type { EventKind, FleetEvent } from '../../model/event.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 
 export type Role = 'admin' | 'reader';
@@ -23,6 +24,13 @@ export interface AuditQuery {
   readonly since?: number | undefined;
   readonly principal?: string | undefined;
   readonly verdict?: 'allow' | 'deny' | undefined;
+  readonly limit: number;
+}
+
+export interface EventQuery {
+  readonly since?: number | undefined;
+  readonly node?: string | undefined;
+  readonly kind?: EventKind | undefined;
   readonly limit: number;
 }
 
@@ -47,5 +55,6 @@ export interface ApiFace {
   services(): Promise<ServiceDocument[]>;
   policies(): Promise<PolicyView[]>;
   audit(query: AuditQuery): Promise<AuditEntry[]>;
+  events(query: EventQuery): Promise<FleetEvent[]>;
   createJoinToken(request: CreateTokenRequest): Promise<CreateTokenResult>;
 }

@@ -7,6 +7,7 @@ import {
   createTokenResultSchema,
   documentListSchema,
   errorAnswerSchema,
+  eventListSchema,
   jobListSchema,
   nodeListSchema,
   policyListSchema,
@@ -16,6 +17,7 @@ import {
   taskLogSchema,
   versionSchema,
 } from '../../model/api.ts';
+import { eventKinds } from '../../model/event.ts';
 import { nameSchema, taskIdSchema } from '../../model/ids.ts';
 import type { Api } from './api.ts';
 import type { ApiFace } from './face.ts';
@@ -37,6 +39,13 @@ const auditQuery = v.strictObject({
   principal: v.optional(word),
   verdict: v.optional(v.picklist(['allow', 'deny'])),
   limit: v.optional(v.pipe(wholeText, v.minValue(1), v.maxValue(1000, 'expected at most 1000')), '100'),
+});
+
+const eventQuery = v.strictObject({
+  since: v.optional(wholeText),
+  node: v.optional(nameSchema),
+  kind: v.optional(v.picklist(eventKinds)),
+  limit: v.optional(v.pipe(wholeText, v.minValue(1), v.maxValue(10_000, 'expected at most 10000')), '200'),
 });
 
 /** A route's schema with the shape of every answer that is not 2xx. */
@@ -150,6 +159,14 @@ function addFleetRoutes(app: Api, face: ApiFace): void {
     '/v1/audit',
     { ...reader, schema: answers('Decided requests, newest first', auditListSchema, { querystring: auditQuery }) },
     async request => ({ entries: await face.audit(request.query) }),
+  );
+  app.get<{ Querystring: v.InferOutput<typeof eventQuery> }>(
+    '/v1/events',
+    {
+      ...reader,
+      schema: answers('What happened in the fleet, newest last', eventListSchema, { querystring: eventQuery }),
+    },
+    async request => ({ events: await face.events(request.query) }),
   );
   app.post<{ Body: v.InferOutput<typeof createTokenRequestSchema> }>(
     '/v1/join-tokens',
