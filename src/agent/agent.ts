@@ -39,6 +39,7 @@ import { makeServiceInboxes } from './services.ts';
 import { makeSignedInbox } from './signed-inbox.ts';
 import { makeSupervisor } from './supervisor.ts';
 import { openTaskDirectories } from './task-directories.ts';
+import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
 import { makeTaskReports } from './task-reports.ts';
 import { callerSecret, makeWorkloads } from './workloads.ts';
@@ -162,7 +163,7 @@ async function run(
       if (spiffeId === ownId) await storeIdentity(files, { ...identity, ...issued });
       workloads.onIssued(spiffeId);
       for (const { spec } of supervisor.live())
-        if (workloads.spiffeIdOf(spec) === spiffeId) supervisor.sayAgain(spec.id);
+        if (spec.service !== undefined && workloads.spiffeIdOf(spec) === spiffeId) supervisor.sayAgain(spec.id);
     },
   });
   certificates.put(ownId, identity);
@@ -204,6 +205,7 @@ async function run(
     log,
     files,
     directories,
+    endings: makeTaskEndings({ files, clock, newId, log }),
     logKeeper,
     sha256: sha256Hex,
     environmentOf: spec =>

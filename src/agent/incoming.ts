@@ -17,8 +17,8 @@ import type { Sender } from './sender.ts';
 
 /** What is done with what the master says to this node alone. */
 export interface DownHandlers {
-  /** The word in which it was taken; `gap` and `refused` go back to the master. */
-  assignment(body: Assignment): Promise<'taken' | 'ignored' | 'gap' | 'refused'>;
+  /** Why it was not carried out as it says, for the master; undefined when it was. */
+  assignment(body: Assignment): Promise<string | undefined>;
   ask(body: Ask): Promise<void>;
   ack(body: v.InferOutput<typeof masterAckSchema>): Promise<void>;
 }
@@ -58,11 +58,10 @@ export function makeIncoming(parts: {
   }
 
   async function assign(revision: number, body: Assignment): Promise<void> {
-    const result = await handlers.assignment(body);
-    const reason = { gap: 'it does not stand on what is held', refused: 'too many tasks', taken: '', ignored: '' }[
-      result
-    ];
-    sender.send('ack', { kind: 'assignment', subject: sender.node, revision, ...(reason !== '' && { reason }) });
+    const reason = await handlers.assignment(body).catch(messageOf);
+    if (reason !== undefined) log.warn('an assignment was not carried out as it says', { reason });
+    const failed = reason === undefined ? {} : { reason: reason.slice(0, 1024) };
+    sender.send('ack', { kind: 'assignment', subject: sender.node, revision, ...failed });
   }
 
   return {

@@ -6,20 +6,22 @@ import type { Log } from '../base/log.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { Files } from '../device/files.ts';
 import type { LogKeeper } from '../device/task-log.ts';
-import { type Application, applyAssignment, type DesiredSet, nothingDesired } from '../lifecycle/assignment.ts';
+import { applyAssignment, type DesiredSet, maxTasksPerNode, nothingDesired } from '../lifecycle/assignment.ts';
 import { reconcile } from '../lifecycle/reconcile.ts';
 import { assignmentHash } from '../lifecycle/spec-hash.ts';
 import type { Sha256 } from '../model/audit-chain.ts';
 import { type Assignment, encodeMessage } from '../model/message.ts';
 import { type TaskSpec, type TaskStatus, taskSpecSchema } from '../model/task.ts';
 import type { TaskDirectories } from './task-directories.ts';
+import type { TaskEndings } from './task-endings.ts';
 import { makeTaskRunner, type TaskRunner, type TaskRunnerParts } from './task-runner.ts';
 
 /** Keeps the tasks of this node as the master wants them, from what is on the disk when there is no master. */
 export interface Supervisor {
   /** Finds or starts the tasks of the last assignment; the tasks outlive `signal`, the watching ends. */
   start(signal: AbortSignal): Promise<void>;
-  assign(assignment: Assignment): Promise<Application['result']>;
+  /** Returns why it was not carried out as it says; undefined when it was, or was known already. */
+  assign(assignment: Assignment): Promise<string | undefined>;
   readonly held: { readonly epoch: number; readonly generation: number; readonly hash: string };
   /** The newest status of each task that is here. */
   statuses(): TaskStatus[];
@@ -41,15 +43,19 @@ export function makeSupervisor(
     readonly log: Log;
     readonly files: Files;
     readonly directories: TaskDirectories;
+    readonly endings: TaskEndings;
     readonly logKeeper: LogKeeper;
     readonly sha256: Sha256;
     /** Tasks came, went, or may be called or not from now on. */
     readonly onChanged: () => void;
   },
 ): Supervisor {
-  const { files, directories, logKeeper, sha256, processes, clock, newId, log, onStatus, onChanged } = parts;
-  const gate = new Gate(256);
+  const { files, directories, endings, logKeeper, sha256, processes, clock, newId, log, onStatus, onChanged } = parts;
+  // room for the ends of all tasks at once
+  const gate = new Gate(2 * maxTasksPerNode);
   const runners = new Map<string, TaskRunner>();
+  /** The ends of the tasks that are still here. */
+  const ended = new Map<string, TaskStatus>();
   let desired: DesiredSet = nothingDesired;
   let heldHash = assignmentHash([], sha256);
   let watching: AbortSignal = new AbortController().signal;
@@ -68,21 +74,21 @@ export function makeSupervisor(
     heldHash = assignmentHash(next.tasks.values(), sha256);
   }
 
-  async function bringAbout(): Promise<void> {
+  /** Returns the tasks that are not as they are wanted. */
+  async function bringAbout(): Promise<readonly string[]> {
     const steps = reconcile(desired.tasks, runners, sha256);
-    for (const id of steps.conflict)
-      log.error('a task was assigned again with another spec; it goes on as it is', { task: id });
     for (const id of steps.kill) runners.get(id)?.kill('the master does not want it any more');
     for (const id of steps.forget) await forget(id);
     for (const spec of steps.launch) await launch(spec);
     onChanged();
+    return steps.conflict;
   }
 
   async function launch(spec: TaskSpec): Promise<void> {
     const directory = directories.of(spec.id);
     const runner = makeTaskRunner(
-      { ...parts, onReady: onChanged, onEnded: () => onTaskEnded(spec.id) },
-      { spec, directory },
+      { ...parts, onReady: onChanged, onEnded: onTaskEnded },
+      { spec, directory, hasEnded: ended.has(spec.id) },
       watching,
     );
     runners.set(spec.id, runner);
@@ -90,15 +96,32 @@ export function makeSupervisor(
     await runner.begin();
   }
 
-  function onTaskEnded(id: string): void {
+  function onTaskEnded(status: TaskStatus): void {
     onChanged();
-    if (desired.tasks.has(id)) return;
-    gate.run(() => forget(id)).catch(error => log.error('an ended task could not be put away', { task: id, error }));
+    gate
+      .run(() => conclude(status))
+      .catch(error => log.error('an ended task could not be put away', { task: status.task, error }));
+  }
+
+  /** An end is on the disk before anybody hears of it: an agent that starts again must not undo what the master was told. */
+  async function conclude(status: TaskStatus): Promise<void> {
+    const { task } = status;
+    const isWanted = desired.tasks.has(task);
+    if (isWanted) {
+      await endings.write(status).catch(error => {
+        log.error('the end of a task could not be written', { task, reason: messageOf(error) });
+      });
+    }
+    ended.set(task, status);
+    onStatus(status);
+    if (!isWanted) await forget(task);
   }
 
   async function forget(id: string): Promise<void> {
     runners.delete(id);
+    ended.delete(id);
     logKeeper.forget(directories.of(id));
+    await endings.remove(id);
     await directories.retire(id);
   }
 
@@ -124,7 +147,9 @@ export function makeSupervisor(
       watching = signal;
       desired = await load();
       heldHash = assignmentHash(desired.tasks.values(), sha256);
+      for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
       await gate.run(bringAbout);
+      for (const status of ended.values()) onStatus(status);
       for (const id of await directories.list()) {
         if (runners.has(id)) continue;
         endStray(id).catch(error =>
@@ -135,20 +160,32 @@ export function makeSupervisor(
     assign: assignment =>
       gate.run(async () => {
         const applied = applyAssignment(desired, assignment);
-        if (applied.result === 'taken') {
-          await store(applied.desired);
-          await bringAbout();
+        switch (applied.result) {
+          case 'taken':
+            await store(applied.desired);
+            return describeConflicts(await bringAbout());
+          case 'ignored':
+            return undefined;
+          case 'gap':
+            return 'it does not stand on what is held';
+          case 'refused':
+            return applied.reason;
+          default:
+            return applied satisfies never;
         }
-        return applied.result;
       }),
     get held() {
       return { epoch: desired.epoch, generation: desired.generation, hash: heldHash };
     },
-    statuses: () => [...runners.values()].flatMap(({ status }) => status ?? []),
+    statuses: () => [...runners.values()].flatMap(({ spec, status }) => ended.get(spec.id) ?? status ?? []),
     sayAgain(task) {
       const status = runners.get(task)?.status;
       if (status !== undefined) onStatus({ ...status, uuid: newId(), at: clock.now() });
     },
     live: () => [...runners.values()].filter(runner => !runner.ended).map(({ spec, ready }) => ({ spec, ready })),
   };
+}
+
+function describeConflicts(tasks: readonly string[]): string | undefined {
+  return tasks.length === 0 ? undefined : `assigned again with another spec, and left as they are: ${tasks.join(', ')}`;
 }

@@ -4,16 +4,23 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { checkHealth } from '../device/health.ts';
 import type { Processes, RunningProcess } from '../device/process.ts';
-import { hasEnded, isReady, newTaskLife, type TaskEvent, type TaskStep } from '../lifecycle/task-life.ts';
+import {
+  hasEnded,
+  isReady,
+  newTaskLife,
+  type TaskEvent,
+  type TaskLife,
+  type TaskStep,
+} from '../lifecycle/task-life.ts';
 import { advance } from '../lifecycle/task-machine.ts';
-import type { TaskSpec, TaskStatus } from '../model/task.ts';
+import { isTerminal, type TaskSpec, type TaskStatus } from '../model/task.ts';
 
 /** Carries out what the task machine decides for one task. */
 export interface TaskRunner {
   readonly spec: TaskSpec;
   readonly ended: boolean;
   readonly ready: boolean;
-  /** The newest status that was reported; a task that was not yet begun has none. */
+  /** The newest status before its end; a task that was not yet begun has none. */
   readonly status: TaskStatus | undefined;
   /** Finds what an earlier agent left of it, and starts it where there is nothing. */
   begin(): Promise<void>;
@@ -31,26 +38,26 @@ export interface TaskRunnerParts {
   readonly onStatus: (status: TaskStatus) => void;
   /** It may be called through the mesh from now on, or no more. */
   readonly onReady: (ready: boolean) => void;
-  readonly onEnded: () => void;
+  /** Hears of the terminal status in place of `onStatus`. */
+  readonly onEnded: (status: TaskStatus) => void;
 }
 
-/** `signal` ends the watching, never the task. */
+/** `signal` ends the watching, never the task. One that an earlier agent saw end is told so by `hasEnded`: nothing happens to it. */
 export function makeTaskRunner(
   parts: TaskRunnerParts,
-  settings: { readonly spec: TaskSpec; readonly directory: string },
+  settings: { readonly spec: TaskSpec; readonly directory: string; readonly hasEnded: boolean },
   signal: AbortSignal,
 ): TaskRunner {
   const { processes, clock, random, newId, environmentOf, onStatus, onReady, onEnded } = parts;
   const { spec, directory } = settings;
   const log = parts.log.with({ task: spec.id });
-  let life = newTaskLife(spec);
+  let life: TaskLife = settings.hasEnded ? { ...newTaskLife(spec), now: { phase: 'ended' } } : newTaskLife(spec);
   let status: TaskStatus | undefined;
   let running: RunningProcess | undefined;
   let cancelWake: () => void = () => {};
 
   function on(event: TaskEvent): void {
     if (signal.aborted) return;
-    const wasEnded = hasEnded(life);
     const next = advance(life, event, clock.monotonic(), random);
     life = next.life;
     cancelWake();
@@ -58,7 +65,6 @@ export function makeTaskRunner(
     cancelWake =
       wakeAt === undefined ? () => {} : clock.after(Math.max(0, wakeAt - clock.monotonic()), () => on({ on: 'wake' }));
     for (const step of next.steps) carryOut(step);
-    if (!wasEnded && hasEnded(life)) onEnded();
   }
 
   function carryOut(step: TaskStep): void {
@@ -78,12 +84,20 @@ export function makeTaskRunner(
         onReady(step.ready);
         return;
       case 'report':
-        status = { ...step.status, uuid: newId(), task: spec.id, at: clock.now() };
-        onStatus(status);
+        say({ ...step.status, uuid: newId(), task: spec.id, at: clock.now() });
         return;
       default:
         step satisfies never;
     }
+  }
+
+  function say(news: TaskStatus): void {
+    if (isTerminal(news.state)) {
+      onEnded(news);
+      return;
+    }
+    status = news;
+    onStatus(news);
   }
 
   async function start(run: number): Promise<void> {
@@ -125,6 +139,7 @@ export function makeTaskRunner(
       return status;
     },
     async begin() {
+      if (hasEnded(life)) return;
       const found = await processes.adopt(directory, signal);
       switch (found.result) {
         case 'running':

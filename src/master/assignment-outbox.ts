@@ -13,7 +13,7 @@ export interface AssignmentOutbox {
   /** What the node says it holds; it gets all of its assignment unless it is just that. */
   onBirth(node: string, birth: Birth): Promise<void>;
   onHeartbeat(node: string, heartbeat: Heartbeat): Promise<void>;
-  /** A step that does not stand on what the node has is answered with all of it. */
+  /** A step that the node could not take is answered with all of it; where that was refused, saying it again is of no use. */
   onAck(node: string, ack: DocumentAck): Promise<void>;
 }
 
@@ -28,6 +28,8 @@ interface Known {
 interface Peer {
   readonly gate: Gate;
   known: Known | undefined;
+  /** The last that was sent was all of it. */
+  sentAll: boolean;
   /** Heartbeats in a row that told of another set: the first may have crossed a step on its way. */
   mismatches: number;
 }
@@ -42,7 +44,7 @@ export function makeAssignmentOutbox(parts: {
   const peers = new Map<string, Peer>();
 
   function peerOf(node: string): Peer {
-    const peer = peers.get(node) ?? { gate: new Gate(), known: undefined, mismatches: 0 };
+    const peer = peers.get(node) ?? { gate: new Gate(), known: undefined, sentAll: false, mismatches: 0 };
     peers.set(node, peer);
     return peer;
   }
@@ -53,6 +55,7 @@ export function makeAssignmentOutbox(parts: {
     if (base?.generation === generation) return;
     const ids = new Set(tasks.map(task => task.id));
     peer.known = { epoch, generation, hash: assignmentHash(tasks, sha256), tasks: ids };
+    peer.sentAll = base === undefined;
     await outgoing.assignment(node, {
       epoch,
       generation,
@@ -96,8 +99,10 @@ export function makeAssignmentOutbox(parts: {
     },
     async onAck(node, { kind, reason }) {
       if (kind !== 'assignment' || reason === undefined) return;
-      log.warn('a node refused an assignment', { node, reason });
-      await withAssignment(node, (peer, wanted) => sendAll(node, peer, wanted));
+      log.warn('a node did not carry out its assignment', { node, reason });
+      await withAssignment(node, async (peer, wanted) => {
+        if (!peer.sentAll) await sendAll(node, peer, wanted);
+      });
     },
   };
 }

@@ -182,22 +182,16 @@ async function run(
   const auditIntake = makeAuditIntake({ audit: store.audit, outgoing, clock, log });
   const logs = makeLogs({ outgoing, clock, newId });
   const enrollment = makeEnrollment({ tokens: store.joinTokens, authority, link, clock, log, onJoined: fleet.add });
-  /** The envelope carries the time. */
-  const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
-    if (nonce !== undefined) await outgoing.ack(node, { nonce });
-  };
   const incoming = makeIncoming({
     log,
     handlers: {
       async birth(node, birth) {
-        await tellTime(node, birth);
         await fleet.onBirth(node, birth);
         await intake.onBirth(node, birth.tasks);
         await assignments.onBirth(node, birth);
         await publishServices();
       },
       async hb(node, heartbeat) {
-        await tellTime(node, heartbeat);
         if (fleet.onHeartbeat(node, heartbeat)) await assignments.onHeartbeat(node, heartbeat);
         else await outgoing.ask(node, { what: 'birth' });
       },
