@@ -1,0 +1,118 @@
+/** Walk 3: a job sent to the API becomes real children on a node, and what becomes of them comes back, committed, to whoever asks. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { joinAgent, lives, masterConfig, runAgent, runMaster, untilReady, untilTasks } from '../fixtures/fleet.ts';
+import { job } from '../fixtures/fleet-api.ts';
+import { FreePorts } from '../fixtures/fleet-ports.ts';
+import { until } from '../fixtures/fleet-until.ts';
+
+const home = t.testdir();
+const ports = new FreePorts();
+const masterSettings = await masterConfig(join(home, 'master'), ports);
+let master = await runMaster(t, masterSettings);
+let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node' }, ports);
+const { api } = master;
+
+const shell = (script: string) => ({ type: 'batch', command: ['/bin/sh', '-c', script] });
+const lines = (file: string) => (existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : []);
+
+t.test('a task runs to its end: its states, its exit status and its output are there to see', async t => {
+  await api.apply(job('greet', shell('echo "hello from $MESOLITE_NODE"; echo oops >&2')));
+  const [task] = await untilTasks(api, 'greet', 'TASK_FINISHED');
+  t.match(task, { node: 'node', exitCode: 0, restarts: 0, job: 'greet', type: 'batch' });
+  const { history } = await api.task(task?.id ?? '');
+  const states = history.map(status => status.state);
+  t.strictSame(states, ['TASK_STAGING', 'TASK_STARTING', 'TASK_RUNNING', 'TASK_FINISHED']);
+  t.equal(await api.output(task?.id ?? ''), 'hello from node\n');
+});
+
+t.test('a task that fails says with which code', async t => {
+  await api.apply(job('fail', shell('exit 7')));
+  const [task] = await untilTasks(api, 'fail', 'TASK_FAILED');
+  t.match(task, { exitCode: 7, reason: 'REASON_COMMAND_EXECUTOR_FAILED', message: /exit code 7/ });
+});
+
+t.test('a command that is not there fails its task with the reason, and the agent lives on', async t => {
+  await api.apply(job('absent', { type: 'service', command: ['no-such-program', '--now'] }));
+  const [task] = await untilTasks(api, 'absent', 'TASK_FAILED');
+  t.match(task, { message: /no-such-program/, restarts: 0, exitCode: null });
+  await api.apply(job('after', shell('exit 0')));
+  await untilTasks(api, 'after', 'TASK_FINISHED');
+});
+
+t.test('a job that is deleted ends its tasks with all that they started', async t => {
+  const pids = join(home, 'pids');
+  await api.apply(job('stays', { command: ['/bin/sh', '-c', `sleep 1000 & echo "$$ $!" > ${pids}; wait`] }));
+  const [task] = await untilTasks(api, 'stays', 'TASK_RUNNING');
+  const [own, child] = await until('it has written who it is', () => lines(pids)[0]?.split(' ').map(Number));
+  t.ok(lives(own) && lives(child));
+  await api.remove('Job', 'stays');
+  await untilTasks(api, 'stays', 'TASK_KILLED');
+  t.notOk(lives(own) || lives(child), 'nothing of it is left');
+  const { history } = await api.task(task?.id ?? '');
+  t.strictSame(
+    history.slice(-2).map(status => status.state),
+    ['TASK_KILLING', 'TASK_KILLED'],
+  );
+  t.equal((await api.tasks('stays')).length, 1, 'and none was started in its place');
+});
+
+t.test('where not all fit at once, the highest priority goes first, and the ledger says what is free', async t => {
+  const [node] = await api.nodes();
+  const total = node?.total.scalars.cpus ?? 0;
+  const order = join(home, 'order');
+  const tasks = [
+    ['low', 10],
+    ['high', 90],
+    ['middle', 50],
+  ].map(([name, priority]) => ({ name, priority }));
+  await api.apply(
+    job('scarce', {
+      ...shell(`echo "$MESOLITE_TASK" >> ${order}`),
+      resources: { cpus: (0.6 * total) / 1000 },
+      tasks,
+    }),
+  );
+  await untilTasks(api, 'scarce', 'TASK_FINISHED');
+  const names = lines(order).map(id => /scarce\.default\.(\w+)-/.exec(id)?.[1]);
+  t.strictSame(names, ['high', 'middle', 'low']);
+  await until('all is free again', async () => (await api.nodes())[0]?.free.scalars.cpus === total);
+});
+
+t.test('a task that fits nowhere waits, and says why', async t => {
+  await api.apply(job('huge', { ...shell('exit 0'), resources: { cpus: 1000 } }));
+  const task = await until('it is known why it waits', async () =>
+    (await api.tasks('huge')).find(each => each.message),
+  );
+  t.match(task, { state: 'TASK_STAGING', node: null, waiting: [{ node: 'node', why: /needs 1000 cpus/ }] });
+  await api.remove('Job', 'huge');
+  t.strictSame(await api.tasks('huge'), [], 'withdrawn, it was never more than a wish');
+});
+
+t.test('what has ended is said again by an agent that starts again without a master, and is not run again', async t => {
+  const runs = join(home, 'runs');
+  const restart = { policy: 'onFailure', attempts: 2, backoff: '1ms', maxBackoff: '1ms' };
+  const gate = join(home, 'gate');
+  const script = `while [ ! -e ${gate} ]; do sleep 0.05; done; echo run >> ${runs}; exit 3`;
+  await api.apply(job('flaky', { ...shell(script), restart }));
+  const [task] = await untilTasks(api, 'flaky', 'TASK_RUNNING');
+  await master.stop();
+  writeFileSync(gate, '');
+  const isEnd = (name: string) => /^ended-[0-9a-f]+$/.test(name);
+  await until('its end is on the disk', () => readdirSync(join(home, 'node')).some(isEnd));
+  t.equal(lines(runs).length, 2);
+  await agent.stop();
+
+  agent = await runAgent(t, agent.config);
+  await agent.stop();
+  agent = await runAgent(t, agent.config);
+  t.equal(lines(runs).length, 2, 'not run again');
+  master = await runMaster(t, masterSettings);
+  await untilReady(master.api, 'node');
+  const [failed] = await untilTasks(master.api, 'flaky', 'TASK_FAILED');
+  t.match(failed, { id: task?.id, exitCode: 3, restarts: 1, message: /failure 2 in a row/ });
+  const { history } = await master.api.task(task?.id ?? '');
+  t.equal(history.filter(status => status.state === 'TASK_FAILED').length, 1, 'said three times, one report');
+  t.equal(lines(runs).length, 2);
+});
