@@ -116,7 +116,7 @@ t.test('behind a refused request nothing is read', async t => {
 
 const forwarded: Readonly<Record<string, readonly [bytes: string, reached: RegExp, never: RegExp]>> = {
   'a tab before chunked': [post('Transfer-Encoding:\tchunked\r\n', last), /\r\ntransfer-encoding: chunked\r\n/, /\t/],
-  'no space before the length': [post('Content-Length:05\r\n', 'abcde'), /\r\ncontent-length: 5\r\n/, /05/],
+  'no space before the length': [post('Content-Length:05\r\n', 'abcde'), /\r\ncontent-length: 5\r\n/, /length:\s*05/i],
   'an absolute target': [
     'GET http://b/x HTTP/1.1\r\nHost: a\r\n\r\n',
     /^GET \/x HTTP\/1\.1\r\n.*\r\nhost: b\r\n/s,
