@@ -1,8 +1,9 @@
 import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
+import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
 import type { Clock } from '../base/clock.ts';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { MesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
 import { ownAddresses } from '../device/addresses.ts';
@@ -102,10 +103,8 @@ async function run(
   const facts = await openNodeFacts({ clock, log }, config);
   const { profile } = facts;
 
-  /** For what nobody waits for: a failure is logged, and what matters is said again by its own part. */
-  const inBackground = (what: string, work: Promise<unknown>): void => {
-    work.catch(error => log.error('something failed', { what, reason: messageOf(error), error }));
-  };
+  const background = new Background(log);
+  const inBackground = background.run;
 
   const link = new MqttLink(
     {
@@ -199,6 +198,7 @@ async function run(
   const reach = { node, path: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', outboundPort: mesh.outboundPort };
   const supervisor = makeSupervisor({
     processes: makeProcesses({ clock }),
+    inBackground,
     clock,
     random: systemRandom,
     newId,
@@ -280,7 +280,11 @@ async function run(
   await manifestInbox.load();
   await supervisor.start(signal);
 
-  for (const kind of ['task', 'ask', 'ack'] as const) link.subscribe(topics.down(node, kind), incoming.handle);
+  for (const kind of ['task', 'ask', 'ack'] as const) {
+    link.subscribe(topics.down(node, kind), (topic, wire) =>
+      inBackground('hearing the master', incoming.handle(topic, wire)),
+    );
+  }
   link.subscribe(topics.policy, (_, wire) =>
     inBackground('taking a policy', policyInbox.receive(Uint8Array.from(wire))),
   );
@@ -309,6 +313,7 @@ async function run(
     await mesh.stopped;
     await Promise.allSettled(loops);
     await link.closed;
+    await background.settled();
     facts.close();
     log.info('the agent has stopped; its tasks go on', { node });
   };

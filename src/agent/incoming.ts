@@ -25,7 +25,7 @@ export interface DownHandlers {
 
 /** Opens what came on a topic under `down/<node>/` and hands it on; what is not signed for this node is dropped and logged. */
 export interface Incoming {
-  handle(topic: string, payload: Uint8Array): void;
+  handle(topic: string, payload: Uint8Array): Promise<void>;
 }
 
 export function makeIncoming(parts: {
@@ -65,13 +65,15 @@ export function makeIncoming(parts: {
   }
 
   return {
-    handle(topic, payload) {
+    async handle(topic, payload) {
       const address = parseTopic(topic);
       if (address?.kind !== 'down' || address.node !== sender.node) return;
-      // the link may use the payload's memory again
-      dispatch(address.what, Buffer.from(payload)).catch(error => {
+      try {
+        // the link may use the payload's memory again
+        await dispatch(address.what, Buffer.from(payload));
+      } catch (error) {
         log.warn('a message of the master was dropped', { what: address.what, reason: messageOf(error) });
-      });
+      }
     },
   };
 }

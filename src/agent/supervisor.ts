@@ -46,11 +46,13 @@ export function makeSupervisor(
     readonly endings: TaskEndings;
     readonly logKeeper: LogKeeper;
     readonly sha256: Sha256;
+    readonly inBackground: (what: string, work: Promise<unknown>) => void;
     /** Tasks came, went, or may be called or not from now on. */
     readonly onChanged: () => void;
   },
 ): Supervisor {
-  const { files, directories, endings, logKeeper, sha256, processes, clock, newId, log, onStatus, onChanged } = parts;
+  const { files, directories, endings, logKeeper, sha256, processes, clock, newId, log } = parts;
+  const { inBackground, onStatus, onChanged } = parts;
   // room for the ends of all tasks at once
   const gate = new Gate(2 * maxTasksPerNode);
   const runners = new Map<string, TaskRunner>();
@@ -98,9 +100,10 @@ export function makeSupervisor(
 
   function onTaskEnded(status: TaskStatus): void {
     onChanged();
-    gate
-      .run(() => conclude(status))
-      .catch(error => log.error('an ended task could not be put away', { task: status.task, error }));
+    inBackground(
+      'putting an ended task away',
+      gate.run(() => conclude(status)),
+    );
   }
 
   /** An end is on the disk before anybody hears of it: an agent that starts again must not undo what the master was told. */
@@ -150,12 +153,8 @@ export function makeSupervisor(
       for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
       await gate.run(bringAbout);
       for (const status of ended.values()) onStatus(status);
-      for (const id of await directories.list()) {
-        if (runners.has(id)) continue;
-        endStray(id).catch(error =>
-          log.error('a stray task could not be ended', { task: id, reason: messageOf(error) }),
-        );
-      }
+      const strays = (await directories.list()).filter(id => !runners.has(id));
+      for (const id of strays) inBackground('ending a stray task', endStray(id));
     },
     assign: assignment =>
       gate.run(async () => {

@@ -11,7 +11,7 @@ export type UpHandlers = {
 
 export interface Incoming {
   /** A message of any node. */
-  handle(topic: string, payload: Uint8Array): void;
+  handle(topic: string, payload: Uint8Array): Promise<void>;
   /** Messages that could not be read, by `<node>/<kind>`; at most 10,000 are told apart. */
   readonly malformed: ReadonlyMap<string, number>;
 }
@@ -42,11 +42,15 @@ export function makeIncoming(parts: { readonly handlers: UpHandlers; readonly lo
   }
 
   return {
-    handle(topic, payload) {
+    async handle(topic, payload) {
       const address = parseTopic(topic);
       if (address?.kind !== 'up') return;
       const { node, what } = address;
-      dispatch(what, node, payload).catch(error => log.error('a message could not be handled', { node, what, error }));
+      try {
+        await dispatch(what, node, payload);
+      } catch (error) {
+        log.error('a message could not be handled', { node, what, reason: messageOf(error), error });
+      }
     },
     malformed,
   };

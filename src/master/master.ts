@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
@@ -103,10 +104,8 @@ async function run(
   const nextRevision = makeRevisions(clock);
   const outgoing = makeOutgoing({ link, signer: authority.signer, clock, nextRevision });
 
-  /** For what nobody waits for: a failure is logged, and what matters is said again by its own part. */
-  const inBackground = (what: string, work: Promise<unknown>): void => {
-    work.catch(error => log.error('something failed', { what, reason: messageOf(error), error }));
-  };
+  const background = new Background(log);
+  const inBackground = background.run;
 
   const { trustDomain, rootNamespace, meshDefault } = config;
   const policies = await openPolicies({ store, outgoing, clock }, { trustDomain, rootNamespace, meshDefault });
@@ -213,7 +212,7 @@ async function run(
 
   await broker.start(signal);
   await link.start(signal);
-  link.subscribe(topics.allUp, incoming.handle);
+  link.subscribe(topics.allUp, (topic, payload) => inBackground('hearing a node', incoming.handle(topic, payload)));
   link.subscribe(topics.allJoinRequests, (topic, payload) => inBackground('a join', enrollment.handle(topic, payload)));
 
   const publishAll = async (): Promise<void> => {
@@ -265,6 +264,7 @@ async function run(
     await api.close();
     await Promise.allSettled(loops);
     await broker.closed;
+    await background.settled();
     await store.close();
     log.info('the master has stopped');
   };

@@ -1,6 +1,7 @@
 import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import t from 'tap';
+import { Background } from '../../src/base/background.ts';
 import { backoffMs } from '../../src/base/backoff.ts';
 import { Cell } from '../../src/base/cell.ts';
 import { Gate } from '../../src/base/gate.ts';
@@ -120,3 +121,25 @@ t.test('the silent log takes everything', async t => {
   silentLog.error('nothing');
   t.equal(silentLog.with({}), silentLog);
 });
+
+t.test(
+  'work in the background is over when it is settled, that which it began too, and a failure is logged',
+  async t => {
+    const failures: unknown[] = [];
+    const background = new Background({ ...silentLog, error: (_, fields) => failures.push(fields) });
+    const said: string[] = [];
+    const later = async (word: string) => {
+      await new Promise(resolve => setImmediate(resolve));
+      said.push(word);
+    };
+    background.run(
+      'first',
+      later('one').then(() => background.run('second', later('two'))),
+    );
+    background.run('third', Promise.reject(new Error('no')));
+    await background.settled();
+    t.strictSame(said, ['one', 'two']);
+    t.match(failures, [{ what: 'third', reason: 'no' }]);
+    await background.settled();
+  },
+);
