@@ -38,7 +38,10 @@ const homes: Readonly<Record<string, { readonly folders: readonly string[]; read
   fastify: { folders: ['master'], why: 'an agent has no HTTP API' },
   '@fastify/swagger': { folders: ['master'], why: 'an agent has no HTTP API' },
   '@valibot/to-json-schema': { folders: ['master'], why: 'only the OpenAPI document needs JSON Schema' },
-  yaml: { folders: ['cli', 'master'], why: 'operators write YAML; nothing on the wire does' },
+  yaml: {
+    folders: ['cli', 'model'],
+    why: 'operators write YAML, to files and to the API; model/yaml-text.ts reads both alike',
+  },
   commander: { folders: ['cli'], why: 'the command line' },
   'cli-table3': { folders: ['cli'], why: 'the command line' },
   pino: { folders: ['device'], why: 'device/log.ts is the one sink of logs' },
@@ -95,6 +98,22 @@ t.test('a heavy package is imported only at home', async t => {
         t.fail(`${path} imports ${target}: only node-forge/lib/asn1.js, the whole of it costs 10 MB`);
       }
     }
+  }
+});
+
+t.test('an agent loads no YAML, no HTTP API, no database and no broker, through whatever files', async t => {
+  const byPath = new Map(sources.map(source => [source.path, source]));
+  const loaded = new Set<string>();
+  const load = (path: string): void => {
+    if (loaded.has(path)) return;
+    loaded.add(path);
+    for (const { target, typeOnly } of byPath.get(path)?.imports ?? [])
+      if (!typeOnly) load(target.startsWith('src/') ? target : packageOf(target));
+  };
+  load('src/agent/agent.ts');
+  t.ok(loaded.has('mqtt'), 'imports are followed');
+  for (const name of ['yaml', 'fastify', 'kysely', 'libsql', 'aedes', 'commander']) {
+    t.notOk(loaded.has(name), `${name}: memory that a small board has better use for`);
   }
 });
 

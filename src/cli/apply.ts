@@ -2,13 +2,13 @@ import type { Command } from 'commander';
 import { isMesoliteError, MesoliteError } from '../base/errors.ts';
 import { applyResultSchema } from '../model/api.ts';
 import { decodeDocument } from '../model/document.ts';
+import type { YamlDocument } from '../model/yaml-text.ts';
 import { collect } from './arguments.ts';
 import { readDocumentFiles } from './document-files.ts';
 import { printRef } from './document-ref.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
 import { openSession } from './session.ts';
 import { print, remark, type Shell } from './shell.ts';
-import type { YamlDocument } from './yaml-text.ts';
 
 interface ApplyOptions extends OutputOptions {
   readonly file: readonly string[];

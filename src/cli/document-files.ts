@@ -1,10 +1,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
+import { maxYamlBytes, parseYaml, type YamlDocument } from '../model/yaml-text.ts';
 import { readStdin, type Shell } from './shell.ts';
-import { parseYaml, type YamlDocument } from './yaml-text.ts';
 
-export const maxFileBytes = 1024 * 1024;
 /** As many as the master takes at once. */
 export const maxDocuments = 1_000;
 
@@ -17,7 +16,7 @@ export async function readDocumentFiles(paths: readonly string[], shell: Shell):
   const problems: string[] = [];
   for (const path of paths) {
     try {
-      if (path === '-') documents.push(...parse(await readStdin(shell, maxFileBytes), 'standard input'));
+      if (path === '-') documents.push(...parse(await readStdin(shell, maxYamlBytes), 'standard input'));
       else for (const file of filesOf(path)) documents.push(...parse(readFile(file), file));
     } catch (error) {
       if (!isMesoliteError(error)) throw error;
@@ -41,8 +40,8 @@ function filesOf(path: string): string[] {
 
 function readFile(file: string): Buffer {
   const { size } = describe(file, () => statSync(file));
-  if (size > maxFileBytes) {
-    throw new MesoliteError('TOO_LARGE', `${file}: ${size} bytes, at most ${maxFileBytes} are taken`);
+  if (size > maxYamlBytes) {
+    throw new MesoliteError('TOO_LARGE', `${file}: ${size} bytes, at most ${maxYamlBytes} are taken`);
   }
   return describe(file, () => readFileSync(file));
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { isMesoliteError } from '../../src/base/errors.ts';
-import { parseYaml } from '../../src/cli/yaml-text.ts';
+import { parseYaml } from '../../src/model/yaml-text.ts';
 import { type ApiServer, startApiServer } from '../fixtures/api-server.ts';
 import { type CliRun, run } from '../fixtures/cli-run.ts';
 

@@ -5,7 +5,7 @@ import type * as v from 'valibot';
 import { isMesoliteError, MesoliteError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { decode } from '../../base/shape.ts';
-import { parseYamlDocuments } from '../yaml-documents.ts';
+import { maxYamlBytes, parseYaml } from '../../model/yaml-text.ts';
 import type { Api } from './api.ts';
 import { answerOf } from './errors.ts';
 import type { ApiFace, Operator } from './face.ts';
@@ -56,10 +56,8 @@ export async function makeApi(parts: { readonly face: ApiFace; readonly log: Log
   app.setSerializerCompiler(() => data => JSON.stringify(data));
   app.addContentTypeParser(
     ['application/yaml', 'text/yaml'],
-    { parseAs: 'string' },
-    async (_: unknown, body: string) => ({
-      documents: parseYamlDocuments(body),
-    }),
+    { parseAs: 'string', bodyLimit: maxYamlBytes },
+    async (_: unknown, body: string) => ({ documents: parseYaml(body, 'body').map(({ value }) => value) }),
   );
   app.setErrorHandler(async (error, request, reply) => {
     const answer = answerOf(error);

@@ -1,6 +1,9 @@
 import { type Document, isScalar, LineCounter, parseAllDocuments } from 'yaml';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 
+/** A text that is longer is not read: the parser takes about a second for each of these. */
+export const maxYamlBytes = 1024 * 1024;
+
 /** So many aliases of one document are followed: a few lines may not grow into gigabytes. */
 const maxAliases = 100;
 
