@@ -1,3 +1,4 @@
+import type { AccessRecord } from '../model/access.ts';
 import type { AuditEntry, JobView, NodeView, PolicyView, TaskDetail, TaskView } from '../model/api.ts';
 import type { FleetEvent } from '../model/event.ts';
 import { countInRanges, type Resources } from '../model/resources.ts';
@@ -108,20 +109,20 @@ export const policyColumns: readonly Column<PolicyView>[] = [
 ];
 
 export const auditColumns: readonly Column<AuditEntry>[] = [
-  { head: 'TIME (UTC)', cell: ({ record }) => printTime(record.at) },
+  { head: 'TIME (UTC)', cell: entry => printTime(entry.kind === 'gap' ? entry.at : entry.record.at) },
   { head: 'NODE', cell: entry => entry.node },
-  { head: 'VERDICT', cell: ({ record }) => record.verdict },
-  { head: 'STATUS', cell: ({ record }) => (record.status === 0 ? '-' : String(record.status)), align: 'right' },
-  { head: 'SOURCE', cell: ({ record }) => (record.source === '-' ? record.sourceIp : record.source) },
-  { head: 'DESTINATION', cell: ({ record }) => record.destination },
-  { head: 'REQUEST', cell: ({ record }) => shorten(`${record.method} ${record.host}${record.path}`, maxWords) },
-  { head: 'RULE', cell: ({ record }) => record.rule },
-  { head: 'TOOK', cell: ({ record }) => printDuration(record.durationMs), wide: true },
-  { head: 'IN', cell: ({ record }) => `${record.bytesReceived} B`, wide: true },
-  { head: 'OUT', cell: ({ record }) => `${record.bytesSent} B`, wide: true },
-  { head: 'DIRECTION', cell: ({ record }) => record.direction, wide: true },
-  { head: 'FLAGS', cell: ({ record }) => record.flags, wide: true },
-  { head: 'REQUEST ID', cell: ({ record }) => record.requestId, wide: true },
+  { head: 'VERDICT', cell: ofAccess('gap', record => record.verdict) },
+  { head: 'STATUS', cell: ofAccess('', ({ status }) => (status === 0 ? '-' : String(status))), align: 'right' },
+  { head: 'SOURCE', cell: ofAccess('', ({ source, sourceIp }) => (source === '-' ? sourceIp : source)) },
+  { head: 'DESTINATION', cell: ofAccess('', record => record.destination) },
+  { head: 'REQUEST', cell: ofAccess('', ({ method, host, path }) => shorten(`${method} ${host}${path}`, maxWords)) },
+  { head: 'RULE', cell: entry => (entry.kind === 'gap' ? entry.reason : entry.record.rule) },
+  { head: 'TOOK', cell: ofAccess('', record => printDuration(record.durationMs)), wide: true },
+  { head: 'IN', cell: ofAccess('', record => `${record.bytesReceived} B`), wide: true },
+  { head: 'OUT', cell: ofAccess('', record => `${record.bytesSent} B`), wide: true },
+  { head: 'DIRECTION', cell: ofAccess('', record => record.direction), wide: true },
+  { head: 'FLAGS', cell: ofAccess('', record => record.flags), wide: true },
+  { head: 'REQUEST ID', cell: ofAccess('', record => record.requestId), wide: true },
 ];
 
 export const eventColumns: readonly Column<FleetEvent>[] = [
@@ -132,6 +133,11 @@ export const eventColumns: readonly Column<FleetEvent>[] = [
   { head: 'COUNT', cell: event => String(event.count), align: 'right' },
   { head: 'MESSAGE', cell: event => event.message },
 ];
+
+/** A cell of a record; where records are missing it says `gap`. */
+function ofAccess(gap: string, cell: (record: AccessRecord) => string): (entry: AuditEntry) => string {
+  return entry => (entry.kind === 'gap' ? gap : cell(entry.record));
+}
 
 function printLabels(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)

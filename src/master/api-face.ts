@@ -95,9 +95,6 @@ export function makeApiFace(parts: {
       ...(principal !== undefined && { source: principal }),
       ...(verdict !== undefined && { verdict }),
     };
-    const entries = await store.audit.query(filter);
-    return entries.flatMap(entry =>
-      entry.kind === 'record' ? [{ node: entry.node, number: entry.number, record: entry.record }] : [],
-    );
+    return store.audit.query(filter);
   }
 }

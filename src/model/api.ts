@@ -112,7 +112,11 @@ export const policyViewSchema = v.object({
   refusals: v.array(v.object({ node: v.string(), reason: v.string() })),
 });
 
-export const auditEntrySchema = v.object({ node: v.string(), number: v.number(), record: accessRecordSchema });
+/** A decided request as its node recorded it, or the mark of a gap: what came before record `number + 1` is not there. */
+export const auditEntrySchema = v.variant('kind', [
+  v.object({ kind: v.literal('record'), node: v.string(), number: v.number(), record: accessRecordSchema }),
+  v.object({ kind: v.literal('gap'), node: v.string(), number: v.number(), at: v.number(), reason: v.string() }),
+]);
 
 /** POST /v1/join-tokens */
 export const createTokenRequestSchema = v.strictObject({

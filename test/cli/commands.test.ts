@@ -161,6 +161,21 @@ t.test('events are asked for and shown newest last, with how much they want of o
   t.same(JSON.parse((await mesolite('get events -o json')).out), { events: server.world.events });
 });
 
+t.test('what is missing in the audit shows among the records', async t => {
+  const { server, mesolite } = await makeUser(t);
+  const gap = {
+    kind: 'gap',
+    node: 'pi-2',
+    number: 41,
+    at: Date.UTC(2030, 0, 1),
+    reason: 'records 7 to 41 are missing',
+  };
+  server.world.entries = [auditEntry(1), gap];
+  const { out } = await mesolite('audit -o wide');
+  t.match(out.split('\n')[2], /^2030-01-01 00:00:00\S* +pi-2 +gap +(- +){4}records 7 to 41 are missing +(- *){6}$/);
+  t.same(JSON.parse((await mesolite('audit -o json')).out).entries[1], gap);
+});
+
 t.test('what others wrote cannot steer the terminal', async t => {
   const { server, mesolite } = await makeUser(t);
   server.world.entries = [auditEntry(1, { path: '/\u001b[2J\u202e\nx' })];
