@@ -2,11 +2,20 @@ import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { ApplyResult } from '../model/api.ts';
-import { decodeDocument, describeDocument, type OperatorDocument } from '../model/document.ts';
+import {
+  type AuthorizationPolicy,
+  decodeDocument,
+  describeDocument,
+  type Job,
+  type OperatorDocument,
+} from '../model/document.ts';
+import { messageBounds } from '../model/message.ts';
 import { checkPolicy } from '../policy/check.ts';
+import { selects } from '../policy/compile.ts';
 import type { DocumentOutcome, DocumentRef } from '../store/documents.ts';
 import type { Store } from '../store/store.ts';
 import { asJob, type Jobs } from './jobs.ts';
+import { labelsOf } from './task-spec.ts';
 
 /** What operators send: checked whole, stored whole, and then carried out. */
 export interface Documents {
@@ -20,37 +29,69 @@ export interface Documents {
   resume(): Promise<void>;
 }
 
-interface Checked {
+/** All policies travel to the nodes in one document, which has to fit into one message beside its head. */
+export const policyBounds = { count: 10_000, bytes: messageBounds.down.maxBytes - 64 * 1024 } as const;
+
+interface Sent {
   readonly document: OperatorDocument;
   readonly json: string;
-  readonly warnings: readonly string[];
 }
 
-export function makeDocuments(parts: {
-  readonly store: Store;
-  readonly jobs: Jobs;
-  readonly clock: Clock;
-  readonly onJobs: () => void;
-  readonly onPolicies: () => Promise<void>;
-}): Documents {
+export function makeDocuments(
+  parts: {
+    readonly store: Store;
+    readonly jobs: Jobs;
+    readonly clock: Clock;
+    readonly onJobs: () => void;
+    readonly onPolicies: () => Promise<void>;
+  },
+  settings: { readonly rootNamespace: string },
+): Documents {
   const { store, jobs, clock, onJobs, onPolicies } = parts;
   const gate = new Gate(64);
 
-  async function applyAll(sent: readonly unknown[]): Promise<ApplyResult> {
-    const checked = sent.map((document, i) => check(document, `document ${i + 1}`));
-    refuseTwins(checked);
-    const puts = checked.map(({ document, json }) => ({ ...refOf(document), json }));
-    const outcomes = await store.documents.apply(puts, clock.now());
-    const changedJobs = checked.flatMap(({ document }) => (document.kind === 'Job' ? [document] : []));
+  async function applyAll(bodies: readonly unknown[]): Promise<ApplyResult> {
+    const sent = bodies.map((body, i) => ({
+      document: decodeDocument(body, `document ${i + 1}`),
+      json: JSON.stringify(body),
+    }));
+    refuseTwins(sent);
+    const warnings = await checkPolicies(sent);
+    const outcomes = await store.documents.apply(
+      sent.map(({ document, json }) => ({ ...refOf(document), json })),
+      clock.now(),
+    );
+    const changedJobs = jobsOf(sent);
     for (const job of changedJobs) await jobs.apply(job);
     if (changedJobs.length > 0) onJobs();
     if (outcomes.some(isChangedPolicy)) await onPolicies();
-    return {
-      results: outcomes.map(({ revision: _, ...outcome }, i) => ({
-        ...outcome,
-        warnings: [...(checked[i]?.warnings ?? [])],
-      })),
-    };
+    return { results: outcomes.map(({ revision: _, ...outcome }, i) => ({ ...outcome, warnings: warnings[i] ?? [] })) };
+  }
+
+  /** The warnings of each document; throws for what no node would take. */
+  async function checkPolicies(sent: readonly Sent[]): Promise<string[][]> {
+    if (sent.every(({ document }) => document.kind === 'Job')) return [];
+    await refuseTooMany(sent);
+    const all = [...jobsOf(sent), ...(await jobs.list())];
+    return sent.map(({ document }, i) => {
+      if (document.kind === 'Job') return [];
+      return checkOne(document, `document ${i + 1}`, servesTcp(document, all, settings.rootNamespace));
+    });
+  }
+
+  async function refuseTooMany(sent: readonly Sent[]): Promise<void> {
+    const sizes = new Map<string, number>();
+    for (const { kind, namespace, name, json } of await store.documents.list('AuthorizationPolicy')) {
+      sizes.set(`${kind} ${namespace}/${name}`, Buffer.byteLength(json));
+    }
+    for (const { document, json } of sent)
+      if (document.kind !== 'Job') sizes.set(describeDocument(document), Buffer.byteLength(json));
+    const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0);
+    if (sizes.size <= policyBounds.count && bytes <= policyBounds.bytes) return;
+    throw new MesoliteError(
+      'TOO_LARGE',
+      `${sizes.size} policies of ${bytes} bytes: at most ${policyBounds.count} of ${policyBounds.bytes} reach the nodes`,
+    );
   }
 
   async function removeOne(ref: DocumentRef): Promise<void> {
@@ -79,21 +120,31 @@ export function makeDocuments(parts: {
   };
 }
 
-function check(sent: unknown, what: string): Checked {
-  const document = decodeDocument(sent, what);
-  if (document.kind === 'Job') return { document, json: JSON.stringify(sent), warnings: [] };
-  const { errors, warnings } = checkPolicy(document);
+function checkOne(policy: AuthorizationPolicy, what: string, servesTcp: boolean): string[] {
+  const { errors, warnings } = checkPolicy(policy, { servesTcp });
   const [first, ...more] = errors;
-  if (first !== undefined) {
-    const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join('; ')})`;
-    throw new MesoliteError('INVALID_INPUT', `${what}: ${first}${rest}`);
-  }
-  return { document, json: JSON.stringify(sent), warnings };
+  if (first === undefined) return [...warnings];
+  const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join('; ')})`;
+  throw new MesoliteError('INVALID_INPUT', `${what}: ${first}${rest}`);
 }
 
-function refuseTwins(checked: readonly Checked[]): void {
+/** Does a job that the policy selects serve the mesh over plain TCP? */
+function servesTcp(policy: AuthorizationPolicy, jobs: readonly Job[], rootNamespace: string): boolean {
+  return jobs.some(job => {
+    const { ports, service, serviceAccount } = job.spec;
+    if (ports.find(port => port.name === service?.port)?.protocol !== 'tcp') return false;
+    const workload = { namespace: job.metadata.namespace, serviceAccount, labels: labelsOf(job) };
+    return selects(policy, workload, rootNamespace);
+  });
+}
+
+function jobsOf(sent: readonly Sent[]): Job[] {
+  return sent.flatMap(({ document }) => (document.kind === 'Job' ? [document] : []));
+}
+
+function refuseTwins(sent: readonly Sent[]): void {
   const seen = new Set<string>();
-  for (const { document } of checked) {
+  for (const { document } of sent) {
     const name = describeDocument(document);
     if (seen.has(name)) throw new MesoliteError('INVALID_INPUT', `${name} is there twice`);
     seen.add(name);

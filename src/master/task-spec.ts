@@ -23,6 +23,11 @@ export function taskOf(job: Job, label: string): TaskTemplate {
   };
 }
 
+/** The labels of a job's tasks, which policies select by. */
+export function labelsOf({ metadata }: Job): Readonly<Record<string, string>> {
+  return { app: metadata.name, ...metadata.labels };
+}
+
 /** The whole task that a node is given once it is placed: `ports` are the allocated numbers, in the job's order. */
 export function makeTaskSpec(
   job: Job,
@@ -37,7 +42,7 @@ export function makeTaskSpec(
     id: task.id,
     job: metadata.name,
     namespace: metadata.namespace,
-    labels: { app: metadata.name, ...metadata.labels },
+    labels: labelsOf(job),
     type: spec.type,
     command: [...command],
     env: { ...env },
