@@ -137,7 +137,7 @@ async function run(
   const isUp = () => link.state.value === 'up';
   const outbox = new Outbox({ link, log });
   const sender = makeSender({ lanes: outbox, clock }, { node, boot });
-  const reports = makeTaskReports({ sender, clock, log });
+  const reports = makeTaskReports({ sender, clock, log, isUp });
   const audit = makeAuditTrail({ sender, clock, log, sha256: sha256Hex, isUp });
 
   const policy = new Cell(denyAll(trustDomain));
@@ -240,6 +240,7 @@ async function run(
     {
       sender,
       clock,
+      log,
       readUsage: facts.readUsage,
       describe: async () => ({
         version,

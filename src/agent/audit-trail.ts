@@ -8,6 +8,8 @@ export const auditBounds = {
   /** Records that wait for the master; the oldest are dropped when one more comes, which leaves a gap in the numbers. */
   pending: 20_000,
   perBatch: 200,
+  /** Of a batch as it travels; a message takes 256 KiB. */
+  perBatchBytes: 160 * 1024,
   flushEveryMs: 500,
   /** A batch that is not acknowledged by then is said again. */
   repeatAfterMs: 10_000,
@@ -53,7 +55,7 @@ export function makeAuditTrail(parts: {
     sentAt = clock.monotonic();
     if (dropped > 0) log.warn('audit records were dropped; the gap shows in their numbers', { dropped });
     dropped = 0;
-    const entries = pending.slice(0, auditBounds.perBatch);
+    const entries = firstBatch(pending);
     const last = entries.at(-1) ?? first;
     const lines = entries.map(entry => entry.line);
     sender.send('audit', { batch: { first: first.number, previous: first.previous, head: last.hash, lines } });
@@ -72,7 +74,8 @@ export function makeAuditTrail(parts: {
     },
     acknowledge(number) {
       const kept = pending.findIndex(entry => entry.number > number);
-      pending.splice(0, kept < 0 ? pending.length : kept);
+      // said twice it tells nothing of the batch that is under way
+      if (pending.splice(0, kept < 0 ? pending.length : kept).length === 0) return;
       sentAt = Number.NEGATIVE_INFINITY;
       if (pending.length >= auditBounds.perBatch) flush();
     },
@@ -80,4 +83,17 @@ export function makeAuditTrail(parts: {
       while (await clock.sleep(auditBounds.flushEveryMs, signal)) flush();
     },
   };
+}
+
+/** As many of the oldest as one message takes, one at least. */
+function firstBatch(pending: readonly Entry[]): readonly Entry[] {
+  let bytes = 0;
+  let count = 0;
+  for (const { line } of pending.slice(0, auditBounds.perBatch)) {
+    // a line travels as a text within JSON
+    bytes += Buffer.byteLength(JSON.stringify(line));
+    if (count > 0 && bytes > auditBounds.perBatchBytes) break;
+    count++;
+  }
+  return pending.slice(0, count);
 }

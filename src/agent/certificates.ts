@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { type Clock, secondMs } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
+import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { decodeJson } from '../base/shape.ts';
@@ -62,6 +63,7 @@ export function makeCertificates(parts: {
   const { sender, files, bundle, clock, random, newId, log, isUp, onIssued } = parts;
   const held = new Map<string, Held>();
   const pending = new Map<string, Pending>();
+  const gate = new Gate();
   let own: string | undefined;
   let wanted: ReadonlySet<string> = new Set();
 
@@ -89,8 +91,12 @@ export function makeCertificates(parts: {
   }
 
   async function read(spiffeId: string): Promise<void> {
-    const stored = await files.read(fileOf(spiffeId));
-    if (stored !== undefined) take(spiffeId, decodeJson(storedSchema, stored.value, 'stored certificate'));
+    try {
+      const stored = await files.read(fileOf(spiffeId));
+      if (stored !== undefined) take(spiffeId, decodeJson(storedSchema, stored.value, 'stored certificate'));
+    } catch (error) {
+      log.warn('a stored certificate cannot be read; another is asked for', { spiffeId, reason: messageOf(error) });
+    }
   }
 
   function ask(spiffeId: string): void {
@@ -111,24 +117,27 @@ export function makeCertificates(parts: {
     }
   }
 
+  async function want(spiffeIds: ReadonlySet<string>): Promise<void> {
+    const gone = [...wanted].filter(id => !spiffeIds.has(id));
+    const come = [...spiffeIds].filter(id => !wanted.has(id));
+    // before one is asked for, it is looked for on the disk
+    for (const spiffeId of come) await read(spiffeId);
+    wanted = spiffeIds;
+    if (come.length > 0) check();
+    for (const spiffeId of gone) {
+      held.delete(spiffeId);
+      pending.delete(spiffeId);
+      await files.remove(fileOf(spiffeId));
+    }
+  }
+
   return {
     put(spiffeId, identity) {
       own = spiffeId;
       take(spiffeId, identity);
     },
     get: spiffeId => held.get(spiffeId)?.identity,
-    async want(spiffeIds) {
-      const gone = [...wanted].filter(id => !spiffeIds.has(id));
-      const come = [...spiffeIds].filter(id => !wanted.has(id));
-      wanted = spiffeIds;
-      for (const spiffeId of gone) {
-        held.delete(spiffeId);
-        pending.delete(spiffeId);
-        await files.remove(fileOf(spiffeId));
-      }
-      for (const spiffeId of come) await read(spiffeId);
-      if (come.length > 0) check();
-    },
+    want: spiffeIds => gate.run(() => want(spiffeIds)),
     async onAnswer({ id, chain, error }) {
       const [spiffeId, asked] = [...pending].find(([, each]) => each.id === id) ?? [];
       if (spiffeId === undefined || asked === undefined) return;
@@ -140,8 +149,9 @@ export function makeCertificates(parts: {
       const identity = { keyPem: asked.keyPem, chainPem: chain };
       if (!take(spiffeId, identity)) return;
       log.info('a certificate is in force', { spiffeId, notAfter: held.get(spiffeId)?.notAfter });
-      if (spiffeId !== own) await files.write(fileOf(spiffeId), encodeMessage({ spiffeId, ...identity }));
       await onIssued(spiffeId, identity);
+      // last, so that a full disk does not keep it from being used
+      if (spiffeId !== own) await files.write(fileOf(spiffeId), encodeMessage({ spiffeId, ...identity }));
     },
     check,
     async run(signal) {

@@ -90,6 +90,8 @@ interface Door {
   readonly link: Link;
   /** The master's trust domain, once it is there and is the one that the join string names. */
   readonly opened: Promise<string>;
+  /** Rejects when it is another master, or one that does not know the token. */
+  readonly refused: Promise<never>;
   close(): Promise<void>;
 }
 
@@ -117,6 +119,7 @@ function openDoor({ clock, random, log }: EnrollmentParts, join: JoinString, non
   return {
     link,
     opened: Promise.race([up.then(() => trustDomain), refused]),
+    refused,
     async close() {
       forget();
       ended.abort();
@@ -136,7 +139,7 @@ interface Question {
 /** Says the request until it is decided: a lost answer is given again, one that an operator must approve is asked for again. */
 async function ask(
   { clock, log }: EnrollmentParts,
-  { link }: Door,
+  { link, refused }: Door,
   { join, nonce, message, read }: Question,
   signal: AbortSignal,
 ): Promise<Accepted> {
@@ -146,7 +149,7 @@ async function ask(
     if (result !== undefined) answered(result);
   });
   for (let requests = 0; requests < maxRequests && !signal.aborted; requests++) {
-    await untilUp(link, signal);
+    await Promise.race([untilUp(link, signal), refused]);
     const answer = new Promise<JoinResult | undefined>(resolve => {
       answered = resolve;
       void clock.sleep(answerWithinMs, signal).then(() => resolve(undefined));

@@ -1,4 +1,6 @@
 import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import type { Usage } from '../model/profile.ts';
 import type { Sender, UpBody } from './sender.ts';
 
@@ -17,6 +19,7 @@ export function makeHeartbeat(
   parts: {
     readonly sender: Sender;
     readonly clock: Clock;
+    readonly log: Log;
     readonly readUsage: () => Promise<Usage>;
     /** All of the birth but the usage. */
     readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage'>>;
@@ -25,7 +28,7 @@ export function makeHeartbeat(
   },
   settings: { readonly intervalMs: number },
 ): Heartbeat {
-  const { sender, clock, readUsage, describe, heldHash, isUp } = parts;
+  const { sender, clock, log, readUsage, describe, heldHash, isUp } = parts;
   let said: Usage | undefined;
   let beats = 0;
 
@@ -46,7 +49,9 @@ export function makeHeartbeat(
       said = usage;
     },
     async run(signal) {
-      while (await clock.sleep(settings.intervalMs, signal)) await beat();
+      while (await clock.sleep(settings.intervalMs, signal)) {
+        await beat().catch(error => log.warn('a heartbeat could not be made', { reason: messageOf(error) }));
+      }
     },
   };
 }

@@ -1,4 +1,5 @@
 import { Cell } from '../base/cell.ts';
+import { Gate } from '../base/gate.ts';
 import { decode } from '../base/shape.ts';
 import { type ServiceDocument, serviceDocumentSchema } from '../model/service.ts';
 import { topics } from '../model/topics.ts';
@@ -21,6 +22,7 @@ export function makeServiceInboxes(
   const { subscribe, inBackground, files } = parts;
   const known = new Cell<ReadonlyMap<string, ServiceDocument>>(new Map());
   const subscriptions = new Map<string, () => void>();
+  const gate = new Gate();
 
   async function begin(key: string): Promise<void> {
     const file = fileOf(key);
@@ -33,8 +35,6 @@ export function makeServiceInboxes(
         known.set(new Map(known.value).set(key, document));
       },
     });
-    // taken by name before the first wait, so that it is begun once
-    subscriptions.set(key, () => {});
     await inbox.load();
     const unsubscribe = subscribe(topics.service(key), (_, payload) => {
       // the link may use the payload's memory again
@@ -54,10 +54,11 @@ export function makeServiceInboxes(
 
   return {
     known,
-    async want(keys) {
-      for (const key of [...subscriptions.keys()]) if (!keys.has(key)) await end(key);
-      for (const key of keys) if (!subscriptions.has(key)) await begin(key);
-    },
+    want: keys =>
+      gate.run(async () => {
+        for (const key of [...subscriptions.keys()]) if (!keys.has(key)) await end(key);
+        for (const key of keys) if (!subscriptions.has(key)) await begin(key);
+      }),
   };
 }
 

@@ -1,6 +1,5 @@
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
-import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
 import type { Files } from '../device/files.ts';
 import { type Envelope, type EnvelopeVerifier, openEnvelope } from '../model/envelope.ts';
@@ -22,6 +21,7 @@ export interface SignedSlot {
 export interface SignedInbox {
   /** Puts the last good document in force, so that it holds without a network. */
   load(): Promise<void>;
+  /** Takes it after the one that is being taken; of those that wait only the newest is. Settles when nothing waits any more. */
   receive(wire: Uint8Array): Promise<void>;
   readonly inForce: InForce | undefined;
 }
@@ -37,8 +37,11 @@ export interface SignedInboxParts {
 export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot): SignedInbox {
   const { verify, files, clock, sender } = parts;
   const log = parts.log.with({ document: slot.kind, subject: slot.subject });
-  const gate = new Gate(16);
   let inForce: InForce | undefined;
+  /** Is the one in force on the disk? */
+  let isKept = false;
+  let waiting: Uint8Array | undefined;
+  let working: Promise<void> | undefined;
 
   function open(wire: Uint8Array): Envelope {
     const envelope = openEnvelope(wire, verify, messageBounds.down);
@@ -59,9 +62,12 @@ export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot): Sign
       const decision = succeed(inForce, envelope, clock.now());
       if (decision.take === 'refuse') throw new MesoliteError('STALE', decision.reason);
       if (decision.take === 'replace') slot.take(envelope.body, envelope);
-      const renewed = inForce === undefined || envelope.expiresAt > inForce.expiresAt || decision.take === 'replace';
-      inForce = { revision, expiresAt: envelope.expiresAt };
-      if (renewed) await files.write(slot.file, wire);
+      const { expiresAt } = envelope;
+      if (inForce === undefined || decision.take === 'replace' || expiresAt > inForce.expiresAt) {
+        inForce = { revision, expiresAt };
+        isKept = false;
+      }
+      if (!isKept) await keep(wire);
       sender.send('ack', { kind: slot.kind, subject: slot.subject, revision });
     } catch (error) {
       log.warn('a signed document was refused', { revision, reason: messageOf(error) });
@@ -69,19 +75,43 @@ export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot): Sign
     }
   }
 
+  /** What is in force counts, also where it cannot be kept: on a full disk the next one is written anew. */
+  async function keep(wire: Uint8Array): Promise<void> {
+    try {
+      await files.write(slot.file, wire);
+      isKept = true;
+    } catch (error) {
+      log.error('a signed document is in force and could not be kept', { reason: messageOf(error) });
+    }
+  }
+
+  async function takeAll(): Promise<void> {
+    while (waiting !== undefined) {
+      const wire = waiting;
+      waiting = undefined;
+      await take(wire);
+    }
+    working = undefined;
+  }
+
   return {
     async load() {
-      const stored = await files.read(slot.file);
-      if (stored === undefined) return;
       try {
+        const stored = await files.read(slot.file);
+        if (stored === undefined) return;
         const envelope = open(stored.value);
         slot.take(envelope.body, envelope);
         inForce = { revision: envelope.revision, expiresAt: envelope.expiresAt };
+        isKept = true;
       } catch (error) {
         log.error('the stored document cannot be used', { reason: messageOf(error) });
       }
     },
-    receive: wire => gate.run(() => take(wire)),
+    receive(wire) {
+      waiting = wire;
+      working ??= takeAll();
+      return working;
+    },
     get inForce() {
       return inForce;
     },

@@ -6,7 +6,8 @@ import type { Sender } from './sender.ts';
 export const reportBounds = {
   /** Statuses that wait for the master's word; the oldest is dropped when one more comes. */
   pending: 10_000,
-  perMessage: 50,
+  /** So few that they fit into one message however long each is. */
+  perMessage: 25,
   repeatEveryMs: 10_000,
 } as const;
 
@@ -24,11 +25,14 @@ export function makeTaskReports(parts: {
   readonly sender: Sender;
   readonly clock: Clock;
   readonly log: Log;
+  readonly isUp: () => boolean;
 }): TaskReports {
-  const { sender, clock, log } = parts;
+  const { sender, clock, log, isUp } = parts;
   const pending = new Map<string, TaskStatus>();
 
   function repeat(): void {
+    // what would only wait for the link waits here, once
+    if (!isUp()) return;
     const all = [...pending.values()];
     for (let i = 0; i < all.length; i += reportBounds.perMessage) {
       sender.send('task', { statuses: all.slice(i, i + reportBounds.perMessage) });
@@ -43,14 +47,14 @@ export function makeTaskReports(parts: {
         log.warn('the queue of task statuses is full; the oldest was dropped', { bound: reportBounds.pending });
       }
       pending.set(status.uuid, status);
-      sender.send('task', { statuses: [status] });
+      if (isUp()) sender.send('task', { statuses: [status] });
     },
     acknowledge(uuids) {
       for (const uuid of uuids) pending.delete(uuid);
     },
     repeat,
     async run(signal) {
-      while (await clock.sleep(reportBounds.repeatEveryMs, signal)) if (pending.size > 0) repeat();
+      while (await clock.sleep(reportBounds.repeatEveryMs, signal)) repeat();
     },
     get waiting() {
       return pending.size;

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { onAbort } from '../base/signal.ts';
 import { checkHealth } from '../device/health.ts';
 import type { Processes, RunningProcess } from '../device/process.ts';
 import {
@@ -55,6 +56,7 @@ export function makeTaskRunner(
   let status: TaskStatus | undefined;
   let running: RunningProcess | undefined;
   let cancelWake: () => void = () => {};
+  let forgetSignal: () => void = () => {};
 
   function on(event: TaskEvent): void {
     if (signal.aborted) return;
@@ -93,6 +95,7 @@ export function makeTaskRunner(
 
   function say(news: TaskStatus): void {
     if (isTerminal(news.state)) {
+      forgetSignal();
       onEnded(news);
       return;
     }
@@ -140,6 +143,7 @@ export function makeTaskRunner(
     },
     async begin() {
       if (hasEnded(life)) return;
+      forgetSignal = onAbort(signal, () => cancelWake());
       const found = await processes.adopt(directory, signal);
       switch (found.result) {
         case 'running':
