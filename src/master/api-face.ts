@@ -1,6 +1,7 @@
 import { MesoliteError } from '../base/errors.ts';
 import type { NodeView, TaskView } from '../model/api.ts';
-import { isTerminal } from '../model/task.ts';
+import type { Job } from '../model/document.ts';
+import { liveStates } from '../model/task.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { ApiFace, AuditQuery } from './api/face.ts';
@@ -34,7 +35,11 @@ export function makeApiFace(parts: {
 
   async function view(tasks: readonly TaskRecord[]): Promise<TaskView[]> {
     const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
-    return tasks.map(task => viewTask(task, jobOf.get(`${task.namespace}/${task.job}`), rounds.whyWaiting(task.id)));
+    return tasks.map(task => viewOne(task, jobOf.get(`${task.namespace}/${task.job}`)));
+  }
+
+  function viewOne(task: TaskRecord, job: Job | undefined): TaskView {
+    return viewTask(task, job, rounds.whyWaiting(task.id));
   }
 
   async function findTask(id: string): Promise<TaskRecord> {
@@ -53,7 +58,7 @@ export function makeApiFace(parts: {
     services: services.list,
     events: query => parts.events.query(query),
     async nodes() {
-      const live = (await store.tasks.list()).filter(task => !isTerminal(task.state));
+      const live = await store.tasks.list({ states: liveStates });
       return fleet.list().flatMap((node): NodeView[] => {
         const tasks = live.filter(task => task.node === node.id).length;
         const seen = viewNode(node, rounds.freeOn(node.id), tasks);
@@ -62,13 +67,15 @@ export function makeApiFace(parts: {
     },
     async jobs() {
       const tasks = await store.tasks.list();
-      return Promise.all(
-        (await jobs.list()).map(async job => {
-          const { name, namespace } = job.metadata;
-          const own = tasks.filter(task => task.job === name && task.namespace === namespace);
-          return viewJob(job, own, await view(own));
-        }),
-      );
+      return (await jobs.list()).map(job => {
+        const { name, namespace } = job.metadata;
+        const own = tasks.filter(task => task.job === name && task.namespace === namespace);
+        return viewJob(
+          job,
+          own,
+          own.map(task => viewOne(task, job)),
+        );
+      });
     },
     async tasks({ job, namespace }) {
       return view(await store.tasks.list({ ...(job && { job }), ...(namespace && { namespace }) }));

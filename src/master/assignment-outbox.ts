@@ -3,7 +3,9 @@ import type { Log } from '../base/log.ts';
 import { assignmentHash } from '../lifecycle/spec-hash.ts';
 import type { Sha256 } from '../model/audit-chain.ts';
 import type { Birth, DocumentAck, Heartbeat } from '../model/message.ts';
+import { liveStates } from '../model/task.ts';
 import type { Assignments, NodeAssignment } from '../store/assignments.ts';
+import type { Tasks } from '../store/tasks.ts';
 import type { Outgoing } from './outgoing.ts';
 
 /** Tells each node which tasks it is to have, as the store has it: a step where it is known what the node has, all of it otherwise. */
@@ -36,11 +38,12 @@ interface Peer {
 
 export function makeAssignmentOutbox(parts: {
   readonly assignments: Assignments;
-  readonly outgoing: Pick<Outgoing, 'assignment'>;
+  readonly tasks: Pick<Tasks, 'list'>;
+  readonly outgoing: Pick<Outgoing, 'assignment' | 'ask'>;
   readonly sha256: Sha256;
   readonly log: Log;
 }): AssignmentOutbox {
-  const { assignments, outgoing, sha256, log } = parts;
+  const { assignments, tasks, outgoing, sha256, log } = parts;
   const peers = new Map<string, Peer>();
 
   function peerOf(node: string): Peer {
@@ -50,20 +53,28 @@ export function makeAssignmentOutbox(parts: {
   }
 
   async function send(node: string, peer: Peer, wanted: NodeAssignment): Promise<void> {
-    const { epoch, generation, tasks } = wanted;
+    const { epoch, generation } = wanted;
     const base = peer.known?.epoch === epoch ? peer.known : undefined;
     if (base?.generation === generation) return;
-    const ids = new Set(tasks.map(task => task.id));
-    peer.known = { epoch, generation, hash: assignmentHash(tasks, sha256), tasks: ids };
+    const ids = new Set(wanted.tasks.map(task => task.id));
+    peer.known = { epoch, generation, hash: assignmentHash(wanted.tasks, sha256), tasks: ids };
     peer.sentAll = base === undefined;
     await outgoing.assignment(node, {
       epoch,
       generation,
       full: base === undefined,
       base: base?.generation ?? 0,
-      put: tasks.filter(task => !base?.tasks.has(task.id)),
+      put: wanted.tasks.filter(task => !base?.tasks.has(task.id)),
       remove: base === undefined ? [] : [...base.tasks].filter(id => !ids.has(id)),
     });
+    if (base !== undefined && generation > base.generation + 1) await askForUnseen(node, base);
+  }
+
+  /** A task that was placed and stopped between two steps never reached its node, which will not report its end: its birth tells. */
+  async function askForUnseen(node: string, base: Known): Promise<void> {
+    const present = await tasks.list({ node, states: liveStates });
+    const unseen = present.some(task => task.stopping && !base.tasks.has(task.id));
+    if (unseen) await outgoing.ask(node, { what: 'birth' });
   }
 
   /** Does under the node's gate what needs its assignment; a node that is gone has none. */

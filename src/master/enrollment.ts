@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import type { Clock } from '../base/clock.ts';
-import { messageOf } from '../base/errors.ts';
+import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
 import { decodeJson } from '../base/shape.ts';
@@ -76,7 +76,9 @@ export function makeEnrollment(parts: {
     try {
       ({ result, keyId } = await gate.run(() => admit(attempt)));
     } catch (error) {
-      result = { status: 'refused', reason: messageOf(error).slice(0, 512) };
+      // a fault of ours, or too many at once, is no answer: the node asks again
+      if (!isMesoliteError(error) || error.code === 'QUEUE_FULL') throw error;
+      result = { status: 'refused', reason: error.message.slice(0, 512) };
     }
     if (result.status === 'refused') {
       log.warn('a node was refused', { node: request.node, tokenId: token.id, reason: result.reason });

@@ -25,7 +25,8 @@ export interface Fleet {
   load(): Promise<void>;
   /** Reads a node that has just joined. */
   add(node: string): Promise<void>;
-  onBirth(node: string, birth: Birth): Promise<void>;
+  /** False, and nothing has changed, when the node is not known or the birth is of an older start of its agent. */
+  onBirth(node: string, birth: Birth): Promise<boolean>;
   /** False when the node must introduce itself first. */
   onHeartbeat(node: string, heartbeat: Heartbeat): boolean;
   onDeath(node: string, death: Death): void;
@@ -60,19 +61,22 @@ export function makeFleet(parts: {
     entries.set(id, { node, lease });
   }
 
-  async function setState(entry: Entry, state: 'ready' | 'unreachable'): Promise<void> {
+  /** What the disk does not get to know is found out anew by the next master. */
+  function setState(entry: Entry, state: 'ready' | 'unreachable'): void {
     const { id, lastSeen } = entry.node;
     entry.node = { ...entry.node, state };
-    await nodes.update(id, { state, lastSeen });
+    nodes.update(id, { state, lastSeen }).catch(error => {
+      log.error('the state of a node could not be written', { node: id, state, error });
+    });
     log.info(state === 'ready' ? 'a node is back' : 'a node is silent', { node: id });
     onEvent(id, state);
   }
 
-  async function sweep(): Promise<void> {
+  function sweep(): void {
     for (const entry of entries.values()) {
       if (entry.lease === undefined || entry.node.state !== 'ready') continue;
       const { state } = judgeLease(entry.lease, clock.monotonic());
-      if (state === 'unreachable') await setState(entry, state);
+      if (state === 'unreachable') setState(entry, state);
     }
   }
 
@@ -86,13 +90,14 @@ export function makeFleet(parts: {
     },
     async onBirth(id, birth) {
       const entry = entries.get(id);
-      if (entry === undefined) return;
+      if (entry === undefined || birth.boot < (entry.lease?.boot ?? 0)) return false;
       const lastSeen = clock.now();
       entry.lease = renewLease(entry.lease, birth, clock.monotonic());
       entry.node = { ...entry.node, birth, usage: birth.usage, state: 'ready', lastSeen };
       await nodes.update(id, { birth, state: 'ready', lastSeen });
       log.info('a node introduced itself', { node: id, boot: birth.boot, profile: birth.profile });
       onEvent(id, 'born');
+      return true;
     },
     onHeartbeat(id, heartbeat) {
       const entry = entries.get(id);
@@ -100,11 +105,7 @@ export function makeFleet(parts: {
       entry.lease = renewLease(entry.lease, { ...entry.lease, boot: heartbeat.boot }, clock.monotonic());
       const usage = entry.node.usage && updated(entry.node.usage, heartbeat.usage);
       entry.node = { ...entry.node, lastSeen: clock.now(), usage };
-      if (entry.node.state !== 'ready') {
-        setState(entry, 'ready').catch(error =>
-          log.error('the state of a node could not be written', { node: id, error }),
-        );
-      }
+      if (entry.node.state !== 'ready') setState(entry, 'ready');
       return true;
     },
     onDeath(id, death) {
@@ -114,7 +115,7 @@ export function makeFleet(parts: {
     get: id => entries.get(id)?.node,
     list: () => [...entries.values()].map(entry => entry.node).sort((a, b) => (a.id < b.id ? -1 : 1)),
     async run(signal) {
-      while (await clock.sleep(sweepEveryMs, signal)) await sweep();
+      while (await clock.sleep(sweepEveryMs, signal)) sweep();
     },
   };
 }

@@ -7,10 +7,12 @@ import { masterTimes } from './config.ts';
 import type { Outgoing } from './outgoing.ts';
 
 const maxOpenQuestions = 64;
+/** No answer is longer, in characters: what an agent reads of a log at most, with room to spare. */
+const maxAnswerLength = 256 * 1024;
 
 /** Asks a node for the end of a task's output and waits for its answer. */
 export interface Logs {
-  /** Throws TIMED_OUT when the node does not answer, UNAVAILABLE when too many wait already. */
+  /** Throws TIMED_OUT when the node does not answer, NOT_FOUND with its reason, UNAVAILABLE when too many wait already or nobody waits any more. */
   ask(node: string, query: LogQuery, signal: AbortSignal): Promise<string>;
   onChunk(node: string, chunk: LogChunk): void;
 }
@@ -51,6 +53,7 @@ export function makeLogs(parts: {
 
   return {
     async ask(node, { task, stream, tailBytes }, signal) {
+      if (signal.aborted) throw new MesoliteError('UNAVAILABLE', 'nobody waits for the log any more');
       if (questions.size >= maxOpenQuestions) throw new MesoliteError('UNAVAILABLE', 'too many logs are being read');
       const id = newId();
       const answer = open(id, node, signal);
@@ -62,7 +65,12 @@ export function makeLogs(parts: {
       if (question === undefined || question.node !== node) return;
       question.text += data;
       if (error !== undefined) question.settle(new MesoliteError('NOT_FOUND', error));
+      else if (question.text.length > maxAnswerLength) question.settle(tooLong(node));
       else if (end) question.settle();
     },
   };
+}
+
+function tooLong(node: string): MesoliteError {
+  return new MesoliteError('TOO_LARGE', `node ${node} says more than ${maxAnswerLength} characters of a log`);
 }

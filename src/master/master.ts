@@ -130,7 +130,13 @@ async function run(
     },
     { epoch },
   );
-  const assignments = makeAssignmentOutbox({ assignments: store.assignments, outgoing, sha256, log });
+  const assignments = makeAssignmentOutbox({
+    assignments: store.assignments,
+    tasks: store.tasks,
+    outgoing,
+    sha256,
+    log,
+  });
   const publishServices = async (): Promise<void> => {
     if (await services.publish()) await manifest.publish();
   };
@@ -155,16 +161,19 @@ async function run(
     newId,
     onPlaced: nodes => inBackground('sending assignments', assignments.send(nodes)),
   });
-  const documents = makeDocuments({
-    store,
-    jobs,
-    clock,
-    onJobs: rounds.wake,
-    onPolicies: async () => {
-      await policies.publish();
-      await manifest.publish();
+  const documents = makeDocuments(
+    {
+      store,
+      jobs,
+      clock,
+      onJobs: rounds.wake,
+      onPolicies: async () => {
+        await policies.publish();
+        await manifest.publish();
+      },
     },
-  });
+    { rootNamespace },
+  );
   const intake = makeTaskIntake({
     store,
     outgoing,
@@ -185,7 +194,7 @@ async function run(
     log,
     handlers: {
       async birth(node, birth) {
-        await fleet.onBirth(node, birth);
+        if (!(await fleet.onBirth(node, birth))) return;
         await intake.onBirth(node, birth.tasks);
         await assignments.onBirth(node, birth);
         await publishServices();
@@ -248,13 +257,13 @@ async function run(
 
   const keepHouse = async (): Promise<void> => {
     while (await clock.sleep(masterTimes.housekeepingEveryMs, signal)) {
-      server.renew();
-      await auditIntake.trim();
-      await store.tasks.trimEnded(keepEndedTasks);
+      inBackground('renewing the certificate of the master', Promise.resolve().then(server.renew));
+      inBackground('trimming the audit', auditIntake.trim());
+      inBackground('trimming ended tasks', store.tasks.trimEnded(keepEndedTasks));
     }
   };
   const renewDocuments = async (): Promise<void> => {
-    while (await clock.sleep(masterTimes.manifestEveryMs, signal)) await publishAll();
+    while (await clock.sleep(masterTimes.manifestEveryMs, signal)) inBackground('renewing documents', publishAll());
   };
   const loops = [fleet.run(signal), rounds.run(signal), keepHouse(), renewDocuments()];
   log.info('the master is up', { mqttPort, apiPort, trustDomain, epoch });

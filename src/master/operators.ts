@@ -1,4 +1,4 @@
-import { chmod, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
@@ -27,8 +27,8 @@ export function makeOperators(parts: {
       const token = makeApiToken();
       const path = join(dataDir, adminTokenFile);
       // the file first: a hash without its token would lock everybody out
-      await writeFile(path, `${token}\n`, { mode: 0o600, flush: true });
-      await chmod(path, 0o600);
+      await rm(path, { force: true });
+      await writeFile(path, `${token}\n`, { mode: 0o600, flag: 'wx', flush: true });
       await tokens.add({ name: 'admin', hash: hashApiToken(token), role: 'admin', createdAt: clock.now() });
       log.info('an operator token was made', { file: path });
     },

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
 import { type EnvelopeKind, type EnvelopeSigner, sealEnvelope } from '../model/envelope.ts';
-import type { Ask, Assignment, MasterAck } from '../model/message.ts';
+import { type Ask, type Assignment, type MasterAck, messageBounds } from '../model/message.ts';
 import { topics } from '../model/topics.ts';
 import { masterTimes } from './config.ts';
 
@@ -13,7 +14,7 @@ export interface Publisher {
   ): Promise<void>;
 }
 
-/** All that the master says to nodes, sealed. */
+/** All that the master says to nodes, sealed. Each throws TOO_LARGE for what no node would take. */
 export interface Outgoing {
   assignment(node: string, body: Assignment): Promise<void>;
   ask(node: string, body: Ask): Promise<void>;
@@ -35,34 +36,41 @@ export function makeOutgoing(parts: {
 
   function seal(kind: EnvelopeKind, subject: string, revision: number, ttlMs: number, body: object) {
     const issuedAt = Math.max(0, Math.floor(clock.now()));
-    return sealEnvelope({ kind, subject, revision, issuedAt, expiresAt: issuedAt + ttlMs, body }, signer);
+    const wire = sealEnvelope({ kind, subject, revision, issuedAt, expiresAt: issuedAt + ttlMs, body }, signer);
+    const { maxBytes } = messageBounds.down;
+    if (wire.length > maxBytes) {
+      throw new MesoliteError(
+        'TOO_LARGE',
+        `${kind} for ${subject}: ${wire.length} bytes, at most ${maxBytes} are taken`,
+      );
+    }
+    return wire;
   }
 
-  const direct = (kind: 'assignment' | 'ask' | 'ack', node: string, body: object) =>
+  const direct = async (kind: 'assignment' | 'ask' | 'ack', node: string, body: object) =>
     link.publish(
       topics.down(node, kind === 'assignment' ? 'task' : kind),
       seal(kind, node, nextRevision(), masterTimes.messageTtlMs, body),
       { qos: 1 },
     );
 
+  const retained = async (
+    topic: string,
+    kind: 'policy' | 'service' | 'manifest',
+    subject: string,
+    revision: number,
+    ttlMs: number,
+    body: object,
+  ) => link.publish(topic, seal(kind, subject, revision, ttlMs, body), { qos: 1, retain: true });
+
   return {
     assignment: (node, body) => direct('assignment', node, body),
     ask: (node, body) => direct('ask', node, body),
     ack: (node, body) => direct('ack', node, body),
-    policy: (revision, body) =>
-      link.publish(topics.policy, seal('policy', 'all', revision, masterTimes.documentTtlMs, body), {
-        qos: 1,
-        retain: true,
-      }),
+    policy: (revision, body) => retained(topics.policy, 'policy', 'all', revision, masterTimes.documentTtlMs, body),
     service: (key, revision, body) =>
-      link.publish(topics.service(key), seal('service', key, revision, masterTimes.documentTtlMs, body), {
-        qos: 1,
-        retain: true,
-      }),
+      retained(topics.service(key), 'service', key, revision, masterTimes.documentTtlMs, body),
     manifest: (revision, body) =>
-      link.publish(topics.manifest, seal('manifest', 'all', revision, masterTimes.manifestTtlMs, body), {
-        qos: 1,
-        retain: true,
-      }),
+      retained(topics.manifest, 'manifest', 'all', revision, masterTimes.manifestTtlMs, body),
   };
 }

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import type { Clock } from '../base/clock.ts';
+import { Gate } from '../base/gate.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { PolicyView } from '../model/api.ts';
 import { decodeDocument, type OperatorDocument } from '../model/document.ts';
@@ -11,7 +12,7 @@ import { nextRevision } from './revisions.ts';
 /** The one signed policy document of the trust domain, and what each node says of it. */
 export interface Policies {
   /**
-   * Publishes what is stored: under a new revision where it differs from what was published last (also after a crash between
+   * Publishes what is stored: under a new revision where it (or the settings) differs from what was published last (also after a crash between
    * the two), otherwise again under the same one, which renews the signature's expiry.
    */
   publish(): Promise<void>;
@@ -21,8 +22,12 @@ export interface Policies {
 }
 
 const metaName = 'policy';
+/** Room for as many policies as one document takes. */
+const stateBounds = { maxBytes: 4 * 1024 * 1024, maxDepth: 4 };
 const stateSchema = v.object({
   revision: v.number(),
+  /** The settings that were published with it: with others the policies mean something else. */
+  settings: v.string(),
   /** The revision that first held a policy, by `<kind>/<namespace>/<name>@<revision of its document>`. */
   since: v.record(v.string(), v.number()),
 });
@@ -40,7 +45,13 @@ export async function openPolicies(
 ): Promise<Policies> {
   const { store, outgoing, clock } = parts;
   const stored = await store.meta.get(metaName);
-  let state: State = stored === undefined ? { revision: 0, since: {} } : decodeJson(stateSchema, stored, metaName);
+  let state: State =
+    stored === undefined
+      ? { revision: 0, settings: '', since: {} }
+      : decodeJson(stateSchema, stored, metaName, stateBounds);
+  const settingsText = JSON.stringify(settings);
+  // a publication that began before a change must not follow the one that has it
+  const gate = new Gate();
   const acks = new Map<string, DocumentAck>();
 
   async function list(): Promise<StoredPolicy[]> {
@@ -54,10 +65,13 @@ export async function openPolicies(
 
   async function advance(keys: readonly string[]): Promise<void> {
     const known = Object.keys(state.since);
-    if (state.revision > 0 && keys.length === known.length && keys.every(key => key in state.since)) return;
+    const isSame = keys.length === known.length && keys.every(key => key in state.since);
+    if (isSame && state.settings === settingsText) return;
     const revision = nextRevision(state.revision, clock);
-    state = { revision, since: Object.fromEntries(keys.map(key => [key, state.since[key] ?? revision])) };
-    await store.meta.set(metaName, JSON.stringify(state));
+    const since = Object.fromEntries(keys.map(key => [key, state.since[key] ?? revision]));
+    const next = { revision, settings: settingsText, since };
+    await store.meta.set(metaName, JSON.stringify(next));
+    state = next;
   }
 
   function view({ key, document }: StoredPolicy, nodes: readonly string[]): PolicyView {
@@ -76,11 +90,12 @@ export async function openPolicies(
   }
 
   return {
-    async publish() {
-      const policies = await list();
-      await advance(policies.map(policy => policy.key));
-      await outgoing.policy(state.revision, { ...settings, documents: policies.map(policy => policy.sent) });
-    },
+    publish: () =>
+      gate.run(async () => {
+        const policies = await list();
+        await advance(policies.map(policy => policy.key));
+        await outgoing.policy(state.revision, { ...settings, documents: policies.map(policy => policy.sent) });
+      }),
     onAck(node, ack) {
       if (ack.kind === 'policy') acks.set(node, ack);
     },

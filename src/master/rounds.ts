@@ -4,9 +4,9 @@ import type { Log } from '../base/log.ts';
 import { onAbort } from '../base/signal.ts';
 import type { Job } from '../model/document.ts';
 import type { Resources } from '../model/resources.ts';
-import { isTerminal, taskStates } from '../model/task.ts';
+import { isTerminal, liveStates } from '../model/task.ts';
 import { type Estimates, learn, noEstimates } from '../scheduling/estimates.ts';
-import { applyEvents, emptyLedger, freeOf, type Ledger, type LedgerEvent } from '../scheduling/ledger.ts';
+import { applyEvents, emptyLedger, freeOf, type Ledger, type LedgerEvent, nodeOf } from '../scheduling/ledger.ts';
 import type { Scheduler, SchedulingNode, Waiting } from '../scheduling/offers.ts';
 import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
 import { type PlannedLaunch, planRound, type RunningTask } from '../scheduling/plan.ts';
@@ -31,8 +31,6 @@ export interface Rounds {
   whyWaiting(task: string): Waiting | undefined;
   freeOn(node: string): Resources | undefined;
 }
-
-const liveStates = taskStates.filter(state => !isTerminal(state));
 
 export function makeRounds(parts: {
   readonly store: Store;
@@ -66,15 +64,15 @@ export function makeRounds(parts: {
   /** Until something happened, or until `at`. */
   async function untilDue(at: number | null, signal: AbortSignal): Promise<void> {
     if (isDue || signal.aborted) return;
+    let cancelTimer = () => {};
+    let forget = () => {};
     await new Promise<void>(resolve => {
-      const cancelTimer = at === null ? () => {} : clock.after(Math.max(0, at - clock.now()), resolve);
-      const forget = onAbort(signal, resolve);
-      wakeUp = () => {
-        cancelTimer();
-        forget();
-        resolve();
-      };
+      wakeUp = resolve;
+      if (at !== null) cancelTimer = clock.after(Math.max(0, at - clock.now()), resolve);
+      forget = onAbort(signal, resolve);
     });
+    cancelTimer();
+    forget();
     wakeUp = undefined;
   }
 
@@ -130,9 +128,13 @@ export function makeRounds(parts: {
       message: `placed on ${node}`,
       at,
     }));
-    await store.tasks.recordStatuses(staging, { node: null, receivedAt: at });
-    log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
-    onPlaced(versions.map(version => version.node));
+    try {
+      await store.tasks.recordStatuses(staging, { node: null, receivedAt: at });
+    } finally {
+      // they are placed, whatever became of the note about it
+      log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
+      onPlaced(versions.map(version => version.node));
+    }
   }
 
   return {
@@ -159,7 +161,9 @@ export function makeRounds(parts: {
       wake();
     },
     onEnded(task) {
-      if (task.node !== null) change([{ type: 'TaskEnded', task: task.id }]);
+      // an end may be reported twice, in other words each time
+      if (nodeOf(ledger, task.id) === undefined) return;
+      change([{ type: 'TaskEnded', task: task.id }]);
       study(task);
       wake();
     },

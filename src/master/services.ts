@@ -3,7 +3,7 @@ import { Gate } from '../base/gate.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { serviceKey } from '../model/ids.ts';
 import type { Endpoint, ServiceDocument } from '../model/service.ts';
-import { endpointName, isTerminal } from '../model/task.ts';
+import { endpointName, liveStates } from '../model/task.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { FleetNode } from './fleet.ts';
@@ -12,14 +12,22 @@ import { nextRevision } from './revisions.ts';
 
 /** Signed service documents: which tasks answer for a service, and where. */
 export interface Services {
-  /** Publishes what changed since the last time; `all` says everything again: after a start, and to renew expiry. True when something was. */
+  /**
+   * Publishes what changed since the last time; `all` says everything again: after a start, and to renew expiry. A service that has no
+   * tasks any more is published once more, without endpoints. True when something was published.
+   */
   publish(options?: { readonly all: boolean }): Promise<boolean>;
+  /** The services that tasks of now stand behind. */
   list(): Promise<ServiceDocument[]>;
   /** Revisions by service key, for the manifest. */
   revisions(): Readonly<Record<string, number>>;
 }
 
 const equalWeight = 100;
+interface Published {
+  readonly revision: number;
+  readonly document: ServiceDocument;
+}
 
 export function makeServices(
   parts: {
@@ -32,17 +40,15 @@ export function makeServices(
 ): Services {
   const { store, outgoing, nodeOf, clock } = parts;
   const gate = new Gate();
-  const published = new Map<string, { readonly revision: number; readonly text: string }>();
+  const published = new Map<string, Published>();
 
   async function list(): Promise<ServiceDocument[]> {
     const services = new Map<string, ServiceDocument>();
-    for (const task of await store.tasks.list()) {
+    for (const task of await store.tasks.list({ states: liveStates })) {
       const { spec } = task;
       if (spec?.service === undefined) continue;
       const ref = { name: spec.service.name, namespace: spec.namespace };
       const known = services.get(serviceKey(ref));
-      // a service that has only ended tasks is gone, unless it was published: then it is empty
-      if (known === undefined && isTerminal(task.state) && !published.has(serviceKey(ref))) continue;
       const document = known ?? { ...ref, protocol: protocolOf(task), spiffeId: spiffeIdOf(task), endpoints: [] };
       const endpoint = endpointOf(task);
       services.set(
@@ -51,6 +57,27 @@ export function makeServices(
       );
     }
     return [...services.values()];
+  }
+
+  /** Those of now, and without endpoints those that were published before; when all is said again, what was empty already is forgotten. */
+  async function listForPublishing(all: boolean): Promise<Map<string, ServiceDocument>> {
+    const services = new Map((await list()).map(document => [serviceKey(document), document]));
+    for (const [key, { document }] of published) {
+      if (services.has(key)) continue;
+      if (all && document.endpoints.length === 0) published.delete(key);
+      else services.set(key, { ...document, endpoints: [] });
+    }
+    return services;
+  }
+
+  async function publish(key: string, document: ServiceDocument, again: boolean): Promise<boolean> {
+    const last = published.get(key);
+    const isSame = last !== undefined && JSON.stringify(last.document) === JSON.stringify(document);
+    if (isSame && !again) return false;
+    const revision = isSame ? last.revision : nextRevision(last?.revision ?? 0, clock);
+    await outgoing.service(key, revision, document);
+    published.set(key, { revision, document });
+    return true;
   }
 
   function endpointOf(task: TaskRecord): Endpoint | undefined {
@@ -72,15 +99,8 @@ export function makeServices(
     publish: (options = { all: false }) =>
       gate.run(async () => {
         let changed = false;
-        for (const document of await list()) {
-          const key = serviceKey(document);
-          const text = JSON.stringify(document);
-          const last = published.get(key);
-          if (last?.text === text && !options.all) continue;
-          const revision = last?.text === text ? last.revision : nextRevision(last?.revision ?? 0, clock);
-          published.set(key, { revision, text });
-          await outgoing.service(key, revision, document);
-          changed = true;
+        for (const [key, document] of await listForPublishing(options.all)) {
+          changed = (await publish(key, document, options.all)) || changed;
         }
         return changed;
       }),

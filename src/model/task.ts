@@ -39,6 +39,9 @@ export function isTerminal(state: TaskState): boolean {
   return terminalStates.has(state);
 }
 
+/** The states in which a task may yet change. */
+export const liveStates: readonly TaskState[] = taskStates.filter(state => !isTerminal(state));
+
 const durationMs = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
 

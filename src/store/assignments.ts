@@ -1,10 +1,10 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import { MesoliteError } from '../base/errors.ts';
-import type { TaskSpec } from '../model/task.ts';
+import { liveStates, type TaskSpec } from '../model/task.ts';
 import { currentEpoch } from './meta.ts';
 import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
-import { liveStates, readSpec } from './task-record.ts';
+import { readSpec } from './task-record.ts';
 
 export interface Placement {
   readonly task: string;

@@ -5,7 +5,6 @@ import type { TaskTable } from './schema.ts';
 import { readJson } from './stored-json.ts';
 
 export const terminalStates: readonly string[] = taskStates.filter(isTerminal);
-export const liveStates: readonly string[] = taskStates.filter(state => !isTerminal(state));
 
 const rowSchema = v.object({
   id: v.string(),

@@ -43,6 +43,8 @@ export async function makeApi(parts: { readonly face: ApiFace; readonly log: Log
     keepAliveTimeout: apiBounds.keepAliveTimeoutMs,
     forceCloseConnections: true,
     logger: false,
+    // as long as a task id may be; the default is 100
+    routerOptions: { maxParamLength: 255 },
   });
   app.server.maxConnections = apiBounds.connections;
 
