@@ -23,6 +23,7 @@ export const refusalReasons = [
   'subscribe',
   'malformed',
   'keepalive-timeout',
+  'revoked',
 ] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 
