@@ -19,11 +19,12 @@ export const refusalReasons = [
   'connect-timeout',
   'too-large',
   'slow',
+  'memory',
+  'rate',
   'publish',
   'subscribe',
   'malformed',
   'keepalive-timeout',
-  'revoked',
 ] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 

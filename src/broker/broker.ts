@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
-import { createServer, type SecureContextOptions, type Server } from 'node:tls';
+import type { Duplex } from 'node:stream';
+import { createServer, type SecureContextOptions, type Server, type TLSSocket } from 'node:tls';
 import { Aedes } from 'aedes';
 import mqttPacket from 'mqtt-packet';
 import type { Cell } from '../base/cell.ts';
@@ -9,11 +11,14 @@ import { onAbort } from '../base/signal.ts';
 import { messageBounds } from '../model/message.ts';
 import { hasWildcard } from '../model/topic-tree.ts';
 import { isOwnFilter, parseTopic } from '../model/topics.ts';
+import type { Transport } from './connection.ts';
 import { type BrokerStats, makeCounters } from './counters.ts';
 import { type BrokerLimits, defaultLimits } from './limits.ts';
 import { Retained } from './retained.ts';
 import { type RoutedPacket, Routing } from './routing.ts';
 import { type SessionParts, Sessions } from './sessions.ts';
+import { SourceRates } from './source-rates.ts';
+import { makeWebSocketDoor, type WebSocketDoor } from './websocket.ts';
 
 export interface BrokerParts extends SessionParts {
   /** Key, chain and the roots of clients; a swap is in force from the next connection on. */
@@ -38,6 +43,8 @@ export class Broker {
   readonly #routing = new Routing();
   readonly #retained: Retained;
   readonly #sessions: Sessions;
+  readonly #sources: SourceRates;
+  readonly #webSockets: WebSocketDoor;
   /** Settles when everything is closed, after the signal given to `start` has aborted. */
   readonly closed: Promise<void>;
   readonly #sockets = new Set<Socket>();
@@ -54,6 +61,8 @@ export class Broker {
       maxBytes: this.#limits.maxRetainedBytes,
     });
     this.#sessions = new Sessions(parts, settings.trustDomain, this.#limits, this.#counters);
+    this.#sources = new SourceRates(this.#limits.connectionsPerSource, this.#limits.maxSources);
+    this.#webSockets = this.#makeDoor();
     this.closed = new Promise(resolve => {
       this.#resolveClosed = resolve;
     });
@@ -92,6 +101,11 @@ export class Broker {
       unwatch();
       this.#stop(server, aedes);
     });
+  }
+
+  /** For `upgrade` of an HTTPS server that asks for a certificate: MQTT over WebSocket at /mqtt, admitted as on the broker's own port. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    this.#webSockets.upgrade(request, socket, head);
   }
 
   /** Publishes from within the process; resolves when it is handed over. Throws INVALID_INPUT, TOO_LARGE, QUEUE_FULL, UNAVAILABLE. */
@@ -138,11 +152,6 @@ export class Broker {
     };
   }
 
-  /** Cuts a node off, as when its certificate does not hold any more; it may come back with one that does. */
-  disconnect(node: string): void {
-    this.#sessions.disconnect(node);
-  }
-
   /** Plain data for metrics. */
   stats(): BrokerStats {
     const { refused, ...counters } = this.#counters;
@@ -152,6 +161,8 @@ export class Broker {
       refused: { ...refused },
       connected: { master: sessions.count('master'), node: sessions.count('node'), join: sessions.count('join') },
       connections: sessions.connections,
+      webSockets: sessions.webSockets,
+      bufferedBytes: sessions.bufferedBytes(),
       retainedMessages: this.#retained.size,
       retainedBytes: this.#retained.bytes,
     };
@@ -169,10 +180,10 @@ export class Broker {
     });
     server.maxConnections = this.#limits.maxConnections;
     server.on('connection', socket => {
-      this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
+      if (this.#isLimited(socket)) socket.destroy();
+      else this.#keep(socket);
     });
-    server.on('secureConnection', socket => this.#sessions.accept(aedes, socket));
+    server.on('secureConnection', socket => this.#sessions.accept(aedes, { stream: socket, tls: socket }));
     server.on('drop', () => this.#counters.connectionsDropped++);
     server.on('tlsClientError', (error, socket) => {
       this.#counters.handshakesFailed++;
@@ -180,6 +191,36 @@ export class Broker {
       socket.destroy();
     });
     return server;
+  }
+
+  /** Has its source connected too often of late? */
+  #isLimited(socket: Socket): boolean {
+    if (this.#sources.take(socket.remoteAddress, this.#parts.clock.monotonic())) return false;
+    this.#counters.connectionsLimited++;
+    return true;
+  }
+
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+  }
+
+  #makeDoor(): WebSocketDoor {
+    const whyNot = (socket: TLSSocket) => {
+      if (this.#aedes === undefined) return 503;
+      if (this.#isLimited(socket)) return 429;
+      if (this.#sessions.connections < this.#limits.maxConnections) return undefined;
+      this.#counters.connectionsDropped++;
+      return 503;
+    };
+    const onOpen = (transport: Transport) => {
+      const aedes = this.#aedes;
+      if (aedes === undefined) return void transport.tls.destroy();
+      this.#keep(transport.tls);
+      this.#sessions.accept(aedes, transport);
+    };
+    const onRefused = () => this.#counters.upgradesRefused++;
+    return makeWebSocketDoor({ whyNot, onOpen, onRefused }, { maxMessageBytes: this.#limits.maxPacketBytes.node });
   }
 
   #stop(server: Server, aedes: Aedes): void {

@@ -1,13 +1,26 @@
+import type { Rate } from '../base/token-bucket.ts';
 import { maxKeepaliveSeconds, messageBounds } from '../model/message.ts';
 import type { Identity } from './admission.ts';
 
 /** Topic, packet id and length fields around a payload. */
 const overheadBytes = 1024;
 
+/** What one client may say; with more it is cut off, and may come again. */
+export interface ClientRates {
+  /** MQTT packets of any kind. */
+  readonly messages: Rate;
+  /** All that comes in after the TLS handshake. */
+  readonly bytes: Rate;
+}
+
 /** Every bound of the broker. */
 export interface BrokerLimits {
   /** Connections open at once; more are closed unanswered. */
   readonly maxConnections: number;
+  /** New connections of one source (an IPv4 address, an IPv6 /64); more are closed unanswered, before TLS. */
+  readonly connectionsPerSource: Rate;
+  /** Sources that are told apart. */
+  readonly maxSources: number;
   /** Joiners admitted at once. */
   readonly maxJoiners: number;
   /** From TCP accept to the end of the TLS handshake. */
@@ -20,6 +33,10 @@ export interface BrokerLimits {
   readonly maxPacketBytes: Readonly<Record<Identity['role'], number>>;
   /** What may wait to be sent to one client; with more it is cut off. Room for two of the largest documents. */
   readonly maxBufferedBytes: number;
+  /** What may wait for all clients together; with more, those for whom most waits are cut off until a quarter is free. */
+  readonly maxTotalBufferedBytes: number;
+  /** From the moment of its admission, by role. A burst has room for all that an agent holds back while it has no link. */
+  readonly rates: Readonly<Record<Identity['role'], ClientRates>>;
   /** A client that has taken nothing for so long, with bytes waiting, is cut off. */
   readonly drainTimeoutMs: number;
   readonly maxKeepaliveSeconds: number;
@@ -30,22 +47,37 @@ export interface BrokerLimits {
   readonly maxRetainedBytes: number;
 }
 
+const kiB = 1024;
+const miB = 1024 * kiB;
+
 export const defaultLimits: BrokerLimits = {
   maxConnections: 10_000,
+  connectionsPerSource: { perSecond: 50, burst: 1000 },
+  maxSources: 10_000,
   maxJoiners: 256,
   handshakeTimeoutMs: 10_000,
   connectTimeoutMs: 5_000,
-  maxConnectBytes: 8 * 1024,
+  maxConnectBytes: 8 * kiB,
   maxPacketBytes: {
     master: messageBounds.down.maxBytes + overheadBytes,
     node: messageBounds.up.maxBytes + overheadBytes,
     join: messageBounds.join.maxBytes + overheadBytes,
   },
-  maxBufferedBytes: 2 * messageBounds.down.maxBytes + 1024 * 1024,
+  maxBufferedBytes: 2 * messageBounds.down.maxBytes + miB,
+  maxTotalBufferedBytes: 128 * miB,
+  rates: {
+    // a master speaks for a whole fleet
+    master: {
+      messages: { perSecond: 50_000, burst: 200_000 },
+      bytes: { perSecond: 256 * miB, burst: 1024 * miB },
+    },
+    node: { messages: { perSecond: 500, burst: 5000 }, bytes: { perSecond: 4 * miB, burst: 64 * miB } },
+    join: { messages: { perSecond: 10, burst: 50 }, bytes: { perSecond: 64 * kiB, burst: 512 * kiB } },
+  },
   drainTimeoutMs: 120_000,
   maxKeepaliveSeconds,
   maxWillBytes: 1024,
   maxSubscriptions: 1024,
   maxRetainedMessages: 20_000,
-  maxRetainedBytes: 64 * 1024 * 1024,
+  maxRetainedBytes: 64 * miB,
 };

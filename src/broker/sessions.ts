@@ -14,7 +14,8 @@ import type { Log, LogFields } from '../base/log.ts';
 import type { Peer } from '../model/identity.ts';
 import type { RefusalReason } from './admission.ts';
 import { admit, type ConnectFields, type Identity, mayPublish, maySubscribe, sessionName } from './admission.ts';
-import { Connection } from './connection.ts';
+import { Buffers } from './buffers.ts';
+import { Connection, type Transport } from './connection.ts';
 import type { Counters } from './counters.ts';
 import type { BrokerLimits } from './limits.ts';
 
@@ -50,16 +51,28 @@ export class Sessions {
   readonly #byClient = new WeakMap<Client, Connection>();
   /** By session name; the newest connection with that name. */
   readonly #sessions = new Map<string, Connection>();
+  readonly #buffers: Buffers;
+  #webSockets = 0;
 
   constructor(parts: SessionParts, trustDomain: string, limits: BrokerLimits, counters: Counters) {
     this.#parts = parts;
     this.#trustDomain = trustDomain;
     this.#limits = limits;
     this.#counters = counters;
+    this.#buffers = new Buffers(limits.maxTotalBufferedBytes);
   }
 
   get connections(): number {
     return this.#connections.size;
+  }
+
+  get webSockets(): number {
+    return this.#webSockets;
+  }
+
+  /** What waits for all clients, measured now. */
+  bufferedBytes(): number {
+    return this.#buffers.measure();
   }
 
   count(role: Identity['role']): number {
@@ -98,28 +111,27 @@ export class Sessions {
     });
   }
 
-  /** Takes a connection whose TLS handshake is done. Limits on how often one source may connect belong here. */
-  accept(aedes: Aedes, socket: TLSSocket): void {
-    const connection = new Connection(socket, this.#readPeer(socket), this.#limits.maxConnectBytes);
+  /** Takes a connection whose TLS handshake is done. */
+  accept(aedes: Aedes, transport: Transport): void {
+    const { stream, tls } = transport;
+    const connection = new Connection(transport, this.#readPeer(tls), this.#limits.maxConnectBytes);
     this.#connections.add(connection);
-    this.#byClient.set(aedes.handle(socket), connection);
-    // aedes reads in paused mode: this sees each chunk before the parser does
-    socket.on('data', (chunk: Uint8Array) => {
-      if (!connection.guard.accept(chunk)) this.#cut(connection, 'too-large');
-    });
+    if (connection.isWebSocket) this.#webSockets++;
+    this.#byClient.set(aedes.handle(stream), connection);
     const { clock } = this.#parts;
+    // aedes reads in paused mode: these see each chunk before the parser does
+    tls.on('data', (chunk: Uint8Array) => {
+      const reason = connection.countBytes(chunk, clock.monotonic());
+      if (reason !== undefined) this.#cut(connection, reason);
+    });
+    stream.on('data', (chunk: Uint8Array) => {
+      const reason = connection.countPackets(chunk, clock.monotonic());
+      if (reason !== undefined) this.#cut(connection, reason);
+    });
     connection.stopDeadline = clock.after(this.#limits.connectTimeoutMs, () =>
       this.#cut(connection, 'connect-timeout'),
     );
-    socket.once('close', () => this.#close(connection));
-  }
-
-  /** Cuts every connection of the node's certificate, admitted or not yet. */
-  disconnect(node: string): void {
-    for (const connection of [...this.#connections]) {
-      const id = connection.peer?.id;
-      if (id?.kind === 'node' && id.node === node) this.#cut(connection, 'revoked');
-    }
+    tls.once('close', () => this.#close(connection));
   }
 
   #readPeer(socket: TLSSocket): Peer | undefined {
@@ -137,14 +149,15 @@ export class Sessions {
     if (connection === undefined) return false;
     const isTokenKnown = connection.peer === undefined && (await this.#isTokenKnown(packet.username));
     connection.stopDeadline();
-    if (connection.socket.destroyed) return false;
+    if (connection.tls.destroyed) return false;
     const rules = { ...this.#limits, trustDomain: this.#trustDomain, isTokenKnown };
     const admission = admit(connection.peer, connectFields(packet), rules);
     if ('refusal' in admission) {
       connection.refusal = admission.refusal;
     } else {
       connection.identity = admission.identity;
-      connection.guard.limitBytes = this.#limits.maxPacketBytes[admission.identity.role];
+      const { role } = admission.identity;
+      connection.limit(this.#limits.maxPacketBytes[role], this.#limits.rates[role], this.#parts.clock.monotonic());
       packet.clientId = sessionName(admission.identity);
     }
     return true;
@@ -161,9 +174,9 @@ export class Sessions {
 
   /** Opens the session that `preConnect` decided on; the MQTT return code. */
   #open(connection: Connection): number {
-    const { identity, socket } = connection;
+    const { identity, tls } = connection;
     // it may have gone since: nothing would end its session
-    if (socket.destroyed) return 5;
+    if (tls.destroyed) return 5;
     const isFull = identity?.role === 'join' && this.count('join') >= this.#limits.maxJoiners;
     if (isFull) connection.refusal = { reason: 'capacity', returnCode: 3 };
     if (identity !== undefined && !isFull) {
@@ -188,12 +201,14 @@ export class Sessions {
     }
     this.#counters.takeovers++;
     this.#emit({ kind: 'takeover', identity, address, previousAddress: previous.address });
-    previous.socket.destroy();
+    previous.destroy();
   }
 
   #close(connection: Connection): void {
     connection.stopDeadline();
     this.#connections.delete(connection);
+    this.#buffers.forget(connection);
+    if (connection.isWebSocket) this.#webSockets--;
     const { identity, address } = connection;
     if (identity === undefined) return;
     const name = sessionName(identity);
@@ -240,15 +255,15 @@ export class Sessions {
       this.#cut(connection, 'slow');
       return null;
     }
-    return packet;
+    for (const fullest of this.#buffers.note(connection)) this.#cut(fullest, 'memory');
+    return connection.isCut ? null : packet;
   }
 
   #failed(client: Client, error: Error): void {
     const connection = this.#byClient.get(client);
     if (connection === undefined || connection.refusal !== undefined) return;
-    // what the socket reports has a code, and is an end like any other; aedes' own errors have a text alone
-    if ('code' in error && typeof error.code === 'string') return;
-    this.#cut(connection, error.message === 'drain timeout' ? 'slow' : 'malformed', { error: error.message });
+    const reason = reasonOf(error);
+    if (reason !== undefined) this.#cut(connection, reason, { error: error.message });
   }
 
   #cut(connection: Connection | undefined, reason: RefusalReason, fields: LogFields = {}): void {
@@ -262,6 +277,15 @@ export class Sessions {
   #emit(event: SessionEvent): void {
     this.#parts.onSession?.(event);
   }
+}
+
+/** Why aedes, or the WebSocket below it, gave a client up; undefined for the end of a connection like any other. */
+function reasonOf(error: Error): RefusalReason | undefined {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  // aedes' own errors have a text alone
+  if (code === undefined) return error.message === 'drain timeout' ? 'slow' : 'malformed';
+  if (!code.startsWith('WS_ERR_')) return undefined;
+  return code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' || code.startsWith('WS_ERR_TOO_MANY') ? 'too-large' : 'malformed';
 }
 
 function connectFields(packet: ConnectPacket): ConnectFields {

@@ -10,6 +10,7 @@ const maxLengthBytes = 4;
 export class PacketGuard {
   /** The longest remaining length that is let through, in bytes; may be changed between packets. */
   limitBytes: number;
+  #packets = 0;
   /** Bytes of the present packet that are still to come; undefined while its fixed header is incomplete. */
   #rest: number | undefined;
   #length = 0;
@@ -19,6 +20,11 @@ export class PacketGuard {
 
   constructor(limitBytes: number) {
     this.limitBytes = limitBytes;
+  }
+
+  /** Packets that have begun so far. */
+  get packets(): number {
+    return this.#packets;
   }
 
   /** False when the stream breaks the rules: nothing after that can be trusted. */
@@ -41,7 +47,10 @@ export class PacketGuard {
   #readHeader(byte: number): boolean {
     this.#lengthBytes++;
     // the first byte is type and flags: the parser's business
-    if (this.#lengthBytes === 0) return true;
+    if (this.#lengthBytes === 0) {
+      this.#packets++;
+      return true;
+    }
     this.#length += (byte & 0x7f) * 128 ** (this.#lengthBytes - 1);
     if (this.#length > this.limitBytes) return false;
     if ((byte & 0x80) !== 0) return this.#lengthBytes < maxLengthBytes;

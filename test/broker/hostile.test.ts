@@ -174,7 +174,9 @@ t.test('a frozen subscriber delays nobody, and is cut off at the bound of its bu
 });
 
 t.test('a frozen subscriber below that bound is cut off after the drain timeout', async t => {
-  const { broker, port } = await startBroker(t, fleet, { limits: { maxBufferedBytes: 1 << 30, drainTimeoutMs: 20 } });
+  const { broker, port } = await startBroker(t, fleet, {
+    limits: { maxBufferedBytes: 1 << 30, maxTotalBufferedBytes: 2 ** 31, drainTimeoutMs: 20 },
+  });
   const frozen = await RawClient.connect(t, fleet, port, fleet.nodes.b);
   await frozen.login('b');
   await frozen.subscribe(topics.allDown('b'));
