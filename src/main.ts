@@ -45,11 +45,17 @@ async function runAgent(
     ...options,
     dataDir,
     node: node ?? defaultNodeId(),
+    proxy: proxyOf(process.env),
     profilesDir: fileURLToPath(new URL('../../firmware-profiles', import.meta.url)),
     ...(ports && { taskPorts: [ports] }),
   };
   const { ended } = await startAgent({ clock: systemClock, log, version }, checkAgentConfig(config), signal);
   await ended;
+}
+
+/** As curl and most others read them. */
+function proxyOf(env: NodeJS.ProcessEnv) {
+  return { httpsProxy: env.HTTPS_PROXY ?? env.https_proxy, noProxy: env.NO_PROXY ?? env.no_proxy };
 }
 
 process.exitCode = await runCli(process.argv.slice(2), { version, startMaster: runMaster, startAgent: runAgent });

@@ -15,9 +15,10 @@ import { clientTlsOptions, verifySocket } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import { makeEnvelopeVerifier } from '../identity/signer.ts';
 import { readTrustBundle } from '../identity/verify.ts';
-import { tlsDial } from '../link/dial.ts';
+import { Fallback } from '../link/fallback.ts';
 import { MqttLink } from '../link/mqtt-link.ts';
 import { Outbox } from '../link/outbox.ts';
+import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
 import type { TaskStatus } from '../model/task.ts';
@@ -32,6 +33,7 @@ import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
 import { answerLog } from './log-answers.ts';
 import { manifestSlot } from './manifest.ts';
+import { masterDials } from './master-dials.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
 import { denyAll, policySlot } from './policy.ts';
@@ -61,13 +63,18 @@ export interface RunningAgent {
 
 /** Starts an agent: joins if it has not yet, brings its tasks and its mesh up from the disk, then looks for the master. */
 export async function startAgent(parts: AgentParts, config: AgentConfig, signal: AbortSignal): Promise<RunningAgent> {
+  const proxyFor = readProxyRules(config.proxy ?? {});
   const files = await openFiles(config.dataDir);
-  const identity = (await loadIdentity(files)) ?? (await joinFirst(parts, config, files, signal));
-  return run(parts, config, files, identity, signal);
+  const identity = (await loadIdentity(files)) ?? (await joinFirst({ ...parts, proxyFor }, config, files, signal));
+  return run({ ...parts, proxyFor }, config, files, identity, signal);
+}
+
+interface RunParts extends AgentParts {
+  readonly proxyFor: ProxyRules;
 }
 
 async function joinFirst(
-  { clock, log }: AgentParts,
+  { clock, log, proxyFor }: RunParts,
   { join: joinString, node, labels, dataDir }: AgentConfig,
   files: Files,
   signal: AbortSignal,
@@ -78,7 +85,8 @@ async function joinFirst(
       `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join`,
     );
   }
-  const identity = await enroll({ clock, log, random: systemRandom }, { join: joinString, node, labels }, signal);
+  const parts = { clock, log, random: systemRandom, proxyFor };
+  const identity = await enroll(parts, { join: joinString, node, labels }, signal);
   await storeIdentity(files, identity);
   log.info('this node has joined', { node, trustDomain: identity.trustDomain });
   return identity;
@@ -86,7 +94,7 @@ async function joinFirst(
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
 async function run(
-  { clock, log, version }: AgentParts,
+  { clock, log, version, proxyFor }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -106,28 +114,34 @@ async function run(
   const background = new Background(log);
   const inBackground = background.run;
 
-  const link = new MqttLink(
+  const dials = masterDials(
     {
-      dial: dialAny(
-        identity.masters.map(address =>
-          tlsDial(
-            {
-              tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle, 'tls'),
-              verifyServer: socket => {
-                const verified = verifySocket(socket, bundle, 'server', moment());
-                if (!verified.ok) return new MesoliteError('UNTRUSTED', verified.reason);
-                const isMaster = verified.peer.id.kind === 'master';
-                return isMaster ? undefined : new MesoliteError('UNTRUSTED', `${verified.peer.uri} is not the master`);
-              },
-            },
-            address,
-          ),
-        ),
-      ),
+      tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle, 'tls'),
+      verifyServer: socket => {
+        const verified = verifySocket(socket, bundle, 'server', moment());
+        if (!verified.ok) return new MesoliteError('UNTRUSTED', verified.reason);
+        const isMaster = verified.peer.id.kind === 'master';
+        return isMaster ? undefined : new MesoliteError('UNTRUSTED', `${verified.peer.uri} is not the master`);
+      },
+      proxyFor,
+    },
+    identity.masters,
+  );
+  const ways = new Fallback(
+    {
+      mqtts: dialAny(dials.mqtts),
+      wss: dials.wss.length === 0 ? undefined : dialAny(dials.wss),
       clock,
       random: systemRandom,
       log,
     },
+    {
+      failures: Math.max(3, dials.mqtts.length),
+      ...(config.fallbackRetryMs !== undefined && { retryMs: config.fallbackRetryMs }),
+    },
+  );
+  const link = new MqttLink(
+    { dial: ways.dial, clock, random: systemRandom, log },
     {
       clientId: node,
       will: { topic: topics.up(node, 'death'), payload: encodeMessage({ v: 1, boot }), qos: 1 },
@@ -247,6 +261,7 @@ async function run(
         ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh.meshPort,
+        via: ways.via.value,
         heartbeatMs: profile.heartbeatMs,
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
@@ -305,6 +320,7 @@ async function run(
     reports.run(signal),
     audit.run(signal),
     certificates.run(signal),
+    ways.run(link, signal),
     logKeeper.start(signal),
   ];
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { MesoliteError } from '../base/errors.ts';
+import type { ProxySettings } from '../link/proxy-rules.ts';
 import type { Range } from '../model/resources.ts';
 
 /** Settings of an agent; the command line gives some, the rest are the defaults below. */
@@ -21,6 +22,10 @@ export interface AgentConfig {
   readonly labels: Readonly<Record<string, string>>;
   /** The name of the firmware profile, when the board is not to be recognised. */
   readonly profile?: string | undefined;
+  /** How the network lets this node out. */
+  readonly proxy?: ProxySettings | undefined;
+  /** How often the broker's own port is tried again while the link goes by WebSocket. */
+  readonly fallbackRetryMs?: number | undefined;
   /** Folder with the firmware profiles. */
   readonly profilesDir: string;
 }

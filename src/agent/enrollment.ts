@@ -13,9 +13,9 @@ import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, sha256Hex } fr
 import { createRequest } from '../identity/request.ts';
 import { deriveJoinKey, joinRequestMac, joinResponseMac, macEquals, makeNonce } from '../identity/token.ts';
 import { readTrustBundle, verifyChain } from '../identity/verify.ts';
-import { tlsDial } from '../link/dial.ts';
 import { type Link, untilUp } from '../link/link.ts';
 import { MqttLink } from '../link/mqtt-link.ts';
+import type { ProxyRules } from '../link/proxy-rules.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import {
   encodeMessage,
@@ -26,6 +26,7 @@ import {
 } from '../model/message.ts';
 import { topics } from '../model/topics.ts';
 import { dialAny } from './dial-any.ts';
+import { type MasterAddress, masterDials } from './master-dials.ts';
 import type { NodeIdentity } from './node-identity.ts';
 
 /** A request that has no answer by then is said again, so often. */
@@ -38,6 +39,8 @@ export interface EnrollmentParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Through which proxy to go, if any. */
+  readonly proxyFor: ProxyRules;
 }
 
 export interface EnrollmentRequest {
@@ -78,7 +81,7 @@ export async function enroll(
       chainPem: accepted.chain,
       roots: accepted.roots,
       signers: accepted.signers,
-      masters: [...join.addresses],
+      masters: [...mastersOf(join)],
       taskSecret: randomBytes(32).toString('base64url'),
     };
   } finally {
@@ -95,7 +98,17 @@ interface Door {
   close(): Promise<void>;
 }
 
-function openDoor({ clock, random, log }: EnrollmentParts, join: JoinString, nonce: string, signal: AbortSignal): Door {
+/** Whom the join string names. */
+function mastersOf({ addresses, wssPort }: JoinString): readonly MasterAddress[] {
+  return wssPort === undefined ? addresses : addresses.map(address => ({ ...address, wssPort }));
+}
+
+function openDoor(
+  { clock, random, log, proxyFor }: EnrollmentParts,
+  join: JoinString,
+  nonce: string,
+  signal: AbortSignal,
+): Door {
   const ended = new AbortController();
   const forget = onAbort(signal, () => ended.abort());
   let trustDomain = '';
@@ -105,7 +118,8 @@ function openDoor({ clock, random, log }: EnrollmentParts, join: JoinString, non
     trustDomain = verified.peer.id.trustDomain;
     return undefined;
   };
-  const dial = dialAny(join.addresses.map(address => tlsDial({ tls: () => joinTlsOptions(), verifyServer }, address)));
+  const { mqtts, wss } = masterDials({ tls: () => joinTlsOptions(), verifyServer, proxyFor }, mastersOf(join));
+  const dial = dialAny([...mqtts, ...wss]);
   let refuse: (error: MesoliteError) => void = () => {};
   const refused = new Promise<never>((_, reject) => {
     refuse = reject;

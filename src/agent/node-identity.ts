@@ -16,8 +16,8 @@ export const nodeIdentitySchema = v.object({
   roots: v.array(pem),
   /** Certificates of the keys that sign what the master says. */
   signers: v.array(pem),
-  /** Where the master's broker listens. */
-  masters: v.array(v.object({ host: v.string(), port: v.number() })),
+  /** Where the master's broker listens, and where it takes WebSockets. */
+  masters: v.array(v.object({ host: v.string(), port: v.number(), wssPort: v.optional(v.number()) })),
   /** What the secrets of tasks are derived from; never leaves the node. */
   taskSecret: v.string(),
 });

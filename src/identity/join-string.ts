@@ -15,6 +15,8 @@ export interface JoinAddress {
 /** All that a board must be told to join. */
 export interface JoinString extends JoinToken {
   readonly addresses: readonly JoinAddress[];
+  /** Where each of these hosts takes MQTT over WebSocket, too. */
+  readonly wssPort?: number;
   /** Lower-case hexadecimal SHA-256 of the root's DER. */
   readonly rootSha256: string;
 }
@@ -34,6 +36,14 @@ const joinStringSchema = v.strictObject({
     v.minLength(1, 'expected at least one address'),
     v.maxLength(maxAddresses, `expected at most ${maxAddresses} addresses`),
   ),
+  w: v.optional(
+    v.pipe(
+      v.number('expected a port'),
+      v.integer('expected a port'),
+      v.minValue(1, 'expected a port'),
+      v.maxValue(65_535, 'expected a port'),
+    ),
+  ),
   r: word(/^[0-9a-f]{64}$/, 'the SHA-256 of the root in hexadecimal'),
   i: word(/^[A-Za-z0-9_-]{1,64}$/, 'the id of the token'),
   s: word(/^[A-Za-z0-9_-]{43}$/, 'a secret of 256 bits in base64url'),
@@ -41,7 +51,9 @@ const joinStringSchema = v.strictObject({
 
 /** The one string that `mesolite agent --join` takes; it holds the secret. Throws INVALID_INPUT for an address that cannot be. */
 export function printJoinString(join: JoinString): string {
-  const content = { a: join.addresses.map(printAddress), r: join.rootSha256, i: join.id, s: join.secret };
+  const { addresses, wssPort, rootSha256, id, secret } = join;
+  const more = wssPort === undefined ? {} : { w: wssPort };
+  const content = { a: addresses.map(printAddress), ...more, r: rootSha256, i: id, s: secret };
   const text = prefix + Buffer.from(JSON.stringify(content)).toString('base64url');
   parseJoinString(text);
   return text;
@@ -58,8 +70,9 @@ export function parseJoinString(input: string): JoinString {
   const bytes = Buffer.from(encoded, 'base64url');
   // Node skips what is not base64url, and a string that was cut or wrapped must not be half read
   if (bytes.toString('base64url') !== encoded) throw invalid('damaged: was it copied whole, on one line?');
-  const { a, r, i, s } = decodeContent(bytes);
-  return { addresses: a.map(parseAddress), rootSha256: r, id: i, secret: s };
+  const { a, w, r, i, s } = decodeContent(bytes);
+  const more = w === undefined ? {} : { wssPort: w };
+  return { addresses: a.map(parseAddress), ...more, rootSha256: r, id: i, secret: s };
 }
 
 function decodeContent(bytes: Buffer): v.InferOutput<typeof joinStringSchema> {

@@ -3,6 +3,8 @@ import type { Duplex } from 'node:stream';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import { onAbort } from '../base/signal.ts';
+import type { ProxyRules } from './proxy-rules.ts';
+import { openTunnel } from './tunnel.ts';
 
 /** Opens a stream to the broker, trusted and ready for MQTT; throws UNAVAILABLE or UNTRUSTED. */
 export type Dial = (signal: AbortSignal) => Promise<Duplex>;
@@ -15,6 +17,8 @@ export interface TlsDialParts {
   readonly tls: () => ConnectionOptions;
   /** Judges who the server is after the handshake, before one byte of MQTT is sent; an error refuses it. */
   readonly verifyServer: (socket: TLSSocket) => Error | undefined;
+  /** Through which proxy to go, if any. */
+  readonly proxyFor?: ProxyRules;
 }
 
 export interface TlsDialSettings {
@@ -25,19 +29,24 @@ export interface TlsDialSettings {
 }
 
 /** Dials MQTT over TLS. */
-export function tlsDial({ tls, verifyServer }: TlsDialParts, settings: TlsDialSettings): Dial {
+export function tlsDial(parts: TlsDialParts, settings: TlsDialSettings): Dial {
+  return signal => openTls(parts, settings, signal);
+}
+
+/** A TLS connection to whom `verifyServer` takes for the broker; nothing has been sent over it. */
+export async function openTls(parts: TlsDialParts, settings: TlsDialSettings, signal: AbortSignal): Promise<TLSSocket> {
+  if (signal.aborted) throw new MesoliteError('UNAVAILABLE', 'stopped before connecting', { cause: signal.reason });
   const { host, port, servername = isIP(host) === 0 ? host : '' } = settings;
   const place = `${host}:${port}`;
-  return async signal => {
-    if (signal.aborted) throw new MesoliteError('UNAVAILABLE', 'stopped before connecting', { cause: signal.reason });
-    const socket = connect({ ...tls(), host, port, servername });
-    socket.setNoDelay(true);
-    await secured(socket, place, signal);
-    const error = judge(socket, verifyServer);
-    if (error === undefined) return socket;
-    socket.destroy();
-    throw untrusted(place, error);
-  };
+  const proxy = parts.proxyFor?.(host, port);
+  const way = proxy === undefined ? { host, port } : { socket: await openTunnel(proxy, { host, port }, signal) };
+  const socket = connect({ ...parts.tls(), ...way, servername });
+  socket.setNoDelay(true);
+  await secured(socket, place, signal);
+  const error = judge(socket, parts.verifyServer);
+  if (error === undefined) return socket;
+  socket.destroy();
+  throw untrusted(place, error);
 }
 
 function judge(socket: TLSSocket, verifyServer: TlsDialParts['verifyServer']): Error | undefined {

@@ -63,6 +63,8 @@ export class MqttLink implements Link {
   readonly #settings: MqttLinkSettings & Defaults;
   readonly #handlers: Handlers;
   #connection: MqttConnection | undefined;
+  /** The present connection ends because it was asked to. */
+  #isMoving = false;
   #inFlight = 0;
   #published = 0;
   #received = 0;
@@ -121,15 +123,29 @@ export class MqttLink implements Link {
     void this.#run(signal).finally(this.#resolveClosed);
   }
 
+  /**
+   * Lets what is under way arrive, ends the connection with a goodbye and opens another at once: to go by another way. Does nothing
+   * while the link is not up.
+   */
+  reconnect(): void {
+    const connection = this.#connection;
+    if (connection === undefined || this.state.value !== 'up') return;
+    this.#isMoving = true;
+    this.state.set('connecting');
+    this.#close(connection);
+  }
+
   async #run(signal: AbortSignal): Promise<void> {
     const { clock, random, log } = this.#parts;
     const { backoff, stableMs } = this.#settings;
     let failures = 0;
     while (!signal.aborted) {
       this.state.set('connecting');
+      this.#isMoving = false;
       const { error, lastedMs } = await this.#connectOnce(signal);
       this.state.set('down');
       if (signal.aborted) return;
+      if (this.#isMoving) continue;
       if (lastedMs >= stableMs) failures = 0;
       const retryInMs = backoffMs(failures, backoff, random);
       const fields = { code: error.code, reason: error.message, retryInMs };

@@ -23,6 +23,17 @@ t.test('a join string says all that a board must know', async t => {
   t.same(parseJoinString(`  ${text}\n`), join, 'as it stands in a file');
 });
 
+t.test('a join string may say where its hosts take WebSockets', async t => {
+  t.same(parseJoinString(printJoinString({ ...join, wssPort: 8443 })), { ...join, wssPort: 8443 });
+  t.notOk('wssPort' in parseJoinString(encode(content)), 'one of an older master does not');
+  for (const w of [0, 65_536, 1.5, '8443', null]) {
+    t.throws(() => parseJoinString(encode({ ...content, w })), {
+      code: 'INVALID_INPUT',
+      message: /w: expected a port/,
+    });
+  }
+});
+
 t.test('every join string that can be printed is read back', async () => {
   const host = fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6());
   const address = fc.tuple(host, fc.integer({ min: 1, max: 65_535 })).map(([host, port]) => ({ host, port }));
