@@ -9,7 +9,7 @@ import type { JoinTokens } from '../store/join-tokens.ts';
 export async function createJoinToken(
   parts: { readonly tokens: JoinTokens; readonly authority: Authority; readonly clock: Clock },
   request: CreateTokenRequest,
-  broker: { readonly hosts: readonly string[]; readonly port: number },
+  broker: { readonly hosts: readonly string[]; readonly port: number; readonly wssPort?: number | undefined },
 ): Promise<CreateTokenResult> {
   const { tokens, authority, clock } = parts;
   const token = makeJoinToken();
@@ -19,5 +19,7 @@ export async function createJoinToken(
   const key = deriveJoinKey(token.secret).toString('base64url');
   await tokens.add({ id: token.id, key, uses, expiresAt, node, labels, createdAt });
   const addresses = broker.hosts.slice(0, 8).map(host => ({ host, port: broker.port }));
-  return { id: token.id, join: printJoinString({ ...token, addresses, rootSha256: authority.rootSha256 }), expiresAt };
+  const { wssPort } = broker;
+  const where = { addresses, ...(wssPort !== undefined && { wssPort }) };
+  return { id: token.id, join: printJoinString({ ...token, ...where, rootSha256: authority.rootSha256 }), expiresAt };
 }

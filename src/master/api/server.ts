@@ -1,3 +1,6 @@
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { TlsOptions } from 'node:tls';
 import swagger from '@fastify/swagger';
 import { toJsonSchema } from '@valibot/to-json-schema';
 import Fastify, { type FastifyRequest } from 'fastify';
@@ -15,13 +18,11 @@ export const apiBounds = {
   bodyBytes: 4 * 1024 * 1024,
   requestTimeoutMs: 30_000,
   keepAliveTimeoutMs: 30_000,
+  handshakeTimeoutMs: 10_000,
   connections: 256,
+  /** Open connections that were upgraded, on top of those: how many of them are taken is for whoever takes them. */
+  upgraded: 10_000,
 } as const;
-
-export interface ApiTls {
-  readonly key: string;
-  readonly cert: string;
-}
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -34,10 +35,18 @@ declare module 'fastify' {
 }
 
 /** The HTTPS API: schemas from `model/api.ts`, bearer tokens, one error shape, and its own OpenAPI document. */
-export async function makeApi(parts: { readonly face: ApiFace; readonly log: Log }, tls: ApiTls): Promise<Api> {
-  const { face, log } = parts;
+export async function makeApi(
+  parts: {
+    readonly face: ApiFace;
+    readonly log: Log;
+    /** Takes connections that are to be something else than HTTP; when absent there are none. */
+    readonly upgrade?: ((request: IncomingMessage, socket: Duplex, head: Buffer) => void) | undefined;
+  },
+  tls: TlsOptions,
+): Promise<Api> {
+  const { face, log, upgrade } = parts;
   const app: Api = Fastify({
-    https: { key: tls.key, cert: tls.cert, minVersion: 'TLSv1.2' },
+    https: { ...tls, handshakeTimeout: apiBounds.handshakeTimeoutMs },
     bodyLimit: apiBounds.bodyBytes,
     requestTimeout: apiBounds.requestTimeoutMs,
     keepAliveTimeout: apiBounds.keepAliveTimeoutMs,
@@ -46,7 +55,7 @@ export async function makeApi(parts: { readonly face: ApiFace; readonly log: Log
     // as long as a task id may be; the default is 100
     routerOptions: { maxParamLength: 255 },
   });
-  app.server.maxConnections = apiBounds.connections;
+  boundConnections(app.server, upgrade);
 
   app.setValidatorCompiler<v.GenericSchema>(({ schema, httpPart }) => data => {
     try {
@@ -86,6 +95,22 @@ export async function makeApi(parts: { readonly face: ApiFace; readonly log: Log
   addRoutes(app, face);
   await app.ready();
   return app;
+}
+
+/** Callers have a bound of their own, so that a fleet on upgraded connections does not keep them out. */
+function boundConnections(server: Api['server'], upgrade: Parameters<typeof makeApi>[0]['upgrade']): void {
+  server.maxConnections = apiBounds.connections + apiBounds.upgraded;
+  const callers = new Set<Duplex>();
+  server.on('secureConnection', socket => {
+    if (callers.size >= apiBounds.connections) return void socket.destroy();
+    callers.add(socket);
+    socket.once('close', () => callers.delete(socket));
+  });
+  if (upgrade === undefined) return;
+  server.on('upgrade', (request, socket, head) => {
+    callers.delete(socket);
+    upgrade(request, socket, head);
+  });
 }
 
 async function authorize(face: ApiFace, request: FastifyRequest): Promise<void> {
