@@ -25,6 +25,7 @@ export const refusalReasons = [
   'subscribe',
   'malformed',
   'keepalive-timeout',
+  'revoked',
 ] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 

@@ -152,6 +152,11 @@ export class Broker {
     };
   }
 
+  /** Cuts a node off, as when its certificate does not hold any more; it may come back with one that does. */
+  disconnect(node: string): void {
+    this.#sessions.disconnect(node);
+  }
+
   /** Plain data for metrics. */
   stats(): BrokerStats {
     const { refused, ...counters } = this.#counters;

@@ -134,6 +134,14 @@ export class Sessions {
     tls.once('close', () => this.#close(connection));
   }
 
+  /** Cuts every connection of the node's certificate, admitted or not yet. */
+  disconnect(node: string): void {
+    for (const connection of [...this.#connections]) {
+      const id = connection.peer?.id;
+      if (id?.kind === 'node' && id.node === node) this.#cut(connection, 'revoked');
+    }
+  }
+
   #readPeer(socket: TLSSocket): Peer | undefined {
     try {
       return this.#parts.readPeer(socket);

@@ -2,12 +2,14 @@ import type { X509Certificate } from 'node:crypto';
 import { MesoliteError } from '../base/errors.ts';
 import type { EnvelopeSigner } from '../model/envelope.ts';
 import { parseSpiffeId, printSpiffeId, type SpiffeId } from '../model/identity.ts';
-import { type AuthoritySettings, type AuthorityState, checkedLifetimes } from './authority-state.ts';
-import { type Issuer, makeCertificate, printCertificates, readCertificates } from './certificate.ts';
+import type { GenerationState } from './authority-state.ts';
+import { type Issuer, makeCertificate, printCertificates, readCertificate } from './certificate.ts';
 import type { AlternativeName } from './extensions.ts';
-import { readPrivateKey, sha256Hex } from './keys.ts';
+import { sha256Hex } from './keys.ts';
+import { checkedLifetimes } from './lifetimes.ts';
 import { readPeer } from './peer.ts';
 import { type CertificateSigningRequest, readRequest } from './request.ts';
+import { type AuthoritySettings, openIssued } from './root.ts';
 import { serverNames } from './server-names.ts';
 import { makeEnvelopeSigner } from './signer.ts';
 import type { TrustBundle } from './verify.ts';
@@ -32,11 +34,14 @@ export interface Issued {
 export interface Authority {
   readonly trustDomain: string;
   readonly bundle: TrustBundle;
+  /** What all are to trust, in PEM: several of each while a generation follows another, newest last. */
+  readonly roots: readonly string[];
+  readonly signers: readonly string[];
+  readonly issuers: readonly string[];
+  /** The root by which certificates are issued. */
   readonly rootPem: string;
-  /** Lower-case hexadecimal SHA-256 of the root's DER: what a join string pins. */
+  /** Lower-case hexadecimal SHA-256 of that root's DER: what a join string pins. */
   readonly rootSha256: string;
-  /** The certificate of the configuration key, for the manifest and for those who join. */
-  readonly configPem: string;
   readonly signer: EnvelopeSigner;
   /** The certificate's common name is the node id: MQTT client ids are bound to it. */
   issueNode(csr: Uint8Array, node: string, now: number): Issued;
@@ -53,25 +58,35 @@ interface Grant {
   readonly now: number;
 }
 
-/** Opens a state; the root's key stays closed, for no leaf needs it. Throws INVALID_INPUT where the state does not fit together. */
-export function makeAuthority(state: AuthorityState, settings: AuthoritySettings): Authority {
+/**
+ * Opens one generation; the root's key stays closed, for no leaf needs it. `before` is the root that the generation's bridge leads to,
+ * while it is trusted. Throws INVALID_INPUT where the state does not fit together.
+ */
+export function makeAuthority(
+  state: GenerationState,
+  settings: AuthoritySettings,
+  before?: X509Certificate,
+): Authority {
   const { trustDomain, passphrase } = settings;
   const lifetimes = checkedLifetimes(settings.lifetimes);
-  const root = readOne(state.rootPem, 'root');
-  const issuing = readIssuer(state.issuingPem, state.issuingKeyPem, 'issuing authority', root, passphrase);
-  const config = readIssuer(state.configPem, state.configKeyPem, 'configuration signer', root, passphrase);
+  const root = readCertificate(state.rootPem, 'root');
+  const issuing = openIssued(state.issuingPem, state.issuingKeyPem, 'issuing authority', root, passphrase);
+  const config = openIssued(state.configPem, state.configKeyPem, 'configuration signer', root, passphrase);
   const configUri = readPeer(config.certificate)?.uri;
   if (configUri !== printSpiffeId({ kind: 'config', trustDomain })) {
     throw new MesoliteError('INVALID_INPUT', `the authority is ${configUri}, not of the trust domain ${trustDomain}`);
   }
-  const issue = (csr: Uint8Array, grant: Grant) =>
-    certify(readRequest(csr), grant, issuing, root, lifetimes.backdateMs);
+  const bridge = before && state.bridgePem !== undefined ? [readCertificate(state.bridgePem, 'bridge')] : [];
+  const line = { issuing, root, above: [issuing.certificate, ...bridge], backdateMs: lifetimes.backdateMs };
+  const issue = (csr: Uint8Array, grant: Grant) => certify(readRequest(csr), grant, line);
   return {
     trustDomain,
     bundle: { trustDomain, roots: [root], intermediates: [issuing.certificate] },
+    roots: [root.toString()],
+    signers: [config.certificate.toString()],
+    issuers: [issuing.certificate.toString()],
     rootPem: root.toString(),
     rootSha256: sha256Hex(root.raw),
-    configPem: config.certificate.toString(),
     signer: makeEnvelopeSigner(config.privateKey),
     issueNode: (csr, node, now) =>
       issue(csr, { id: { kind: 'node', trustDomain, node }, commonName: node, lifetimeMs: lifetimes.nodeMs, now }),
@@ -82,7 +97,7 @@ export function makeAuthority(state: AuthorityState, settings: AuthoritySettings
       // a dot: no node can have this name
       const grant = { commonName: 'mesolite.master', names: serverNames(names), lifetimeMs: lifetimes.serverMs, now };
       const issued = issue(csr, { id: { kind: 'master', trustDomain }, ...grant });
-      return { ...issued, chainPem: issued.chainPem + root.toString() };
+      return { ...issued, chainPem: issued.chainPem + printCertificates([root, ...(before ? [before] : [])]) };
     },
   };
 }
@@ -95,13 +110,16 @@ function workloadId(spiffeId: string, trustDomain: string): SpiffeId {
   return id;
 }
 
-function certify(
-  request: CertificateSigningRequest,
-  grant: Grant,
-  issuing: Issuer,
-  root: X509Certificate,
-  backdateMs: number,
-): Issued {
+/** What a leaf is issued by; `above` is what its chain shows of it. */
+interface Line {
+  readonly issuing: Issuer;
+  readonly root: X509Certificate;
+  readonly above: readonly X509Certificate[];
+  readonly backdateMs: number;
+}
+
+function certify(request: CertificateSigningRequest, grant: Grant, line: Line): Issued {
+  const { issuing, root, above, backdateMs } = line;
   const { id, commonName, names = [], lifetimeMs, now } = grant;
   const uri = printSpiffeId(id);
   if (parseSpiffeId(uri) === undefined) throw new MesoliteError('INVALID_INPUT', `${uri} cannot be a SPIFFE id`);
@@ -129,35 +147,9 @@ function certify(
   );
   return {
     certificate,
-    chainPem: printCertificates([certificate, issuing.certificate]),
+    chainPem: printCertificates([certificate, ...above]),
     serial: certificate.serialNumber,
     notAfter: Date.parse(certificate.validTo),
     keyId: request.keyId,
   };
-}
-
-function readIssuer(
-  certificatePem: string,
-  keyPem: string,
-  what: string,
-  root: X509Certificate,
-  passphrase: string | undefined,
-): Issuer {
-  const certificate = readOne(certificatePem, what);
-  const { privateKey } = readPrivateKey(keyPem, `key of the ${what}`, passphrase);
-  if (!certificate.checkPrivateKey(privateKey)) {
-    throw new MesoliteError('INVALID_INPUT', `${what}: its key and its certificate do not belong together`);
-  }
-  if (!certificate.checkIssued(root) || !certificate.verify(root.publicKey)) {
-    throw new MesoliteError('INVALID_INPUT', `${what}: its certificate was not issued by the root`);
-  }
-  return { certificate, privateKey };
-}
-
-function readOne(pem: string, what: string): X509Certificate {
-  const [certificate, ...more] = readCertificates(pem, what);
-  if (certificate === undefined || more.length > 0) {
-    throw new MesoliteError('INVALID_INPUT', `${what}: expected exactly one certificate`);
-  }
-  return certificate;
 }

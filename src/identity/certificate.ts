@@ -4,6 +4,7 @@ import { MesoliteError } from '../base/errors.ts';
 import {
   childrenOf,
   type DerElement,
+  type DerValue,
   element,
   encoded,
   integer,
@@ -48,23 +49,47 @@ export function makeCertificate(
   template: CertificateTemplate,
   signer: Issuer | { readonly key: KeyObject },
 ): X509Certificate {
-  const { commonName, spki, notBefore, notAfter } = template;
+  const { commonName, spki } = template;
+  const name = sequence(...(commonName === undefined ? [] : [commonNameOf(commonName)]));
+  return signBody(template, { name, hasName: commonName !== undefined, keyId: keyIdentifier(spki) }, signer);
+}
+
+/** Another certificate for an authority's name and key, by another issuer: who trusts that one finds a way to what the first has issued. */
+export function certifyAgain(
+  authority: X509Certificate,
+  template: Omit<CertificateTemplate, 'commonName' | 'spki'>,
+  issuer: Issuer,
+): X509Certificate {
+  const subject = { name: encoded(readBody(authority).subject.raw), hasName: true, keyId: keyIdentifierOf(authority) };
+  return signBody({ ...template, spki: spkiOf(authority.publicKey) }, subject, issuer);
+}
+
+interface Subject {
+  readonly name: DerValue;
+  readonly hasName: boolean;
+  readonly keyId: Uint8Array;
+}
+
+function signBody(
+  template: CertificateTemplate,
+  { name, hasName, keyId: subjectKeyId }: Subject,
+  signer: Issuer | { readonly key: KeyObject },
+): X509Certificate {
+  const { spki, notBefore, notAfter } = template;
   if (!(notBefore < notAfter && notAfter <= lastSecond)) {
     throw new MesoliteError('INVALID_INPUT', `${what}: cannot be valid from ${notBefore} to ${notAfter}`);
   }
-  const subject = sequence(...(commonName === undefined ? [] : [commonNameOf(commonName)]));
-  const subjectKeyId = keyIdentifier(spki);
   const isSelfSigned = 'key' in signer;
   const authorityKeyId = isSelfSigned ? subjectKeyId : keyIdentifierOf(signer.certificate);
   const body = sequence(
     element(0xa0, [integer(Buffer.of(2))]),
     integer(randomBytes(16)),
     ecdsaWithSha256,
-    isSelfSigned ? subject : encoded(readBody(signer.certificate).subject.raw),
+    isSelfSigned ? name : encoded(readBody(signer.certificate).subject.raw),
     sequence(time(notBefore), time(notAfter)),
-    subject,
+    name,
     encoded(spki),
-    element(0xa3, [encodeExtensions({ ...template, subjectKeyId, authorityKeyId }, commonName !== undefined)]),
+    element(0xa3, [encodeExtensions({ ...template, subjectKeyId, authorityKeyId }, hasName)]),
   );
   return new X509Certificate(encodeSigned(body, isSelfSigned ? signer.key : signer.privateKey));
 }
@@ -123,6 +148,15 @@ export function readCertificates(pem: string, what: string): X509Certificate[] {
   } catch (cause) {
     throw new MesoliteError('INVALID_INPUT', `${what}: a certificate cannot be read`, { cause });
   }
+}
+
+/** Reads exactly one certificate in PEM; throws as `readCertificates`. */
+export function readCertificate(pem: string, what: string): X509Certificate {
+  const [certificate, ...more] = readCertificates(pem, what);
+  if (certificate === undefined || more.length > 0) {
+    throw new MesoliteError('INVALID_INPUT', `${what}: expected exactly one certificate`);
+  }
+  return certificate;
 }
 
 /** PEM, one after the other. */

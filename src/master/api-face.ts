@@ -5,6 +5,7 @@ import { liveStates } from '../model/task.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { ApiFace, AuditQuery } from './api/face.ts';
+import type { CertificateBook } from './certificate-book.ts';
 import type { Documents } from './documents.ts';
 import type { Events } from './events.ts';
 import type { Fleet } from './fleet.ts';
@@ -14,6 +15,7 @@ import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
 import type { Rounds } from './rounds.ts';
 import type { Services } from './services.ts';
+import type { Trust } from './trust.ts';
 import { viewJob, viewNode, viewTask } from './views.ts';
 
 /** Answers the API from the master's parts. */
@@ -29,9 +31,11 @@ export function makeApiFace(parts: {
   readonly policies: Policies;
   readonly logs: Logs;
   readonly events: Pick<Events, 'query'>;
+  readonly book: CertificateBook;
+  readonly trust: Trust;
   readonly createJoinToken: ApiFace['createJoinToken'];
 }): ApiFace {
-  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs } = parts;
+  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs, book, trust } = parts;
 
   async function view(tasks: readonly TaskRecord[]): Promise<TaskView[]> {
     const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
@@ -57,6 +61,17 @@ export function makeApiFace(parts: {
     createJoinToken: parts.createJoinToken,
     services: services.list,
     events: query => parts.events.query(query),
+    certificates: book.list,
+    revoke: book.revoke,
+    authority: trust.view,
+    async rotateAuthority(request) {
+      await (request.what === 'issuing' ? trust.rotateIssuing() : trust.rotateRoot(request));
+      return trust.view();
+    },
+    async retireAuthority(options) {
+      await trust.retire(options);
+      return trust.view();
+    },
     async nodes() {
       const live = await store.tasks.list({ states: liveStates });
       return fleet.list().flatMap((node): NodeView[] => {

@@ -1,39 +1,119 @@
-import { Buffer } from 'node:buffer';
-import { randomBytes } from 'node:crypto';
-import { MesoliteError } from '../base/errors.ts';
+import * as v from 'valibot';
+import { MesoliteError, messageOf } from '../base/errors.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { Files } from '../device/files.ts';
-import { type Authority, makeAuthority } from '../identity/authority.ts';
-import { authorityStateSchema, createAuthority } from '../identity/authority-state.ts';
+import { createGeneration } from '../identity/authority-state.ts';
+import { readCertificate } from '../identity/certificate.ts';
+import {
+  type Generation,
+  type OpenGeneration,
+  openGenerations,
+  storedGenerationSchema,
+} from '../identity/generations.ts';
+import { printPrivateKey, sha256Hex } from '../identity/keys.ts';
+import { type AuthoritySettings, createRoot, openRoot, type RootState } from '../identity/root.ts';
 import { encodeMessage } from '../model/message.ts';
+import { openDataKey } from './data-key.ts';
 
 const stateFile = 'authority';
-const keyFile = 'authority-key';
+const rootsFile = 'authority-root';
+/** As many as a manifest names. */
+export const maxGenerations = 8;
 
-/**
- * The authority of this trust domain, made at the first start. Its keys are encrypted with the key in a file of its own, so that a
- * copy of one file alone is of no use. Throws CONFLICT when the trust domain was another.
- */
-export async function openAuthority(files: Files, trustDomain: string, now: number): Promise<Authority> {
-  const passphrase = await openPassphrase(files);
-  const stored = await files.read(stateFile);
-  const state = stored
-    ? decodeJson(authorityStateSchema, stored.value, stateFile)
-    : createAuthority({ trustDomain, passphrase }, now);
-  if (!stored) await files.write(stateFile, encodeMessage(state));
-  try {
-    return makeAuthority(state, { trustDomain, passphrase });
-  } catch (cause) {
-    throw new MesoliteError('START_FAILED', `the authority in the data directory cannot be used: ${String(cause)}`, {
-      cause,
-    });
-  }
+const stateSchema = v.object({
+  generations: v.pipe(v.array(storedGenerationSchema), v.minLength(1), v.maxLength(maxGenerations)),
+});
+/** Keys by the SHA-256 of their root. */
+const rootsSchema = v.record(v.string(), v.string());
+
+/** The authority on the disk, its private keys encrypted; the keys of roots are in a file of their own, which may be taken away. */
+export interface AuthorityFile {
+  readonly settings: AuthoritySettings;
+  load(): Promise<OpenGeneration[]>;
+  save(generations: readonly Generation[]): Promise<OpenGeneration[]>;
+  /** Undefined when the key has been taken away. */
+  rootKey(rootPem: string): Promise<RootState | undefined>;
+  /** Keeps the key of this root, encrypted, and of no other than `keep` besides. */
+  saveRootKey(root: RootState, keep?: RootState): Promise<void>;
 }
 
-async function openPassphrase(files: Files): Promise<string> {
-  const stored = await files.read(keyFile);
-  if (stored) return stored.value.toString();
-  const made = randomBytes(32).toString('base64url');
-  await files.write(keyFile, Buffer.from(made));
-  return made;
+export interface AuthorityOptions extends Omit<AuthoritySettings, 'passphrase'> {
+  readonly passphrase?: string;
+  /** A root of the user's, its key not encrypted. */
+  readonly root?: RootState;
+}
+
+/** Opens the authority of this trust domain, made at the first start; throws START_FAILED with the reason. */
+export async function openAuthorityFile(files: Files, options: AuthorityOptions, now: number): Promise<AuthorityFile> {
+  const { root, passphrase, ...rest } = options;
+  const settings = { ...rest, passphrase: await openDataKey(files, passphrase) };
+  const file = makeAuthorityFile(files, settings);
+  try {
+    if (await files.read(stateFile)) checkSame(await file.load(), root);
+    else await create(file, settings, root, now);
+  } catch (cause) {
+    throw new MesoliteError('START_FAILED', `the authority cannot be used: ${messageOf(cause)}`, { cause });
+  }
+  return file;
+}
+
+async function create(
+  file: AuthorityFile,
+  settings: AuthoritySettings,
+  brought: RootState | undefined,
+  now: number,
+): Promise<void> {
+  const root = brought ? sealRoot(brought, settings, now) : createRoot(settings, now);
+  // the root's key first: a state without it could never be renewed
+  await file.saveRootKey(root);
+  await file.save([{ ...createGeneration(openRoot(root, settings, now), settings, now), usedFrom: now }]);
+}
+
+/** A root of the user's, checked, its key encrypted as ours are; throws INVALID_INPUT. */
+export function sealRoot(root: RootState, settings: AuthoritySettings, now: number): RootState {
+  const { passphrase: _, ...open } = settings;
+  const { certificate, privateKey } = openRoot(root, open, now);
+  return { rootPem: certificate.toString(), rootKeyPem: printPrivateKey(privateKey, settings.passphrase) };
+}
+
+function checkSame(generations: readonly OpenGeneration[], brought: RootState | undefined): void {
+  if (brought === undefined) return;
+  const { fingerprint256 } = readCertificate(brought.rootPem, 'root');
+  if (generations.some(({ root }) => root.fingerprint256 === fingerprint256)) return;
+  throw new MesoliteError(
+    'CONFLICT',
+    'it has another root already: `mesolite authority rotate root` takes a new one in its place',
+  );
+}
+
+function makeAuthorityFile(files: Files, settings: AuthoritySettings): AuthorityFile {
+  async function rootKeys(): Promise<Record<string, string>> {
+    const stored = await files.read(rootsFile);
+    return stored ? decodeJson(rootsSchema, stored.value, rootsFile) : {};
+  }
+  return {
+    settings,
+    async load() {
+      const stored = await files.read(stateFile);
+      if (stored === undefined) throw new MesoliteError('NOT_FOUND', `there is no file ${stateFile}`);
+      return openGenerations(decodeJson(stateSchema, stored.value, stateFile).generations, settings);
+    },
+    async save(generations) {
+      const opened = openGenerations(generations, settings);
+      await files.write(stateFile, encodeMessage({ generations }));
+      return opened;
+    },
+    async rootKey(rootPem) {
+      const rootKeyPem = (await rootKeys())[rootId(rootPem)];
+      return rootKeyPem === undefined ? undefined : { rootPem, rootKeyPem };
+    },
+    async saveRootKey(root, keep) {
+      const keys = [root, ...(keep ? [keep] : [])].map(each => [rootId(each.rootPem), each.rootKeyPem]);
+      await files.write(rootsFile, encodeMessage(Object.fromEntries(keys)));
+    },
+  };
+}
+
+function rootId(rootPem: string): string {
+  return sha256Hex(readCertificate(rootPem, 'root').raw);
 }

@@ -1,12 +1,16 @@
 import { Buffer } from 'node:buffer';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, hourMs } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Authority, Issued } from '../identity/authority.ts';
 import { parseSpiffeId, printSpiffeId } from '../model/identity.ts';
 import type { CertificateRequest } from '../model/message.ts';
 import type { Assignments } from '../store/assignments.ts';
+import type { CertificateBook } from './certificate-book.ts';
 import type { Outgoing } from './outgoing.ts';
+
+/** Each certificate is a row; a node that runs a hundred workloads asks for them once in sixteen hours. */
+export const perHour = 1_000;
 
 /** Answers nodes that ask for certificates: renewals of their own, and those of workloads that they run. */
 export interface Certificates {
@@ -16,11 +20,25 @@ export interface Certificates {
 export function makeCertificates(parts: {
   readonly authority: Authority;
   readonly assignments: Assignments;
+  readonly book: Pick<CertificateBook, 'record'>;
   readonly outgoing: Pick<Outgoing, 'ack'>;
   readonly clock: Clock;
   readonly log: Log;
 }): Certificates {
-  const { authority, assignments, outgoing, clock, log } = parts;
+  const { authority, assignments, book, outgoing, clock, log } = parts;
+  /** What each node has asked for in the hour that began `since`, on the monotonic clock. */
+  const asked = new Map<string, { since: number; count: number }>();
+
+  function checkRate(node: string): void {
+    const now = clock.monotonic();
+    const known = asked.get(node);
+    const hour = known === undefined || now - known.since >= hourMs ? { since: now, count: 0 } : known;
+    asked.set(node, hour);
+    hour.count++;
+    if (hour.count > perHour) {
+      throw new MesoliteError('QUEUE_FULL', `node ${node} has asked for ${perHour} certificates within an hour`);
+    }
+  }
 
   /** Least privilege: a node gets its own identity, and those of workloads that it has a task of. */
   async function issue(node: string, { spiffeId, csr }: CertificateRequest): Promise<Issued> {
@@ -41,7 +59,10 @@ export function makeCertificates(parts: {
     async onRequest(node, request) {
       const { id } = request;
       try {
+        checkRate(node);
         const { chainPem, serial, notAfter } = await issue(node, request);
+        // what is not in the book could not be revoked
+        await book.record(chainPem, node);
         log.info('a certificate was issued', { node, spiffeId: request.spiffeId, serial, notAfter });
         await outgoing.ack(node, { certificate: { id, chain: chainPem } });
       } catch (error) {

@@ -1,6 +1,8 @@
 import * as v from 'valibot';
 import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
+import { checkedLifetimes, type Lifetimes } from '../identity/lifetimes.ts';
+import type { RootState } from '../identity/root.ts';
 import { isTrustDomain } from '../model/identity.ts';
 
 /** Settings of a master; the command line gives some, the rest are the defaults below. */
@@ -16,6 +18,12 @@ export interface MasterConfig {
   /** Istio's root namespace: policies in it hold for every namespace. */
   readonly rootNamespace: string;
   readonly meshDefault: 'allow' | 'deny';
+  /** Of what the authority makes, where they are not the defaults of identity/lifetimes.ts. */
+  readonly lifetimes?: Partial<Lifetimes>;
+  /** Encrypts the authority's keys; without one the key to them is in a file beside them. */
+  readonly authorityPassphrase?: string;
+  /** A root of the user's, for the first start; its key is not encrypted. */
+  readonly root?: RootState;
 }
 
 export const defaultMasterConfig = {
@@ -41,6 +49,8 @@ export const masterTimes = {
   roundRetryMs: 5 * secondMs,
   auditKeepMs: 30 * dayMs,
   housekeepingEveryMs: 10 * minuteMs,
+  /** A timer stands still while the machine sleeps: what was due is done so long after it wakes. */
+  trustEveryMs: minuteMs,
   logAnswerMs: 5 * secondMs,
 } as const;
 
@@ -63,5 +73,27 @@ export function checkMasterConfig(config: MasterConfig): MasterConfig {
   if (config.advertise.length === 0) {
     throw new MesoliteError('INVALID_INPUT', 'advertise: expected at least one name or address of this master');
   }
+  checkLifetimes(checkedLifetimes(config.lifetimes));
   return config;
+}
+
+/** Agents look every 30 s whether a certificate is two thirds through. */
+const leastLifetimeMs = 2 * minuteMs;
+
+/** A new issuing authority comes at two thirds of the life of the one before, and what that issued last must fit in the rest. */
+function checkLifetimes(lifetimes: Lifetimes): void {
+  const { rootMs, issuingMs, configMs, serverMs, nodeMs, workloadMs } = lifetimes;
+  const fits = [
+    ['node lifetime', nodeMs, 'a third of the issuing lifetime', issuingMs / 3],
+    ['workload lifetime', workloadMs, 'a third of the issuing lifetime', issuingMs / 3],
+    ['server lifetime', serverMs, 'a third of the issuing lifetime', issuingMs / 3],
+    ['issuing lifetime', issuingMs, 'a third of the root lifetime', rootMs / 3],
+    ['signer lifetime', configMs, 'a third of the root lifetime', rootMs / 3],
+  ] as const;
+  for (const [name, ms, whole, mostMs] of fits) {
+    if (ms < leastLifetimeMs) throw new MesoliteError('INVALID_INPUT', `${name}: expected at least 2m, got ${ms} ms`);
+    if (ms > mostMs) {
+      throw new MesoliteError('INVALID_INPUT', `${name}: expected at most ${whole} (${mostMs} ms), got ${ms} ms`);
+    }
+  }
 }

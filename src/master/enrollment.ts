@@ -16,6 +16,7 @@ import {
 } from '../model/message.ts';
 import { parseTopic, topics } from '../model/topics.ts';
 import type { JoinToken, JoinTokens } from '../store/join-tokens.ts';
+import type { CertificateBook } from './certificate-book.ts';
 import type { Publisher } from './outgoing.ts';
 
 /** Lets nodes in: the token's secret never travels, its HMAC does, over the request and over the answer. */
@@ -33,12 +34,13 @@ interface Attempt {
 export function makeEnrollment(parts: {
   readonly tokens: JoinTokens;
   readonly authority: Authority;
+  readonly book: Pick<CertificateBook, 'record'>;
   readonly link: Publisher;
   readonly clock: Clock;
   readonly log: Log;
   readonly onJoined: (node: string) => Promise<void>;
 }): Enrollment {
-  const { tokens, authority, link, clock, log, onJoined } = parts;
+  const { tokens, authority, book, link, clock, log, onJoined } = parts;
   const gate = new Gate(256);
 
   /** Undefined when the request does not prove that its sender has the token's secret: such a one gets no answer. */
@@ -56,14 +58,16 @@ export function makeEnrollment(parts: {
     const attempt = { tokenId: token.id, keyPin: issued.keyId, node, chain: issued.chainPem, at: now };
     const admission = await tokens.admit(attempt);
     if (!admission.admitted) return { result: { status: 'refused', reason: admission.reason }, keyId: issued.keyId };
+    // what is not in the book could not be revoked
+    await book.record(admission.chain, node);
     if (!admission.repeated) await onJoined(node);
     log.info('a node joined', { node, tokenId: token.id, repeated: admission.repeated });
     const result: JoinResult = {
       status: 'accepted',
       trustDomain: authority.trustDomain,
       chain: admission.chain,
-      roots: [authority.rootPem],
-      signers: [authority.configPem],
+      roots: [...authority.roots],
+      signers: [...authority.signers],
       time: Math.floor(now),
     };
     return { result, keyId: issued.keyId };

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Authority } from '../identity/authority.ts';
+import type { Manifest } from '../model/message.ts';
 import type { Outgoing } from './outgoing.ts';
 
 /** The signed list of the newest documents, by which a node notices that one is withheld. */
@@ -15,20 +16,29 @@ export function makeManifestOutbox(
     readonly nextRevision: () => number;
     readonly policyRevision: () => number;
     readonly serviceRevisions: () => Readonly<Record<string, number>>;
+    /** Serial numbers. */
+    readonly revoked: () => Iterable<string>;
+    /** A manifest with all that is trusted now has been handed to the broker. */
+    readonly onPublished: (revision: number, manifest: Manifest) => void;
   },
   settings: { readonly epoch: number },
 ): ManifestOutbox {
-  const { authority, outgoing, clock, nextRevision, policyRevision, serviceRevisions } = parts;
+  const { authority, outgoing, clock, nextRevision, policyRevision, serviceRevisions, revoked, onPublished } = parts;
   return {
-    publish: () =>
-      outgoing.manifest(nextRevision(), {
+    async publish() {
+      const revision = nextRevision();
+      const manifest: Manifest = {
         epoch: settings.epoch,
         time: Math.floor(clock.now()),
         policy: policyRevision(),
         services: serviceRevisions(),
-        revoked: [],
-        roots: [authority.rootPem],
-        signers: [authority.configPem],
-      }),
+        revoked: [...revoked()],
+        roots: [...authority.roots],
+        signers: [...authority.signers],
+        issuers: [...authority.issuers],
+      };
+      await outgoing.manifest(revision, manifest);
+      onPublished(revision, manifest);
+    },
   };
 }

@@ -6,9 +6,8 @@ import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
 import { Broker } from '../broker/broker.ts';
-import { newId } from '../device/dice.ts';
+import { newId, systemRandom } from '../device/dice.ts';
 import { openFiles } from '../device/files.ts';
-import type { Authority } from '../identity/authority.ts';
 import { serverTlsOptions, type TlsIdentity, verifySocket } from '../identity/contexts.ts';
 import { LocalLink } from '../link/local-link.ts';
 import { topics } from '../model/topics.ts';
@@ -19,7 +18,8 @@ import { makeApi } from './api/server.ts';
 import { makeApiFace } from './api-face.ts';
 import { makeAssignmentOutbox } from './assignment-outbox.ts';
 import { makeAuditIntake } from './audit-intake.ts';
-import { openAuthority } from './authority-file.ts';
+import { type AuthorityFile, openAuthorityFile } from './authority-file.ts';
+import { openCertificateBook } from './certificate-book.ts';
 import { makeCertificates } from './certificates.ts';
 import { type MasterConfig, masterTimes } from './config.ts';
 import { makeDocuments } from './documents.ts';
@@ -39,6 +39,7 @@ import { makeRounds } from './rounds.ts';
 import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
 import { makeTaskIntake } from './task-intake.ts';
+import { openTrust } from './trust.ts';
 
 /** A master that is up. */
 export interface RunningMaster {
@@ -59,11 +60,12 @@ export async function startMaster(
   signal: AbortSignal,
 ): Promise<RunningMaster> {
   const files = await openFiles(config.dataDir);
-  const authority = await openAuthority(files, config.trustDomain, clock.now());
-  await writeAuthorityFile(config.dataDir, authority);
+  const { trustDomain, lifetimes = {}, authorityPassphrase: passphrase, root } = config;
+  const options = { trustDomain, lifetimes, ...(passphrase !== undefined && { passphrase }), ...(root && { root }) };
+  const authorityFile = await openAuthorityFile(files, options, clock.now());
   const store = await openStore({ path: `${config.dataDir}/mesolite.db` });
   try {
-    return await run({ clock, log, version }, config, authority, store, signal);
+    return await run({ clock, log, version }, config, authorityFile, store, signal);
   } catch (error) {
     await store.close();
     throw error;
@@ -74,7 +76,7 @@ export async function startMaster(
 async function run(
   { clock, log, version }: { readonly clock: Clock; readonly log: Log; readonly version: string },
   config: MasterConfig,
-  authority: Authority,
+  authorityFile: AuthorityFile,
   store: Store,
   signal: AbortSignal,
 ): Promise<RunningMaster> {
@@ -83,7 +85,52 @@ async function run(
   const operators = makeOperators({ tokens: store.operatorTokens, clock, log });
   await operators.ensureAdmin(config.dataDir);
   const names = [...new Set([...config.advertise, 'localhost', '127.0.0.1', '::1'])];
-  const server = makeServerIdentity({ authority, clock }, { names });
+  const background = new Background(log);
+  const inBackground = background.run;
+
+  /** Whom to believe is settled first: before that nobody can be told anything. */
+  let isUp = false;
+  const book = await openCertificateBook({
+    certificates: store.certificates,
+    clock,
+    events,
+    inUse: () => trust.inUse(),
+    onRevoked: async records => {
+      for (const { kind, node } of records) if (kind === 'node' && node !== null) broker.disconnect(node);
+      if (records.some(({ kind }) => kind === 'master')) server.renew({ now: true });
+      await trust.tend();
+      await manifest.publish();
+    },
+  });
+  const trust = await openTrust({
+    file: authorityFile,
+    clock,
+    random: systemRandom,
+    log,
+    revoked: () => book.revoked,
+    nodes: () => (isUp ? fleet.list().flatMap(({ id, state }) => (state === 'ready' ? [id] : [])) : []),
+    holders: book.holders,
+    record: chainPem => book.record(chainPem, null),
+    events,
+    onChanged: async () => {
+      await writeAuthorityFile(config.dataDir, authority);
+      if (!isUp) return;
+      server.renew({ now: true });
+      await publishAll();
+    },
+  });
+  const { authority } = trust;
+  await trust.tend();
+  await writeAuthorityFile(config.dataDir, authority);
+  const server = makeServerIdentity(
+    {
+      authority,
+      clock,
+      random: systemRandom,
+      onIssued: chainPem => inBackground('recording a certificate', book.record(chainPem, null)),
+    },
+    { names },
+  );
 
   const brokerTls = new Cell(serverTlsOptions(server.current.value, authority.bundle, 'caller'));
   server.current.watch(identity => brokerTls.set(serverTlsOptions(identity, authority.bundle, 'caller')));
@@ -91,7 +138,7 @@ async function run(
     {
       tls: brokerTls,
       readPeer: socket => {
-        const verified = verifySocket(socket, authority.bundle, 'client', { now: clock.now() });
+        const verified = verifySocket(socket, authority.bundle, 'client', { now: clock.now(), revoked: book.revoked });
         return verified.ok ? verified.peer : undefined;
       },
       knowsToken: async id => ((await store.joinTokens.get(id))?.expiresAt ?? 0) > clock.now(),
@@ -102,10 +149,7 @@ async function run(
   );
   const link = new LocalLink({ port: broker, log });
   const nextRevision = makeRevisions(clock);
-  const outgoing = makeOutgoing({ link, signer: authority.signer, clock, nextRevision });
-
-  const background = new Background(log);
-  const inBackground = background.run;
+  const outgoing = makeOutgoing({ link, signer: () => authority.signer, clock, nextRevision });
 
   const { trustDomain, rootNamespace, meshDefault } = config;
   const policies = await openPolicies({ store, outgoing, clock }, { trustDomain, rootNamespace, meshDefault });
@@ -127,6 +171,8 @@ async function run(
       nextRevision,
       policyRevision: () => policies.revision,
       serviceRevisions: services.revisions,
+      revoked: () => book.revoked,
+      onPublished: trust.onPublished,
     },
     { epoch },
   );
@@ -186,10 +232,18 @@ async function run(
       if (ended) inBackground('sending an assignment', assignments.send([node]));
     },
   });
-  const certificates = makeCertificates({ authority, assignments: store.assignments, outgoing, clock, log });
+  const certificates = makeCertificates({ authority, assignments: store.assignments, book, outgoing, clock, log });
   const auditIntake = makeAuditIntake({ audit: store.audit, outgoing, clock, log });
   const logs = makeLogs({ outgoing, clock, newId });
-  const enrollment = makeEnrollment({ tokens: store.joinTokens, authority, link, clock, log, onJoined: fleet.add });
+  const enrollment = makeEnrollment({
+    tokens: store.joinTokens,
+    authority,
+    book,
+    link,
+    clock,
+    log,
+    onJoined: fleet.add,
+  });
   const incoming = makeIncoming({
     log,
     handlers: {
@@ -207,6 +261,7 @@ async function run(
       async ack(node, ack) {
         policies.onAck(node, ack);
         await assignments.onAck(node, ack);
+        await trust.onAck(node, ack);
       },
       audit: (node, { batch }) => auditIntake.onBatch(node, batch),
       csr: (node, request) => certificates.onRequest(node, request),
@@ -229,6 +284,7 @@ async function run(
     await services.publish({ all: true });
     await manifest.publish();
   };
+  isUp = true;
   await publishAll();
 
   const mqttPort = broker.address.port;
@@ -244,6 +300,8 @@ async function run(
     policies,
     logs,
     events,
+    book,
+    trust,
     createJoinToken: request =>
       createJoinToken({ tokens: store.joinTokens, authority, clock }, request, {
         hosts: config.advertise,
@@ -261,15 +319,23 @@ async function run(
 
   const keepHouse = async (): Promise<void> => {
     while (await clock.sleep(masterTimes.housekeepingEveryMs, signal)) {
-      inBackground('renewing the certificate of the master', Promise.resolve().then(server.renew));
+      inBackground('tending the book of certificates', book.tend());
       inBackground('trimming the audit', auditIntake.trim());
       inBackground('trimming ended tasks', store.tasks.trimEnded(keepEndedTasks));
+    }
+  };
+  const keepTrust = async (): Promise<void> => {
+    while (await clock.sleep(masterTimes.trustEveryMs, signal)) {
+      inBackground(
+        'renewing certificates of the master',
+        trust.tend().then(() => server.renew()),
+      );
     }
   };
   const renewDocuments = async (): Promise<void> => {
     while (await clock.sleep(masterTimes.manifestEveryMs, signal)) inBackground('renewing documents', publishAll());
   };
-  const loops = [fleet.run(signal), rounds.run(signal), keepHouse(), renewDocuments()];
+  const loops = [fleet.run(signal), rounds.run(signal), keepHouse(), keepTrust(), renewDocuments()];
   log.info('the master is up', { mqttPort, apiPort, trustDomain, epoch });
 
   const stop = async (): Promise<void> => {

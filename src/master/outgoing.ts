@@ -27,7 +27,8 @@ export interface Outgoing {
 
 export function makeOutgoing(parts: {
   readonly link: Publisher;
-  readonly signer: EnvelopeSigner;
+  /** Asked for each message: signers follow each other. */
+  readonly signer: () => EnvelopeSigner;
   readonly clock: Clock;
   /** Revisions of what is not stored: rises with every message. */
   readonly nextRevision: () => number;
@@ -36,7 +37,7 @@ export function makeOutgoing(parts: {
 
   function seal(kind: EnvelopeKind, subject: string, revision: number, ttlMs: number, body: object) {
     const issuedAt = Math.max(0, Math.floor(clock.now()));
-    const wire = sealEnvelope({ kind, subject, revision, issuedAt, expiresAt: issuedAt + ttlMs, body }, signer);
+    const wire = sealEnvelope({ kind, subject, revision, issuedAt, expiresAt: issuedAt + ttlMs, body }, signer());
     const { maxBytes } = messageBounds.down;
     if (wire.length > maxBytes) {
       throw new MesoliteError(

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Cell } from '../base/cell.ts';
 import type { Clock } from '../base/clock.ts';
+import type { Random } from '../base/random.ts';
 import type { Authority } from '../identity/authority.ts';
 import type { TlsIdentity } from '../identity/contexts.ts';
 import { generateKeyPair, printPrivateKey } from '../identity/keys.ts';
@@ -12,17 +13,22 @@ import { printSpiffeId } from '../model/identity.ts';
 /** The master's own certificate, for broker and API: made anew at each start and in time, its key never on the disk. */
 export interface ServerIdentity {
   readonly current: Cell<TlsIdentity>;
-  /** Issues another when this one is due. */
-  renew(): void;
+  /** Issues another when this one is due, or at once: the authority has changed. */
+  renew(options?: { readonly now: boolean }): void;
 }
 
 export const authorityFile = 'ca.pem';
 
 export function makeServerIdentity(
-  parts: { readonly authority: Authority; readonly clock: Clock },
+  parts: {
+    readonly authority: Authority;
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly onIssued: (chainPem: string) => void;
+  },
   settings: { readonly names: readonly string[] },
 ): ServerIdentity {
-  const { authority, clock } = parts;
+  const { authority, clock, random, onIssued } = parts;
   let dueAt = 0;
 
   function issue(): TlsIdentity {
@@ -30,20 +36,21 @@ export function makeServerIdentity(
     const now = clock.now();
     const request = createRequest(printSpiffeId({ kind: 'master', trustDomain: authority.trustDomain }), keys);
     const { chainPem, notAfter } = authority.issueServer(request, settings.names, now);
-    dueAt = rotationDueAt(now, notAfter, 0);
+    dueAt = rotationDueAt(now, notAfter, random());
+    onIssued(chainPem);
     return { keyPem: printPrivateKey(keys.privateKey), chainPem };
   }
 
   const current = new Cell(issue());
   return {
     current,
-    renew() {
-      if (clock.now() >= dueAt) current.set(issue());
+    renew({ now } = { now: false }) {
+      if (now || clock.now() >= dueAt) current.set(issue());
     },
   };
 }
 
-/** The root, for operators: what their command line trusts. */
+/** The roots, for operators: what their command line trusts. */
 export async function writeAuthorityFile(dataDir: string, authority: Authority): Promise<void> {
-  await writeFile(join(dataDir, authorityFile), authority.rootPem, { mode: 0o644, flush: true });
+  await writeFile(join(dataDir, authorityFile), authority.roots.join(''), { mode: 0o644, flush: true });
 }

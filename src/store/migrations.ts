@@ -11,6 +11,7 @@ interface Migration {
 const migrations: readonly Migration[] = [
   { version: 1, up: firstTables },
   { version: 2, up: eventTable },
+  { version: 3, up: certificateTable },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -123,6 +124,17 @@ async function eventTable(db: Transaction<Schema>): Promise<void> {
 }
 
 type Builder = CreateTableBuilder<string, string>;
+
+async function certificateTable(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'certificates', t =>
+    numbers(texts(t, 'serial', 'kind', 'spiffeId', 'issuer'), 'notBefore', 'notAfter', 'issuedAt')
+      .addColumn('node', 'text')
+      .addColumn('revokedAt', 'bigint')
+      .addPrimaryKeyConstraint('certificates_pk', ['serial']),
+  );
+  await db.schema.createIndex('certificates_node').on('certificates').columns(['node', 'notAfter']).execute();
+  await db.schema.createIndex('certificates_end').on('certificates').columns(['notAfter']).execute();
+}
 
 async function create(
   db: Transaction<Schema>,

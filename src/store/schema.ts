@@ -129,6 +129,21 @@ export interface EventTable {
   readonly count: number;
 }
 
+/** Every certificate that was issued, until it has been expired for a while: what is not known cannot be revoked. */
+export interface CertificateTable {
+  /** Upper-case hexadecimal. */
+  readonly serial: string;
+  readonly kind: string;
+  readonly spiffeId: string;
+  readonly node: string | null;
+  /** The serial number of its issuer; its own for a root. */
+  readonly issuer: string;
+  readonly notBefore: number;
+  readonly notAfter: number;
+  readonly issuedAt: number;
+  readonly revokedAt: number | null;
+}
+
 export interface Schema {
   readonly meta: MetaTable;
   readonly counters: CounterTable;
@@ -142,4 +157,5 @@ export interface Schema {
   readonly auditChains: AuditChainTable;
   readonly audit: AuditTable;
   readonly events: EventTable;
+  readonly certificates: CertificateTable;
 }

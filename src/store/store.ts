@@ -1,5 +1,6 @@
 import { type Assignments, makeAssignments } from './assignments.ts';
 import { type Audit, makeAudit } from './audit.ts';
+import { type Certificates, makeCertificates } from './certificates.ts';
 import { type Documents, makeDocuments } from './documents.ts';
 import { type Events, makeEvents } from './events.ts';
 import { type JoinTokens, makeJoinTokens } from './join-tokens.ts';
@@ -23,6 +24,7 @@ export interface Store {
   readonly assignments: Assignments;
   readonly audit: Audit;
   readonly events: Events;
+  readonly certificates: Certificates;
   close(): Promise<void>;
 }
 
@@ -39,6 +41,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     assignments: makeAssignments(db),
     audit: makeAudit(db),
     events: makeEvents(db),
+    certificates: makeCertificates(db),
     close: () => db.destroy(),
   };
 }

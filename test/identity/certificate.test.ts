@@ -43,7 +43,7 @@ t.test('a PEM text that is not only whole certificates is refused', async t => {
 t.test('what an authority is, is in its extensions', async t => {
   t.match(extensionsOf(new X509Certificate(state.rootPem)), {
     isAuthority: true,
-    pathLength: 1,
+    pathLength: 2,
     keyUsage: ['keyCertSign', 'cRLSign'],
   });
   t.match(extensionsOf(issuing.certificate), { isAuthority: true, pathLength: 0 });

@@ -9,6 +9,7 @@ import type {
   TaskDetail,
   TaskView,
 } from '../../model/api.ts';
+import type { AuthorityView, CertificateView, RotateRequest } from '../../model/certificate.ts';
 import type { EventKind, FleetEvent } from '../../model/event.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 
@@ -56,5 +57,11 @@ export interface ApiFace {
   policies(): Promise<PolicyView[]>;
   audit(query: AuditQuery): Promise<AuditEntry[]>;
   events(query: EventQuery): Promise<FleetEvent[]>;
+  /** Newest first; without `all` only what holds or should have been renewed. */
+  certificates(filter: { readonly node?: string | undefined; readonly all: boolean }): Promise<CertificateView[]>;
+  revoke(which: { readonly serial: string } | { readonly node: string }): Promise<CertificateView[]>;
+  authority(): AuthorityView;
+  rotateAuthority(request: RotateRequest): Promise<AuthorityView>;
+  retireAuthority(options: { readonly force: boolean }): Promise<AuthorityView>;
   createJoinToken(request: CreateTokenRequest): Promise<CreateTokenResult>;
 }

@@ -6,7 +6,6 @@ import {
   createTokenRequestSchema,
   createTokenResultSchema,
   documentListSchema,
-  errorAnswerSchema,
   eventListSchema,
   jobListSchema,
   nodeListSchema,
@@ -20,8 +19,10 @@ import {
 import { eventKinds } from '../../model/event.ts';
 import { nameSchema, taskIdSchema } from '../../model/ids.ts';
 import type { Api } from './api.ts';
+import { addAuthorityRoutes } from './authority-routes.ts';
 import type { ApiFace } from './face.ts';
 import { signalOf } from './request-signal.ts';
+import { admin, answers, open, reader } from './route-schema.ts';
 
 const wholeText = v.pipe(v.string(), v.regex(/^\d{1,15}$/, 'expected a whole number'), v.transform(Number));
 const word = v.pipe(v.string(), v.maxLength(2048));
@@ -48,21 +49,13 @@ const eventQuery = v.strictObject({
   limit: v.optional(v.pipe(wholeText, v.minValue(1), v.maxValue(10_000, 'expected at most 10000')), '200'),
 });
 
-/** A route's schema with the shape of every answer that is not 2xx. */
-function answers<T extends object>(summary: string, ok: v.GenericSchema, more: T) {
-  return { summary, ...more, response: { 200: ok, '4xx': errorAnswerSchema, '5xx': errorAnswerSchema } };
-}
-
-const open = { config: { access: 'public' } } as const;
-const reader = { config: { access: 'reader' } } as const;
-const admin = { config: { access: 'admin' } } as const;
-
 /** Every path of the API. */
 export function addRoutes(app: Api, face: ApiFace): void {
   addPublicRoutes(app, face);
   addDocumentRoutes(app, face);
   addTaskRoutes(app, face);
   addFleetRoutes(app, face);
+  addAuthorityRoutes(app, face);
 }
 
 function addPublicRoutes(app: Api, face: ApiFace): void {

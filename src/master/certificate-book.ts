@@ -1,0 +1,140 @@
+import type { X509Certificate } from 'node:crypto';
+import { type Clock, dayMs } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import { readCertificates } from '../identity/certificate.ts';
+import { readPeer } from '../identity/peer.ts';
+import type { CertificateKind, CertificateView } from '../model/certificate.ts';
+import type { CertificateRecord, Certificates } from '../store/certificates.ts';
+import { viewCertificates } from './certificate-views.ts';
+import type { Events } from './events.ts';
+
+export const bookBounds = {
+  /** As many serial numbers as a manifest carries. */
+  revoked: 100_000,
+  /** Rows of one list. */
+  listed: 10_000,
+  /** What has expired is known for so long: as long as a node that is cut off may be lenient at most. */
+  keepExpiredMs: 30 * dayMs,
+} as const;
+
+/** Every certificate that was issued, and which of them hold no more. */
+export interface CertificateBook {
+  /** Serial numbers for the manifest and for whoever verifies. */
+  readonly revoked: ReadonlySet<string>;
+  /** Enters the first certificate of a chain in PEM: before it is handed out. */
+  record(chainPem: string, node: string | null): Promise<void>;
+  /** Throws NOT_FOUND, CONFLICT for what is needed now, TOO_LARGE when too many are revoked. Returns when it is in force here and told to all. */
+  revoke(which: { readonly serial: string } | { readonly node: string }): Promise<CertificateView[]>;
+  /** Newest first; without `all` only what holds or should have been renewed, and nothing that was replaced. */
+  list(filter: { readonly node?: string | undefined; readonly all: boolean }): Promise<CertificateView[]>;
+  /** Nodes that hold a certificate by these issuing authorities. */
+  holders(issuers: ReadonlySet<string>): Promise<string[]>;
+  /** Warns of what should have been renewed and forgets what has long expired. */
+  tend(): Promise<void>;
+}
+
+export async function openCertificateBook(parts: {
+  readonly certificates: Certificates;
+  readonly clock: Clock;
+  readonly events: Pick<Events, 'record'>;
+  /** Serial numbers of authorities and signers that act now. */
+  readonly inUse: () => ReadonlySet<string>;
+  /** Cuts off and tells. */
+  readonly onRevoked: (records: readonly CertificateRecord[]) => Promise<void>;
+}): Promise<CertificateBook> {
+  const { certificates, clock, events, inUse, onRevoked } = parts;
+  const revoked = new Set(await certificates.revoked());
+
+  async function choose(which: { readonly serial: string } | { readonly node: string }): Promise<number> {
+    if ('node' in which) return (await certificates.list({ node: which.node, limit: bookBounds.listed })).length;
+    const known = await certificates.get(which.serial);
+    if (known?.kind === 'root') {
+      throw new MesoliteError(
+        'CONFLICT',
+        'a root is not revoked but retired: mesolite authority rotate root, then retire',
+      );
+    }
+    if (known !== undefined && inUse().has(known.serial)) {
+      throw new MesoliteError(
+        'CONFLICT',
+        'it is in use: mesolite authority rotate issuing, and revoke it when the next has taken over',
+      );
+    }
+    return known === undefined ? 0 : 1;
+  }
+
+  return {
+    revoked,
+    async record(chainPem, node) {
+      const [leaf, issuer] = readCertificates(chainPem, 'issued certificate');
+      if (leaf !== undefined) await certificates.add(recordOf(leaf, issuer, node, clock.now()));
+    },
+    async revoke(which) {
+      const count = await choose(which);
+      if (count === 0) throw new MesoliteError('NOT_FOUND', `no such certificate: ${Object.values(which).join('')}`);
+      if (revoked.size + count > bookBounds.revoked) {
+        throw new MesoliteError(
+          'TOO_LARGE',
+          `${revoked.size} certificates are revoked, at most ${bookBounds.revoked} may be`,
+        );
+      }
+      const records = await certificates.revoke(which, clock.now());
+      for (const { serial } of records) revoked.add(serial);
+      await onRevoked(records);
+      for (const { serial, spiffeId, node } of records) {
+        const message = `the certificate ${serial} of ${spiffeId} is revoked`;
+        events.record('certificate-revoked', { message, ...(node !== null && { node }) });
+      }
+      return viewCertificates(records, clock.now());
+    },
+    async list({ node, all }) {
+      const now = clock.now();
+      const views = viewCertificates(await certificates.list({ node, limit: bookBounds.listed }), now);
+      return all ? views : views.filter(isOfInterest);
+    },
+    holders: issuers => certificates.holders([...issuers], clock.now()),
+    async tend() {
+      const now = clock.now();
+      const views = viewCertificates(
+        await certificates.list({ kind: 'node', endAfter: now, limit: bookBounds.listed }),
+        now,
+      );
+      for (const { node, state, notAfter } of views) {
+        if (state !== 'expiring' || node === null) continue;
+        const message = `the node has not renewed its certificate, which expires on ${new Date(notAfter).toISOString()}`;
+        events.record('certificate-expiring', { node, message });
+      }
+      await certificates.trim(now - bookBounds.keepExpiredMs);
+      const known = new Set(await certificates.revoked());
+      for (const serial of revoked) if (!known.has(serial)) revoked.delete(serial);
+    },
+  };
+}
+
+/** A workload's certificate ends with its task, a node's should not. */
+function isOfInterest({ state, kind }: CertificateView): boolean {
+  return state === 'valid' || state === 'expiring' || (state === 'expired' && kind === 'node');
+}
+
+function recordOf(
+  leaf: X509Certificate,
+  issuer: X509Certificate | undefined,
+  node: string | null,
+  issuedAt: number,
+): Omit<CertificateRecord, 'revokedAt'> {
+  return {
+    serial: leaf.serialNumber,
+    kind: kindOf(leaf),
+    spiffeId: readPeer(leaf)?.uri ?? leaf.subject.replaceAll('\n', ', '),
+    node,
+    issuer: (issuer ?? leaf).serialNumber,
+    notBefore: Date.parse(leaf.validFrom),
+    notAfter: Date.parse(leaf.validTo),
+    issuedAt,
+  };
+}
+
+function kindOf(leaf: X509Certificate): CertificateKind {
+  const kind = readPeer(leaf)?.id.kind;
+  return kind ?? (leaf.checkIssued(leaf) ? 'root' : 'issuing');
+}
