@@ -1,0 +1,181 @@
+/** What README.md says in tables is what the program has. */
+import { existsSync, readFileSync } from 'node:fs';
+import t from 'tap';
+import { auditBounds } from '../src/agent/audit-trail.ts';
+import { maxRetired } from '../src/agent/task-directories.ts';
+import { environmentOf } from '../src/agent/task-environment.ts';
+import { reportBounds } from '../src/agent/task-reports.ts';
+import { errorCodes, MesoliteError } from '../src/base/errors.ts';
+import { defaultLimits } from '../src/broker/limits.ts';
+import { maxDocuments, maxFileBytes } from '../src/cli/document-files.ts';
+import { exitCodes } from '../src/cli/exit-codes.ts';
+import { maxPorts } from '../src/device/capacity.ts';
+import { requestBounds } from '../src/identity/request.ts';
+import { maxTasksPerNode } from '../src/lifecycle/assignment.ts';
+import { answerOf } from '../src/master/api/errors.ts';
+import { apiBounds } from '../src/master/api/server.ts';
+import { jobSpecSchema } from '../src/model/job.ts';
+import { messageBounds } from '../src/model/message.ts';
+import { maxSeries } from '../src/proxy/counters.ts';
+import { maxTrailerBytes } from '../src/proxy/wire/chunks.ts';
+import { maxHeadBytes, maxHeaders } from '../src/proxy/wire/head.ts';
+import { maxEstimates } from '../src/scheduling/estimates.ts';
+import { run } from './fixtures/cli-run.ts';
+import { codeIn, fencesOf, tablesUnder } from './fixtures/markdown.ts';
+import { taskSpec } from './fixtures/task-spec.ts';
+
+const readme = readFileSync('README.md', 'utf8');
+
+/** The rows of the first table under `heading` whose first column is called `head`. */
+function rowsOf(heading: string, head: string): readonly (readonly string[])[] {
+  const table = tablesUnder(readme, heading).find(each => each.head[0] === head);
+  if (table === undefined) throw new Error(`README.md has no table under "${heading}" that begins with "${head}"`);
+  return table.rows;
+}
+
+t.test('the table of job fields has each field of the schema with its default', async t => {
+  const rows = new Map(
+    rowsOf('The job file', 'field of `spec`').map(([field = '', cell = '']) => [unquoted(field), cell]),
+  );
+  const fields = [...fieldsOf(jobSpecSchema, '', new Set(rows.keys()))];
+  t.same([...rows.keys()].sort(), fields.map(({ path }) => path).sort());
+  for (const { path, fallback } of fields) {
+    if (typeof fallback !== 'string' && typeof fallback !== 'number') continue;
+    t.equal(unquoted(rows.get(path) ?? ''), String(fallback), `the default of ${path}`);
+  }
+});
+
+t.test('the table of exit codes is that of the program', async t => {
+  const codes = rowsOf('Commands', 'exit code').map(([code]) => Number(code));
+  t.same(codes, Object.values(exitCodes));
+});
+
+t.test('the table of error codes has each code with its status', async t => {
+  const rows = rowsOf('The HTTP API', 'code').map(([code = '', status]) => [unquoted(code), Number(status)]);
+  const known = Object.keys(errorCodes).filter((code): code is keyof typeof errorCodes => code in errorCodes);
+  t.same(
+    new Map(rows as [string, number][]),
+    new Map(known.map(code => [code, answerOf(new MesoliteError(code, 'x')).status])),
+  );
+});
+
+t.test('the table of commands has each command, and options are named as they are', async t => {
+  const pages = await helpPages([]);
+  const named = rowsOf('Commands', 'command').map(([cell = '']) => unquoted(cell).split(' ')[1]);
+  t.same([...new Set(named)].sort(), commandsIn(pages[0] ?? '').sort());
+  const ofOthers = new Set(['--check']);
+  for (const code of codeIn(readme)) {
+    const [option = ''] = /^--[a-z-]+/.exec(code) ?? [];
+    if (option === '' || ofOthers.has(option)) continue;
+    t.ok(
+      pages.some(page => page.includes(`${option} `)),
+      `${option} is an option`,
+    );
+  }
+});
+
+t.test('the table of a task’s environment is what a task finds', async t => {
+  const rows = rowsOf('In a task', 'variable').flatMap(([cell = '']) => codeIn(cell));
+  const spec = taskSpec({ env: {}, ports: [{ name: 'http', protocol: 'http', number: 20_000 }] });
+  const here = { node: 'n', path: '/bin', outboundPort: 1, secretOf: () => 's', home: '/' };
+  const found = Object.keys(environmentOf(spec, here)).map(name => name.replace('PORT_HTTP', 'PORT_<NAME>'));
+  t.same(rows.sort(), found.sort());
+});
+
+t.test('limits are what the code has', async t => {
+  const rows = rowsOf('Limits', 'what').map(([what = '', bound = '']) => ({ what, bound }));
+  const mebi = (bytes: number) => `${bytes / 1024 ** 2} MiB`;
+  const kibi = (bytes: number) => `${bytes / 1024} KiB`;
+  const expected: readonly (readonly [string, string | number])[] = [
+    ['file or standard input', mebi(maxFileBytes)],
+    ['documents in one `apply`', maxDocuments],
+    ['body', mebi(apiBounds.bodyBytes)],
+    ['connections', apiBounds.connections],
+    ['one request', `${apiBounds.requestTimeoutMs / 1000} s`],
+    ['request for a certificate', `${requestBounds.maxBytes} bytes`],
+    ['nodes that join at once', defaultLimits.maxJoiners],
+    ['TLS handshake', `${defaultLimits.handshakeTimeoutMs / 1000} s, ${defaultLimits.connectTimeoutMs / 1000} s`],
+    ['packet before CONNECT', kibi(defaultLimits.maxConnectBytes)],
+    ['message of a node', `${kibi(messageBounds.up.maxBytes)}, ${mebi(messageBounds.down.maxBytes)}`],
+    ['waiting for one client', `${mebi(defaultLimits.maxBufferedBytes)}, or ${defaultLimits.drainTimeoutMs / 1000} s`],
+    ['retained documents', `${defaultLimits.maxRetainedMessages}, ${mebi(defaultLimits.maxRetainedBytes)}`],
+    ['ports for tasks', maxPorts],
+    ['tasks', maxTasksPerNode],
+    ['statuses that wait', reportBounds.pending],
+    ['access records that wait', auditBounds.pending],
+    ['ended tasks whose output', maxRetired],
+    ['head of a request', `${kibi(maxHeadBytes)}, ${maxHeaders} headers`],
+    ['trailers', kibi(maxTrailerBytes)],
+    ['series of counters', maxSeries],
+    ['learned durations', maxEstimates],
+  ];
+  for (const [what, value] of expected) {
+    const row = rows.find(each => each.what === what) ?? rows.find(each => each.what.startsWith(what));
+    t.ok(row?.bound.startsWith(String(value)), `${what}: ${value}, README.md has ${row?.bound}`);
+  }
+});
+
+t.test('links lead somewhere', async t => {
+  const anchors = new Set(
+    [...readme.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) => `#${title.toLowerCase().replaceAll(' ', '-')}`),
+  );
+  for (const [, target = ''] of readme.matchAll(/\]\(([^)]+)\)/g)) {
+    t.ok(target.startsWith('#') ? anchors.has(target) : existsSync(target), target);
+  }
+});
+
+t.test('the quickstart prints what README.md shows of it', async t => {
+  const source = readFileSync('scripts/quickstart/quickstart.ts', 'utf8');
+  const said = [...source.matchAll(/'((?:[^'\\\n]|\\.)*)'|`((?:[^`\\]|\\.)*)`/g)].map(([, plain, template = '']) => {
+    const pieces = plain === undefined ? template.split(/\$\{[^}]*\}/) : [plain];
+    return new RegExp(
+      `^${pieces.map(piece => piece.replace('\\n', '').replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.*')}$`,
+    );
+  });
+  const [shown] = fencesOf(readme).filter(fence => fence.marks.has('quickstart'));
+  for (const line of (shown?.text ?? '').split('\n').filter(line => line !== '')) {
+    const words = line.replace(/^ {2}✓ /, '');
+    t.ok(
+      said.some(each => each.source !== '^.*$' && each.test(words)),
+      words,
+    );
+  }
+});
+
+interface JobField {
+  readonly path: string;
+  readonly fallback: unknown;
+}
+
+/** Each field of a valibot schema; `wholes` are objects that are taken as one. */
+function* fieldsOf(schema: object, path: string, wholes: ReadonlySet<string>, fallback?: unknown): Generator<JobField> {
+  if ('wrapped' in schema && isObject(schema.wrapped)) {
+    yield* fieldsOf(schema.wrapped, path, wholes, 'default' in schema ? schema.default : undefined);
+  } else if ('entries' in schema && isObject(schema.entries) && !wholes.has(path)) {
+    for (const [name, entry] of Object.entries(schema.entries)) {
+      if (isObject(entry)) yield* fieldsOf(entry, path === '' ? name : `${path}.${name}`, wholes);
+    }
+  } else if ('item' in schema && isObject(schema.item) && 'entries' in schema.item) {
+    yield* fieldsOf(schema.item, `${path}[]`, wholes);
+  } else yield { path, fallback };
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+function unquoted(cell: string): string {
+  return cell.replaceAll('`', '');
+}
+
+/** The help of a command and of all below it. */
+async function helpPages(command: readonly string[]): Promise<string[]> {
+  const { out } = await run([...command, '--help']);
+  const below = await Promise.all(commandsIn(out).map(name => helpPages([...command, name])));
+  return [out, ...below.flat()];
+}
+
+function commandsIn(help: string): string[] {
+  const [, list = ''] = help.split(/^Commands:$/m);
+  return [...list.matchAll(/^ {2}([a-z]+)/gm)].map(([, name = '']) => name).filter(name => name !== 'help');
+}
