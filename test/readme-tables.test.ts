@@ -7,7 +7,7 @@ import { environmentOf } from '../src/agent/task-environment.ts';
 import { reportBounds } from '../src/agent/task-reports.ts';
 import { errorCodes, MesoliteError } from '../src/base/errors.ts';
 import { defaultLimits } from '../src/broker/limits.ts';
-import { maxDocuments, maxFileBytes } from '../src/cli/document-files.ts';
+import { maxDocuments } from '../src/cli/document-files.ts';
 import { exitCodes } from '../src/cli/exit-codes.ts';
 import { maxPorts } from '../src/device/capacity.ts';
 import { requestBounds } from '../src/identity/request.ts';
@@ -16,6 +16,7 @@ import { answerOf } from '../src/master/api/errors.ts';
 import { apiBounds } from '../src/master/api/server.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
+import { maxYamlBytes } from '../src/model/yaml-text.ts';
 import { maxSeries } from '../src/proxy/counters.ts';
 import { maxTrailerBytes } from '../src/proxy/wire/chunks.ts';
 import { maxHeadBytes, maxHeaders } from '../src/proxy/wire/head.ts';
@@ -87,7 +88,7 @@ t.test('limits are what the code has', async t => {
   const mebi = (bytes: number) => `${bytes / 1024 ** 2} MiB`;
   const kibi = (bytes: number) => `${bytes / 1024} KiB`;
   const expected: readonly (readonly [string, string | number])[] = [
-    ['file or standard input', mebi(maxFileBytes)],
+    ['file or standard input', mebi(maxYamlBytes)],
     ['documents in one `apply`', maxDocuments],
     ['body', mebi(apiBounds.bodyBytes)],
     ['connections', apiBounds.connections],
