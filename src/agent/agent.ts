@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, secondMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
@@ -11,14 +11,14 @@ import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import { makeProcesses, sandboxName } from '../device/process.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
-import { clientTlsOptions, verifySocket } from '../identity/contexts.ts';
+import { clientTlsOptions } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
-import { makeEnvelopeVerifier } from '../identity/signer.ts';
-import { readTrustBundle } from '../identity/verify.ts';
+import { isOlder } from '../lifecycle/assignment.ts';
 import { Fallback } from '../link/fallback.ts';
 import { MqttLink } from '../link/mqtt-link.ts';
 import { Outbox } from '../link/outbox.ts';
 import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
+import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
 import type { TaskStatus } from '../model/task.ts';
@@ -26,6 +26,7 @@ import { topics } from '../model/topics.ts';
 import { makeProxy } from '../proxy/proxy.ts';
 import { makeAuditTrail } from './audit-trail.ts';
 import { makeCertificates } from './certificates.ts';
+import { type NodeClock, openNodeClock } from './clock.ts';
 import type { AgentConfig } from './config.ts';
 import { dialAny } from './dial-any.ts';
 import { enroll } from './enrollment.ts';
@@ -33,10 +34,14 @@ import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
 import { answerLog } from './log-answers.ts';
 import { manifestSlot } from './manifest.ts';
+import { makeMasterCheck } from './master-check.ts';
 import { masterDials } from './master-dials.ts';
+import { makeMeshPeers } from './mesh-peers.ts';
+import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
 import { denyAll, policySlot } from './policy.ts';
+import { makeRefusals } from './refusals.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
 import { makeSignedInbox } from './signed-inbox.ts';
@@ -45,6 +50,8 @@ import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
 import { makeTaskReports } from './task-reports.ts';
+import { forgetTrust, openTrust } from './trust.ts';
+import { type KnownManifest, watchForWithheld } from './withheld.ts';
 import { callerSecret, makeWorkloads } from './workloads.ts';
 
 export interface AgentParts {
@@ -52,6 +59,9 @@ export interface AgentParts {
   readonly log: Log;
   readonly version: string;
 }
+
+/** A node whose clock is behind waits so long for the master's time before it judges peers by the last time it has seen. */
+const waitForTimeMs = 60 * secondMs;
 
 /** An agent that is up. */
 export interface RunningAgent {
@@ -65,11 +75,14 @@ export interface RunningAgent {
 export async function startAgent(parts: AgentParts, config: AgentConfig, signal: AbortSignal): Promise<RunningAgent> {
   const proxyFor = readProxyRules(config.proxy ?? {});
   const files = await openFiles(config.dataDir);
-  const identity = (await loadIdentity(files)) ?? (await joinFirst({ ...parts, proxyFor }, config, files, signal));
-  return run({ ...parts, proxyFor }, config, files, identity, signal);
+  const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
+  const runParts = { ...parts, clock, proxyFor };
+  const identity = (await loadIdentity(files)) ?? (await joinFirst(runParts, config, files, signal));
+  return run(runParts, config, files, identity, signal);
 }
 
 interface RunParts extends AgentParts {
+  readonly clock: NodeClock;
   readonly proxyFor: ProxyRules;
 }
 
@@ -87,6 +100,7 @@ async function joinFirst(
   }
   const parts = { clock, log, random: systemRandom, proxyFor };
   const identity = await enroll(parts, { join: joinString, node, labels }, signal);
+  await forgetTrust(files);
   await storeIdentity(files, identity);
   log.info('this node has joined', { node, trustDomain: identity.trustDomain });
   return identity;
@@ -104,9 +118,14 @@ async function run(
   setMaxListeners(0, signal);
   const { node, trustDomain } = identity;
   const boot = await nextBoot(files);
-  const bundle = readTrustBundle(trustDomain, identity.roots, identity.chainPem);
-  const moment = () => ({ now: clock.now() });
-  const verify = makeEnvelopeVerifier(identity.signers, bundle, moment);
+  const trust = await openTrust({ files, clock, log, moment: () => moments.master() }, identity);
+  const bundle = () => trust.current.value.bundle;
+  const moments = makeMoments(
+    { clock, revoked: () => trust.current.value.revoked, isUp: () => isUp() },
+    { offlineGraceMs: config.offlineGraceMs, waitForTimeMs },
+  );
+  const verify: EnvelopeVerifier = (...signed) => trust.current.value.verify(...signed);
+  const masterCheck = makeMasterCheck({ trust, moments });
   const ownId = printSpiffeId({ kind: 'node', trustDomain, node });
   const facts = await openNodeFacts({ clock, log }, config);
   const { profile } = facts;
@@ -116,13 +135,8 @@ async function run(
 
   const dials = masterDials(
     {
-      tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle, 'tls'),
-      verifyServer: socket => {
-        const verified = verifySocket(socket, bundle, 'server', moment());
-        if (!verified.ok) return new MesoliteError('UNTRUSTED', verified.reason);
-        const isMaster = verified.peer.id.kind === 'master';
-        return isMaster ? undefined : new MesoliteError('UNTRUSTED', `${verified.peer.uri} is not the master`);
-      },
+      tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle(), 'caller'),
+      verifyServer: masterCheck.verify,
       proxyFor,
     },
     identity.masters,
@@ -155,18 +169,23 @@ async function run(
   const audit = makeAuditTrail({ sender, clock, log, sha256: sha256Hex, isUp });
 
   const policy = new Cell(denyAll(trustDomain));
-  const inboxParts = { verify, files, clock, sender, log };
+  const refusals = makeRefusals({ sender, clock, log });
+  const inboxParts = { verify, files, clock, sender, refusals, log };
   const policyInbox = makeSignedInbox(inboxParts, policySlot(policy));
+  const manifest = new Cell<KnownManifest | undefined>(undefined);
   const manifestInbox = makeSignedInbox(
     inboxParts,
-    manifestSlot({ log, policyRevision: () => policyInbox.inForce?.revision }),
+    manifestSlot({ trust, clock, onTaken: taken => manifest.set(taken) }),
+    // the one that was taken before the start may come again, for what it says besides trust
+    trust.revision - 1,
   );
   const services = makeServiceInboxes({ ...inboxParts, subscribe: (t, h) => link.subscribe(t, h), inBackground });
 
   const certificates = makeCertificates({
     sender,
     files,
-    bundle: () => bundle,
+    bundle,
+    moment: moments.peer,
     clock,
     random: systemRandom,
     newId,
@@ -181,7 +200,7 @@ async function run(
   });
   certificates.put(ownId, identity);
   const workloads = makeWorkloads(
-    { certificates: () => certificates, bundle: () => bundle },
+    { certificates: () => certificates, bundle },
     { trustDomain, taskSecret: identity.taskSecret },
   );
   const proxy = makeProxy(
@@ -189,10 +208,7 @@ async function run(
       clock,
       log,
       random: systemRandom,
-      readPeer: (socket, side) => {
-        const verified = verifySocket(socket, bundle, side, moment());
-        return verified.ok ? verified.peer : undefined;
-      },
+      peers: makeMeshPeers({ trust, moments, clock, log }),
       policy,
       workloads: workloads.known,
       services: services.known,
@@ -206,6 +222,10 @@ async function run(
     },
   );
   const mesh = await proxy.start(signal);
+  trust.current.watch(() => {
+    proxy.recheck();
+    masterCheck.recheck();
+  });
 
   const directories = await openTaskDirectories(config.dataDir);
   const logKeeper = makeLogKeeper({ clock, log });
@@ -267,23 +287,25 @@ async function run(
         epoch: supervisor.held.epoch,
         generation: supervisor.held.generation,
         tasks: supervisor.statuses().map(withMesh),
+        clock: { offsetMs: clock.offsetMs, known: clock.known },
       }),
       heldHash: () => supervisor.held.hash,
       isUp,
+      question: () => clock.question,
     },
     { intervalMs: profile.heartbeatMs },
   );
   const incoming = makeIncoming({
-    verify,
-    sender,
-    log,
+    ...inboxParts,
     handlers: {
-      assignment: body => supervisor.assign(body),
+      assignment: async body =>
+        isOlder(body, supervisor.held) ? 'it is older than what is held' : supervisor.assign(body),
       async ask(body) {
         if (body.what === 'birth') await heartbeat.birth();
         else await answerLog({ sender, directories }, body);
       },
-      async ack({ statuses, audit: stored, certificate }) {
+      async ack({ statuses, audit: stored, certificate, nonce }, issuedAt) {
+        if (nonce !== undefined) onTime(nonce, issuedAt);
         reports.acknowledge(statuses);
         if (stored !== undefined) audit.acknowledge(stored);
         if (certificate !== undefined) await certificates.onAnswer(certificate);
@@ -291,9 +313,15 @@ async function run(
     },
   });
 
+  function onTime(nonce: string, time: number): void {
+    clock.answer(nonce, time);
+    masterCheck.recheck();
+    certificates.check();
+  }
+
   // From the disk first: tasks, policy and peers do not wait for a network.
   await policyInbox.load();
-  await manifestInbox.load();
+  await incoming.load();
   await supervisor.start(signal);
 
   for (const kind of ['task', 'ask', 'ack'] as const) {
@@ -309,6 +337,9 @@ async function run(
   );
   link.state.watch(state => {
     if (state !== 'up') return;
+    // the grace is over
+    proxy.recheck();
+    clock.ask();
     inBackground('introducing this node', heartbeat.birth());
     reports.repeat();
     certificates.check();
@@ -322,6 +353,18 @@ async function run(
     certificates.run(signal),
     ways.run(link, signal),
     logKeeper.start(signal),
+    clock.run(signal),
+    watchForWithheld(
+      {
+        clock,
+        refusals,
+        isUp,
+        manifest: () => manifest.value,
+        policyRevision: () => policyInbox.inForce?.revision ?? 0,
+        serviceRevisions: services.revisions,
+      },
+      signal,
+    ),
   ];
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 

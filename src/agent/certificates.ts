@@ -10,7 +10,7 @@ import { readCertificates } from '../identity/certificate.ts';
 import type { TlsIdentity } from '../identity/contexts.ts';
 import { generateKeyPair, keyIdOf, printPrivateKey, readPrivateKey, sha256Hex } from '../identity/keys.ts';
 import { createRequest } from '../identity/request.ts';
-import { type TrustBundle, verifyChain } from '../identity/verify.ts';
+import { type Moment, type TrustBundle, verifyChain } from '../identity/verify.ts';
 import { shouldRotate } from '../lifecycle/rotation.ts';
 import { encodeMessage, type MasterAck } from '../model/message.ts';
 import type { Sender } from './sender.ts';
@@ -52,6 +52,8 @@ export function makeCertificates(parts: {
   readonly sender: Sender;
   readonly files: Files;
   readonly bundle: () => TrustBundle;
+  /** For what is this node's own. */
+  readonly moment: () => Moment;
   readonly clock: Clock;
   readonly random: Random;
   readonly newId: () => string;
@@ -60,7 +62,7 @@ export function makeCertificates(parts: {
   /** A new certificate is in force. */
   readonly onIssued: (spiffeId: string, identity: TlsIdentity) => Promise<void>;
 }): Certificates {
-  const { sender, files, bundle, clock, random, newId, log, isUp, onIssued } = parts;
+  const { sender, files, bundle, moment, clock, random, newId, log, isUp, onIssued } = parts;
   const held = new Map<string, Held>();
   const pending = new Map<string, Pending>();
   const gate = new Gate();
@@ -70,7 +72,7 @@ export function makeCertificates(parts: {
   /** Throws UNTRUSTED unless the chain is for that id and that key, and holds now. */
   function verified(spiffeId: string, identity: TlsIdentity): Held {
     const chain = readCertificates(identity.chainPem, 'certificate');
-    const result = verifyChain(chain, bundle(), 'client', { now: clock.now() });
+    const result = verifyChain(chain, bundle(), 'client', moment());
     if (!result.ok) throw new MesoliteError('UNTRUSTED', result.reason);
     const { publicKey } = readPrivateKey(identity.keyPem, 'private key');
     if (result.peer.uri !== spiffeId || keyIdOf(result.leaf.publicKey) !== keyIdOf(publicKey)) {

@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { dayMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { ProxySettings } from '../link/proxy-rules.ts';
 import type { Range } from '../model/resources.ts';
@@ -28,6 +29,8 @@ export interface AgentConfig {
   readonly fallbackRetryMs?: number | undefined;
   /** Folder with the firmware profiles. */
   readonly profilesDir: string;
+  /** While this node has no link to the master, peers and itself may go on so long with certificates that have expired. */
+  readonly offlineGraceMs: number;
 }
 
 export const defaultAgentConfig = {
@@ -36,7 +39,10 @@ export const defaultAgentConfig = {
   outboundPort: 15_001,
   taskPorts: [{ begin: 20_000, end: 20_999 }],
   labels: {},
+  offlineGraceMs: 7 * dayMs,
 } as const;
+
+export const maxOfflineGraceMs = 90 * dayMs;
 
 /** The host's name as a node id: lower case, without its domain. */
 export function defaultNodeId(): string {
@@ -56,6 +62,9 @@ export function checkAgentConfig(config: AgentConfig): AgentConfig {
     if (!(begin >= 1 && begin <= end && end <= 65_535)) {
       throw new MesoliteError('INVALID_INPUT', `ports: expected a range within 1-65535, got ${begin}-${end}`);
     }
+  }
+  if (!(config.offlineGraceMs >= 0 && config.offlineGraceMs <= maxOfflineGraceMs)) {
+    throw new MesoliteError('INVALID_INPUT', `offline grace: expected 0s to 90d, got ${config.offlineGraceMs} ms`);
   }
   return config;
 }

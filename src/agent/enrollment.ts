@@ -25,6 +25,7 @@ import {
   messageBounds,
 } from '../model/message.ts';
 import { topics } from '../model/topics.ts';
+import type { NodeClock } from './clock.ts';
 import { dialAny } from './dial-any.ts';
 import { type MasterAddress, masterDials } from './master-dials.ts';
 import type { NodeIdentity } from './node-identity.ts';
@@ -36,7 +37,7 @@ const maxRequests = 12;
 type Accepted = Extract<JoinResult, { status: 'accepted' }>;
 
 export interface EnrollmentParts {
-  readonly clock: Clock;
+  readonly clock: Clock & Pick<NodeClock, 'known' | 'setTime'>;
   readonly random: Random;
   readonly log: Log;
   /** Through which proxy to go, if any. */
@@ -73,6 +74,8 @@ export async function enroll(
     const message = encodeMessage({ v: 1, body, mac: joinRequestMac(key, nonce, body) });
     const read = (payload: Uint8Array) => readAnswer(payload, key, nonce, keyIdOf(keys.publicKey));
     const accepted = await ask(parts, door, { join, nonce, message, read }, signal);
+    // the answer is to this run's nonce and key
+    parts.clock.setTime(accepted.time);
     checkAccepted(accepted, join, request.node, keys, parts.clock.now());
     return {
       node: request.node,
@@ -113,7 +116,9 @@ function openDoor(
   const forget = onAbort(signal, () => ended.abort());
   let trustDomain = '';
   const verifyServer = (socket: TLSSocket): Error | undefined => {
-    const verified = verifyPinnedSocket(socket, join.rootSha256, { now: clock.now() });
+    // a clock that is behind may be wrong about "not yet valid" alone, and the root is pinned
+    const notYetValidToleranceMs = clock.known ? 0 : Number.POSITIVE_INFINITY;
+    const verified = verifyPinnedSocket(socket, join.rootSha256, { now: clock.now(), notYetValidToleranceMs });
     if (!verified.ok) return new MesoliteError('UNTRUSTED', verified.reason);
     trustDomain = verified.peer.id.trustDomain;
     return undefined;

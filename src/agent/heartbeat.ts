@@ -25,10 +25,12 @@ export function makeHeartbeat(
     readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage'>>;
     readonly heldHash: () => string;
     readonly isUp: () => boolean;
+    /** The nonce with which the master is asked for the time, while it is needed. */
+    readonly question: () => string | undefined;
   },
   settings: { readonly intervalMs: number },
 ): Heartbeat {
-  const { sender, clock, log, readUsage, describe, heldHash, isUp } = parts;
+  const { sender, clock, log, readUsage, describe, heldHash, isUp, question } = parts;
   let said: Usage | undefined;
   let beats = 0;
 
@@ -37,7 +39,7 @@ export function makeHeartbeat(
     const usage = await readUsage();
     const full = said === undefined || beats++ % fullEvery === 0;
     const news = full ? usage : changes(said ?? usage, usage);
-    sender.send('hb', { full, usage: news, held: heldHash() });
+    sender.send('hb', { full, usage: news, held: heldHash(), nonce: question() });
     said = { ...(said ?? usage), ...news };
   }
 
@@ -45,7 +47,7 @@ export function makeHeartbeat(
     beat,
     async birth() {
       const usage = await readUsage();
-      sender.send('birth', { ...(await describe()), usage });
+      sender.send('birth', { ...(await describe()), usage, nonce: question() });
       said = usage;
     },
     async run(signal) {

@@ -1,24 +1,25 @@
-import type { Log } from '../base/log.ts';
 import { decode } from '../base/shape.ts';
 import { manifestSchema } from '../model/message.ts';
+import type { NodeClock } from './clock.ts';
 import type { SignedSlot } from './signed-inbox.ts';
+import type { Trust } from './trust.ts';
+import type { KnownManifest } from './withheld.ts';
 
-/** The manifest names the newest documents: one that did not come is noticed. */
+/** The manifest: whom to believe from now on, what time it was at least, and which documents are the newest. */
 export function manifestSlot(parts: {
-  readonly log: Log;
-  readonly policyRevision: () => number | undefined;
+  readonly trust: Trust;
+  readonly clock: Pick<NodeClock, 'atLeast'>;
+  readonly onTaken: (manifest: KnownManifest) => void;
 }): SignedSlot {
-  const { log, policyRevision } = parts;
+  const { trust, clock, onTaken } = parts;
   return {
     kind: 'manifest',
     subject: 'all',
-    file: 'manifest',
-    take(body) {
+    take(body, { revision, expiresAt }) {
       const manifest = decode(manifestSchema, body, 'manifest');
-      const inForce = policyRevision() ?? 0;
-      if (manifest.policy > inForce) {
-        log.warn('there is a newer policy than the one that came', { inForce, newest: manifest.policy });
-      }
+      trust.take(manifest, revision);
+      clock.atLeast(manifest.time);
+      onTaken({ policy: manifest.policy, services: manifest.services, revision, expiresAt });
     },
   };
 }

@@ -3,12 +3,14 @@ import { Gate } from '../base/gate.ts';
 import { decode } from '../base/shape.ts';
 import { type ServiceDocument, serviceDocumentSchema } from '../model/service.ts';
 import { topics } from '../model/topics.ts';
-import { makeSignedInbox, type SignedInboxParts } from './signed-inbox.ts';
+import { makeSignedInbox, type SignedInbox, type SignedInboxParts } from './signed-inbox.ts';
 
 /** The services that this node's tasks call: each is heard of only while somebody calls it, and known without a network. */
 export interface ServiceInboxes {
   /** By `<name>.<namespace>`. */
   readonly known: Cell<ReadonlyMap<string, ServiceDocument>>;
+  /** The revision in force of each service that is listened to; 0 for one of which nothing came. */
+  revisions(): ReadonlyMap<string, number>;
   /** These are called by tasks that are here. */
   want(keys: ReadonlySet<string>): Promise<void>;
 }
@@ -22,6 +24,7 @@ export function makeServiceInboxes(
   const { subscribe, inBackground, files } = parts;
   const known = new Cell<ReadonlyMap<string, ServiceDocument>>(new Map());
   const subscriptions = new Map<string, () => void>();
+  const inboxes = new Map<string, SignedInbox>();
   const gate = new Gate();
 
   async function begin(key: string): Promise<void> {
@@ -41,11 +44,13 @@ export function makeServiceInboxes(
       inBackground('taking a service document', inbox.receive(Uint8Array.from(payload)));
     });
     subscriptions.set(key, unsubscribe);
+    inboxes.set(key, inbox);
   }
 
   async function end(key: string): Promise<void> {
     subscriptions.get(key)?.();
     subscriptions.delete(key);
+    inboxes.delete(key);
     const left = new Map(known.value);
     left.delete(key);
     known.set(left);
@@ -54,6 +59,7 @@ export function makeServiceInboxes(
 
   return {
     known,
+    revisions: () => new Map([...inboxes].map(([key, { inForce }]) => [key, inForce?.revision ?? 0])),
     want: keys =>
       gate.run(async () => {
         for (const key of [...subscriptions.keys()]) if (!keys.has(key)) await end(key);

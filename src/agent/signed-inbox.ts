@@ -1,18 +1,19 @@
-import type { Clock } from '../base/clock.ts';
+import { type Clock, dayMs } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Files } from '../device/files.ts';
-import { type Envelope, type EnvelopeVerifier, openEnvelope } from '../model/envelope.ts';
+import { type Envelope, type EnvelopeVerifier, openEnvelope, signingKeyOf } from '../model/envelope.ts';
 import { messageBounds } from '../model/message.ts';
 import { type InForce, succeed } from '../policy/succession.ts';
+import type { Refusals } from './refusals.ts';
 import type { Sender } from './sender.ts';
 
 /** A signed, retained document: which one, and what becomes of a body that may be taken. */
 export interface SignedSlot {
   readonly kind: 'policy' | 'service' | 'manifest';
   readonly subject: string;
-  /** Where the last good one is kept. */
-  readonly file: string;
+  /** Where the last good one is kept; absent for a slot that keeps what it needs by itself. */
+  readonly file?: string;
   /** Decodes, compiles and swaps; throws when the body is not usable, and then nothing has changed. */
   take(body: unknown, envelope: Envelope): void;
 }
@@ -31,15 +32,20 @@ export interface SignedInboxParts {
   readonly files: Files;
   readonly clock: Clock;
   readonly sender: Sender;
+  readonly refusals: Refusals;
   readonly log: Log;
 }
 
-export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot): SignedInbox {
-  const { verify, files, clock, sender } = parts;
+/** The same document with a later expiry is written so seldom; one by another key at once, since the old key will be forgotten. */
+const rewriteEveryMs = dayMs;
+
+/** `floor` is the revision below which nothing is taken, for a slot that has no file. */
+export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot, floor?: number): SignedInbox {
+  const { verify, files, clock, sender, refusals } = parts;
   const log = parts.log.with({ document: slot.kind, subject: slot.subject });
-  let inForce: InForce | undefined;
-  /** Is the one in force on the disk? */
-  let isKept = false;
+  let inForce: InForce | undefined = floor === undefined ? undefined : { revision: floor, expiresAt: 0 };
+  /** What is on the disk. */
+  let kept = { revision: -1, expiresAt: 0, keyId: '' };
   let waiting: Uint8Array | undefined;
   let working: Promise<void> | undefined;
 
@@ -62,24 +68,22 @@ export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot): Sign
       const decision = succeed(inForce, envelope, clock.now());
       if (decision.take === 'refuse') throw new MesoliteError('STALE', decision.reason);
       if (decision.take === 'replace') slot.take(envelope.body, envelope);
-      const { expiresAt } = envelope;
-      if (inForce === undefined || decision.take === 'replace' || expiresAt > inForce.expiresAt) {
-        inForce = { revision, expiresAt };
-        isKept = false;
-      }
-      if (!isKept) await keep(wire);
+      inForce = { revision, expiresAt: envelope.expiresAt };
+      await keep(wire, envelope);
       sender.send('ack', { kind: slot.kind, subject: slot.subject, revision });
     } catch (error) {
-      log.warn('a signed document was refused', { revision, reason: messageOf(error) });
-      sender.send('ack', { kind: slot.kind, subject: slot.subject, revision, reason: messageOf(error).slice(0, 1024) });
+      refusals.report({ kind: slot.kind, subject: slot.subject, revision, reason: messageOf(error) });
     }
   }
 
   /** What is in force counts, also where it cannot be kept: on a full disk the next one is written anew. */
-  async function keep(wire: Uint8Array): Promise<void> {
+  async function keep(wire: Uint8Array, { revision, expiresAt }: Envelope): Promise<void> {
+    const keyId = signingKeyOf(wire);
+    const isSame = revision === kept.revision && keyId === kept.keyId;
+    if (slot.file === undefined || (isSame && expiresAt - kept.expiresAt < rewriteEveryMs)) return;
     try {
       await files.write(slot.file, wire);
-      isKept = true;
+      kept = { revision, expiresAt, keyId };
     } catch (error) {
       log.error('a signed document is in force and could not be kept', { reason: messageOf(error) });
     }
@@ -96,13 +100,15 @@ export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot): Sign
 
   return {
     async load() {
+      if (slot.file === undefined) return;
       try {
         const stored = await files.read(slot.file);
         if (stored === undefined) return;
         const envelope = open(stored.value);
         slot.take(envelope.body, envelope);
-        inForce = { revision: envelope.revision, expiresAt: envelope.expiresAt };
-        isKept = true;
+        const { revision, expiresAt } = envelope;
+        inForce = { revision, expiresAt };
+        kept = { revision, expiresAt, keyId: signingKeyOf(stored.value) };
       } catch (error) {
         log.error('the stored document cannot be used', { reason: messageOf(error) });
       }

@@ -28,6 +28,7 @@ export interface AgentOptions {
   /** The name of a firmware profile, when the board should not be recognised by itself. */
   readonly profile?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly offlineGraceMs?: number;
   readonly logLevel: LogLevel;
 }
 

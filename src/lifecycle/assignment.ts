@@ -27,7 +27,7 @@ export const maxTasksPerNode = 10_000;
  */
 export function applyAssignment(current: DesiredSet, incoming: Assignment): Application {
   const { epoch, generation, full } = incoming;
-  if (epoch < current.epoch || (epoch === current.epoch && generation < current.generation)) return ignored;
+  if (isOlder(incoming, current)) return ignored;
   if (!full) {
     if (epoch !== current.epoch) return { result: 'gap' };
     if (generation === current.generation) return ignored;
@@ -40,6 +40,13 @@ export function applyAssignment(current: DesiredSet, incoming: Assignment): Appl
     return { result: 'refused', reason: `${tasks.size} tasks, at most ${maxTasksPerNode} fit on a node` };
   }
   return { result: 'taken', desired: { epoch, generation, tasks } };
+}
+
+type Place = Pick<DesiredSet, 'epoch' | 'generation'>;
+
+/** Is it an earlier word of the master than `held`? */
+export function isOlder(incoming: Place, held: Place): boolean {
+  return incoming.epoch < held.epoch || (incoming.epoch === held.epoch && incoming.generation < held.generation);
 }
 
 const ignored: Application = { result: 'ignored' };

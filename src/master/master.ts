@@ -244,16 +244,22 @@ async function run(
     log,
     onJoined: fleet.add,
   });
+  /** The envelope carries the time. */
+  const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
+    if (nonce !== undefined) await outgoing.ack(node, { nonce });
+  };
   const incoming = makeIncoming({
     log,
     handlers: {
       async birth(node, birth) {
+        await tellTime(node, birth);
         if (!(await fleet.onBirth(node, birth))) return;
         await intake.onBirth(node, birth.tasks);
         await assignments.onBirth(node, birth);
         await publishServices();
       },
       async hb(node, heartbeat) {
+        await tellTime(node, heartbeat);
         if (fleet.onHeartbeat(node, heartbeat)) await assignments.onHeartbeat(node, heartbeat);
         else await outgoing.ask(node, { what: 'birth' });
       },

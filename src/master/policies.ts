@@ -97,7 +97,10 @@ export async function openPolicies(
         await outgoing.policy(state.revision, { ...settings, documents: policies.map(policy => policy.sent) });
       }),
     onAck(node, ack) {
-      if (ack.kind === 'policy') acks.set(node, ack);
+      if (ack.kind !== 'policy') return;
+      // that something old or unreadable was refused changes nothing of what is in force
+      const isOld = ack.reason !== undefined && ack.revision < (acks.get(node)?.revision ?? 0);
+      if (!isOld) acks.set(node, ack);
     },
     view: async nodes => (await list()).map(policy => view(policy, nodes)),
     get revision() {

@@ -49,6 +49,12 @@ export function sealEnvelope(envelope: Envelope, signer: EnvelopeSigner): Buffer
   ]);
 }
 
+/** The id of the key that an envelope says it is signed with; empty for what is none. Proves nothing. */
+export function signingKeyOf(wire: Uint8Array): string {
+  const head = Buffer.from(wire.buffer, wire.byteOffset, Math.min(wire.byteLength, maxHeadBytes)).toString('latin1');
+  return /^mesolite1 ([0-9a-f]{64}) /.exec(head)?.[1] ?? '';
+}
+
 /** Verifies, then parses; throws UNTRUSTED when the signature does not hold, INVALID_INPUT or TOO_LARGE otherwise. */
 export function openEnvelope(wire: Uint8Array, verify: EnvelopeVerifier, bounds: Bounds): Envelope {
   if (wire.length > bounds.maxBytes) {

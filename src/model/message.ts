@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import * as v from 'valibot';
 import { type Bounds, decodeJson } from '../base/shape.ts';
 import { auditBatchSchema } from './audit-chain.ts';
+import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
@@ -24,9 +25,17 @@ const head = {
   ts: v.number(),
 };
 
+/** Asks the master for its time: the `ack` that repeats this nonce was made after it, so its `issuedAt` is fresh whatever the broker does. */
+const timeNonce = v.optional(text(64));
+
 /** `up/<node>/birth`: who I am and what I hold. */
 export const birthSchema = v.object({
   ...head,
+  nonce: timeNonce,
+  /** The node's clock: what is added to the system's, and whether the time is known at all. */
+  clock: v.optional(v.object({ offsetMs: v.number(), known: v.boolean() })),
+  /** How the link reaches the broker. */
+  via: v.optional(v.picklist(['mqtts', 'wss'])),
   version: text(64),
   profile: nameSchema,
   inventory: inventorySchema,
@@ -49,6 +58,7 @@ export const birthSchema = v.object({
 /** `up/<node>/hb`: `usage` holds only what changed since the last one that had it all (`full`). */
 export const heartbeatSchema = v.object({
   ...head,
+  nonce: timeNonce,
   full: v.boolean(),
   usage: v.partial(usageSchema),
   held: hash,
@@ -60,13 +70,15 @@ export const taskReportSchema = v.object({
   statuses: v.pipe(v.array(taskStatusSchema), v.minLength(1), v.maxLength(100)),
 });
 
-/** `up/<node>/ack`: a signed document was taken (`reason` absent) or refused. */
+/** `up/<node>/ack`: a signed document was taken (`reason` absent), refused, or did not come though the manifest names it (`withheld`). */
 export const documentAckSchema = v.object({
   ...head,
-  kind: v.picklist(['policy', 'service', 'manifest', 'assignment']),
+  kind: v.picklist(envelopeKinds),
   subject: text(128),
+  /** 0 where it could not be read. */
   revision: whole,
   reason: v.optional(text(1024)),
+  withheld: v.optional(v.boolean()),
 });
 
 /** `up/<node>/audit` */
@@ -148,6 +160,8 @@ export const masterAckSchema = v.object({
   statuses: v.optional(v.pipe(v.array(text(64)), v.maxLength(100)), []),
   /** The number of the last audit record that is stored. */
   audit: v.optional(whole),
+  /** Repeats the nonce of a birth or a heartbeat that asked for the time, which is the envelope's `issuedAt`. */
+  nonce: v.optional(text(64)),
   certificate: v.optional(
     v.object({
       id: text(64),

@@ -7,6 +7,7 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { aborted } from '../base/signal.ts';
 import type { AccessRecord } from '../model/access.ts';
+import type { Peer } from '../model/identity.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
 import type { ServiceDocument } from '../model/service.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
@@ -18,9 +19,10 @@ import { Decisions } from './decisions.ts';
 import { type OutboundParts, OutboundPipeline } from './egress/outbound.ts';
 import { Services } from './egress/services.ts';
 import { type DefaultIdentity, Listener, meshServer, outboundServer } from './listener.ts';
+import type { Peers } from './peers.ts';
 import { type InboundParts, InboundPipeline } from './pipeline.ts';
 import { Applications } from './upstream/applications.ts';
-import { meshConnector, plainConnector, type ReadPeer } from './upstream/connectors.ts';
+import { meshConnector, plainConnector } from './upstream/connectors.ts';
 import type { PoolAddress } from './upstream/endpoints.ts';
 import { ConnectionBudget, Pool, type PoolParts } from './upstream/pool.ts';
 import type { ClientTimeouts, DownstreamParts } from './wire/downstream.ts';
@@ -31,7 +33,7 @@ export interface ProxyParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly random: Random;
-  readonly readPeer: ReadPeer;
+  readonly peers: Peers;
   readonly policy: Cell<CompiledPolicy>;
   /** The tasks of this node that take part in the mesh, by task id. */
   readonly workloads: Cell<ReadonlyMap<string, LocalWorkload>>;
@@ -73,6 +75,8 @@ export interface ProxySnapshot {
 export interface NodeProxy {
   /** Listens on both ports; an abort of `signal` drains for up to 5 s and closes. Throws START_FAILED. */
   start(signal: AbortSignal): Promise<RunningProxy>;
+  /** Closes every connection of the mesh, in and out, whose other side may stay no longer: after trust has changed. */
+  recheck(): void;
   /** What was counted since the start, and what is open now. */
   snapshot(): ProxySnapshot;
 }
@@ -111,6 +115,8 @@ class JoinedProxy implements NodeProxy {
   readonly #outbound: OutboundParts;
   readonly #meshListener: Listener;
   readonly #outboundListener: Listener;
+  /** Who is on the other side of each open connection of the mesh port. */
+  readonly #callers = new Map<TLSSocket, Peer>();
 
   constructor(parts: ProxyParts, settings: ProxySettings) {
     const { clock, policy, workloads } = parts;
@@ -165,6 +171,11 @@ class JoinedProxy implements NodeProxy {
     return { meshPort: mesh, outboundPort: outbound, stopped };
   }
 
+  recheck(): void {
+    for (const [socket, peer] of this.#callers) if (!this.#parts.peers.mayStay(peer)) socket.destroy();
+    this.#budget.recheck();
+  }
+
   snapshot(): ProxySnapshot {
     return {
       inboundConnections: this.#meshListener.open,
@@ -195,14 +206,15 @@ class JoinedProxy implements NodeProxy {
   };
 
   readonly #acceptMesh = (socket: TLSSocket, serverName: string): void => {
-    const { readPeer, clock } = this.#parts;
-    const peer = readPeer(socket, 'client');
-    // a resumed session has the certificate that was verified when it began, which may have run out since
-    if (peer === undefined || peer.notAfter <= clock.now()) {
+    // in the same turn as the handshake's end: nothing of the client has been read
+    const peer = this.#parts.peers.verify(socket, 'client');
+    if (peer === undefined) {
       this.#counters.failedHandshakes++;
       socket.destroy();
       return;
     }
+    this.#callers.set(socket, peer);
+    socket.once('close', () => this.#callers.delete(socket));
     const sourceIp = addressOf(socket.remoteAddress);
     const localIp = addressOf(socket.localAddress);
     const pipeline = new InboundPipeline(this.#inbound, { serverName, peer, sourceIp, localIp });
@@ -215,9 +227,9 @@ class JoinedProxy implements NodeProxy {
   };
 
   #makeServices(readBuffer: Buffer): Services {
-    const { clock, log, random, readPeer, services } = this.#parts;
+    const { log, random, peers, services } = this.#parts;
     const makePool = ({ caller, endpoint, spiffeId, load, onOutcome }: PoolAddress): Pool => {
-      const connector = meshConnector({ clock, log, readPeer, readBuffer, tls: caller.tls }, { ...endpoint, spiffeId });
+      const connector = meshConnector({ log, peers, readBuffer, tls: caller.tls }, { ...endpoint, spiffeId });
       return this.#makePool({ connector, load, onOutcome }, meshIdleMs);
     };
     const settings = { balancing: 'LEAST_REQUEST', outlier: defaultOutlier } as const;

@@ -26,6 +26,8 @@ export interface Connector {
   readonly readyEvent: 'connect' | 'secureConnect';
   /** Is the other side who it should be? Asked once the socket is ready. */
   accepts(socket: Socket): boolean;
+  /** May a connection that was accepted stay, after trust has changed? */
+  mayStay(socket: Socket): boolean;
 }
 
 /** Who owns a connection and hears of its fate. */
@@ -42,6 +44,7 @@ export class Upstream implements Timed {
   /** How many users it has had before the present one: over 0, the other side may just be closing it. */
   served = 0;
   readonly #owner: UpstreamOwner;
+  readonly #connector: Connector;
   readonly #socket: Socket;
   readonly #deadlines: Deadlines;
   #ready = false;
@@ -49,6 +52,7 @@ export class Upstream implements Timed {
 
   constructor(owner: UpstreamOwner, connector: Connector, deadlines: Deadlines, connectTimeoutMs: number) {
     this.#owner = owner;
+    this.#connector = connector;
     this.#deadlines = deadlines;
     deadlines.add(this);
     this.deadlineAt = deadlines.now + connectTimeoutMs;
@@ -84,6 +88,11 @@ export class Upstream implements Timed {
 
   destroy(): void {
     this.#socket.destroy();
+  }
+
+  /** Closes it if the other side may stay no longer. */
+  recheck(): void {
+    if (this.#ready && !this.#connector.mayStay(this.#socket)) this.destroy();
   }
 
   onDeadline(): void {

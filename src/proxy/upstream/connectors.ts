@@ -2,13 +2,10 @@ import type { Buffer } from 'node:buffer';
 import { connect, type OnReadOpts, type Socket } from 'node:net';
 import { type ConnectionOptions, type SecureContext, TLSSocket, connect as tlsConnect } from 'node:tls';
 import type { Cell } from '../../base/cell.ts';
-import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { Peer } from '../../model/identity.ts';
+import type { Peers } from '../peers.ts';
 import type { Connector } from './connection.ts';
-
-/** Who the other side of a TLS connection is, as a client or as a server; undefined when its certificate is none of ours. */
-export type ReadPeer = (socket: TLSSocket, side: 'client' | 'server') => Peer | undefined;
 
 /** Plain TCP to the application of a workload. `readBuffer` is shared: what is in it is used up before the next read. */
 export function plainConnector(host: string, port: number, readBuffer: Buffer): Connector {
@@ -17,13 +14,13 @@ export function plainConnector(host: string, port: number, readBuffer: Buffer): 
     connect: onBytes =>
       connect({ host, port, noDelay: true, allowHalfOpen: true, onread: onRead(readBuffer, onBytes) }),
     accepts: () => true,
+    mayStay: () => true,
   };
 }
 
 export interface MeshConnectorParts {
-  readonly clock: Clock;
   readonly log: Log;
-  readonly readPeer: ReadPeer;
+  readonly peers: Peers;
   readonly readBuffer: Buffer;
   /** The caller's own certificate. */
   readonly tls: Cell<SecureContext>;
@@ -37,6 +34,13 @@ export interface MeshAddress {
   readonly spiffeId: string;
 }
 
+/** Node shows no certificate for a session that is resumed: whom it was with is remembered beside it, and who called. */
+interface KnownSession {
+  readonly session: Buffer;
+  readonly peer: Peer;
+  readonly caller: SecureContext;
+}
+
 /** What tls.connect passes on to its socket, though its types do not say so. */
 interface SocketOptions {
   readonly onread: OnReadOpts;
@@ -44,38 +48,53 @@ interface SocketOptions {
 
 /** Mutual TLS to the mesh port of another node (or of this one), where `serverName` is served. */
 export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Connector {
-  const { clock, log, readPeer, readBuffer, tls } = parts;
-  // Node shows no certificate for a session that is resumed: whom it was with is remembered beside it
-  let known: { readonly session: Buffer; readonly peer: Peer } | undefined;
+  const { log, peers, readBuffer, tls } = parts;
+  let known: KnownSession | undefined;
+  const offered = new WeakMap<Socket, KnownSession>();
   const accepted = new WeakMap<Socket, Peer>();
-  const peerOf = (socket: TLSSocket) => (socket.isSessionReused() ? known?.peer : readPeer(socket, 'server'));
+
+  /** A session says whom the caller was; with another certificate, or with a peer that holds no more, it is not offered. */
+  function sessionToOffer(): KnownSession | undefined {
+    if (known?.caller !== tls.value || !peers.mayResume(known.peer)) known = undefined;
+    return known;
+  }
+
+  function peerOf(socket: TLSSocket): Peer | undefined {
+    if (!socket.isSessionReused()) return peers.verify(socket, 'server');
+    const peer = offered.get(socket)?.peer;
+    return peer !== undefined && peers.mayResume(peer) ? peer : undefined;
+  }
+
   return {
     readyEvent: 'secureConnect',
     connect(onBytes) {
+      const caller = tls.value;
+      const resumed = sessionToOffer();
       const options: ConnectionOptions & SocketOptions = {
         host: to.address,
         port: to.port,
         servername: to.serverName,
-        secureContext: tls.value,
+        secureContext: caller,
         minVersion: 'TLSv1.3',
         ALPNProtocols: ['http/1.1'],
-        rejectUnauthorized: true,
-        // the chain is verified by TLS; who it is, is asked by `accepts`
+        // OpenSSL knows neither the node's clock nor who is revoked: `accepts` asks those who do
+        rejectUnauthorized: false,
         checkServerIdentity: () => undefined,
         onread: onRead(readBuffer, onBytes),
-        ...(known !== undefined && { session: known.session }),
+        ...(resumed !== undefined && { session: resumed.session }),
       };
       const socket = tlsConnect(options);
       socket.setNoDelay(true);
-      socket.on('session', (ticket: Buffer) => {
+      if (resumed !== undefined) offered.set(socket, resumed);
+      socket.on('session', (session: Buffer) => {
         const peer = accepted.get(socket);
-        if (peer !== undefined) known = { session: ticket, peer };
+        if (peer !== undefined) known = { session, peer, caller };
       });
       return socket;
     },
     accepts(socket) {
-      const peer = socket instanceof TLSSocket && socket.authorized ? peerOf(socket) : undefined;
-      if (peer !== undefined && peer.uri === to.spiffeId && peer.notAfter > clock.now()) {
+      const peer = socket instanceof TLSSocket ? peerOf(socket) : undefined;
+      if (peer?.uri === to.spiffeId) {
         accepted.set(socket, peer);
         return true;
       }
@@ -87,6 +106,10 @@ export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Conne
         shown: peer?.uri ?? 'none',
       });
       return false;
+    },
+    mayStay(socket) {
+      const peer = accepted.get(socket);
+      return peer !== undefined && peers.mayStay(peer);
     },
   };
 }

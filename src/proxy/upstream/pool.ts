@@ -33,6 +33,11 @@ export class ConnectionBudget {
     for (const pool of this.#pools) pool.close();
   }
 
+  /** Closes each connection, busy or not, whose other side may stay no longer. */
+  recheck(): void {
+    for (const pool of [...this.#pools]) pool.recheck();
+  }
+
   enter(pool: Pool): void {
     this.#pools.add(pool);
   }
@@ -139,6 +144,10 @@ export class Pool implements UpstreamOwner {
   close(): void {
     this.#closed = true;
     while (this.dropIdle());
+  }
+
+  recheck(): void {
+    for (const upstream of [...this.#all]) upstream.recheck();
   }
 
   onConnectionReady(upstream: Upstream): void {

@@ -4,9 +4,8 @@ import t, { type Test } from 'tap';
 import { Cell } from '../../../src/base/cell.ts';
 import { silentLog } from '../../../src/base/log.ts';
 import { systemClock } from '../../../src/device/clock.ts';
-import { readPeer } from '../../../src/identity/peer.ts';
 import { meshConnector } from '../../../src/proxy/upstream/connectors.ts';
-import { Mesh, rawOrigin, serverNameOf, spiffe, startNode } from '../../fixtures/proxy-node.ts';
+import { Mesh, openSslPeers, rawOrigin, serverNameOf, spiffe, startNode } from '../../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
 
@@ -16,12 +15,8 @@ async function connectorTo(t: Test, spiffeId: string) {
   });
   const node = await startNode(t, { workloads: [mesh.workload('web', { appPort: origin.port })] });
   const parts = {
-    clock: systemClock,
     log: silentLog,
-    readPeer: (socket: TLSSocket) => {
-      const certificate = socket.getPeerX509Certificate();
-      return certificate === undefined ? undefined : readPeer(certificate);
-    },
+    peers: openSslPeers(systemClock),
     readBuffer: Buffer.alloc(65_536),
     tls: new Cell(mesh.context('client')),
   };
