@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
 import { addApply } from './apply.ts';
 import { addAudit } from './audit.ts';
+import { addAuthority } from './authority.ts';
 import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
 import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
+import { addRevoke } from './revoke.ts';
 import type { Shell } from './shell.ts';
 import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
@@ -17,6 +19,8 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addGet(program, shell);
   addLogs(program, shell);
   addAudit(program, shell);
+  addRevoke(program, shell);
+  addAuthority(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

@@ -1,5 +1,6 @@
 import type { AccessRecord } from '../model/access.ts';
 import type { AuditEntry, JobView, NodeView, PolicyView, TaskDetail, TaskView } from '../model/api.ts';
+import type { AuthorityView, CertificateView } from '../model/certificate.ts';
 import type { FleetEvent } from '../model/event.ts';
 import { countInRanges, type Resources } from '../model/resources.ts';
 import type { Endpoint, ServiceDocument } from '../model/service.ts';
@@ -138,6 +139,30 @@ export const eventColumns: readonly Column<FleetEvent>[] = [
 function ofAccess(gap: string, cell: (record: AccessRecord) => string): (entry: AuditEntry) => string {
   return entry => (entry.kind === 'gap' ? gap : cell(entry.record));
 }
+
+export const certificateColumns: readonly Column<CertificateView>[] = [
+  { head: 'IDENTITY', cell: certificate => certificate.spiffeId },
+  { head: 'KIND', cell: certificate => certificate.kind },
+  { head: 'NODE', cell: certificate => certificate.node ?? '-' },
+  { head: 'STATE', cell: certificate => certificate.state },
+  { head: 'EXPIRES', cell: ({ notAfter }, now) => (notAfter <= now ? 'over' : printAhead(notAfter, now)) },
+  { head: 'AGE', cell: (certificate, now) => printAge(certificate.issuedAt, now) },
+  { head: 'SERIAL', cell: certificate => certificate.serial },
+  { head: 'NOT AFTER (UTC)', cell: certificate => printTime(certificate.notAfter), wide: true },
+  { head: 'REVOKED (UTC)', cell: ({ revokedAt }) => (revokedAt === null ? '-' : printTime(revokedAt)), wide: true },
+  { head: 'ISSUER', cell: certificate => certificate.issuer, wide: true },
+];
+
+export const generationColumns: readonly Column<AuthorityView['generations'][number]>[] = [
+  { head: 'STATE', cell: each => each.state },
+  { head: 'SIGNS', cell: each => (each.signing ? 'yes' : 'no') },
+  { head: 'ROOT', cell: each => each.root.sha256.slice(0, 16) },
+  { head: 'ROOT ENDS', cell: (each, now) => printAhead(each.root.notAfter, now) },
+  { head: 'ISSUING ENDS', cell: (each, now) => printAhead(each.issuing.notAfter, now) },
+  { head: 'SIGNER ENDS', cell: (each, now) => printAhead(each.config.notAfter, now) },
+  { head: 'ISSUING SERIAL', cell: each => each.issuing.serial, wide: true },
+  { head: 'SIGNER SERIAL', cell: each => each.config.serial, wide: true },
+];
 
 function printLabels(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)

@@ -9,10 +9,12 @@ import {
   taskDetailSchema,
   taskListSchema,
 } from '../model/api.ts';
+import { certificateListSchema } from '../model/certificate.ts';
 import { eventKinds } from '../model/event.ts';
 import type { ApiClient } from './api-client.ts';
 import { parseName, parseSince, parseWhole } from './arguments.ts';
 import {
+  certificateColumns,
   eventColumns,
   historyColumns,
   jobColumns,
@@ -47,9 +49,9 @@ interface Listing<Row> {
   readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
 }
 
-/** `mesolite get nodes|jobs|tasks|services|policies [NAME]` and `mesolite get events` */
+/** `mesolite get nodes|jobs|tasks|services|policies [NAME]` and `mesolite get certificates|events` */
 export function addGet(program: Command, shell: Shell): void {
-  const get = program.command('get').description('list nodes, jobs, tasks, services, policies or events');
+  const get = program.command('get').description('list nodes, jobs, tasks, services, policies, certificates or events');
   addListing(get, shell, 'node', {
     nouns: 'nodes',
     columns: nodeColumns,
@@ -65,6 +67,7 @@ export function addGet(program: Command, shell: Shell): void {
   }).option('-n, --namespace <name>', 'only this namespace', parseName);
   addTasks(get, shell);
   addEvents(get, shell);
+  addCertificates(get, shell);
   addListing(get, shell, 'service', {
     nouns: 'services',
     columns: serviceColumns,
@@ -127,6 +130,23 @@ function addEvents(get: Command, shell: Shell): void {
     const answer = await openSession(shell, command).get(`/v1/events${queryOf(filter)}`, eventListSchema);
     printAs(shell, output, answer, () => printRows(shell, output, eventColumns, answer.events, 'events'));
   });
+}
+
+function addCertificates(get: Command, shell: Shell): void {
+  const command = get
+    .command('certificates')
+    .alias('certificate')
+    .description('list certificates with their end, newest first')
+    .option('--node <id>', 'only those given to this node', parseName)
+    .option('--all', 'also what was replaced, revoked, or has expired');
+  withOutput(command, ['table', 'wide', 'json', 'yaml']).action(
+    async ({ output, node, all }: OutputOptions & { readonly node?: string; readonly all?: true }) => {
+      const query = queryOf({ node, all: all && 'true' });
+      const answer = await openSession(shell, command).get(`/v1/certificates${query}`, certificateListSchema);
+      const { certificates } = answer;
+      printAs(shell, output, answer, () => printRows(shell, output, certificateColumns, certificates, 'certificates'));
+    },
+  );
 }
 
 async function showTask(api: ApiClient, shell: Shell, name: string, options: GetOptions): Promise<void> {

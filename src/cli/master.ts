@@ -1,10 +1,11 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { collect, parseName, parsePort } from './arguments.ts';
-import type { LogLevel, MasterOptions, StartRole } from './roles.ts';
+import { type AuthorityFlags, addAuthorityOptions, withAuthority } from './authority-options.ts';
+import type { AuthorityOptions, LogLevel, MasterOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
-interface Flags extends Omit<MasterOptions, 'dataDir'> {
+interface Flags extends Omit<MasterOptions, 'dataDir' | keyof AuthorityOptions>, AuthorityFlags {
   readonly data: string;
 }
 
@@ -12,7 +13,7 @@ export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error']
 
 /** `mesolite master` */
 export function addMaster(program: Command, shell: Shell, start: StartRole<MasterOptions>): void {
-  program
+  const command = program
     .command('master')
     .description('keep a fleet: broker, API, scheduler and authority in one process, until Ctrl-C')
     .option('--data <dir>', 'where all that it must not forget is kept', '.mesolite/master')
@@ -23,6 +24,8 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
     .option('--trust-domain <name>', 'trust domain of the mesh; only chosen at the first start')
     .option('--root-namespace <name>', 'policies in it hold for every namespace', parseName)
     .addOption(new Option('--mesh-default <verdict>', 'what holds where no policy speaks').choices(['allow', 'deny']))
-    .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'))
-    .action(({ data, ...options }: Flags) => start({ dataDir: resolve(data), ...options }, shell.signal));
+    .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
+  addAuthorityOptions(command).action(({ data, ...flags }: Flags) =>
+    start({ dataDir: resolve(data), ...withAuthority(flags, shell) }, shell.signal),
+  );
 }

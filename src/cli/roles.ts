@@ -1,6 +1,23 @@
 // What `mesolite master` and `mesolite agent` were asked for. What is left out is for the role to choose.
 
-export interface MasterOptions {
+/** How long what the authority makes is valid, in milliseconds. */
+export interface LifetimeOptions {
+  readonly nodeMs?: number;
+  readonly workloadMs?: number;
+  readonly serverMs?: number;
+  readonly issuingMs?: number;
+  readonly configMs?: number;
+  readonly rootMs?: number;
+}
+
+export interface AuthorityOptions {
+  readonly lifetimes?: LifetimeOptions;
+  readonly authorityPassphrase?: string;
+  /** A root of the user's, in PEM. */
+  readonly root?: { readonly rootPem: string; readonly rootKeyPem: string };
+}
+
+export interface MasterOptions extends AuthorityOptions {
   readonly dataDir: string;
   readonly host?: string;
   readonly apiPort?: number;

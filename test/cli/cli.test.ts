@@ -51,6 +51,34 @@ t.test('a master is started with what was asked for and nothing else', async t =
   ]);
 });
 
+t.test('a master is told how long certificates live, and gets keys and passphrases from files', async t => {
+  const asked: MasterOptions[] = [];
+  const parts = { startMaster: async (options: MasterOptions) => void asked.push(options) };
+  const dir = t.testdir({ pass: 'correct horse battery\n', cert: 'CERT', key: 'KEY' });
+  const lives = '--node-lifetime 30d --workload-lifetime 24h --server-lifetime 90d --issuing-lifetime 1d';
+  const files = ['--authority-passphrase-file', join(dir, 'pass'), '--root-cert', join(dir, 'cert')];
+  const line = ['master', '--data', 'd', ...lives.split(' '), '--signer-lifetime', '2d', '--root-lifetime', '9d'];
+  await run([...line, ...files, '--root-key', join(dir, 'key')], { parts });
+  await run(['master', '--data', 'd'], { parts, env: { MESOLITE_AUTHORITY_PASSPHRASE: 'from the environment' } });
+  const day = 86_400_000;
+  const lifetimes = { nodeMs: 30 * day, workloadMs: day, serverMs: 90 * day, issuingMs: day };
+  t.same(asked, [
+    {
+      dataDir: resolve('d'),
+      logLevel: 'info',
+      lifetimes: { ...lifetimes, configMs: 2 * day, rootMs: 9 * day },
+      authorityPassphrase: 'correct horse battery',
+      root: { rootPem: 'CERT', rootKeyPem: 'KEY' },
+    },
+    { dataDir: resolve('d'), logLevel: 'info', authorityPassphrase: 'from the environment' },
+  ]);
+  t.match(await run([...line, ...files], { parts }), { code: 1, err: /expected both or neither/ });
+  const missing = ['master', '--authority-passphrase-file', join(dir, 'none')];
+  t.match(await run(missing, { parts }), { code: 1, err: /the passphrase cannot be read/ });
+  t.match(await run(['master', '--node-lifetime', 'soon'], { parts }), { code: 2 });
+  t.equal(asked.length, 2);
+});
+
 t.test('an agent is started with what was asked for, its join string from a file too', async t => {
   const asked: AgentOptions[] = [];
   const parts = { startAgent: async (options: AgentOptions) => void asked.push(options) };
