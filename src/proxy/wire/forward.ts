@@ -9,8 +9,6 @@ import { type ResponseClient, ResponseRelay } from './response-relay.ts';
 
 /** The client's side of an exchange, as the upstream side needs it. */
 export interface Client extends ResponseClient {
-  /** Has the whole request been read? */
-  readonly requestDone: boolean;
   /** Stops and starts the reading of the request's body. */
   holdRequest(): void;
   moreRequest(): void;
@@ -75,7 +73,8 @@ export class Forward implements UpstreamUser {
   /** More of the request's body. */
   send(data: Buffer): void {
     this.#request = '';
-    if (this.#upstream?.write(data) === false) this.#client.holdRequest();
+    // behind the last of it comes the next request, which must not wait for this one's drain
+    if (this.#upstream?.write(data) === false && !this.#client.requestDone) this.#client.holdRequest();
   }
 
   /** What is under way is of no use any more. */
@@ -120,7 +119,7 @@ export class Forward implements UpstreamUser {
   }
 
   onDrain(): void {
-    if (!this.#client.requestDone) this.#client.moreRequest();
+    this.#client.moreRequest();
   }
 
   onBytes(bytes: Buffer, length: number): void {

@@ -10,6 +10,8 @@ export interface ResponseClient {
   readonly exchange: Exchange;
   readonly toHead: boolean;
   readonly asksWebSocket: boolean;
+  /** Has the whole request been read? */
+  readonly requestDone: boolean;
   /** The minor version of HTTP/1 that the client speaks. */
   readonly minor: number;
   /** Will the connection be closed after this answer? */
@@ -106,7 +108,8 @@ export class ResponseRelay {
     body.beginResponse(head, client.toHead);
     this.#reusable = !head.close && (head.minor === 1 || head.keepAlive) && body.framing !== 'until-close';
     this.#dechunks = body.framing === 'chunked' && client.minor === 0;
-    if (body.framing === 'until-close' || this.#dechunks) client.closeAfterwards();
+    // behind an answer that comes before the end of its request nobody can say where the next one begins
+    if (body.framing === 'until-close' || this.#dechunks || !client.requestDone) client.closeAfterwards();
     if (this.#dechunks) return this.#beginWithoutChunks(bytes, headEnd, limit);
     const end = body.take(bytes, headEnd, limit);
     if (end < 0) return 'bad';

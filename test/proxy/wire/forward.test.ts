@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import t, { type Test } from 'tap';
-import { Mesh, policyOf, RawClient, rawOrigin, serverNameOf, startNode } from '../../fixtures/proxy-node.ts';
+import { Mesh, policyOf, RawClient, rawOrigin, serverNameOf, serviceOf, startNode } from '../../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
 
@@ -123,7 +123,7 @@ t.test('an answer before the body has come ends the connection, and the client c
   client.write(request('POST /', 'Content-Length: 1000000\r\n'));
   await client.until('big');
   for (let i = 0; i < 10; i++) client.write('x'.repeat(10_000));
-  t.match(await client.untilClosed(), /^HTTP\/1\.1 413/);
+  t.match(await client.untilClosed(), /^HTTP\/1\.1 413 .*\r\nconnection: close\r\n/s);
 });
 
 t.test(
@@ -317,4 +317,27 @@ t.test('a body that turns out to be none breaks the exchange off', async t => {
   client.write('1\r\nx\r\nnothing');
   t.match(await client.untilClosed(), /^HTTP\/1\.1 400 .*connection: close/s);
   t.notMatch(origin.seen(), /nothing/);
+});
+
+t.test('behind a body whose last piece fills the buffers, the next request is read', async t => {
+  const { node } = await through(t, (socket, text) => {
+    const latest = text.slice(text.lastIndexOf(' HTTP/1.1'));
+    if (latest.endsWith('last')) socket.write(ok);
+    else if (latest.endsWith('\r\n\r\n'))
+      socket.write(latest.includes('Expect') ? 'HTTP/1.1 100 Continue\r\n\r\n' : ok);
+  });
+  const caller = await startNode(t, {
+    workloads: [mesh.workload('client', { upstreams: ['web.default'] })],
+    services: [serviceOf('web', [node.running.meshPort])],
+  });
+  const task = await RawClient.plain(t, caller.running.outboundPort);
+  const proof = `Proxy-Authorization: Basic ${Buffer.from('client-1:secret-of-client').toString('base64')}\r\n`;
+  // over plain TCP it comes in one piece, which is more than the upstream connection takes without a pause
+  const body = `${'x'.repeat(60_000)}last`;
+  const lines = `${proof}Content-Length: ${body.length}\r\nExpect: 100-continue\r\n`;
+  for (let i = 0; i < 3; i++) {
+    await task.ask(request('PUT http://web/', lines), '\r\n\r\n');
+    t.match(await task.askWhole(body), /^HTTP\/1\.1 200/);
+    t.match(await task.askWhole(request('GET http://web/', proof)), /^HTTP\/1\.1 200/);
+  }
 });
