@@ -33,6 +33,9 @@ const checkEveryMs = 30 * secondMs;
 /** A request without an answer is given up then, and made again. */
 const answerWithinMs = 15 * secondMs;
 
+/** Of the files that hold the certificates of workloads. */
+export const certificateFilePrefix = 'certificate-';
+
 const storedSchema = v.object({ spiffeId: v.string(), keyPem: v.string(), chainPem: v.string() });
 
 interface Held {
@@ -165,5 +168,5 @@ export function makeCertificates(parts: {
 
 /** A SPIFFE id is longer than a file name may be. */
 function fileOf(spiffeId: string): string {
-  return `certificate-${sha256Hex(spiffeId).slice(0, 32)}`;
+  return certificateFilePrefix + sha256Hex(spiffeId).slice(0, 32);
 }

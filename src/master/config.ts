@@ -48,6 +48,8 @@ export const masterTimes = {
   /** After a round that failed, as when the disk is full. */
   roundRetryMs: 5 * secondMs,
   auditKeepMs: 30 * dayMs,
+  /** Join tokens are shown for so long after they have expired. */
+  keepExpiredTokensMs: 7 * dayMs,
   housekeepingEveryMs: 10 * minuteMs,
   /** A timer stands still while the machine sleeps: what was due is done so long after it wakes. */
   trustEveryMs: minuteMs,

@@ -28,7 +28,7 @@ import { makeEvents } from './events.ts';
 import { makeFleet } from './fleet.ts';
 import { makeIncoming } from './incoming.ts';
 import { makeJobs } from './jobs.ts';
-import { createJoinToken } from './join-tokens.ts';
+import { makeTokenDesk } from './join-tokens.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
 import { makeOperators } from './operators.ts';
@@ -240,6 +240,7 @@ async function run(
     authority,
     book,
     link,
+    events,
     clock,
     log,
     onJoined: fleet.add,
@@ -294,6 +295,11 @@ async function run(
   await publishAll();
 
   const mqttPort = broker.address.port;
+  const tokens = makeTokenDesk({ tokens: store.joinTokens, rootSha256: () => authority.rootSha256, clock }, () => ({
+    hosts: config.advertise,
+    port: mqttPort,
+    wssPort: portOf(api),
+  }));
   const face = makeApiFace({
     version,
     store,
@@ -308,12 +314,8 @@ async function run(
     events,
     book,
     trust,
-    createJoinToken: request =>
-      createJoinToken({ tokens: store.joinTokens, authority, clock }, request, {
-        hosts: config.advertise,
-        port: mqttPort,
-        wssPort: portOf(api),
-      }),
+    tokens,
+    clock,
   });
   // a node that comes by WebSocket shows its certificate here; operators have none, and their tokens
   const apiTls = (identity: TlsIdentity) =>
@@ -328,6 +330,7 @@ async function run(
       inBackground('tending the book of certificates', book.tend());
       inBackground('trimming the audit', auditIntake.trim());
       inBackground('trimming ended tasks', store.tasks.trimEnded(keepEndedTasks));
+      inBackground('trimming join tokens', store.joinTokens.trim(clock.now() - masterTimes.keepExpiredTokensMs));
     }
   };
   const keepTrust = async (): Promise<void> => {

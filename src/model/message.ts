@@ -203,7 +203,7 @@ export const joinRequestSchema = v.object({ v: v.literal(1), body: text(65_536),
 export const joinRequestBodySchema = v.object({
   node: nameSchema,
   csr: text(8192),
-  labels: v.optional(v.record(text(253), text(253)), {}),
+  labels: v.optional(v.pipe(v.record(text(253), text(253)), v.maxEntries(64)), {}),
   profile: v.optional(nameSchema),
 });
 
