@@ -112,6 +112,7 @@ async function run(
   setMaxListeners(0, signal);
   const { node, trustDomain } = identity;
   const boot = await nextBoot(files);
+  const start = newId();
   const trust = await openTrust({ files, clock, log, moment: () => moments.master() }, identity);
   const bundle = () => trust.current.value.bundle;
   const moments = makeMoments(
@@ -272,6 +273,7 @@ async function run(
       readUsage: facts.readUsage,
       describe: async () => ({
         version,
+        start,
         ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh.meshPort,

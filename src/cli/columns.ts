@@ -54,6 +54,7 @@ export const nodeColumns: readonly Column<NodeView>[] = [
   { head: 'BOOT', cell: node => String(node.boot), wide: true },
   { head: 'VERSION', cell: node => node.version, wide: true },
   { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
+  { head: 'QUARANTINE', cell: node => node.quarantine ?? '-', wide: true },
 ];
 
 export const jobColumns: readonly Column<JobView>[] = [

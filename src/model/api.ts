@@ -31,8 +31,12 @@ export const documentListSchema = v.object({ documents: v.array(v.unknown()) });
 
 export const nodeViewSchema = v.object({
   node: v.string(),
-  /** `ready`, or `unreachable` since its lease ran out: its tasks may well be running. */
-  state: v.picklist(['ready', 'unreachable']),
+  /**
+   * `ready`, or `unreachable` since its lease ran out: its tasks may well be running. `quarantined` for the reason in `quarantine`: there
+   * may be two of it, and neither is believed until one joins with a new key; their tasks go on.
+   */
+  state: v.picklist(['ready', 'unreachable', 'quarantined']),
+  quarantine: v.optional(v.string()),
   version: v.string(),
   profile: v.string(),
   address: v.string(),

@@ -32,6 +32,8 @@ const timeNonce = v.optional(text(64));
 export const birthSchema = v.object({
   ...head,
   nonce: timeNonce,
+  /** Random, chosen at each start of the agent: a copied card does not have it. */
+  start: v.optional(text(64)),
   /** The node's clock: what is added to the system's, and whether the time is known at all. */
   clock: v.optional(v.object({ offsetMs: v.number(), known: v.boolean() })),
   /** How the link reaches the broker. */
