@@ -25,6 +25,7 @@ export interface MasterOptions extends AuthorityOptions {
   readonly trustDomain?: string;
   readonly rootNamespace?: string;
   readonly meshDefault?: 'allow' | 'deny';
+  readonly offlineGraceMs?: number;
   /** Names and addresses at which agents and operators reach it. */
   readonly advertise?: readonly string[];
   readonly logLevel: LogLevel;

@@ -140,7 +140,11 @@ async function run(
     {
       tls: brokerTls,
       readPeer: socket => {
-        const verified = verifySocket(socket, authority.bundle, 'client', { now: clock.now(), revoked: book.revoked });
+        const verified = verifySocket(socket, authority.bundle, 'client', {
+          now: clock.now(),
+          revoked: book.revoked,
+          expiredToleranceMs: config.offlineGraceMs,
+        });
         if (!verified.ok) return undefined;
         const { id } = verified.peer;
         const isQuarantined = id.kind === 'node' && fleet.get(id.node)?.state === 'quarantined';
