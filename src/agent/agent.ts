@@ -29,9 +29,9 @@ import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
 import type { AgentConfig } from './config.ts';
 import { dialAny } from './dial-any.ts';
+import { enroll } from './enrollment.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
-import { joinFleet } from './join.ts';
 import { answerLog } from './log-answers.ts';
 import { manifestSlot } from './manifest.ts';
 import { makeMasterCheck } from './master-check.ts';
@@ -50,7 +50,7 @@ import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
 import { makeTaskReports } from './task-reports.ts';
-import { openTrust } from './trust.ts';
+import { forgetTrust, openTrust } from './trust.ts';
 import { type KnownManifest, watchForWithheld } from './withheld.ts';
 import { callerSecret, makeWorkloads } from './workloads.ts';
 
@@ -87,17 +87,23 @@ interface RunParts extends AgentParts {
 }
 
 async function joinFirst(
-  parts: RunParts,
-  config: AgentConfig,
+  { clock, log, proxyFor }: RunParts,
+  { join: joinString, node, labels, dataDir }: AgentConfig,
   files: Files,
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
-  const { join, dataDir } = config;
-  if (join !== undefined) return joinFleet(parts, { ...config, join }, files, signal);
-  throw new MesoliteError(
-    'START_FAILED',
-    `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join`,
-  );
+  if (joinString === undefined) {
+    throw new MesoliteError(
+      'START_FAILED',
+      `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join`,
+    );
+  }
+  const parts = { clock, log, random: systemRandom, proxyFor };
+  const identity = await enroll(parts, { join: joinString, node, labels }, signal);
+  await forgetTrust(files);
+  await storeIdentity(files, identity);
+  log.info('this node has joined', { node, trustDomain: identity.trustDomain });
+  return identity;
 }
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
@@ -112,7 +118,6 @@ async function run(
   setMaxListeners(0, signal);
   const { node, trustDomain } = identity;
   const boot = await nextBoot(files);
-  const start = newId();
   const trust = await openTrust({ files, clock, log, moment: () => moments.master() }, identity);
   const bundle = () => trust.current.value.bundle;
   const moments = makeMoments(
@@ -273,7 +278,6 @@ async function run(
       readUsage: facts.readUsage,
       describe: async () => ({
         version,
-        start,
         ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh.meshPort,
@@ -318,6 +322,7 @@ async function run(
   // From the disk first: tasks, policy and peers do not wait for a network.
   await policyInbox.load();
   await incoming.load();
+  await certificates.load();
   await supervisor.start(signal);
 
   for (const kind of ['task', 'ask', 'ack'] as const) {

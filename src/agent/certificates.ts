@@ -20,7 +20,9 @@ export interface Certificates {
   /** Takes one that the node has already: its own, from the join. */
   put(spiffeId: string, identity: TlsIdentity): void;
   get(spiffeId: string): TlsIdentity | undefined;
-  /** These workloads are here; what is on the disk of them is read, what is missing is asked for. */
+  /** Takes what is on the disk: before the tasks, so that those which are found running are served as before. */
+  load(): Promise<void>;
+  /** These workloads are here: what is missing of them is asked for, what is there of others is removed. */
   want(spiffeIds: ReadonlySet<string>): Promise<void>;
   onAnswer(answer: NonNullable<MasterAck['certificate']>): Promise<void>;
   /** Asks for what is missing or due, now and until `signal` aborts. */
@@ -32,9 +34,6 @@ export interface Certificates {
 const checkEveryMs = 30 * secondMs;
 /** A request without an answer is given up then, and made again. */
 const answerWithinMs = 15 * secondMs;
-
-/** Of the files that hold the certificates of workloads. */
-export const certificateFilePrefix = 'certificate-';
 
 const storedSchema = v.object({ spiffeId: v.string(), keyPem: v.string(), chainPem: v.string() });
 
@@ -95,12 +94,14 @@ export function makeCertificates(parts: {
     }
   }
 
-  async function read(spiffeId: string): Promise<void> {
+  async function read(file: string): Promise<void> {
     try {
-      const stored = await files.read(fileOf(spiffeId));
-      if (stored !== undefined) take(spiffeId, decodeJson(storedSchema, stored.value, 'stored certificate'));
+      const stored = await files.read(file);
+      if (stored === undefined) return;
+      const { spiffeId, ...identity } = decodeJson(storedSchema, stored.value, 'stored certificate');
+      take(spiffeId, identity);
     } catch (error) {
-      log.warn('a stored certificate cannot be read; another is asked for', { spiffeId, reason: messageOf(error) });
+      log.warn('a stored certificate cannot be read; another is asked for', { file, reason: messageOf(error) });
     }
   }
 
@@ -123,12 +124,10 @@ export function makeCertificates(parts: {
   }
 
   async function want(spiffeIds: ReadonlySet<string>): Promise<void> {
-    const gone = [...wanted].filter(id => !spiffeIds.has(id));
-    const come = [...spiffeIds].filter(id => !wanted.has(id));
-    // before one is asked for, it is looked for on the disk
-    for (const spiffeId of come) await read(spiffeId);
+    const hasCome = [...spiffeIds].some(id => !wanted.has(id));
     wanted = spiffeIds;
-    if (come.length > 0) check();
+    if (hasCome) check();
+    const gone = new Set([...held.keys(), ...pending.keys()].filter(id => id !== own && !spiffeIds.has(id)));
     for (const spiffeId of gone) {
       held.delete(spiffeId);
       pending.delete(spiffeId);
@@ -140,6 +139,9 @@ export function makeCertificates(parts: {
     put(spiffeId, identity) {
       own = spiffeId;
       take(spiffeId, identity);
+    },
+    async load() {
+      for (const name of await files.list()) if (name.startsWith(prefix)) await read(name);
     },
     get: spiffeId => held.get(spiffeId)?.identity,
     want: spiffeIds => gate.run(() => want(spiffeIds)),
@@ -166,7 +168,9 @@ export function makeCertificates(parts: {
   };
 }
 
+const prefix = 'certificate-';
+
 /** A SPIFFE id is longer than a file name may be. */
 function fileOf(spiffeId: string): string {
-  return certificateFilePrefix + sha256Hex(spiffeId).slice(0, 32);
+  return `${prefix}${sha256Hex(spiffeId).slice(0, 32)}`;
 }

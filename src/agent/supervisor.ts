@@ -47,12 +47,12 @@ export function makeSupervisor(
     readonly logKeeper: LogKeeper;
     readonly sha256: Sha256;
     readonly inBackground: (what: string, work: Promise<unknown>) => void;
-    /** Tasks came, went, or may be called or not from now on. */
+    /** Tasks came, went, or may be called or not from now on; of a start it is told once, when all are there. */
     readonly onChanged: () => void;
   },
 ): Supervisor {
   const { files, directories, endings, logKeeper, sha256, processes, clock, newId, log } = parts;
-  const { inBackground, onStatus, onChanged } = parts;
+  const { inBackground, onStatus } = parts;
   // room for the ends of all tasks at once
   const gate = new Gate(2 * maxTasksPerNode);
   const runners = new Map<string, TaskRunner>();
@@ -61,6 +61,10 @@ export function makeSupervisor(
   let desired: DesiredSet = nothingDesired;
   let heldHash = assignmentHash([], sha256);
   let watching: AbortSignal = new AbortController().signal;
+  let isStarted = false;
+  const onChanged = () => {
+    if (isStarted) parts.onChanged();
+  };
 
   async function load(): Promise<DesiredSet> {
     const stored = await files.read(fileName);
@@ -152,6 +156,8 @@ export function makeSupervisor(
       heldHash = assignmentHash(desired.tasks.values(), sha256);
       for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
       await gate.run(bringAbout);
+      isStarted = true;
+      onChanged();
       for (const status of ended.values()) onStatus(status);
       const strays = (await directories.list()).filter(id => !runners.has(id));
       for (const id of strays) inBackground('ending a stray task', endStray(id));

@@ -1,4 +1,3 @@
-import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { NodeView, TaskView } from '../model/api.ts';
 import type { Job } from '../model/document.ts';
@@ -11,7 +10,6 @@ import type { Documents } from './documents.ts';
 import type { Events } from './events.ts';
 import type { Fleet } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
-import type { TokenDesk } from './join-tokens.ts';
 import type { Logs } from './logs.ts';
 import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
@@ -35,11 +33,9 @@ export function makeApiFace(parts: {
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
   readonly trust: Trust;
-  readonly tokens: TokenDesk;
-  readonly clock: Clock;
+  readonly createJoinToken: ApiFace['createJoinToken'];
 }): ApiFace {
-  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs } = parts;
-  const { book, trust, tokens, clock } = parts;
+  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs, book, trust } = parts;
 
   async function view(tasks: readonly TaskRecord[]): Promise<TaskView[]> {
     const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
@@ -62,15 +58,7 @@ export function makeApiFace(parts: {
     apply: documents.apply,
     remove: documents.remove,
     documents: documents.list,
-    createJoinToken: tokens.create,
-    joinTokens: tokens.list,
-    revokeJoinToken: tokens.revoke,
-    async joins() {
-      const waiting = await store.joinRequests.list(clock.now());
-      return waiting.map(({ tokenId: token, keyPin: _, ...join }) => ({ ...join, token }));
-    },
-    approveJoin: id => store.joinRequests.decide(id, { state: 'approved', reason: null }),
-    denyJoin: (id, reason) => store.joinRequests.decide(id, { state: 'denied', reason: reason ?? null }),
+    createJoinToken: parts.createJoinToken,
     services: services.list,
     events: query => parts.events.query(query),
     certificates: book.list,

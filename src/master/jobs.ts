@@ -34,7 +34,8 @@ export function makeJobs(parts: {
 
   async function stop(tasks: readonly TaskRecord[]): Promise<void> {
     const live = tasks.filter(isLive);
-    onStopped(await store.assignments.stop(live.map(task => task.id)));
+    const versions = await store.assignments.stop(live.map(task => task.id));
+    if (versions.length > 0) onStopped(versions);
     const waiting = live.filter(task => task.node === null);
     const at = clock.now();
     const killed = waiting.map(task => ({
