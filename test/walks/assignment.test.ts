@@ -2,15 +2,27 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { joinAgent, lives, masterConfig, runAgent, runMaster, untilReady, untilTasks } from '../fixtures/fleet.ts';
+import {
+  joinAgent,
+  lives,
+  makeHome,
+  masterConfig,
+  runAgent,
+  runMaster,
+  untilReady,
+  untilTasks,
+} from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
-const home = t.testdir();
+const home = makeHome(t);
 const ports = new FreePorts();
 const masterSettings = await masterConfig(join(home, 'master'), ports);
-let master = await runMaster(t, masterSettings);
+// they live on from one test to the next
+const startMaster = () => runMaster(t, masterSettings);
+const startAgent = () => runAgent(t, agent.config);
+let master = await startMaster();
 let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node' }, ports);
 const { api } = master;
 
@@ -104,11 +116,11 @@ t.test('what has ended is said again by an agent that starts again without a mas
   t.equal(lines(runs).length, 2);
   await agent.stop();
 
-  agent = await runAgent(t, agent.config);
+  agent = await startAgent();
   await agent.stop();
-  agent = await runAgent(t, agent.config);
+  agent = await startAgent();
   t.equal(lines(runs).length, 2, 'not run again');
-  master = await runMaster(t, masterSettings);
+  master = await startMaster();
   await untilReady(master.api, 'node');
   const [failed] = await untilTasks(master.api, 'flaky', 'TASK_FAILED');
   t.match(failed, { id: task?.id, exitCode: 3, restarts: 1, message: /failure 2 in a row/ });

@@ -1,13 +1,21 @@
 /** Walk 1: a task calls a service of another node by its name; proxy → mutual TLS → proxy → process, and the record reaches the audit. */
 import { join } from 'node:path';
 import t from 'tap';
-import { joinAgent, masterConfig, runMaster, type TestAgent, trustDomain, untilTasks } from '../fixtures/fleet.ts';
+import {
+  joinAgent,
+  makeHome,
+  masterConfig,
+  runMaster,
+  type TestAgent,
+  trustDomain,
+  untilTasks,
+} from '../fixtures/fleet.ts';
 import { type FleetApi, job, policyFor } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
-const home = t.testdir();
+const home = makeHome(t);
 const ports = new FreePorts();
 const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
 const { api } = master;

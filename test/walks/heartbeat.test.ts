@@ -1,0 +1,121 @@
+/** Walk 2: what a node says of itself reaches the fleet's view; its silence is noticed, and so is its return. */
+import { join } from 'node:path';
+import t from 'tap';
+import {
+  agentConfig,
+  makeHome,
+  masterConfig,
+  runAgent,
+  runMaster,
+  untilReady,
+  untilTasks,
+  version,
+} from '../fixtures/fleet.ts';
+import { job } from '../fixtures/fleet-api.ts';
+import { FreePorts } from '../fixtures/fleet-ports.ts';
+import { Relay } from '../fixtures/fleet-relay.ts';
+import { until } from '../fixtures/fleet-until.ts';
+
+const home = makeHome(t);
+const ports = new FreePorts();
+const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
+const { api } = master;
+const relay = await Relay.open(t, master.config.mqttPort);
+const config = await agentConfig(
+  t,
+  {
+    dataDir: join(home, 'node'),
+    node: 'node',
+    join: relay.joinString(await api.joinString({ labels: { room: 'cellar' } })),
+    heartbeatMs: 1_000,
+  },
+  ports,
+);
+// it lives on from one test to the next
+const startAgent = () => runAgent(t, config);
+let agent = await startAgent();
+await untilReady(api, 'node');
+
+const view = async () => (await api.nodes()).find(each => each.node === 'node');
+const untilState = (state: string) =>
+  until(`the node is ${state}`, async () => {
+    const node = await view();
+    return node?.state === state && node;
+  });
+
+t.test('a birth tells what a node is and what it has', async t => {
+  const node = await untilState('ready');
+  t.match(node, {
+    version,
+    profile: 'test-board',
+    address: '127.0.0.1',
+    meshPort: config.meshPort,
+    boot: 1,
+    tasks: 0,
+    attributes: { room: 'cellar', profile: 'test-board' },
+  });
+  const { cpus = 0, mem = 0, disk = 0 } = node.total.scalars;
+  t.ok(cpus > 0 && mem > 0 && disk > 0, JSON.stringify(node.total));
+  t.strictSame(node.total, node.free, 'nothing is used');
+  const count = (node.total.ranges.ports ?? []).reduce((sum, { begin, end }) => sum + end - begin + 1, 0);
+  t.equal(count, 4);
+  t.ok(node.usage.memUsedMb > 0 && node.usage.agentRssMb > 0 && node.inventory.cpuCount > 0);
+});
+
+t.test('a heartbeat renews what is known of a node', async t => {
+  const { lastSeen, usage } = await untilState('ready');
+  const later = await until('its usage is another one', async () => {
+    const node = await view();
+    return node !== undefined && JSON.stringify(node.usage) !== JSON.stringify(usage) && node;
+  });
+  t.ok(later.lastSeen > lastSeen);
+  t.equal(later.boot, 1, 'not by another birth');
+});
+
+t.test('a node that falls silent is unreachable, its tasks go on, and it comes back as it was', async t => {
+  await api.apply(job('stays', { command: ['/bin/sh', '-c', 'exec sleep 1000'] }));
+  const [task] = await untilTasks(api, 'stays', 'TASK_RUNNING');
+  relay.silence();
+  await untilState('unreachable');
+  t.match(master.log.all('a node is silent'), [{ fields: { node: 'node' } }]);
+  t.match(await api.tasks('stays'), [{ id: task?.id, state: 'TASK_RUNNING', node: 'node' }]);
+  await api.apply(job('late', { type: 'batch', command: ['/bin/sh', '-c', 'exit 0'] }));
+  const waiting = await until('it is known why it waits', async () => {
+    const [late] = await api.tasks('late');
+    return late !== undefined && late.waiting.length > 0 && late;
+  });
+  t.match(waiting, { state: 'TASK_STAGING', node: null, waiting: [{ node: 'node', why: /unreachable/ }] });
+
+  relay.resume();
+  const back = await untilState('ready');
+  t.equal(back.boot, 1);
+  await untilTasks(api, 'late', 'TASK_FINISHED');
+  t.match(await api.tasks('stays'), [{ id: task?.id, state: 'TASK_RUNNING', restarts: 0 }]);
+});
+
+t.test('a connection that is cut comes back by itself, and the node with it', async t => {
+  const births = () => master.log.all('a node introduced itself').length;
+  const before = births();
+  relay.cut();
+  await until('it has introduced itself again', () => births() > before);
+  t.equal((await view())?.state, 'ready');
+});
+
+t.test('an agent that starts again is the same node with the next boot number', async t => {
+  await agent.stop();
+  agent = await startAgent();
+  const node = await until('it is back', async () => {
+    const node = await view();
+    return node?.boot === 2 && node;
+  });
+  t.match(node, { state: 'ready', tasks: 1 });
+  t.equal((await api.nodes()).length, 1);
+});
+
+t.test('nothing of all this was an error', async t => {
+  for (const { log } of [master, agent])
+    t.strictSame(
+      log.entries.filter(entry => entry.level === 'error'),
+      [],
+    );
+});
