@@ -30,6 +30,8 @@ try {
   const failed = Math.max(count('fail'), run.status === 0 ? 0 : 1);
   const lines = [...text.matchAll(/# SKIP (.*)$/gm)].map(match => match[1]);
   for (const line of new Set(lines)) console.log(`skipped: ${line}`);
+  // tap has shown them too, yet in a terminal's way: where nobody looks on, its lines are written over
+  for (const failure of failuresIn(text)) console.log(`failed: ${failure}`);
   console.log(`${count('pass')} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`);
   process.exitCode = failed > 0 ? 1 : 0;
 } finally {
@@ -50,4 +52,21 @@ function isTapBuilt(): boolean {
 
 function leadsTo(link: string, target: string): boolean {
   return existsSync(link) && existsSync(target) && realpathSync(link) === realpathSync(target);
+}
+
+/** What failed in a TAP text, each as `file > test > assertion`; what fails only because something in it did is left out. */
+function failuresIn(tap: string): string[] {
+  const names: string[] = [];
+  const failures: string[] = [];
+  let last = 0;
+  for (const line of tap.split('\n')) {
+    const [, indent = '', subtest, failed] = /^( *)(?:# Subtest: (.*)|not ok \d+(?: - (.*))?)$/.exec(line) ?? [];
+    const depth = indent.length / 4;
+    if (subtest !== undefined) names.splice(depth, names.length, subtest);
+    else if (line.trimStart().startsWith('not ok') && !/# (TODO|SKIP)/i.test(line)) {
+      if (depth >= last) failures.push([...names.slice(0, depth), failed?.replace(/ # time=.*$/, '')].join(' > '));
+      last = depth;
+    }
+  }
+  return failures;
 }
