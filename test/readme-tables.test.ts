@@ -14,6 +14,9 @@ import { requestBounds } from '../src/identity/request.ts';
 import { maxTasksPerNode } from '../src/lifecycle/assignment.ts';
 import { answerOf } from '../src/master/api/errors.ts';
 import { apiBounds } from '../src/master/api/server.ts';
+import { bookBounds } from '../src/master/certificate-book.ts';
+import { perHour } from '../src/master/certificates.ts';
+import { joinGuardBounds } from '../src/master/join-guard.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
 import { maxYamlBytes } from '../src/model/yaml-text.ts';
@@ -95,6 +98,16 @@ t.test('limits are what the code has', async t => {
     ['one request', `${apiBounds.requestTimeoutMs / 1000} s`],
     ['request for a certificate', `${requestBounds.maxBytes} bytes`],
     ['nodes that join at once', defaultLimits.maxJoiners],
+    ['wrong proofs', joinGuardBounds.wrongProofs],
+    ['certificates for a node', perHour],
+    ['revoked certificates', bookBounds.revoked],
+    ['open connections', defaultLimits.maxConnections],
+    [
+      'new connections',
+      `${defaultLimits.connectionsPerSource.perSecond} in a second, ${defaultLimits.connectionsPerSource.burst} at once`,
+    ],
+    ['messages of a node', `${defaultLimits.rates.node.messages.perSecond} in a second`],
+    ['waiting for all clients', mebi(defaultLimits.maxTotalBufferedBytes)],
     ['TLS handshake', `${defaultLimits.handshakeTimeoutMs / 1000} s, ${defaultLimits.connectTimeoutMs / 1000} s`],
     ['packet before CONNECT', kibi(defaultLimits.maxConnectBytes)],
     ['message of a node', `${kibi(messageBounds.up.maxBytes)}, ${mebi(messageBounds.down.maxBytes)}`],
