@@ -3,7 +3,7 @@ import { MesoliteError } from '../base/errors.ts';
 import type { Sha256 } from '../model/audit-chain.ts';
 import { decodeDocument, type Job } from '../model/document.ts';
 import { isTerminal } from '../model/task.ts';
-import type { AssignmentVersion } from '../store/assignments.ts';
+import type { AssignmentVersion } from '../store/generations.ts';
 import type { Store } from '../store/store.ts';
 import type { NewTask, TaskRecord } from '../store/task-record.ts';
 import { expandJob, type PresentTask } from './expand-job.ts';

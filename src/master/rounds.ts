@@ -108,33 +108,23 @@ export function makeRounds(parts: {
     jobOf: ReadonlyMap<string, Job>,
   ): Promise<void> {
     const byId = new Map(tasks.map(task => [task.id, task]));
+    const at = clock.now();
     const placements = launches.flatMap(({ task: id, node, resources, ports, expectedEndAt }): Placement[] => {
       const task = byId.get(id);
       const job = task && jobOf.get(jobKeyOf(task));
-      return task && job ? [{ task: id, node, spec: makeTaskSpec(job, task, resources, ports), expectedEndAt }] : [];
+      if (task === undefined || job === undefined) return [];
+      const spec = makeTaskSpec(job, task, resources, ports);
+      const status = { uuid: newId(), task: id, state: 'TASK_STAGING', message: `placed on ${node}`, at } as const;
+      return [{ task: id, node, spec, expectedEndAt, status }];
     });
     if (placements.length === 0) return;
-    const state = 'TASK_STAGING' as const;
     const versions = await store.assignments.place(placements);
     // what was promised holds, even where its node has shrunk meanwhile; before the next wait, as a task may end by then
     change(
       placements.map(({ task, node, spec }) => ({ type: 'TaskRecovered', task, node, resources: spec.resources })),
     );
-    const at = clock.now();
-    const staging = placements.map(({ task, node }) => ({
-      uuid: newId(),
-      task,
-      state,
-      message: `placed on ${node}`,
-      at,
-    }));
-    try {
-      await store.tasks.recordStatuses(staging, { node: null, receivedAt: at });
-    } finally {
-      // they are placed, whatever became of the note about it
-      log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
-      onPlaced(versions.map(version => version.node));
-    }
+    log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
+    onPlaced(versions.map(version => version.node));
   }
 
   return {

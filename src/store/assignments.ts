@@ -1,23 +1,19 @@
-import { type Kysely, sql, type Transaction } from 'kysely';
+import type { Kysely, Transaction } from 'kysely';
 import { MesoliteError } from '../base/errors.ts';
-import { liveStates, type TaskSpec } from '../model/task.ts';
-import { currentEpoch } from './meta.ts';
+import { liveStates, type TaskSpec, type TaskStatus } from '../model/task.ts';
+import { type AssignmentVersion, raiseGenerations } from './generations.ts';
 import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
 import { readSpec } from './task-record.ts';
+import { recordStatuses } from './task-statuses.ts';
 
 export interface Placement {
   readonly task: string;
   readonly node: string;
   readonly spec: TaskSpec;
   readonly expectedEndAt: number | null;
-}
-
-/** Which assignment of a node: larger epochs are newer, within an epoch larger generations. */
-export interface AssignmentVersion {
-  readonly node: string;
-  readonly epoch: number;
-  readonly generation: number;
+  /** What is told of it from the same moment on: before any word of the node. */
+  readonly status: TaskStatus;
 }
 
 export interface NodeAssignment extends AssignmentVersion {
@@ -50,7 +46,7 @@ async function place(tx: Transaction<Schema>, placements: readonly Placement[]):
   const versions = await raiseGenerations(tx, [...nodes]);
   const missing = [...nodes].find(node => !versions.some(version => version.node === node));
   if (missing !== undefined) throw new MesoliteError('NOT_FOUND', `there is no node ${missing}`);
-  await paced(placements, async ({ task, node, spec, expectedEndAt }) => {
+  await paced(placements, async ({ task, node, spec, expectedEndAt, status }) => {
     const { numUpdatedRows } = await tx
       .updateTable('tasks')
       .set({ node, specJson: JSON.stringify(spec), expectedEndAt })
@@ -59,6 +55,7 @@ async function place(tx: Transaction<Schema>, placements: readonly Placement[]):
       .where('state', '=', 'TASK_STAGING')
       .executeTakeFirst();
     if (numUpdatedRows === 0n) throw new MesoliteError('CONFLICT', `task ${task} does not wait to be placed`);
+    await recordStatuses(tx, [status], { node: null, receivedAt: status.at });
   });
   return versions;
 }
@@ -97,23 +94,4 @@ async function assignmentOf(tx: Transaction<Schema>, node: string): Promise<Node
     .execute();
   const tasks = rows.flatMap(row => (row.specJson === null ? [] : [readSpec(row.id, row.specJson)]));
   return { node, ...version, tasks };
-}
-
-/** The assignments of `nodes` change: under the epoch of now, each gets its next generation. Unknown nodes are left out. */
-export async function raiseGenerations(
-  tx: Transaction<Schema>,
-  nodes: readonly string[],
-): Promise<AssignmentVersion[]> {
-  const versions: AssignmentVersion[] = [];
-  const epoch = nodes.length === 0 ? 0 : await currentEpoch(tx);
-  await paced(nodes, async node => {
-    const raised = await tx
-      .updateTable('nodes')
-      .set({ epoch, generation: sql<number>`generation + 1` })
-      .where('id', '=', node)
-      .returning(['id as node', 'epoch', 'generation'])
-      .executeTakeFirst();
-    if (raised !== undefined) versions.push(raised);
-  });
-  return versions;
 }

@@ -1,6 +1,6 @@
 import type { Transaction } from 'kysely';
 import { isTerminal, type TaskStatus } from '../model/task.ts';
-import { raiseGenerations } from './assignments.ts';
+import { raiseGenerations } from './generations.ts';
 import type { Schema, TaskTable } from './schema.ts';
 import { terminalStates } from './task-record.ts';
 
