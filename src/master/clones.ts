@@ -1,4 +1,5 @@
 import { type Clock, minuteMs } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
 import { confirmAfterMs, judgeLife, type Life, type Lives } from '../lifecycle/lives.ts';
 import type { Birth } from '../model/message.ts';
 import type { Events } from './events.ts';
@@ -32,13 +33,14 @@ export interface Clones {
 export function makeClones(parts: {
   readonly fleet: Pick<Fleet, 'get' | 'quarantine'>;
   readonly clock: Clock;
+  readonly log: Log;
   readonly events: Pick<Events, 'record'>;
   /** Asks the node for its birth. */
   readonly ask: (node: string) => void;
   /** The node is in quarantine: its sessions end, its certificates hold no more, its endpoints go. */
   readonly onQuarantined: (node: string) => Promise<void>;
 }): Clones {
-  const { fleet, clock, events, ask, onQuarantined } = parts;
+  const { fleet, clock, log, events, ask, onQuarantined } = parts;
   // each by node, and only of nodes that have joined
   const livesOf = new Map<string, Lives>();
   const addressOf = new Map<string, string>();
@@ -55,6 +57,10 @@ export function makeClones(parts: {
         case 'lives':
           return true;
         case 'suspect':
+          log.warn('a birth is not believed: another start of its agent was heard after it', {
+            node: id,
+            boot: birth.boot,
+          });
           // the one that is connected then answers: a message that was only late is not said again
           clock.after(confirmAfterMs, () => ask(id));
           return false;

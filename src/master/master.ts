@@ -276,6 +276,7 @@ async function run(
   const clones = makeClones({
     fleet,
     clock,
+    log,
     events,
     ask: node => inBackground('asking a node who it is', outgoing.ask(node, { what: 'birth' })),
     onQuarantined: async node => {

@@ -1,0 +1,76 @@
+/** A card is copied, with two whole agents on it: both are put aside, the task runs on, and a new join brings the node back. */
+import { cpSync, existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { joinNode } from '../../src/agent/join.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { systemClock } from '../../src/device/clock.ts';
+import {
+  agentConfig,
+  joinAgent,
+  lives,
+  masterConfig,
+  runAgent,
+  runMaster,
+  untilReady,
+  untilTasks,
+} from '../fixtures/fleet.ts';
+import { job } from '../fixtures/fleet-api.ts';
+import { FreePorts } from '../fixtures/fleet-ports.ts';
+import { until } from '../fixtures/fleet-until.ts';
+
+const home = t.testdir();
+const ports = new FreePorts();
+const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
+const { api } = master;
+const card = join(home, 'card');
+const copy = join(home, 'copy');
+const settings = { node: 'node', heartbeatMs: 1_000 };
+
+let agent = await joinAgent(t, master, { ...settings, dataDir: card }, ports);
+await agent.stop();
+cpSync(card, copy, { recursive: true });
+agent = await runAgent(t, agent.config);
+await untilReady(api, 'node');
+
+const pidFile = join(home, 'pid');
+const command = ['/bin/sh', '-c', `echo $$ > ${pidFile}; exec sleep 1000`];
+const service = { name: 'stays', port: 'http' };
+await api.apply(job('stays', { command, ports: [{ name: 'http' }], service }));
+const [task] = await untilTasks(api, 'stays', 'TASK_RUNNING');
+await until('the service has an endpoint', async () => (await api.endpoints()).length === 1);
+const pid = Number(existsSync(pidFile) && readFileSync(pidFile, 'utf8'));
+
+t.test('both boards are put aside, and their tasks are left alone', async t => {
+  const other = await runAgent(t, { ...(await agentConfig(t, { ...settings, dataDir: copy, join: '' }, ports)) });
+  const node = await until('the node is in quarantine', async () =>
+    (await api.nodes()).find(each => each.state === 'quarantined'),
+  );
+  t.match(node.quarantine, /copied card/);
+  t.equal((await api.events('node-quarantined')).length, 1);
+  await until('its endpoint has gone', async () => (await api.endpoints()).length === 0);
+  await other.stop();
+  await api.apply(job('next', { type: 'batch', command: ['true'] }));
+  const [next] = await until('there is no place', async () => {
+    const tasks = await api.tasks('next');
+    return (tasks[0]?.waiting.length ?? 0) > 0 && tasks;
+  });
+  t.match(next?.waiting, [{ node: 'node', why: /in quarantine/ }]);
+  t.match(await api.tasks('stays'), [{ id: task?.id, state: 'TASK_RUNNING', node: 'node' }]);
+  t.ok(lives(pid));
+});
+
+t.test('a join with a new key brings the node back, and its task was not touched', async t => {
+  await agent.stop();
+  const config = { ...agent.config, join: await api.joinString({ node: 'node' }) };
+  const { signal } = new AbortController();
+  const parts = { clock: systemClock, log: silentLog };
+  await t.rejects(joinNode(parts, config, { replace: false }, signal), { code: 'CONFLICT', message: /--replace/ });
+  await joinNode(parts, config, { replace: true }, signal);
+  await runAgent(t, agent.config);
+  await untilReady(api, 'node');
+  await until('its endpoint is back', async () => (await api.endpoints()).length === 1);
+  t.match(await api.tasks('stays'), [{ id: task?.id, state: 'TASK_RUNNING', restarts: 0 }]);
+  t.ok(lives(pid));
+  await untilTasks(api, 'next', 'TASK_FINISHED');
+});
