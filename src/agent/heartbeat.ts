@@ -37,7 +37,8 @@ export function makeHeartbeat(
   async function beat(): Promise<void> {
     if (!isUp()) return;
     const usage = await readUsage();
-    const full = said === undefined || beats++ % fullEvery === 0;
+    const full = said === undefined || beats % fullEvery === 0;
+    beats++;
     const news = full ? usage : changes(said ?? usage, usage);
     sender.send('hb', { full, usage: news, held: heldHash(), nonce: question() });
     said = { ...(said ?? usage), ...news };

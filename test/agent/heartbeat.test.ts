@@ -1,0 +1,121 @@
+import t, { type Test } from 'tap';
+import { makeHeartbeat } from '../../src/agent/heartbeat.ts';
+import type { Usage } from '../../src/model/profile.ts';
+import { AgentWords } from '../fixtures/agent-words.ts';
+import { CapturedLog } from '../fixtures/fleet-log.ts';
+
+const intervalMs = 10_000;
+
+const idle: Usage = { cpu: 0.1, memUsedMb: 1_000, diskUsedMb: 5_000, agentRssMb: 50, load1: 0.5 };
+
+const describe = async () => ({
+  version: '1.2.3',
+  profile: 'board',
+  inventory: {
+    arch: 'x64',
+    cpuModel: 'cpu',
+    cpuCount: 4,
+    memoryMb: 4_000,
+    deviceTreeModel: '',
+    dmiProduct: '',
+    virtual: false,
+    os: 'linux',
+    kernel: '6',
+  },
+  total: { scalars: { cpus: 4_000 }, ranges: {}, sets: {} },
+  attributes: { arch: 'x64' },
+  address: '10.0.0.7',
+  meshPort: 15_008,
+  heartbeatMs: intervalMs,
+  held: 'held',
+  epoch: 1,
+  generation: 2,
+  tasks: [],
+});
+
+function stage(t: Test) {
+  const words = new AgentWords();
+  const log = new CapturedLog();
+  const board = { usage: idle, isUp: true, fails: false, held: 'held' };
+  const readUsage = async () => {
+    if (board.fails) throw new Error('no such file');
+    return board.usage;
+  };
+  const { sender, clock } = words;
+  const parts = { sender, clock, log, readUsage, describe, heldHash: () => board.held, isUp: () => board.isUp };
+  const heartbeat = makeHeartbeat(parts, { intervalMs });
+  const ended = new AbortController();
+  const run = heartbeat.run(ended.signal);
+  t.teardown(async () => {
+    ended.abort();
+    await run;
+  });
+  const beat = async () => {
+    await clock.advance(intervalMs);
+    return words.take('hb');
+  };
+  return { words, log, board, heartbeat, beat };
+}
+
+t.test('a birth says who the node is, with what it uses', async t => {
+  const { words, heartbeat } = stage(t);
+  await heartbeat.birth();
+  const { version, held, generation } = await describe();
+  t.match(words.take('birth'), [{ version, held, generation, usage: idle, address: '10.0.0.7', boot: 3 }]);
+});
+
+t.test('a heartbeat says what is held, and of the usage only what changed', async t => {
+  const { board, heartbeat, beat } = stage(t);
+  await heartbeat.birth();
+  t.match(await beat(), [{ full: true, usage: idle, held: 'held' }], 'the first one has it all');
+  t.match(await beat(), [{ full: false }]);
+  board.usage = { ...idle, memUsedMb: 1_200, load1: 0.505 };
+  board.held = 'other';
+  const [changed] = await beat();
+  t.same(changed?.usage, { memUsedMb: 1_200 }, 'what moved by less than a hundredth is not worth its bytes');
+  t.equal(changed?.held, 'other');
+  t.same((await beat())[0]?.usage, {});
+});
+
+t.test('small steps add up: what was said is what the next step is measured by', async t => {
+  const { board, beat } = stage(t);
+  await beat();
+  const said: number[] = [];
+  for (let step = 1; step <= 10; step++) {
+    board.usage = { ...idle, memUsedMb: 1_000 + 4 * step };
+    const [heartbeat] = await beat();
+    if (heartbeat?.usage.memUsedMb !== undefined) said.push(heartbeat.usage.memUsedMb);
+  }
+  t.same(said, [1_012, 1_024, 1_036], 'never more than a hundredth off');
+});
+
+t.test('every thirtieth heartbeat has all values, in case one was lost', async t => {
+  const { beat } = stage(t);
+  const full: number[] = [];
+  for (let i = 0; i < 61; i++) if ((await beat())[0]?.full) full.push(i);
+  t.same(full, [0, 30, 60]);
+});
+
+t.test('a value that appears is said', async t => {
+  const { board, beat } = stage(t);
+  await beat();
+  board.usage = { ...idle, temperatureC: 48 };
+  t.same((await beat())[0]?.usage, { temperatureC: 48 });
+});
+
+t.test('while the link is down there are no heartbeats', async t => {
+  const { board, beat } = stage(t);
+  board.isUp = false;
+  t.same(await beat(), []);
+  board.isUp = true;
+  t.equal((await beat()).length, 1);
+});
+
+t.test('a board that cannot be read for a moment does not end the heartbeats', async t => {
+  const { board, beat, log } = stage(t);
+  board.fails = true;
+  t.same(await beat(), []);
+  t.match(log.all('a heartbeat could not be made'), [{ fields: { reason: 'no such file' } }]);
+  board.fails = false;
+  t.equal((await beat()).length, 1);
+});
