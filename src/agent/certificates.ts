@@ -92,7 +92,7 @@ export function makeCertificates(parts: {
       held.set(spiffeId, verified(spiffeId, identity));
       return true;
     } catch (error) {
-      log.warn('a stored certificate does not hold; another is asked for', { spiffeId, reason: messageOf(error) });
+      log.warn('a certificate does not hold; another is asked for', { spiffeId, reason: messageOf(error) });
       return false;
     }
   }
