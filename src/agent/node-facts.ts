@@ -7,6 +7,7 @@ import { readInventory } from '../device/inventory.ts';
 import { openProbe } from '../device/probe.ts';
 import { chooseProfile, loadProfiles } from '../device/profiles.ts';
 import type { FirmwareProfile, Usage } from '../model/profile.ts';
+import type { Resources } from '../model/resources.ts';
 import type { AgentConfig } from './config.ts';
 import type { UpBody } from './sender.ts';
 
@@ -17,7 +18,7 @@ export interface NodeFacts {
   /** The part of a birth that the board tells; `ownPorts` are those of tasks that run here. */
   describe(
     ownPorts: readonly number[],
-  ): Promise<Pick<UpBody<'birth'>, 'profile' | 'inventory' | 'total' | 'attributes'>>;
+  ): Promise<Pick<UpBody<'birth'>, 'profile' | 'inventory' | 'attributes'> & { readonly total: Resources }>;
   close(): void;
 }
 

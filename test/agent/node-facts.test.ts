@@ -1,0 +1,80 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { type AgentConfig, checkAgentConfig, defaultAgentConfig, defaultNodeId } from '../../src/agent/config.ts';
+import { openNodeFacts } from '../../src/agent/node-facts.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { countInRanges } from '../../src/model/resources.ts';
+import { FakeClock } from '../fixtures/fake-clock.ts';
+
+const profilesDir = join(import.meta.dirname, '..', '..', '..', 'firmware-profiles');
+
+const configOf = (t: Test, more: Partial<AgentConfig> = {}): AgentConfig => ({
+  ...defaultAgentConfig,
+  dataDir: t.testdir(),
+  node: 'pi-1',
+  profilesDir,
+  ...more,
+});
+
+async function open(t: Test, more: Partial<AgentConfig> = {}) {
+  const facts = await openNodeFacts({ clock: new FakeClock(), log: silentLog }, configOf(t, more));
+  t.teardown(() => facts.close());
+  return facts;
+}
+
+/** A port that is listened to until the test ends. */
+async function takenPort(t: Test): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+t.test('this board is described by what is read from it, less what its profile keeps', async t => {
+  const facts = await open(t);
+  const { profile, inventory, total, attributes } = await facts.describe([]);
+  t.equal(profile, facts.profile.name);
+  t.match(attributes, { arch: inventory.arch, profile, os: inventory.os });
+  const { cpus = 0, mem = 0, disk = 0 } = total.scalars;
+  t.equal(cpus, Math.max(0, Math.round((inventory.cpuCount - facts.profile.reserve.cpus) * 1_000)));
+  t.equal(mem, Math.max(0, (inventory.memoryMb - facts.profile.reserve.memMb) * 1_000));
+  t.ok(disk >= 0 && Number.isSafeInteger(disk));
+  const usage = await facts.readUsage();
+  t.ok(usage.agentRssMb > 10 && usage.memUsedMb > 0 && usage.cpu >= 0 && usage.cpu <= 1);
+});
+
+t.test('a port that somebody listens to is not given to tasks, unless it is a task of ours that does', async t => {
+  const port = await takenPort(t);
+  const facts = await open(t, { taskPorts: [{ begin: port, end: port }] });
+  t.equal(countInRanges((await facts.describe([])).total.ranges.ports ?? []), 0);
+  t.same((await facts.describe([port])).total.ranges.ports, [{ begin: port, end: port }]);
+});
+
+t.test('a profile may be named, and labels say what the board cannot', async t => {
+  const facts = await open(t, { profile: 'raspberry-pi-4', labels: { zone: 'roof' } });
+  const { profile, attributes } = await facts.describe([]);
+  t.equal(profile, 'raspberry-pi-4');
+  t.match(attributes, { profile: 'raspberry-pi-4', zone: 'roof' });
+  await t.rejects(open(t, { profile: 'toaster' }), {
+    code: 'INVALID_INPUT',
+    message: /^profile: there is no toaster; there are .*raspberry-pi-4/,
+  });
+});
+
+t.test('settings that cannot be an agent’s are refused, the rest is taken', async t => {
+  t.match(checkAgentConfig(configOf(t)), { node: 'pi-1' });
+  t.throws(() => checkAgentConfig(configOf(t, { node: 'Pi 1' })), { message: /^node: expected .* got "Pi 1"/ });
+  for (const range of [
+    { begin: 0, end: 9 },
+    { begin: 9, end: 8 },
+    { begin: 1, end: 65_536 },
+    { begin: Number.NaN, end: 9 },
+  ]) {
+    t.throws(() => checkAgentConfig(configOf(t, { taskPorts: [range] })), { message: /^ports: expected a range/ });
+  }
+  t.match(defaultNodeId(), /^[a-z0-9-]{1,63}$/);
+});
