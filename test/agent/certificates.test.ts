@@ -34,6 +34,7 @@ async function open(t: Test, start: Start = {}) {
     sender: words.sender,
     files: await openFiles(directory),
     bundle: () => authority.authority.bundle,
+    moment: () => ({ now: clock.now() }),
     clock,
     random: () => 0,
     newId: () => `request-${++ids}`,
@@ -74,10 +75,9 @@ t.test('after a start the certificates are there from the disk, and are not aske
   await first.certificates.want(new Set([web]));
   await first.answer();
   const { certificates, answer } = await open(t, first);
-  const wanting = certificates.want(new Set([web]));
-  certificates.check();
-  await wanting;
-  t.same(certificates.get(web), first.certificates.get(web));
+  await certificates.load();
+  t.same(certificates.get(web), first.certificates.get(web), 'before anybody asks for it');
+  await certificates.want(new Set([web]));
   t.same(await answer(), []);
 });
 
@@ -188,6 +188,7 @@ t.test('one that expired while the node was off, or a file that is damaged, is a
   await first.certificates.want(new Set([web]));
   await first.answer();
   const late = await open(t, { ...first, clock: new FakeClock(first.clock.now() + 2 * dayMs) });
+  await late.certificates.load();
   await late.certificates.want(new Set([web]));
   t.equal(late.certificates.get(web), undefined);
   t.same(await late.answer(), [web]);
@@ -195,6 +196,7 @@ t.test('one that expired while the node was off, or a file that is damaged, is a
 
   for (const name of readdirSync(late.directory)) writeFileSync(join(late.directory, name), 'no such thing');
   const damaged = await open(t, late);
+  await damaged.certificates.load();
   await damaged.certificates.want(new Set([web, db]));
   t.same(await damaged.answer(), [web, db]);
 });
@@ -204,6 +206,7 @@ t.test('what is wanted changes quickly: the last word counts', async t => {
   await first.certificates.want(new Set([web]));
   await first.answer();
   const { certificates, answer } = await open(t, first);
+  await certificates.load();
   await Promise.all([[web], [], [web, db], [db]].map(ids => certificates.want(new Set(ids))));
   t.equal(certificates.get(web), undefined);
   await answer();

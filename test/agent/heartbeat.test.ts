@@ -36,13 +36,22 @@ const describe = async () => ({
 function stage(t: Test) {
   const words = new AgentWords();
   const log = new CapturedLog();
-  const board = { usage: idle, isUp: true, fails: false, held: 'held' };
+  const board = { usage: idle, isUp: true, fails: false, held: 'held', nonce: undefined as string | undefined };
   const readUsage = async () => {
     if (board.fails) throw new Error('no such file');
     return board.usage;
   };
   const { sender, clock } = words;
-  const parts = { sender, clock, log, readUsage, describe, heldHash: () => board.held, isUp: () => board.isUp };
+  const parts = {
+    sender,
+    clock,
+    log,
+    readUsage,
+    describe,
+    heldHash: () => board.held,
+    isUp: () => board.isUp,
+    question: () => board.nonce,
+  };
   const heartbeat = makeHeartbeat(parts, { intervalMs });
   const ended = new AbortController();
   const run = heartbeat.run(ended.signal);
@@ -101,6 +110,16 @@ t.test('a value that appears is said', async t => {
   await beat();
   board.usage = { ...idle, temperatureC: 48 };
   t.same((await beat())[0]?.usage, { temperatureC: 48 });
+});
+
+t.test('the master is asked for the time, for as long as it is not known', async t => {
+  const { board, beat, heartbeat, words } = stage(t);
+  board.nonce = 'what time is it';
+  await heartbeat.birth();
+  t.equal(words.take('birth')[0]?.nonce, 'what time is it');
+  t.equal((await beat())[0]?.nonce, 'what time is it');
+  board.nonce = undefined;
+  t.equal((await beat())[0]?.nonce, undefined);
 });
 
 t.test('while the link is down there are no heartbeats', async t => {

@@ -1,12 +1,10 @@
 import t from 'tap';
-import { manifestSlot } from '../../src/agent/manifest.ts';
 import { denyAll, policySlot } from '../../src/agent/policy.ts';
 import { Cell } from '../../src/base/cell.ts';
 import type { Envelope } from '../../src/model/envelope.ts';
 import type { AuthorizationRequest } from '../../src/model/policy.ts';
 import { authorize } from '../../src/policy/authorize.ts';
 import type { CompiledPolicy } from '../../src/policy/compile.ts';
-import { CapturedLog } from '../fixtures/fleet-log.ts';
 
 const workload = { namespace: 'default', serviceAccount: 'web', labels: { app: 'web' } };
 const request: AuthorizationRequest = {
@@ -81,27 +79,4 @@ t.test('a body that is not all usable is not taken at all, and it is said which 
   ];
   for (const [wrong, reason] of unusable) t.throws(() => take(wrong, envelope(2)), { message: reason });
   t.equal(inForce.value.revision, 1);
-});
-
-t.test('a manifest tells of a policy that did not come', async t => {
-  const log = new CapturedLog();
-  let inForce: number | undefined;
-  const { take } = manifestSlot({ log, policyRevision: () => inForce });
-  const manifest = (policy: number) => ({
-    epoch: 1,
-    time: 1,
-    policy,
-    services: {},
-    revoked: [],
-    roots: ['pem'],
-    signers: ['pem'],
-  });
-  take(manifest(0), envelope(1));
-  t.same(log.entries, []);
-  take(manifest(7), envelope(2));
-  inForce = 7;
-  take(manifest(7), envelope(3));
-  t.match(log.entries, [{ level: 'warn', fields: { inForce: 0, newest: 7 } }]);
-  t.equal(log.entries.length, 1);
-  t.throws(() => take({ policy: 7 }, envelope(4)), { message: /^manifest: / });
 });

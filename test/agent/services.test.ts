@@ -32,6 +32,7 @@ async function open(t: Test, directory = t.testdir()) {
     files: await openFiles(directory),
     clock,
     sender: words.sender,
+    refusals: words.refusals,
     log: new CapturedLog(),
     inBackground: (_, work) => void underWay.push(work),
     subscribe(topic, handler) {

@@ -27,6 +27,7 @@ function stage() {
   const certificates = {
     get: (spiffeId: string) => held.get(spiffeId),
     put() {},
+    async load() {},
     async want() {},
     async onAnswer() {},
     async run() {},
