@@ -14,7 +14,9 @@ export const bookBounds = {
   /** Rows of one list. */
   listed: 10_000,
   /** What has expired is known for so long: as long as a node that is cut off may be lenient at most. */
-  keepExpiredMs: 30 * dayMs,
+  keepExpiredMs: 90 * dayMs,
+  /** Workloads have many, and by default nobody is lenient for longer. */
+  keepWorkloadsMs: 7 * dayMs,
 } as const;
 
 /** Every certificate that was issued, and which of them hold no more. */
@@ -104,7 +106,7 @@ export async function openCertificateBook(parts: {
         const message = `the node has not renewed its certificate, which expires on ${new Date(notAfter).toISOString()}`;
         events.record('certificate-expiring', { node, message });
       }
-      await certificates.trim(now - bookBounds.keepExpiredMs);
+      await certificates.trim({ ended: now - bookBounds.keepExpiredMs, workloads: now - bookBounds.keepWorkloadsMs });
       const known = new Set(await certificates.revoked());
       for (const serial of revoked) if (!known.has(serial)) revoked.delete(serial);
     },
