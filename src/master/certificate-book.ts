@@ -4,6 +4,7 @@ import { MesoliteError } from '../base/errors.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { readPeer } from '../identity/peer.ts';
 import type { CertificateKind, CertificateView } from '../model/certificate.ts';
+import { maxOfflineGraceMs } from '../model/identity.ts';
 import type { CertificateRecord, Certificates } from '../store/certificates.ts';
 import { viewCertificates } from './certificate-views.ts';
 import type { Events } from './events.ts';
@@ -14,7 +15,7 @@ export const bookBounds = {
   /** Rows of one list. */
   listed: 10_000,
   /** What has expired is known for so long: as long as a node that is cut off may be lenient at most. */
-  keepExpiredMs: 90 * dayMs,
+  keepExpiredMs: maxOfflineGraceMs,
   /** Workloads have many, and by default nobody is lenient for longer. */
   keepWorkloadsMs: 7 * dayMs,
 } as const;
