@@ -32,6 +32,8 @@ export interface CertificateBook {
   list(filter: { readonly node?: string | undefined; readonly all: boolean }): Promise<CertificateView[]>;
   /** Nodes that hold a certificate by these issuing authorities. */
   holders(issuers: ReadonlySet<string>): Promise<string[]>;
+  /** When the first certificate of a kind ends of those that hold and have not been replaced; undefined when there is none. */
+  soonestEnd(kind: CertificateKind): Promise<number | undefined>;
   /** Warns of what should have been renewed and forgets what has long expired. */
   tend(): Promise<void>;
 }
@@ -66,6 +68,13 @@ export async function openCertificateBook(parts: {
     return known === undefined ? 0 : 1;
   }
 
+  /** What holds of a kind and has not been replaced, newest first. */
+  async function holding(kind: CertificateKind): Promise<CertificateView[]> {
+    const now = clock.now();
+    const records = await certificates.list({ kind, endAfter: now, limit: bookBounds.listed });
+    return viewCertificates(records, now).filter(({ state }) => state === 'valid' || state === 'expiring');
+  }
+
   return {
     revoked,
     async record(chainPem, node) {
@@ -96,13 +105,13 @@ export async function openCertificateBook(parts: {
       return all ? views : views.filter(isOfInterest);
     },
     holders: issuers => certificates.holders([...issuers], clock.now()),
+    async soonestEnd(kind) {
+      const [first, ...more] = (await holding(kind)).map(({ notAfter }) => notAfter);
+      return first === undefined ? undefined : Math.min(first, ...more);
+    },
     async tend() {
       const now = clock.now();
-      const views = viewCertificates(
-        await certificates.list({ kind: 'node', endAfter: now, limit: bookBounds.listed }),
-        now,
-      );
-      for (const { node, state, notAfter } of views) {
+      for (const { node, state, notAfter } of await holding('node')) {
         if (state !== 'expiring' || node === null) continue;
         const message = `the node has not renewed its certificate, which expires on ${new Date(notAfter).toISOString()}`;
         events.record('certificate-expiring', { node, message });
