@@ -38,6 +38,7 @@ const homes: Readonly<Record<string, { readonly folders: readonly string[]; read
   fastify: { folders: ['master'], why: 'an agent has no HTTP API' },
   '@fastify/swagger': { folders: ['master'], why: 'an agent has no HTTP API' },
   '@valibot/to-json-schema': { folders: ['master'], why: 'only the OpenAPI document needs JSON Schema' },
+  'prom-client': { folders: ['master'], why: 'a node tells the master, the master tells Prometheus' },
   yaml: {
     folders: ['cli', 'model'],
     why: 'operators write YAML, to files and to the API; model/yaml-text.ts reads both alike',

@@ -13,6 +13,7 @@ import type { Fleet } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
 import type { TokenDesk } from './join-tokens.ts';
 import type { Logs } from './logs.ts';
+import type { Metrics } from './metrics.ts';
 import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
 import type { Rounds } from './rounds.ts';
@@ -35,6 +36,7 @@ export function makeApiFace(parts: {
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
   readonly trust: Trust;
+  readonly metrics: Metrics;
   readonly tokens: TokenDesk;
   readonly clock: Clock;
 }): ApiFace {
@@ -75,6 +77,7 @@ export function makeApiFace(parts: {
     events: query => parts.events.query(query),
     certificates: book.list,
     revoke: book.revoke,
+    metrics: async () => ({ contentType: parts.metrics.contentType, text: await parts.metrics.text() }),
     authority: trust.view,
     async rotateAuthority(request) {
       await (request.what === 'issuing' ? trust.rotateIssuing() : trust.rotateRoot(request));

@@ -4,6 +4,7 @@ import { MesoliteError } from '../base/errors.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { readPeer } from '../identity/peer.ts';
 import type { CertificateKind, CertificateView } from '../model/certificate.ts';
+import { maxOfflineGraceMs } from '../model/identity.ts';
 import type { CertificateRecord, Certificates } from '../store/certificates.ts';
 import { viewCertificates } from './certificate-views.ts';
 import type { Events } from './events.ts';
@@ -14,7 +15,9 @@ export const bookBounds = {
   /** Rows of one list. */
   listed: 10_000,
   /** What has expired is known for so long: as long as a node that is cut off may be lenient at most. */
-  keepExpiredMs: 30 * dayMs,
+  keepExpiredMs: maxOfflineGraceMs,
+  /** Workloads have many, and by default nobody is lenient for longer. */
+  keepWorkloadsMs: 7 * dayMs,
 } as const;
 
 /** Every certificate that was issued, and which of them hold no more. */
@@ -29,6 +32,8 @@ export interface CertificateBook {
   list(filter: { readonly node?: string | undefined; readonly all: boolean }): Promise<CertificateView[]>;
   /** Nodes that hold a certificate by these issuing authorities. */
   holders(issuers: ReadonlySet<string>): Promise<string[]>;
+  /** When the first certificate of a kind ends of those that hold and have not been replaced; undefined when there is none. */
+  soonestEnd(kind: CertificateKind): Promise<number | undefined>;
   /** Warns of what should have been renewed and forgets what has long expired. */
   tend(): Promise<void>;
 }
@@ -63,6 +68,13 @@ export async function openCertificateBook(parts: {
     return known === undefined ? 0 : 1;
   }
 
+  /** What holds of a kind and has not been replaced, newest first. */
+  async function holding(kind: CertificateKind): Promise<CertificateView[]> {
+    const now = clock.now();
+    const records = await certificates.list({ kind, endAfter: now, limit: bookBounds.listed });
+    return viewCertificates(records, now).filter(({ state }) => state === 'valid' || state === 'expiring');
+  }
+
   return {
     revoked,
     async record(chainPem, node) {
@@ -93,18 +105,18 @@ export async function openCertificateBook(parts: {
       return all ? views : views.filter(isOfInterest);
     },
     holders: issuers => certificates.holders([...issuers], clock.now()),
+    async soonestEnd(kind) {
+      const [first, ...more] = (await holding(kind)).map(({ notAfter }) => notAfter);
+      return first === undefined ? undefined : Math.min(first, ...more);
+    },
     async tend() {
       const now = clock.now();
-      const views = viewCertificates(
-        await certificates.list({ kind: 'node', endAfter: now, limit: bookBounds.listed }),
-        now,
-      );
-      for (const { node, state, notAfter } of views) {
+      for (const { node, state, notAfter } of await holding('node')) {
         if (state !== 'expiring' || node === null) continue;
         const message = `the node has not renewed its certificate, which expires on ${new Date(notAfter).toISOString()}`;
         events.record('certificate-expiring', { node, message });
       }
-      await certificates.trim(now - bookBounds.keepExpiredMs);
+      await certificates.trim({ ended: now - bookBounds.keepExpiredMs, workloads: now - bookBounds.keepWorkloadsMs });
       const known = new Set(await certificates.revoked());
       for (const serial of revoked) if (!known.has(serial)) revoked.delete(serial);
     },

@@ -32,6 +32,7 @@ import { makeJobs } from './jobs.ts';
 import { makeTokenDesk } from './join-tokens.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
+import { makeMetrics } from './metrics.ts';
 import { makeNodeEvents } from './node-events.ts';
 import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
@@ -358,6 +359,7 @@ async function run(
     events,
     book,
     trust,
+    metrics: makeMetrics({ fleet, book, broker: () => broker.stats(), now: () => clock.now() }),
     tokens,
     clock,
   });

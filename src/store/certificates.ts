@@ -28,8 +28,8 @@ export interface Certificates {
   revoked(): Promise<string[]>;
   /** The nodes with a certificate by one of these issuers that is neither revoked nor expired. */
   holders(issuers: readonly string[], now: number): Promise<string[]>;
-  /** Forgets those that ended before. */
-  trim(before: number): Promise<void>;
+  /** Forgets those that ended before `ended`, and of workloads what was not revoked and ended before `workloads`. */
+  trim(before: { readonly ended: number; readonly workloads: number }): Promise<void>;
 }
 
 export function makeCertificates(db: Kysely<Schema>): Certificates {
@@ -74,8 +74,14 @@ export function makeCertificates(db: Kysely<Schema>): Certificates {
         .execute();
       return rows.flatMap(row => row.node ?? []);
     },
-    async trim(before) {
-      await db.deleteFrom('certificates').where('notAfter', '<', before).execute();
+    async trim({ ended, workloads }) {
+      await db.deleteFrom('certificates').where('notAfter', '<', ended).execute();
+      await db
+        .deleteFrom('certificates')
+        .where('notAfter', '<', workloads)
+        .where('kind', '=', 'workload')
+        .where('revokedAt', 'is', null)
+        .execute();
     },
   };
 }

@@ -62,6 +62,8 @@ export interface ApiFace {
   /** Newest first; without `all` only what holds or should have been renewed. */
   certificates(filter: { readonly node?: string | undefined; readonly all: boolean }): Promise<CertificateView[]>;
   revoke(which: { readonly serial: string } | { readonly node: string }): Promise<CertificateView[]>;
+  /** What Prometheus reads, with its media type. */
+  metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
   authority(): AuthorityView;
   rotateAuthority(request: RotateRequest): Promise<AuthorityView>;
   retireAuthority(options: { readonly force: boolean }): Promise<AuthorityView>;

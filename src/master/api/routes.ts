@@ -57,6 +57,7 @@ const eventQuery = v.strictObject({
 /** Every path of the API. */
 export function addRoutes(app: Api, face: ApiFace): void {
   addPublicRoutes(app, face);
+  addMetricsRoute(app, face);
   addDocumentRoutes(app, face);
   addTaskRoutes(app, face);
   addFleetRoutes(app, face);
@@ -76,6 +77,13 @@ function addPublicRoutes(app: Api, face: ApiFace): void {
     version: face.version,
   }));
   app.get('/openapi.json', { ...open, schema: { hide: true } }, async () => app.swagger());
+}
+
+function addMetricsRoute(app: Api, face: ApiFace): void {
+  app.get('/metrics', { ...reader, schema: { summary: 'Metrics for Prometheus' } }, async (_, reply) => {
+    const { contentType, text } = await face.metrics();
+    return reply.type(contentType).send(text);
+  });
 }
 
 function addDocumentRoutes(app: Api, face: ApiFace): void {
