@@ -111,7 +111,7 @@ t.test('a revocation closes what the revoked has open, and no one else', async t
   const other = await call(t, served, 'client');
   await revoked.ask(ask, 'ok');
   await other.ask(ask, 'ok');
-  judge.revoke(mesh.identity('thief').serial);
+  await judge.revoke(mesh.identity('thief').serial);
   node.proxy.recheck();
   await revoked.untilClosed();
   t.match(await other.ask(ask, 'ok'), /200 OK/);
@@ -134,7 +134,7 @@ t.test('a resumed session is judged anew', async t => {
   await once(first, 'secureConnect');
   await client.ask(ask, 'ok');
   const [session]: Buffer[] = await sessions;
-  judge.revoke(mesh.identity('lender').serial);
+  await judge.revoke(mesh.identity('lender').serial);
   const second = connect({ ...options, ...(session && { session }) });
   const again = new RawClient(second);
   await once(second, 'secureConnect');
@@ -148,7 +148,7 @@ t.test('a revocation closes the connections that were pooled to the revoked', as
   const { judge, caller, status } = await callFrom(t, served);
   t.equal(await status(), 200);
   t.equal(caller.proxy.snapshot().upstreamConnections, 1);
-  judge.revoke(mesh.identity('web').serial);
+  await judge.revoke(mesh.identity('web').serial);
   caller.proxy.recheck();
   t.equal(await status(), 503);
 });
@@ -169,7 +169,7 @@ t.test('an expired peer is refused, save by a node that has no link to the maste
 t.test('no grace forgives a revocation', async t => {
   const served = await serve(t);
   const { judge } = served;
-  judge.revoke(mesh.identity('fired').serial);
+  await judge.revoke(mesh.identity('fired').serial);
   judge.link.isUp = false;
   t.notOk(await isServed(t, served, 'fired'));
 });
@@ -223,7 +223,7 @@ t.test('a rotation drops no connection: what is open stays, what is opened next 
   workload.tls.set(mesh.contextOf(renewed));
   t.equal(await status(), 200);
   t.equal(caller.proxy.snapshot().upstreamConnections, 1, 'on the same connection');
-  served.judge.revoke(mesh.identity('client').serial);
+  await served.judge.revoke(mesh.identity('client').serial);
   served.node.proxy.recheck();
   t.equal(await status(), 200, 'the old certificate is revoked, the new one is shown');
 });
