@@ -112,8 +112,10 @@ async function run(
   setMaxListeners(0, signal);
   const { node, trustDomain } = identity;
   const boot = await nextBoot(files);
+  const background = new Background(log);
+  const inBackground = background.run;
   const start = newId();
-  const trust = await openTrust({ files, clock, log, moment: () => moments.master() }, identity);
+  const trust = await openTrust({ files, clock, log, moment: () => moments.master(), inBackground }, identity);
   const bundle = () => trust.current.value.bundle;
   const moments = makeMoments(
     { clock, revoked: () => trust.current.value.revoked, isUp: () => isUp() },
@@ -124,9 +126,6 @@ async function run(
   const ownId = printSpiffeId({ kind: 'node', trustDomain, node });
   const facts = await openNodeFacts({ clock, log }, config);
   const { profile } = facts;
-
-  const background = new Background(log);
-  const inBackground = background.run;
 
   const dials = masterDials(
     {

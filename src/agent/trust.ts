@@ -46,10 +46,16 @@ const storedBounds = { maxBytes: 8 * 1024 * 1024, maxDepth: 4 };
 
 /** Reads the trust of the disk, or begins with that of the join. `moment` is asked at each envelope. */
 export async function openTrust(
-  parts: { readonly files: Files; readonly clock: Clock; readonly log: Log; readonly moment: () => Moment },
+  parts: {
+    readonly files: Files;
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly moment: () => Moment;
+    readonly inBackground: (what: string, work: Promise<unknown>) => void;
+  },
   identity: Pick<NodeIdentity, 'trustDomain' | 'roots' | 'signers' | 'chainPem'>,
 ): Promise<Trust> {
-  const { files, clock, log, moment } = parts;
+  const { files, clock, log, moment, inBackground } = parts;
   const { trustDomain, chainPem } = identity;
 
   function readBundle({ roots, issuers }: TrustLists): TrustBundle {
@@ -76,10 +82,11 @@ export async function openTrust(
   function keep(isNews: boolean): void {
     if (!isNews && clock.monotonic() - keptAt < keepEveryMs) return;
     keptAt = clock.monotonic();
-    files.write(fileName, encodeMessage({ revision, ...inForce })).catch(error => {
+    const written = files.write(fileName, encodeMessage({ revision, ...inForce })).catch(error => {
       keptAt = Number.NEGATIVE_INFINITY;
-      log.error('what the manifest says of trust could not be written', { reason: messageOf(error) });
+      throw error;
     });
+    inBackground('keeping what the manifest says of trust', written);
   }
 
   return {
