@@ -2,13 +2,15 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { runCli } from './cli/cli.ts';
-import type { AgentOptions, MasterOptions } from './cli/roles.ts';
+import type { AgentOptions, Joined, JoinOptions, MasterOptions } from './cli/roles.ts';
 
 // Each role is loaded when it is asked for: an agent never loads a database, a command never loads a proxy.
 
 const { version }: { version: string } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
 );
+
+const profilesDir = fileURLToPath(new URL('../../firmware-profiles', import.meta.url));
 
 async function runMaster(
   { dataDir, logLevel, advertise, ...options }: MasterOptions,
@@ -46,7 +48,7 @@ async function runAgent(
     dataDir,
     node: node ?? defaultNodeId(),
     proxy: proxyOf(process.env),
-    profilesDir: fileURLToPath(new URL('../../firmware-profiles', import.meta.url)),
+    profilesDir,
     ...(ports && { taskPorts: [ports] }),
   };
   const { ended } = await startAgent({ clock: systemClock, log, version }, checkAgentConfig(config), signal);
@@ -58,6 +60,25 @@ function proxyOf(env: NodeJS.ProcessEnv) {
   return { httpsProxy: env.HTTPS_PROXY ?? env.https_proxy, noProxy: env.NO_PROXY ?? env.no_proxy };
 }
 
-process.exitCode = await runCli(process.argv.slice(2), { version, startMaster: runMaster, startAgent: runAgent });
+async function joinFleet({ logLevel, replace, ...options }: JoinOptions, signal: AbortSignal): Promise<Joined> {
+  const [{ joinNode }, { checkAgentConfig, defaultAgentConfig, defaultNodeId }, { systemClock }, { makeLog }] =
+    await Promise.all([
+      import('./agent/join.ts'),
+      import('./agent/config.ts'),
+      import('./device/clock.ts'),
+      import('./device/log.ts'),
+    ]);
+  const log = makeLog({ name: 'join', level: logLevel });
+  const config = { ...defaultAgentConfig, profilesDir, node: defaultNodeId(), proxy: proxyOf(process.env), ...options };
+  checkAgentConfig(config);
+  return joinNode({ clock: systemClock, log }, config, { replace }, signal);
+}
+
+process.exitCode = await runCli(process.argv.slice(2), {
+  version,
+  startMaster: runMaster,
+  startAgent: runAgent,
+  joinFleet,
+});
 // what a role that could not start has left open must not keep the process
 setTimeout(() => process.exit(), 3_000).unref();

@@ -29,9 +29,9 @@ import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
 import type { AgentConfig } from './config.ts';
 import { dialAny } from './dial-any.ts';
-import { enroll } from './enrollment.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
+import { joinFleet } from './join.ts';
 import { answerLog } from './log-answers.ts';
 import { manifestSlot } from './manifest.ts';
 import { makeMasterCheck } from './master-check.ts';
@@ -50,7 +50,7 @@ import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
 import { makeTaskReports } from './task-reports.ts';
-import { forgetTrust, openTrust } from './trust.ts';
+import { openTrust } from './trust.ts';
 import { type KnownManifest, watchForWithheld } from './withheld.ts';
 import { callerSecret, makeWorkloads } from './workloads.ts';
 
@@ -87,23 +87,17 @@ interface RunParts extends AgentParts {
 }
 
 async function joinFirst(
-  { clock, log, proxyFor }: RunParts,
-  { join: joinString, node, labels, dataDir }: AgentConfig,
+  parts: RunParts,
+  config: AgentConfig,
   files: Files,
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
-  if (joinString === undefined) {
-    throw new MesoliteError(
-      'START_FAILED',
-      `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join`,
-    );
-  }
-  const parts = { clock, log, random: systemRandom, proxyFor };
-  const identity = await enroll(parts, { join: joinString, node, labels }, signal);
-  await forgetTrust(files);
-  await storeIdentity(files, identity);
-  log.info('this node has joined', { node, trustDomain: identity.trustDomain });
-  return identity;
+  const { join, dataDir } = config;
+  if (join !== undefined) return joinFleet(parts, { ...config, join }, files, signal);
+  throw new MesoliteError(
+    'START_FAILED',
+    `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join`,
+  );
 }
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
@@ -118,6 +112,7 @@ async function run(
   setMaxListeners(0, signal);
   const { node, trustDomain } = identity;
   const boot = await nextBoot(files);
+  const start = newId();
   const trust = await openTrust({ files, clock, log, moment: () => moments.master() }, identity);
   const bundle = () => trust.current.value.bundle;
   const moments = makeMoments(
@@ -278,6 +273,7 @@ async function run(
       readUsage: facts.readUsage,
       describe: async () => ({
         version,
+        start,
         ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh.meshPort,

@@ -35,6 +35,9 @@ const checkEveryMs = 30 * secondMs;
 /** A request without an answer is given up then, and made again. */
 const answerWithinMs = 15 * secondMs;
 
+/** Of the files that hold the certificates of workloads. */
+export const certificateFilePrefix = 'certificate-';
+
 const storedSchema = v.object({ spiffeId: v.string(), keyPem: v.string(), chainPem: v.string() });
 
 interface Held {
@@ -141,7 +144,7 @@ export function makeCertificates(parts: {
       take(spiffeId, identity);
     },
     async load() {
-      for (const name of await files.list()) if (name.startsWith(prefix)) await read(name);
+      for (const name of await files.list()) if (name.startsWith(certificateFilePrefix)) await read(name);
     },
     get: spiffeId => held.get(spiffeId)?.identity,
     want: spiffeIds => gate.run(() => want(spiffeIds)),
@@ -168,9 +171,7 @@ export function makeCertificates(parts: {
   };
 }
 
-const prefix = 'certificate-';
-
 /** A SPIFFE id is longer than a file name may be. */
 function fileOf(spiffeId: string): string {
-  return `${prefix}${sha256Hex(spiffeId).slice(0, 32)}`;
+  return certificateFilePrefix + sha256Hex(spiffeId).slice(0, 32);
 }

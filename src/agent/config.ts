@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { dayMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { ProxySettings } from '../link/proxy-rules.ts';
+import { maxOfflineGraceMs } from '../model/identity.ts';
 import type { Range } from '../model/resources.ts';
 
 /** Settings of an agent; the command line gives some, the rest are the defaults below. */
@@ -41,8 +42,6 @@ export const defaultAgentConfig = {
   labels: {},
   offlineGraceMs: 7 * dayMs,
 } as const;
-
-export const maxOfflineGraceMs = 90 * dayMs;
 
 /** The host's name as a node id: lower case, without its domain. */
 export function defaultNodeId(): string {

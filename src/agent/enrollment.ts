@@ -9,7 +9,7 @@ import { onAbort } from '../base/signal.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { joinTlsOptions, verifyPinnedSocket } from '../identity/contexts.ts';
 import { type JoinString, parseJoinString } from '../identity/join-string.ts';
-import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, sha256Hex } from '../identity/keys.ts';
+import { type KeyPair, keyIdOf, printPrivateKey, sha256Hex } from '../identity/keys.ts';
 import { createRequest } from '../identity/request.ts';
 import { deriveJoinKey, joinRequestMac, joinResponseMac, macEquals, makeNonce } from '../identity/token.ts';
 import { readTrustBundle, verifyChain } from '../identity/verify.ts';
@@ -49,6 +49,9 @@ export interface EnrollmentRequest {
   readonly join: string;
   readonly node: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly profile: string;
+  /** The key that the node is to be known by. */
+  readonly keys: KeyPair;
 }
 
 /**
@@ -61,24 +64,22 @@ export async function enroll(
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
   const join = parseJoinString(request.join);
-  const keys = generateKeyPair();
+  const { node, labels, profile, keys } = request;
   const nonce = makeNonce();
   const door = openDoor(parts, join, nonce, signal);
   try {
     const trustDomain = await door.opened;
-    const csr = createRequest(printSpiffeId({ kind: 'node', trustDomain, node: request.node }), keys).toString(
-      'base64',
-    );
+    const csr = createRequest(printSpiffeId({ kind: 'node', trustDomain, node }), keys).toString('base64');
     const key = deriveJoinKey(join.secret);
-    const body = JSON.stringify({ node: request.node, csr, labels: request.labels });
+    const body = JSON.stringify({ node, csr, labels, profile });
     const message = encodeMessage({ v: 1, body, mac: joinRequestMac(key, nonce, body) });
     const read = (payload: Uint8Array) => readAnswer(payload, key, nonce, keyIdOf(keys.publicKey));
     const accepted = await ask(parts, door, { join, nonce, message, read }, signal);
     // the answer is to this run's nonce and key
     parts.clock.setTime(accepted.time);
-    checkAccepted(accepted, join, request.node, keys, parts.clock.now());
+    checkAccepted(accepted, join, node, keys, parts.clock.now());
     return {
-      node: request.node,
+      node,
       trustDomain: accepted.trustDomain,
       keyPem: printPrivateKey(keys.privateKey),
       chainPem: accepted.chain,

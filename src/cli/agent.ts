@@ -1,32 +1,24 @@
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { MesoliteError, messageOf } from '../base/errors.ts';
 import { collectLabels, parseDuration, parseName, parsePort, parsePortRange } from './arguments.ts';
+import { type JoinFileOptions, readJoinFile, withJoinFile } from './join-string.ts';
 import { logLevels } from './master.ts';
 import type { AgentOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
-interface Flags extends Omit<AgentOptions, 'dataDir' | 'labels' | 'offlineGraceMs'> {
+interface Flags extends Omit<AgentOptions, 'dataDir' | 'labels' | 'offlineGraceMs'>, JoinFileOptions {
   readonly data: string;
-  readonly joinFile?: string;
   readonly label?: Record<string, string>;
   readonly offlineGrace?: number;
 }
 
 /** `mesolite agent` */
 export function addAgent(program: Command, shell: Shell, start: StartRole<AgentOptions>): void {
-  program
+  const command = program
     .command('agent')
     .description('run tasks on this node and front them with the mesh proxy, until Ctrl-C; tasks go on without it')
     .option('--data <dir>', 'where its identity, tasks and policy are kept', '.mesolite/agent')
     .addOption(new Option('--join <string>', 'what `mesolite token create` printed').env('MESOLITE_JOIN'))
-    .addOption(
-      new Option(
-        '--join-file <file>',
-        'a file with that string: unlike an argument, nobody sees it in the process list',
-      ).conflicts('join'),
-    )
     .option('--node <id>', 'how this node is called; its host name when left out', parseName)
     .option('--address <address>', 'where other nodes reach it')
     .option('--mesh-port <port>', 'port of the mesh proxy for other nodes', parsePort)
@@ -39,26 +31,18 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
       parseDuration,
     )
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
-    .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'))
-    .action(({ data, joinFile, label, join: given, offlineGrace, ...options }: Flags) => {
-      const join = joinFile === undefined ? given : readJoinFile(joinFile);
-      return start(
-        {
-          dataDir: resolve(data),
-          ...options,
-          ...(join !== undefined && { join }),
-          ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
-          ...(label !== undefined && { labels: label }),
-        },
-        shell.signal,
-      );
-    });
-}
-
-function readJoinFile(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `the join string cannot be read: ${messageOf(cause)}`, { cause });
-  }
+    .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
+  withJoinFile(command).action(({ data, joinFile, tokenFile, label, join: given, offlineGrace, ...options }: Flags) => {
+    const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
+    return start(
+      {
+        dataDir: resolve(data),
+        ...options,
+        ...(join !== undefined && { join }),
+        ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
+        ...(label !== undefined && { labels: label }),
+      },
+      shell.signal,
+    );
+  });
 }

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { addAgent } from './agent.ts';
 import { exitCodeOf, exitCodes } from './exit-codes.ts';
+import { addJoin } from './join.ts';
 import { addMaster } from './master.ts';
 import type { CliParts } from './roles.ts';
 import { processShell, remark, type Shell } from './shell.ts';
@@ -19,7 +20,7 @@ export async function runCli(argv: readonly string[], parts: CliParts, shell: Sh
   }
 }
 
-const roles: readonly (string | undefined)[] = ['master', 'agent'];
+const roles: readonly (string | undefined)[] = ['master', 'agent', 'join'];
 
 async function makeProgram(argv: readonly string[], parts: CliParts, shell: Shell): Promise<Command> {
   const program = new Command('mesolite')
@@ -36,6 +37,7 @@ async function makeProgram(argv: readonly string[], parts: CliParts, shell: Shel
     .showSuggestionAfterError();
   addMaster(program, shell, parts.startMaster);
   addAgent(program, shell, parts.startAgent);
+  addJoin(program, shell, parts.joinFleet);
   if (!roles.includes(argv[0])) {
     const { addClientCommands } = await import('./client-commands.ts');
     addClientCommands(program, shell, parts.version);

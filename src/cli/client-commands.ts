@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { addApply } from './apply.ts';
+import { addApprove } from './approve.ts';
 import { addAudit } from './audit.ts';
 import { addAuthority } from './authority.ts';
 import { addContext } from './context.ts';
@@ -14,6 +15,7 @@ import { addVersion } from './version.ts';
 /** The commands that talk to a master: in a file of their own, so that a role does not load them. */
 export function addClientCommands(program: Command, shell: Shell, version: string): void {
   addToken(program, shell);
+  addApprove(program, shell);
   addApply(program, shell);
   addDelete(program, shell);
   addGet(program, shell);

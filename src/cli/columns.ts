@@ -1,5 +1,14 @@
 import type { AccessRecord } from '../model/access.ts';
-import type { AuditEntry, JobView, NodeView, PolicyView, TaskDetail, TaskView } from '../model/api.ts';
+import type {
+  AuditEntry,
+  JobView,
+  JoinTokenView,
+  JoinView,
+  NodeView,
+  PolicyView,
+  TaskDetail,
+  TaskView,
+} from '../model/api.ts';
 import type { AuthorityView, CertificateView } from '../model/certificate.ts';
 import type { FleetEvent } from '../model/event.ts';
 import { countInRanges, type Resources } from '../model/resources.ts';
@@ -45,6 +54,7 @@ export const nodeColumns: readonly Column<NodeView>[] = [
   { head: 'BOOT', cell: node => String(node.boot), wide: true },
   { head: 'VERSION', cell: node => node.version, wide: true },
   { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
+  { head: 'QUARANTINE', cell: node => node.quarantine ?? '-', wide: true },
 ];
 
 export const jobColumns: readonly Column<JobView>[] = [
@@ -126,6 +136,30 @@ export const auditColumns: readonly Column<AuditEntry>[] = [
   { head: 'REQUEST ID', cell: ofAccess('', record => record.requestId), wide: true },
 ];
 
+/** Nodes that wait for an operator; the id is the beginning of the key that the node shows in its own log. */
+export const joinColumns: readonly Column<JoinView>[] = [
+  { head: 'ID', cell: join => join.id },
+  { head: 'STATE', cell: join => join.state },
+  { head: 'NODE', cell: join => join.node },
+  { head: 'PROFILE', cell: join => join.profile ?? '-' },
+  { head: 'LABELS', cell: join => printLabels(join.labels) },
+  { head: 'TOKEN', cell: join => join.token },
+  { head: 'AGE', cell: (join, now) => printAge(join.at, now) },
+  { head: 'EXPIRES', cell: (join, now) => printAhead(join.expiresAt, now) },
+  { head: 'REASON', cell: join => join.reason ?? '-', wide: true },
+];
+
+export const tokenColumns: readonly Column<JoinTokenView>[] = [
+  { head: 'ID', cell: token => token.id },
+  { head: 'STATE', cell: token => token.state },
+  { head: 'USED', cell: token => `${token.used}/${token.uses}` },
+  { head: 'ONLY FOR', cell: token => printConditions(token) },
+  { head: 'APPROVAL', cell: token => (token.approve ? 'yes' : 'no') },
+  { head: 'LABELS', cell: token => printLabels(token.labels) },
+  { head: 'AGE', cell: (token, now) => printAge(token.createdAt, now) },
+  { head: 'EXPIRES', cell: (token, now) => (token.state === 'expired' ? '-' : printAhead(token.expiresAt, now)) },
+];
+
 export const eventColumns: readonly Column<FleetEvent>[] = [
   { head: 'TIME (UTC)', cell: event => printTime(event.at) },
   { head: 'SEVERITY', cell: event => event.severity },
@@ -168,6 +202,11 @@ function printLabels(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)
     .map(([key, value]) => `${key}=${value}`)
     .join(',');
+}
+
+function printConditions({ node, profile, requires }: JoinTokenView): string {
+  const named = [node === null ? '' : `node ${node}`, profile === null ? '' : `profile ${profile}`];
+  return [...named, printLabels(requires)].filter(text => text !== '').join(', ');
 }
 
 function printEndpoint(endpoint: Endpoint): string {

@@ -3,6 +3,8 @@ import { MesoliteError } from '../base/errors.ts';
 import {
   eventListSchema,
   jobListSchema,
+  joinListSchema,
+  joinTokenListSchema,
   nodeListSchema,
   policyListSchema,
   serviceListSchema,
@@ -18,10 +20,12 @@ import {
   eventColumns,
   historyColumns,
   jobColumns,
+  joinColumns,
   nodeColumns,
   policyColumns,
   serviceColumns,
   taskColumns,
+  tokenColumns,
 } from './columns.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
 import { openSession } from './session.ts';
@@ -49,9 +53,11 @@ interface Listing<Row> {
   readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
 }
 
-/** `mesolite get nodes|jobs|tasks|services|policies [NAME]` and `mesolite get certificates|events` */
+/** `mesolite get nodes|jobs|tasks|services|policies|joins|tokens [NAME]` and `mesolite get certificates|events` */
 export function addGet(program: Command, shell: Shell): void {
-  const get = program.command('get').description('list nodes, jobs, tasks, services, policies, certificates or events');
+  const get = program
+    .command('get')
+    .description('list nodes, jobs, tasks, services, policies, certificates, events, joins or tokens');
   addListing(get, shell, 'node', {
     nouns: 'nodes',
     columns: nodeColumns,
@@ -65,6 +71,18 @@ export function addGet(program: Command, shell: Shell): void {
     fetch: async (api, { namespace }) =>
       (await api.get('/v1/jobs', jobListSchema)).jobs.filter(job => isIn(namespace, job)),
   }).option('-n, --namespace <name>', 'only this namespace', parseName);
+  addListing(get, shell, 'join', {
+    nouns: 'joins',
+    columns: joinColumns,
+    nameOf: join => join.id,
+    fetch: async api => (await api.get('/v1/joins', joinListSchema)).joins,
+  });
+  addListing(get, shell, 'token', {
+    nouns: 'tokens',
+    columns: tokenColumns,
+    nameOf: token => token.id,
+    fetch: async api => (await api.get('/v1/join-tokens', joinTokenListSchema)).tokens,
+  });
   addTasks(get, shell);
   addEvents(get, shell);
   addCertificates(get, shell);

@@ -25,6 +25,7 @@ export interface MasterOptions extends AuthorityOptions {
   readonly trustDomain?: string;
   readonly rootNamespace?: string;
   readonly meshDefault?: 'allow' | 'deny';
+  readonly offlineGraceMs?: number;
   /** Names and addresses at which agents and operators reach it. */
   readonly advertise?: readonly string[];
   readonly logLevel: LogLevel;
@@ -49,6 +50,24 @@ export interface AgentOptions {
   readonly logLevel: LogLevel;
 }
 
+export interface JoinOptions {
+  readonly dataDir: string;
+  /** The string that `mesolite token create` printed. */
+  readonly join: string;
+  readonly node?: string;
+  readonly profile?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** May the identity be given up that the node has? */
+  readonly replace: boolean;
+  readonly logLevel: LogLevel;
+}
+
+/** Whom a node has become, and where. */
+export interface Joined {
+  readonly node: string;
+  readonly trustDomain: string;
+}
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 /** Runs a role until `signal` aborts and all of it has ended; rejects when it cannot start. */
@@ -59,4 +78,5 @@ export interface CliParts {
   readonly version: string;
   readonly startMaster: StartRole<MasterOptions>;
   readonly startAgent: StartRole<AgentOptions>;
+  readonly joinFleet: (options: JoinOptions, signal: AbortSignal) => Promise<Joined>;
 }

@@ -10,20 +10,37 @@ interface CreateOptions extends OutputOptions {
   readonly uses: number;
   readonly ttl: number;
   readonly node?: string;
+  readonly profile?: string;
+  readonly require?: Record<string, string>;
   readonly label?: Record<string, string>;
+  readonly approve?: boolean;
 }
 
-/** `mesolite token create` */
+/** `mesolite token create` and `mesolite token revoke` */
 export function addToken(program: Command, shell: Shell): void {
-  const command = program
-    .command('token')
-    .description('let nodes join')
+  const token = program.command('token').description('let nodes join');
+  addCreate(token, shell);
+  const revoke = token
+    .command('revoke')
+    .argument('<id>', 'as `mesolite get tokens` shows it')
+    .description('let nobody join with a token any more; who has joined stays')
+    .action(async (id: string) => {
+      await openSession(shell, revoke).remove(`/v1/join-tokens/${encodeURIComponent(id)}`);
+      print(shell, `token ${id} revoked`);
+    });
+}
+
+function addCreate(token: Command, shell: Shell): void {
+  const command = token
     .command('create')
-    .description('print a string for `mesolite agent --join`; it is shown once')
+    .description('print a string for `mesolite join` or `mesolite agent --join`; it is shown once')
     .option('--uses <number>', 'so many nodes may join with it', parseWhole(1, 10_000), 1)
     .option('--ttl <duration>', 'for so long', parseDuration, 3_600_000)
-    .option('--node <id>', 'only the node of this id, which it may replace', parseName)
-    .option('--label <key=value>', 'given to the nodes; may be repeated', collectLabels);
+    .option('--node <id>', 'only the node of this id, which it may replace, and free from quarantine', parseName)
+    .option('--profile <name>', 'only boards of this firmware profile', parseName)
+    .option('--require <key=value>', 'only nodes that are started with this label; may be repeated', collectLabels)
+    .option('--label <key=value>', 'given to the nodes; may be repeated', collectLabels)
+    .option('--approve', 'each node waits until an operator lets it in: `mesolite get joins`');
   withOutput(command).action(async (options: CreateOptions) => {
     const answer = await openSession(shell, command).post(
       '/v1/join-tokens',
@@ -34,11 +51,19 @@ export function addToken(program: Command, shell: Shell): void {
       // alone on standard output: JOIN=$(mesolite token create)
       print(shell, answer.join);
       const nodes = options.uses === 1 ? 'one node' : `${options.uses} nodes`;
-      remark(shell, `good for ${nodes} until ${printTime(answer.expiresAt)} UTC: mesolite agent --join STRING`);
+      remark(shell, `good for ${nodes} until ${printTime(answer.expiresAt)} UTC: mesolite join STRING`);
     });
   });
 }
 
-function requestOf({ uses, ttl, node, label }: CreateOptions): CreateTokenRequest {
-  return { uses, ttlMs: Math.round(ttl), labels: label ?? {}, ...(node !== undefined && { node }) };
+function requestOf({ uses, ttl, node, profile, require, label, approve }: CreateOptions): Partial<CreateTokenRequest> {
+  return {
+    uses,
+    ttlMs: Math.round(ttl),
+    labels: label ?? {},
+    ...(node !== undefined && { node }),
+    ...(profile !== undefined && { profile }),
+    ...(require !== undefined && { requires: require }),
+    ...(approve === true && { approve }),
+  };
 }

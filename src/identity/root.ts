@@ -53,7 +53,7 @@ export function openRoot({ rootPem, rootKeyPem }: RootState, settings: Authority
 
 function whyNoRoot(certificate: X509Certificate, trustDomain: string, now: number): string | undefined {
   const { validFrom, validTo, publicKey } = certificate;
-  if (!certificate.checkIssued(certificate) || !certificate.verify(publicKey)) return 'it did not sign itself';
+  if (!certificate.verify(publicKey)) return 'it did not sign itself';
   const { isAuthority, pathLength, keyUsage, extendedKeyUsage, unknownCritical, names, subjectKeyId } =
     extensionsOf(certificate);
   if (!isAuthority) return 'it is no authority (CA:TRUE is missing)';
@@ -62,6 +62,7 @@ function whyNoRoot(certificate: X509Certificate, trustDomain: string, now: numbe
   if (extendedKeyUsage !== undefined) return 'it has an extended key usage, which would bind all below it';
   if (unknownCritical.length > 0) return `it has the critical extension ${unknownCritical[0]}, unknown here`;
   if (subjectKeyId === undefined) return 'it has no subject key identifier';
+  if (!certificate.checkIssued(certificate)) return 'it names another issuer than itself';
   const other = names.find(({ kind, value }) => kind === 'uri' && value !== `spiffe://${trustDomain}`);
   if (other !== undefined) return `it is for ${other.value}, not for the trust domain ${trustDomain}`;
   // written so that a date which cannot be read refuses

@@ -1,3 +1,4 @@
+import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { NodeView, TaskView } from '../model/api.ts';
 import type { Job } from '../model/document.ts';
@@ -10,6 +11,7 @@ import type { Documents } from './documents.ts';
 import type { Events } from './events.ts';
 import type { Fleet } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
+import type { TokenDesk } from './join-tokens.ts';
 import type { Logs } from './logs.ts';
 import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
@@ -33,9 +35,11 @@ export function makeApiFace(parts: {
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
   readonly trust: Trust;
-  readonly createJoinToken: ApiFace['createJoinToken'];
+  readonly tokens: TokenDesk;
+  readonly clock: Clock;
 }): ApiFace {
-  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs, book, trust } = parts;
+  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs } = parts;
+  const { book, trust, tokens, clock } = parts;
 
   async function view(tasks: readonly TaskRecord[]): Promise<TaskView[]> {
     const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
@@ -58,7 +62,15 @@ export function makeApiFace(parts: {
     apply: documents.apply,
     remove: documents.remove,
     documents: documents.list,
-    createJoinToken: parts.createJoinToken,
+    createJoinToken: tokens.create,
+    joinTokens: tokens.list,
+    revokeJoinToken: tokens.revoke,
+    async joins() {
+      const waiting = await store.joinRequests.list(clock.now());
+      return waiting.map(({ tokenId: token, keyPin: _, ...join }) => ({ ...join, token }));
+    },
+    approveJoin: id => store.joinRequests.decide(id, { state: 'approved', reason: null }),
+    denyJoin: (id, reason) => store.joinRequests.decide(id, { state: 'denied', reason: reason ?? null }),
     services: services.list,
     events: query => parts.events.query(query),
     certificates: book.list,

@@ -3,7 +3,7 @@ import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import { checkedLifetimes, type Lifetimes } from '../identity/lifetimes.ts';
 import type { RootState } from '../identity/root.ts';
-import { isTrustDomain } from '../model/identity.ts';
+import { isTrustDomain, maxOfflineGraceMs } from '../model/identity.ts';
 
 /** Settings of a master; the command line gives some, the rest are the defaults below. */
 export interface MasterConfig {
@@ -18,6 +18,11 @@ export interface MasterConfig {
   /** Istio's root namespace: policies in it hold for every namespace. */
   readonly rootNamespace: string;
   readonly meshDefault: 'allow' | 'deny';
+  /**
+   * A node that was cut off may come back, and renew, with a certificate that expired so long ago: as long as its own grace. Since it
+   * may renew then, it may do all else that a node may; later it must join again.
+   */
+  readonly offlineGraceMs: number;
   /** Of what the authority makes, where they are not the defaults of identity/lifetimes.ts. */
   readonly lifetimes?: Partial<Lifetimes>;
   /** Encrypts the authority's keys; without one the key to them is in a file beside them. */
@@ -33,6 +38,7 @@ export const defaultMasterConfig = {
   trustDomain: 'mesolite.local',
   rootNamespace: 'istio-system',
   meshDefault: 'allow',
+  offlineGraceMs: 7 * dayMs,
 } as const;
 
 /** Times that the master lives by. */
@@ -48,6 +54,8 @@ export const masterTimes = {
   /** After a round that failed, as when the disk is full. */
   roundRetryMs: 5 * secondMs,
   auditKeepMs: 30 * dayMs,
+  /** Join tokens are shown for so long after they have expired. */
+  keepExpiredTokensMs: 7 * dayMs,
   housekeepingEveryMs: 10 * minuteMs,
   /** A timer stands still while the machine sleeps: what was due is done so long after it wakes. */
   trustEveryMs: minuteMs,
@@ -72,6 +80,9 @@ export function checkMasterConfig(config: MasterConfig): MasterConfig {
   }
   if (config.advertise.length === 0) {
     throw new MesoliteError('INVALID_INPUT', 'advertise: expected at least one name or address of this master');
+  }
+  if (!(config.offlineGraceMs >= 0 && config.offlineGraceMs <= maxOfflineGraceMs)) {
+    throw new MesoliteError('INVALID_INPUT', `offline grace: expected 0s to 90d, got ${config.offlineGraceMs} ms`);
   }
   checkLifetimes(checkedLifetimes(config.lifetimes));
   return config;

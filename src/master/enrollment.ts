@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
-import type { Clock } from '../base/clock.ts';
-import { isMesoliteError, messageOf } from '../base/errors.ts';
+import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
+import { type ErrorCode, isMesoliteError, messageOf } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
 import { decodeJson } from '../base/shape.ts';
@@ -15,9 +15,17 @@ import {
   messageBounds,
 } from '../model/message.ts';
 import { parseTopic, topics } from '../model/topics.ts';
-import type { JoinToken, JoinTokens } from '../store/join-tokens.ts';
+import type { Admission, JoinToken, JoinTokens } from '../store/join-tokens.ts';
 import type { CertificateBook } from './certificate-book.ts';
+import type { Events } from './events.ts';
+import { makeJoinGuard } from './join-guard.ts';
 import type { Publisher } from './outgoing.ts';
+
+/** When a node that waits for an operator asks again: it, and one for which there is no room in the queue. */
+const retryAfterMs = 10 * secondMs;
+const retryWhenFullMs = minuteMs;
+
+const passing: ReadonlySet<ErrorCode> = new Set(['QUEUE_FULL', 'UNAVAILABLE', 'INTERNAL']);
 
 /** Lets nodes in: the token's secret never travels, its HMAC does, over the request and over the answer. */
 export interface Enrollment {
@@ -32,37 +40,71 @@ interface Attempt {
 }
 
 export function makeEnrollment(parts: {
-  readonly tokens: JoinTokens;
-  readonly authority: Authority;
+  readonly tokens: Pick<JoinTokens, 'get' | 'admit'>;
+  readonly authority: Pick<Authority, 'trustDomain' | 'roots' | 'signers' | 'issueNode'>;
   readonly book: Pick<CertificateBook, 'record'>;
   readonly link: Publisher;
+  readonly events: Pick<Events, 'record'>;
   readonly clock: Clock;
   readonly log: Log;
+  /** A key has been let in that was not before. */
   readonly onJoined: (node: string) => Promise<void>;
 }): Enrollment {
-  const { tokens, authority, book, link, clock, log, onJoined } = parts;
+  const { tokens, authority, book, link, events, clock, log, onJoined } = parts;
   const gate = new Gate(256);
+  const guard = makeJoinGuard({ clock });
 
   /** Undefined when the request does not prove that its sender has the token's secret: such a one gets no answer. */
   async function authenticate(tokenId: string, nonce: string, payload: Uint8Array): Promise<Attempt | undefined> {
     const { body, mac } = decodeJson(joinRequestSchema, payload, 'join request', messageBounds.join);
     const token = await tokens.get(tokenId);
-    if (token === undefined || !macEquals(mac, joinRequestMac(keyOf(token), nonce, body))) return undefined;
+    if (token === undefined) {
+      events.record('join-refused', { message: 'somebody asked to join with a token that is not known' });
+      return undefined;
+    }
+    if (!macEquals(mac, joinRequestMac(keyOf(token), nonce, body))) {
+      log.warn('a join request did not prove its token', { tokenId });
+      if (guard.onWrongProof(tokenId)) {
+        events.record('join-locked', { message: `token ${tokenId} takes no joins for a while: too many wrong proofs` });
+      }
+      events.record('join-refused', { message: `somebody who does not have the secret of token ${tokenId} tried it` });
+      return undefined;
+    }
     return { token, nonce, request: decodeJson(joinRequestBodySchema, body, 'join request', messageBounds.join) };
   }
 
   async function admit({ token, request }: Attempt): Promise<{ result: JoinResult; keyId: string }> {
     const now = clock.now();
-    const issued = authority.issueNode(Buffer.from(request.csr, 'base64'), request.node, now);
-    const { node } = request;
-    const attempt = { tokenId: token.id, keyPin: issued.keyId, node, chain: issued.chainPem, at: now };
-    const admission = await tokens.admit(attempt);
-    if (!admission.admitted) return { result: { status: 'refused', reason: admission.reason }, keyId: issued.keyId };
-    // what is not in the book could not be revoked
-    await book.record(admission.chain, node);
-    if (!admission.repeated) await onJoined(node);
-    log.info('a node joined', { node, tokenId: token.id, repeated: admission.repeated });
-    const result: JoinResult = {
+    const { node, labels, profile = null } = request;
+    const issued = authority.issueNode(Buffer.from(request.csr, 'base64'), node, now);
+    const { keyId, chainPem: chain } = issued;
+    const admission = await tokens.admit({ tokenId: token.id, keyPin: keyId, node, labels, profile, chain, at: now });
+    if (admission.admitted && !admission.repeated) {
+      await onJoined(node);
+      events.record('node-joined', { node, message: `joined with token ${token.id} and key ${keyId.slice(0, 16)}` });
+    }
+    if (admission.admitted) {
+      // what is not in the book could not be revoked
+      await book.record(admission.chain, node);
+      log.info('a node joined', { node, tokenId: token.id, repeated: admission.repeated });
+    }
+    if ('pending' in admission && admission.isNew) announce(admission.pending, token.id, request);
+    return { result: resultOf(admission, now), keyId };
+  }
+
+  function announce(id: string | null, tokenId: string, { node, profile = 'of no profile' }: JoinRequest): void {
+    if (id === null)
+      events.record('join-pending', { message: 'too many nodes wait for an operator: approve or deny some' });
+    else
+      events.record('join-pending', { node, message: `${profile}, token ${tokenId}: mesolite approve ${id}, or deny` });
+  }
+
+  function resultOf(admission: Admission, now: number): JoinResult {
+    if ('pending' in admission) {
+      return { status: 'pending', retryAfterMs: admission.pending === null ? retryWhenFullMs : retryAfterMs };
+    }
+    if (!admission.admitted) return { status: 'refused', reason: admission.reason };
+    return {
       status: 'accepted',
       trustDomain: authority.trustDomain,
       chain: admission.chain,
@@ -70,7 +112,6 @@ export function makeEnrollment(parts: {
       signers: [...authority.signers],
       time: Math.floor(now),
     };
-    return { result, keyId: issued.keyId };
   }
 
   async function answer(attempt: Attempt): Promise<void> {
@@ -80,12 +121,13 @@ export function makeEnrollment(parts: {
     try {
       ({ result, keyId } = await gate.run(() => admit(attempt)));
     } catch (error) {
-      // a fault of ours, or too many at once, is no answer: the node asks again
-      if (!isMesoliteError(error) || error.code === 'QUEUE_FULL') throw error;
+      // what passes by itself gets no answer: the node asks again, and a refusal would be final
+      if (!isMesoliteError(error) || passing.has(error.code)) throw error;
       result = { status: 'refused', reason: error.message.slice(0, 512) };
     }
     if (result.status === 'refused') {
-      log.warn('a node was refused', { node: request.node, tokenId: token.id, reason: result.reason });
+      // as a message: who has a token can call itself anything, and each node has rows of its own
+      events.record('join-refused', { message: `${request.node}, token ${token.id}: ${result.reason}` });
     }
     const body = JSON.stringify(result);
     const mac = joinResponseMac(keyOf(token), nonce, keyId, body);
@@ -96,12 +138,13 @@ export function makeEnrollment(parts: {
     async handle(topic, payload) {
       const address = parseTopic(topic);
       if (address?.kind !== 'join' || address.what !== 'req') return;
+      const { tokenId, nonce } = address;
+      if (guard.isLocked(tokenId)) return;
       try {
-        const attempt = await authenticate(address.tokenId, address.nonce, payload);
-        if (attempt === undefined) log.warn('a join request did not prove its token', { tokenId: address.tokenId });
-        else await answer(attempt);
+        const attempt = await authenticate(tokenId, nonce, payload);
+        if (attempt !== undefined) await answer(attempt);
       } catch (error) {
-        log.warn('a join request was dropped', { tokenId: address.tokenId, reason: messageOf(error) });
+        log.warn('a join request was dropped', { tokenId, reason: messageOf(error) });
       }
     },
   };

@@ -16,9 +16,14 @@ export interface FleetNode {
   /** Null until the node has introduced itself. */
   readonly birth: Birth | null;
   readonly usage: Usage | null;
+  /** Of the newest birth since it joined; 0 before that. */
+  readonly boot: number;
+  /** Why it is in quarantine, if it is. */
+  readonly quarantine: string | null;
 }
 
-export type FleetEvent = 'born' | 'ready' | 'unreachable';
+/** `back` is a birth or a heartbeat of one that was silent. */
+export type FleetChange = 'born' | 'back' | 'unreachable' | 'quarantined';
 
 /** All nodes in memory: births and changes of state reach the disk, heartbeats do not. */
 export interface Fleet {
@@ -30,6 +35,8 @@ export interface Fleet {
   /** False when the node must introduce itself first. */
   onHeartbeat(node: string, heartbeat: Heartbeat): boolean;
   onDeath(node: string, death: Death): void;
+  /** Nothing that it says counts any more, until it has joined with a new key. */
+  quarantine(node: string, reason: string): Promise<void>;
   get(node: string): FleetNode | undefined;
   list(): FleetNode[];
   /** Watches the leases until `signal` aborts. */
@@ -48,16 +55,16 @@ export function makeFleet(parts: {
   readonly nodes: Nodes;
   readonly clock: Clock;
   readonly log: Log;
-  readonly onEvent: (node: string, event: FleetEvent) => void;
+  readonly onEvent: (node: string, event: FleetChange) => void;
 }): Fleet {
   const { nodes, clock, log, onEvent } = parts;
   const entries = new Map<string, Entry>();
 
   function enter(record: NodeRecord): void {
-    const { id, labels, joinedAt, state, lastSeen, birth } = record;
+    const { id, labels, joinedAt, state, lastSeen, birth, boot, quarantine } = record;
     // A master that starts knows nothing of now: each node that was ready has a whole lease to speak up.
     const lease = birth && state === 'ready' ? renewLease(undefined, birth, clock.monotonic()) : undefined;
-    const node = { id, labels, joinedAt, state, lastSeen, birth, usage: birth?.usage ?? null };
+    const node = { id, labels, joinedAt, state, lastSeen, birth, usage: birth?.usage ?? null, boot, quarantine };
     entries.set(id, { node, lease });
   }
 
@@ -69,7 +76,7 @@ export function makeFleet(parts: {
       log.error('the state of a node could not be written', { node: id, state, error });
     });
     log.info(state === 'ready' ? 'a node is back' : 'a node is silent', { node: id });
-    onEvent(id, state);
+    onEvent(id, state === 'ready' ? 'back' : state);
   }
 
   function sweep(): void {
@@ -90,13 +97,15 @@ export function makeFleet(parts: {
     },
     async onBirth(id, birth) {
       const entry = entries.get(id);
-      if (entry === undefined || birth.boot < (entry.lease?.boot ?? 0)) return false;
+      if (entry === undefined || entry.node.state === 'quarantined') return false;
+      if (birth.boot < (entry.lease?.boot ?? 0)) return false;
+      const wasSilent = entry.node.state === 'unreachable';
       const lastSeen = clock.now();
       entry.lease = renewLease(entry.lease, birth, clock.monotonic());
-      entry.node = { ...entry.node, birth, usage: birth.usage, state: 'ready', lastSeen };
+      entry.node = { ...entry.node, birth, boot: birth.boot, usage: birth.usage, state: 'ready', lastSeen };
       await nodes.update(id, { birth, state: 'ready', lastSeen });
       log.info('a node introduced itself', { node: id, boot: birth.boot, profile: birth.profile });
-      onEvent(id, 'born');
+      onEvent(id, wasSilent ? 'back' : 'born');
       return true;
     },
     onHeartbeat(id, heartbeat) {
@@ -111,6 +120,14 @@ export function makeFleet(parts: {
     onDeath(id, death) {
       const entry = entries.get(id);
       if (entry?.lease !== undefined) entry.lease = hintDeath(entry.lease, death.boot, clock.monotonic());
+    },
+    async quarantine(id, reason) {
+      const entry = entries.get(id);
+      if (entry === undefined) return;
+      entry.lease = undefined;
+      entry.node = { ...entry.node, state: 'quarantined', quarantine: reason };
+      await nodes.update(id, { state: 'quarantined', quarantine: reason });
+      onEvent(id, 'quarantined');
     },
     get: id => entries.get(id)?.node,
     list: () => [...entries.values()].map(entry => entry.node).sort((a, b) => (a.id < b.id ? -1 : 1)),

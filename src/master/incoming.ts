@@ -19,8 +19,13 @@ export interface Incoming {
 const maxMalformedKeys = 10_000;
 
 /** Takes what nodes say to the part that wants it. What cannot be read is counted, logged once a node and kind, and dropped. */
-export function makeIncoming(parts: { readonly handlers: UpHandlers; readonly log: Log }): Incoming {
-  const { handlers, log } = parts;
+export function makeIncoming(parts: {
+  readonly handlers: UpHandlers;
+  readonly log: Log;
+  /** Is what the node says to be heard? One in quarantine may still be connected to another broker than ours. */
+  readonly hears?: (node: string) => boolean;
+}): Incoming {
+  const { handlers, log, hears = () => true } = parts;
   const malformed = new Map<string, number>();
 
   function complain(node: string, kind: Kind, error: unknown): void {
@@ -46,6 +51,7 @@ export function makeIncoming(parts: { readonly handlers: UpHandlers; readonly lo
       const address = parseTopic(topic);
       if (address?.kind !== 'up') return;
       const { node, what } = address;
+      if (!hears(node)) return;
       try {
         await dispatch(what, node, payload);
       } catch (error) {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
 import type { Clock } from '../base/clock.ts';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
 import { Broker } from '../broker/broker.ts';
@@ -21,6 +21,7 @@ import { makeAuditIntake } from './audit-intake.ts';
 import { type AuthorityFile, openAuthorityFile } from './authority-file.ts';
 import { openCertificateBook } from './certificate-book.ts';
 import { makeCertificates } from './certificates.ts';
+import { makeClones } from './clones.ts';
 import { type MasterConfig, masterTimes } from './config.ts';
 import { makeDocuments } from './documents.ts';
 import { makeEnrollment } from './enrollment.ts';
@@ -28,9 +29,10 @@ import { makeEvents } from './events.ts';
 import { makeFleet } from './fleet.ts';
 import { makeIncoming } from './incoming.ts';
 import { makeJobs } from './jobs.ts';
-import { createJoinToken } from './join-tokens.ts';
+import { makeTokenDesk } from './join-tokens.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
+import { makeNodeEvents } from './node-events.ts';
 import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
 import { openPolicies } from './policies.ts';
@@ -138,12 +140,24 @@ async function run(
     {
       tls: brokerTls,
       readPeer: socket => {
-        const verified = verifySocket(socket, authority.bundle, 'client', { now: clock.now(), revoked: book.revoked });
-        return verified.ok ? verified.peer : undefined;
+        const verified = verifySocket(socket, authority.bundle, 'client', {
+          now: clock.now(),
+          revoked: book.revoked,
+          expiredToleranceMs: config.offlineGraceMs,
+        });
+        if (!verified.ok) return undefined;
+        const { id } = verified.peer;
+        const isQuarantined = id.kind === 'node' && fleet.get(id.node)?.state === 'quarantined';
+        return isQuarantined ? undefined : verified.peer;
       },
       knowsToken: async id => ((await store.joinTokens.get(id))?.expiresAt ?? 0) > clock.now(),
       clock,
       log,
+      onSession: ({ kind, identity, address, previousAddress }) => {
+        if (identity.role !== 'node' || kind === 'disconnected') return;
+        clones.onConnected(identity.node, address);
+        if (previousAddress !== undefined) clones.onTakeover({ node: identity.node, address, previousAddress });
+      },
     },
     { trustDomain: config.trustDomain, host: config.host, port: config.mqttPort },
   );
@@ -153,11 +167,13 @@ async function run(
 
   const { trustDomain, rootNamespace, meshDefault } = config;
   const policies = await openPolicies({ store, outgoing, clock }, { trustDomain, rootNamespace, meshDefault });
+  const nodeEvents = makeNodeEvents({ events });
   const fleet = makeFleet({
     nodes: store.nodes,
     clock,
     log,
-    onEvent: id => {
+    onEvent: (id, change) => {
+      nodeEvents.onChange(id, change);
       const node = fleet.get(id);
       if (node !== undefined) rounds.onNode(node);
     },
@@ -240,9 +256,33 @@ async function run(
     authority,
     book,
     link,
+    events,
     clock,
     log,
-    onJoined: fleet.add,
+    onJoined: async node => {
+      if (fleet.get(node) !== undefined) await revokeAll(node);
+      clones.onJoined(node);
+      await fleet.add(node);
+    },
+  });
+  /** All that the node was given so far holds no more. */
+  const revokeAll = async (node: string): Promise<void> => {
+    try {
+      await book.revoke({ node });
+    } catch (error) {
+      if (!isMesoliteError(error, 'NOT_FOUND')) throw error;
+    }
+  };
+  const clones = makeClones({
+    fleet,
+    clock,
+    events,
+    ask: node => inBackground('asking a node who it is', outgoing.ask(node, { what: 'birth' })),
+    onQuarantined: async node => {
+      broker.disconnect(node);
+      await publishServices();
+      await revokeAll(node);
+    },
   });
   /** The envelope carries the time. */
   const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
@@ -250,10 +290,13 @@ async function run(
   };
   const incoming = makeIncoming({
     log,
+    hears: node => fleet.get(node)?.state !== 'quarantined',
     handlers: {
       async birth(node, birth) {
         await tellTime(node, birth);
-        if (!(await fleet.onBirth(node, birth))) return;
+        const before = fleet.get(node)?.birth ?? null;
+        if (!(await clones.onBirth(node, birth)) || !(await fleet.onBirth(node, birth))) return;
+        nodeEvents.onBirth(node, birth, before);
         await intake.onBirth(node, birth.tasks);
         await assignments.onBirth(node, birth);
         await publishServices();
@@ -266,6 +309,7 @@ async function run(
       task: (node, { statuses }) => intake.onStatuses(node, statuses),
       async ack(node, ack) {
         policies.onAck(node, ack);
+        nodeEvents.onAck(node, ack);
         await assignments.onAck(node, ack);
         await trust.onAck(node, ack);
       },
@@ -294,6 +338,11 @@ async function run(
   await publishAll();
 
   const mqttPort = broker.address.port;
+  const tokens = makeTokenDesk({ tokens: store.joinTokens, rootSha256: () => authority.rootSha256, clock }, () => ({
+    hosts: config.advertise,
+    port: mqttPort,
+    wssPort: portOf(api),
+  }));
   const face = makeApiFace({
     version,
     store,
@@ -308,12 +357,8 @@ async function run(
     events,
     book,
     trust,
-    createJoinToken: request =>
-      createJoinToken({ tokens: store.joinTokens, authority, clock }, request, {
-        hosts: config.advertise,
-        port: mqttPort,
-        wssPort: portOf(api),
-      }),
+    tokens,
+    clock,
   });
   // a node that comes by WebSocket shows its certificate here; operators have none, and their tokens
   const apiTls = (identity: TlsIdentity) =>
@@ -328,6 +373,7 @@ async function run(
       inBackground('tending the book of certificates', book.tend());
       inBackground('trimming the audit', auditIntake.trim());
       inBackground('trimming ended tasks', store.tasks.trimEnded(keepEndedTasks));
+      inBackground('trimming join tokens', store.joinTokens.trim(clock.now() - masterTimes.keepExpiredTokensMs));
     }
   };
   const keepTrust = async (): Promise<void> => {

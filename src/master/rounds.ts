@@ -209,6 +209,12 @@ function classOf({ job, namespace, label }: Pick<TaskRecord, 'job' | 'namespace'
   return /^\d+$/.test(label) ? `${namespace}/${job}` : `${namespace}/${job}/${label}`;
 }
 
+const unavailable = {
+  joined: 'has not introduced itself yet',
+  unreachable: 'is unreachable',
+  quarantined: 'is in quarantine',
+} as const;
+
 function toSchedulingNode({ id, labels, state, birth }: FleetNode): SchedulingNode {
   return {
     id,
@@ -216,7 +222,7 @@ function toSchedulingNode({ id, labels, state, birth }: FleetNode): SchedulingNo
     attributes: { ...birth?.attributes, ...labels, node: id },
     profile: birth?.profile ?? '',
     speed: 1,
-    ...(state !== 'ready' && { unavailable: birth === null ? 'has not introduced itself yet' : 'is unreachable' }),
+    ...(state !== 'ready' && { unavailable: birth === null ? 'has not introduced itself yet' : unavailable[state] }),
   };
 }
 

@@ -81,7 +81,8 @@ export function makeServices(
   }
 
   function endpointOf(task: TaskRecord): Endpoint | undefined {
-    const birth = task.node === null ? undefined : nodeOf(task.node)?.birth;
+    const node = task.node === null ? undefined : nodeOf(task.node);
+    const birth = node?.state === 'quarantined' ? undefined : node?.birth;
     const serverName = task.spec === null ? undefined : endpointName(task.spec);
     const serves = task.state === 'TASK_RUNNING' && task.ready && !task.stopping;
     if (!serves || !birth || task.node === null || serverName === undefined) return undefined;

@@ -190,8 +190,6 @@ export async function openTrust(parts: TrustParts): Promise<Trust> {
 
   async function tend(): Promise<void> {
     const now = clock.now();
-    const over = all.filter(each => each !== newest() && each !== roles.issuing && isOver(each, now));
-    if (over.length > 0) await change(states().filter(state => !over.some(each => each.state === state)));
     if (waiting() === undefined) {
       if (isDue(newest(), now, jitter)) await rotateInTime();
     } else if ((announced !== undefined && waitingFor().length === 0) || isNearItsEnd(roles.issuing.issuing, now)) {
@@ -203,6 +201,8 @@ export async function openTrust(parts: TrustParts): Promise<Trust> {
       await onChanged();
       tell('the next generation of the authority has taken over');
     }
+    const over = all.filter(each => each !== newest() && each !== roles.issuing && isOver(each, now));
+    if (over.length > 0) await change(states().filter(state => !over.some(each => each.state === state)));
     const { validFrom, validTo } = newest().root;
     if (shouldRotate(Date.parse(validFrom), Date.parse(validTo), now, 0)) {
       events.record('certificate-expiring', {

@@ -11,11 +11,12 @@ import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
 export function viewNode(node: FleetNode, free: Resources | undefined, tasks: number): NodeView | undefined {
-  const { id, labels, birth, usage, state, lastSeen, joinedAt } = node;
+  const { id, labels, birth, usage, state, lastSeen, joinedAt, quarantine } = node;
   if (birth === null || usage === null) return undefined;
   return {
     node: id,
-    state: state === 'ready' ? 'ready' : 'unreachable',
+    state: state === 'joined' ? 'unreachable' : state,
+    ...(quarantine !== null && { quarantine }),
     version: birth.version,
     profile: birth.profile,
     address: birth.address,

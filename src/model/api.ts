@@ -31,8 +31,12 @@ export const documentListSchema = v.object({ documents: v.array(v.unknown()) });
 
 export const nodeViewSchema = v.object({
   node: v.string(),
-  /** `ready`, or `unreachable` since its lease ran out: its tasks may well be running. */
-  state: v.picklist(['ready', 'unreachable']),
+  /**
+   * `ready`, or `unreachable` since its lease ran out: its tasks may well be running. `quarantined` for the reason in `quarantine`: there
+   * may be two of it, and neither is believed until one joins with a new key; their tasks go on.
+   */
+  state: v.picklist(['ready', 'unreachable', 'quarantined']),
+  quarantine: v.optional(v.string()),
   version: v.string(),
   profile: v.string(),
   address: v.string(),
@@ -118,6 +122,11 @@ export const auditEntrySchema = v.variant('kind', [
   v.object({ kind: v.literal('gap'), node: v.string(), number: v.number(), at: v.number(), reason: v.string() }),
 ]);
 
+const labelSet = v.pipe(
+  v.record(v.pipe(v.string(), v.maxLength(253)), v.pipe(v.string(), v.maxLength(253))),
+  v.maxEntries(64, 'expected at most 64 labels'),
+);
+
 /** POST /v1/join-tokens */
 export const createTokenRequestSchema = v.strictObject({
   uses: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(10_000)), 1),
@@ -126,8 +135,46 @@ export const createTokenRequestSchema = v.strictObject({
   /** Only a node of this id may use it. */
   node: v.optional(nameSchema),
   /** Labels that a node that joins with it is given. */
-  labels: v.optional(v.record(v.string(), v.string()), {}),
+  labels: v.optional(labelSet, {}),
+  /** Only boards of this firmware profile, and nodes that have these labels by themselves, may use it. */
+  profile: v.optional(nameSchema),
+  requires: v.optional(labelSet, {}),
+  /** Does each join wait for an operator? */
+  approve: v.optional(v.boolean(), false),
 });
+
+/** GET /v1/join-tokens: never with their secrets. */
+export const joinTokenViewSchema = v.object({
+  id: v.string(),
+  state: v.picklist(['valid', 'used', 'expired']),
+  uses: v.number(),
+  used: v.number(),
+  node: v.nullable(v.string()),
+  profile: v.nullable(v.string()),
+  requires: v.record(v.string(), v.string()),
+  labels: v.record(v.string(), v.string()),
+  approve: v.boolean(),
+  createdAt: v.number(),
+  expiresAt: v.number(),
+});
+
+/** GET /v1/joins: nodes that wait, or waited, for an operator. `id` is the beginning of the node's key, which it logs too. */
+export const joinViewSchema = v.object({
+  id: v.string(),
+  state: v.picklist(['pending', 'approved', 'denied']),
+  node: v.string(),
+  token: v.string(),
+  profile: v.nullable(v.string()),
+  labels: v.record(v.string(), v.string()),
+  reason: v.nullable(v.string()),
+  at: v.number(),
+  expiresAt: v.number(),
+});
+
+export const joinDecisionSchema = v.object({ id: v.string(), state: v.picklist(['approved', 'denied']) });
+
+/** POST /v1/joins/:id/approve and /v1/joins/:id/deny */
+export const denyRequestSchema = v.strictObject({ reason: v.optional(v.pipe(v.string(), v.maxLength(256))) });
 
 export const createTokenResultSchema = v.object({
   id: v.string(),
@@ -151,6 +198,8 @@ export const serviceListSchema = v.object({ services: v.array(serviceDocumentSch
 export const policyListSchema = v.object({ policies: v.array(policyViewSchema) });
 /** GET /v1/events: the newest that were asked for, oldest first. */
 export const eventListSchema = v.object({ events: v.array(fleetEventSchema) });
+export const joinTokenListSchema = v.object({ tokens: v.array(joinTokenViewSchema) });
+export const joinListSchema = v.object({ joins: v.array(joinViewSchema) });
 export const auditListSchema = v.object({ entries: v.array(auditEntrySchema) });
 
 export type ApplyResult = v.InferOutput<typeof applyResultSchema>;
@@ -160,5 +209,7 @@ export type TaskDetail = v.InferOutput<typeof taskDetailSchema>;
 export type JobView = v.InferOutput<typeof jobViewSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;
 export type AuditEntry = v.InferOutput<typeof auditEntrySchema>;
+export type JoinTokenView = v.InferOutput<typeof joinTokenViewSchema>;
+export type JoinView = v.InferOutput<typeof joinViewSchema>;
 export type CreateTokenRequest = v.InferOutput<typeof createTokenRequestSchema>;
 export type CreateTokenResult = v.InferOutput<typeof createTokenResultSchema>;

@@ -1,3 +1,5 @@
+import { dayMs } from '../base/clock.ts';
+
 /** What a SPIFFE id of this system names. */
 export type SpiffeId =
   | { readonly kind: 'node'; readonly trustDomain: string; readonly node: string }
@@ -10,6 +12,9 @@ export type SpiffeId =
   | { readonly kind: 'master'; readonly trustDomain: string }
   /** The key that signs what the master publishes. */
   | { readonly kind: 'config'; readonly trustDomain: string };
+
+/** The longest that a node which is cut off may go on with certificates that have expired. */
+export const maxOfflineGraceMs = 90 * dayMs;
 
 const trustDomainPattern = /^[a-z0-9]([a-z0-9.-]{0,253}[a-z0-9])?$/;
 const name = '[a-z0-9-]{1,63}';

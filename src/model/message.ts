@@ -32,6 +32,8 @@ const timeNonce = v.optional(text(64));
 export const birthSchema = v.object({
   ...head,
   nonce: timeNonce,
+  /** Random, chosen at each start of the agent: a copied card does not have it. */
+  start: v.optional(text(64)),
   /** The node's clock: what is added to the system's, and whether the time is known at all. */
   clock: v.optional(v.object({ offsetMs: v.number(), known: v.boolean() })),
   /** How the link reaches the broker. */
@@ -203,7 +205,7 @@ export const joinRequestSchema = v.object({ v: v.literal(1), body: text(65_536),
 export const joinRequestBodySchema = v.object({
   node: nameSchema,
   csr: text(8192),
-  labels: v.optional(v.record(text(253), text(253)), {}),
+  labels: v.optional(v.pipe(v.record(text(253), text(253)), v.maxEntries(64)), {}),
   profile: v.optional(nameSchema),
 });
 

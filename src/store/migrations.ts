@@ -12,6 +12,7 @@ const migrations: readonly Migration[] = [
   { version: 1, up: firstTables },
   { version: 2, up: eventTable },
   { version: 3, up: certificateTable },
+  { version: 4, up: approvalTables },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -121,6 +122,23 @@ async function eventTable(db: Transaction<Schema>): Promise<void> {
   );
   await db.schema.createIndex('events_at').on('events').columns(['at']).execute();
   await db.schema.createIndex('events_kind').on('events').columns(['kind', 'node', 'at']).execute();
+}
+
+async function approvalTables(db: Transaction<Schema>): Promise<void> {
+  const tokens = db.schema.alterTable('joinTokens');
+  await tokens.addColumn('profile', 'text').execute();
+  await tokens.addColumn('requiresJson', 'text', column => column.notNull().defaultTo('{}')).execute();
+  await tokens.addColumn('approve', 'bigint', column => column.notNull().defaultTo(0)).execute();
+  await create(db, 'joinRequests', t =>
+    numbers(texts(t, 'id', 'tokenId', 'keyPin', 'node', 'labelsJson', 'state'), 'at')
+      .addColumn('profile', 'text')
+      .addColumn('reason', 'text')
+      .addPrimaryKeyConstraint('join_requests_pk', ['id'])
+      .addForeignKeyConstraint('join_requests_token', ['tokenId'], 'joinTokens', ['id'], key =>
+        key.onDelete('cascade'),
+      ),
+  );
+  await db.schema.alterTable('nodes').addColumn('quarantine', 'text').execute();
 }
 
 type Builder = CreateTableBuilder<string, string>;

@@ -5,9 +5,9 @@ import { type Birth, birthSchema } from '../model/message.ts';
 import type { NodeTable, Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
 
-const nodeStates = ['joined', 'ready', 'unreachable'] as const;
+const nodeStates = ['joined', 'ready', 'unreachable', 'quarantined'] as const;
 
-/** `joined` until its first birth, then `ready` or, since its lease ran out, `unreachable`. */
+/** `joined` until its first birth, then `ready` or, since its lease ran out, `unreachable`; `quarantined` until it joins with a new key. */
 export type NodeState = (typeof nodeStates)[number];
 
 export interface NodeRecord {
@@ -23,6 +23,8 @@ export interface NodeRecord {
   /** Of its assignment: they rise with each change of it, see `Assignments`. */
   readonly epoch: number;
   readonly generation: number;
+  /** Why it is in quarantine, if it is. */
+  readonly quarantine: string | null;
 }
 
 export interface NodeChange {
@@ -31,6 +33,7 @@ export interface NodeChange {
   /** Carries the boot, too. */
   readonly birth?: Birth;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly quarantine?: string;
 }
 
 /** Nodes enter by `JoinTokens.admit`. */

@@ -29,6 +29,22 @@ export interface JoinTokenTable {
   readonly node: string | null;
   readonly labelsJson: string;
   readonly createdAt: number;
+  readonly profile: string | null;
+  readonly requiresJson: string;
+  readonly approve: number;
+}
+
+/** Each key that asked to join by a token that wants an operator's approval, until it has joined or the token is gone. */
+export interface JoinRequestTable {
+  readonly id: string;
+  readonly tokenId: string;
+  readonly keyPin: string;
+  readonly node: string;
+  readonly labelsJson: string;
+  readonly profile: string | null;
+  readonly state: string;
+  readonly reason: string | null;
+  readonly at: number;
 }
 
 /** Each key that was let in by a token, with the answer it got. */
@@ -51,6 +67,7 @@ export interface NodeTable {
   readonly birthJson: string | null;
   readonly epoch: number;
   readonly generation: number;
+  readonly quarantine: string | null;
 }
 
 export interface DocumentTable {
@@ -150,6 +167,7 @@ export interface Schema {
   readonly operatorTokens: OperatorTokenTable;
   readonly joinTokens: JoinTokenTable;
   readonly joins: JoinTable;
+  readonly joinRequests: JoinRequestTable;
   readonly nodes: NodeTable;
   readonly documents: DocumentTable;
   readonly tasks: TaskTable;

@@ -3,6 +3,7 @@ import { type Audit, makeAudit } from './audit.ts';
 import { type Certificates, makeCertificates } from './certificates.ts';
 import { type Documents, makeDocuments } from './documents.ts';
 import { type Events, makeEvents } from './events.ts';
+import { type JoinRequests, makeJoinRequests } from './join-requests.ts';
 import { type JoinTokens, makeJoinTokens } from './join-tokens.ts';
 import { openSqlite } from './kysely.ts';
 import { type Meta, makeMeta } from './meta.ts';
@@ -18,6 +19,7 @@ export interface Store {
   readonly meta: Meta;
   readonly operatorTokens: OperatorTokens;
   readonly joinTokens: JoinTokens;
+  readonly joinRequests: JoinRequests;
   readonly nodes: Nodes;
   readonly documents: Documents;
   readonly tasks: Tasks;
@@ -35,6 +37,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     meta: makeMeta(db),
     operatorTokens: makeOperatorTokens(db),
     joinTokens: makeJoinTokens(db),
+    joinRequests: makeJoinRequests(db),
     nodes: makeNodes(db),
     documents: makeDocuments(db),
     tasks: makeTasks(db),

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import t from 'tap';
-import type { AgentOptions, MasterOptions } from '../../src/cli/roles.ts';
+import type { AgentOptions, JoinOptions, MasterOptions } from '../../src/cli/roles.ts';
 import { run } from '../fixtures/cli-run.ts';
 
 t.test('a line that is no command is told what would be one, with code 2', async t => {
@@ -77,6 +77,29 @@ t.test('a master is told how long certificates live, and gets keys and passphras
   t.match(await run(missing, { parts }), { code: 1, err: /the passphrase cannot be read/ });
   t.match(await run(['master', '--node-lifetime', 'soon'], { parts }), { code: 2 });
   t.equal(asked.length, 2);
+});
+
+t.test('a node joins with a string, a file or the environment, and is told what to run next', async t => {
+  const asked: JoinOptions[] = [];
+  const joinFleet = async (options: JoinOptions) => {
+    asked.push(options);
+    return { node: 'pi-1', trustDomain: 'edge.example' };
+  };
+  const parts = { joinFleet };
+  const dir = t.testdir({ join: 'from-a-file\n' });
+  const given = await run(['join', 'a-string', '--data', dir, '--node', 'pi-1', '--label', 'a=b'], { parts });
+  const next = `pi-1 has joined edge.example. Start its agent, again if it runs already:\n  mesolite agent --data ${dir}\n`;
+  t.same(given, { code: 0, out: next, err: '' });
+  await run(['join', '--token-file', join(dir, 'join'), '--replace'], { parts });
+  await run(['join'], { parts, env: { MESOLITE_JOIN: 'from-the-environment' } });
+  const rest = { dataDir: resolve('.mesolite/agent'), logLevel: 'warn' };
+  t.same(asked, [
+    { dataDir: dir, join: 'a-string', node: 'pi-1', labels: { a: 'b' }, replace: false, logLevel: 'warn' },
+    { ...rest, join: 'from-a-file', replace: true },
+    { ...rest, join: 'from-the-environment', replace: false },
+  ]);
+  t.match(await run(['join'], { parts }), { code: 2, err: /expected STRING, --token-file or \$MESOLITE_JOIN/ });
+  t.match(await run(['join', 'x', '--join-file', join(dir, 'join')], { parts }), { code: 2, err: /not both/ });
 });
 
 t.test('an agent is started with what was asked for, its join string from a file too', async t => {

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { parse } from 'yaml';
 import { type ApiServer, startApiServer } from '../fixtures/api-server.ts';
 import { auditEntry, jobView, nodeView, policyView, taskView } from '../fixtures/api-views.ts';
-import { type CliRun, type CliSurroundings, run } from '../fixtures/cli-run.ts';
+import { type CliRun, type CliSurroundings, cliNow, run } from '../fixtures/cli-run.ts';
 
 interface User {
   readonly server: ApiServer;
@@ -193,6 +193,48 @@ t.test('a join token stands alone on standard output', async t => {
   t.same(server.calls.at(-1)?.body, { uses: 2, ttlMs: 1_800_000, node: 'pi-1', labels });
   t.match(JSON.parse((await mesolite('token create -o json')).out), { id: 'tok', join: 'mesolite-join-string' });
   t.same(server.calls.at(-1)?.body, { uses: 1, ttlMs: 3_600_000, labels: {} });
+});
+
+t.test('a token says for whom it is, and can be revoked', async t => {
+  const { server, mesolite } = await makeUser(t);
+  await mesolite('token create --profile raspberry-pi-5 --require zone=a --approve');
+  const made = {
+    uses: 1,
+    ttlMs: 3_600_000,
+    labels: {},
+    profile: 'raspberry-pi-5',
+    requires: { zone: 'a' },
+    approve: true,
+  };
+  t.same(server.calls.at(-1)?.body, made);
+  server.world.tokens = [
+    {
+      ...made,
+      id: 'tok',
+      state: 'valid',
+      used: 0,
+      node: 'pi-1',
+      createdAt: cliNow - 600_000,
+      expiresAt: cliNow + 90_000,
+    },
+  ];
+  const { out } = await mesolite('get tokens');
+  t.match(out, /^ID +STATE +USED +ONLY FOR +APPROVAL +LABELS +AGE +EXPIRES$/m);
+  t.match(out, /^tok +valid +0\/1 +node pi-1, profile raspberry-pi-5, zone=a +yes +- +10m +in 90s$/m);
+  t.match(await mesolite('token revoke tok'), { code: 0, out: 'token tok revoked\n' });
+  t.match(await mesolite('token revoke other'), { code: 1 });
+});
+
+t.test('nodes that wait are shown, let in and kept out', async t => {
+  const { server, mesolite } = await makeUser(t);
+  const join = { state: 'pending', node: 'pi-1', token: 'tok', profile: null, labels: {}, reason: null };
+  server.world.joins = [{ ...join, id: '3fa9c2d1', at: cliNow - 5_000, expiresAt: cliNow + 600_000 }];
+  t.match((await mesolite('get joins')).out, /^3fa9c2d1 +pending +pi-1 +- +- +tok +5s +in 10m$/m);
+  t.match(await mesolite('approve 3fa9c2d1'), { code: 0, out: /3fa9c2d1 approved/ });
+  t.equal(server.calls.at(-1)?.what, 'POST /v1/joins/3fa9c2d1/approve');
+  t.match(await mesolite('deny 3fa9c2d1 --reason unknown'), { code: 0, out: 'join 3fa9c2d1 denied\n' });
+  t.same(server.calls.at(-1)?.body, { reason: 'unknown' });
+  t.match(await mesolite('approve nothing'), { code: 1 });
 });
 
 t.test('the version of the master is told where it can be had', async t => {

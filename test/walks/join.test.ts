@@ -9,6 +9,7 @@ import { seededRandom } from '../../src/base/random.ts';
 import { systemClock } from '../../src/device/clock.ts';
 import { readCertificates } from '../../src/identity/certificate.ts';
 import { parseJoinString, printJoinString } from '../../src/identity/join-string.ts';
+import { generateKeyPair } from '../../src/identity/keys.ts';
 import { makeJoinToken } from '../../src/identity/token.ts';
 import { joinAgent, makeHome, masterConfig, runMaster, trustDomain, untilReady } from '../fixtures/fleet.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
@@ -36,7 +37,8 @@ function attempt(t: Test, { joinString, node, signal }: Attempt) {
   t.teardown(() => controller.abort());
   const nodeClock = { ...systemClock, known: true, setTime: () => {} };
   const parts = { clock: nodeClock, random: seededRandom(5), log: new CapturedLog(), proxyFor: () => undefined };
-  return enroll(parts, { join: joinString, node, labels: {} }, signal ?? controller.signal);
+  const request = { join: joinString, node, labels: {}, profile: 'test-board', keys: generateKeyPair() };
+  return enroll(parts, request, signal ?? controller.signal);
 }
 
 t.test('a token becomes a certificate for this node, and nothing of it is left in a log', async t => {

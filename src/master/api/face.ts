@@ -4,6 +4,8 @@ import type {
   CreateTokenRequest,
   CreateTokenResult,
   JobView,
+  JoinTokenView,
+  JoinView,
   NodeView,
   PolicyView,
   TaskDetail,
@@ -64,4 +66,9 @@ export interface ApiFace {
   rotateAuthority(request: RotateRequest): Promise<AuthorityView>;
   retireAuthority(options: { readonly force: boolean }): Promise<AuthorityView>;
   createJoinToken(request: CreateTokenRequest): Promise<CreateTokenResult>;
+  joinTokens(): Promise<JoinTokenView[]>;
+  revokeJoinToken(id: string): Promise<void>;
+  joins(): Promise<JoinView[]>;
+  approveJoin(id: string): Promise<void>;
+  denyJoin(id: string, reason: string | undefined): Promise<void>;
 }

@@ -5,9 +5,13 @@ import {
   auditListSchema,
   createTokenRequestSchema,
   createTokenResultSchema,
+  denyRequestSchema,
   documentListSchema,
   eventListSchema,
   jobListSchema,
+  joinDecisionSchema,
+  joinListSchema,
+  joinTokenListSchema,
   nodeListSchema,
   policyListSchema,
   serviceListSchema,
@@ -29,6 +33,7 @@ const word = v.pipe(v.string(), v.maxLength(2048));
 
 const documentPath = v.object({ kind: word, namespace: nameSchema, name: nameSchema });
 const kindQuery = v.strictObject({ kind: v.optional(word) });
+const idPath = v.object({ id: v.pipe(v.string(), v.maxLength(64)) });
 const taskPath = v.object({ id: taskIdSchema });
 const taskQuery = v.strictObject({ job: v.optional(nameSchema), namespace: v.optional(nameSchema) });
 const logQuery = v.strictObject({
@@ -56,6 +61,7 @@ export function addRoutes(app: Api, face: ApiFace): void {
   addTaskRoutes(app, face);
   addFleetRoutes(app, face);
   addAuthorityRoutes(app, face);
+  addJoinRoutes(app, face);
 }
 
 function addPublicRoutes(app: Api, face: ApiFace): void {
@@ -161,9 +167,57 @@ function addFleetRoutes(app: Api, face: ApiFace): void {
     },
     async request => ({ events: await face.events(request.query) }),
   );
+}
+
+function addJoinRoutes(app: Api, face: ApiFace): void {
   app.post<{ Body: v.InferOutput<typeof createTokenRequestSchema> }>(
     '/v1/join-tokens',
     { ...admin, schema: answers('Make a join token', createTokenResultSchema, { body: createTokenRequestSchema }) },
     request => face.createJoinToken(request.body),
+  );
+  app.get(
+    '/v1/join-tokens',
+    { ...reader, schema: answers('Join tokens, without their secrets', joinTokenListSchema, {}) },
+    async () => ({ tokens: await face.joinTokens() }),
+  );
+  app.delete<{ Params: v.InferOutput<typeof idPath> }>(
+    '/v1/join-tokens/:id',
+    {
+      ...admin,
+      schema: answers('Let nobody join with a token any more', v.object({ removed: v.boolean() }), { params: idPath }),
+    },
+    async request => {
+      await face.revokeJoinToken(request.params.id);
+      return { removed: true };
+    },
+  );
+  app.get(
+    '/v1/joins',
+    { ...reader, schema: answers('Nodes that wait to be let in', joinListSchema, {}) },
+    async () => ({
+      joins: await face.joins(),
+    }),
+  );
+  app.post<{ Params: v.InferOutput<typeof idPath> }>(
+    '/v1/joins/:id/approve',
+    { ...admin, schema: answers('Let a node in', joinDecisionSchema, { params: idPath }) },
+    async request => {
+      await face.approveJoin(request.params.id);
+      return { id: request.params.id, state: 'approved' };
+    },
+  );
+  app.post<{ Params: v.InferOutput<typeof idPath>; Body: v.InferOutput<typeof denyRequestSchema> }>(
+    '/v1/joins/:id/deny',
+    {
+      ...admin,
+      schema: answers('Keep a node out', joinDecisionSchema, {
+        params: idPath,
+        body: denyRequestSchema,
+      }),
+    },
+    async request => {
+      await face.denyJoin(request.params.id, request.body.reason);
+      return { id: request.params.id, state: 'denied' };
+    },
   );
 }

@@ -1,0 +1,99 @@
+import * as v from 'valibot';
+import type { Clock } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { decodeJson } from '../base/shape.ts';
+import { newId, systemRandom } from '../device/dice.ts';
+import { type Files, openFiles } from '../device/files.ts';
+import { readInventory } from '../device/inventory.ts';
+import { chooseProfile, loadProfiles } from '../device/profiles.ts';
+import { parseJoinString } from '../identity/join-string.ts';
+import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, readPrivateKey } from '../identity/keys.ts';
+import { readProxyRules } from '../link/proxy-rules.ts';
+import { encodeMessage } from '../model/message.ts';
+import { certificateFilePrefix } from './certificates.ts';
+import { type NodeClock, openNodeClock } from './clock.ts';
+import type { AgentConfig } from './config.ts';
+import { enroll } from './enrollment.ts';
+import { loadIdentity, type NodeIdentity, storeIdentity } from './node-identity.ts';
+import { forgetTrust } from './trust.ts';
+
+/** The part of an agent's settings that a join needs. */
+export type JoinConfig = Pick<AgentConfig, 'dataDir' | 'node' | 'labels' | 'profile' | 'profilesDir' | 'proxy'> & {
+  /** What `mesolite token create` printed. */
+  readonly join: string;
+};
+
+export interface JoinParts {
+  readonly clock: NodeClock;
+  readonly log: Log;
+}
+
+const keyFile = 'joining';
+const keySchema = v.object({ token: v.string(), keyPem: v.string() });
+
+/** `mesolite join`: throws CONFLICT when the node has joined already, unless it is to `replace` the identity that it has. */
+export async function joinNode(
+  { clock: system, log }: { readonly clock: Clock; readonly log: Log },
+  config: JoinConfig,
+  { replace }: { readonly replace: boolean },
+  signal: AbortSignal,
+): Promise<NodeIdentity> {
+  const files = await openFiles(config.dataDir);
+  const known = await loadIdentity(files);
+  if (known !== undefined && !replace) {
+    throw new MesoliteError(
+      'CONFLICT',
+      `this node has joined ${known.trustDomain} as ${known.node} already: say --replace to give that identity up`,
+    );
+  }
+  const clock = await openNodeClock({ system, files, log, newId });
+  return joinFleet({ clock, log }, config, files, signal);
+}
+
+/** Joins and keeps what it was given; the agent that starts next uses it. Throws as `enroll` does. */
+export async function joinFleet(
+  { clock, log }: JoinParts,
+  config: JoinConfig,
+  files: Files,
+  signal: AbortSignal,
+): Promise<NodeIdentity> {
+  const { node, labels, join } = config;
+  const keys = await openKeys(files, parseJoinString(join).id);
+  const profile = await profileOf(config);
+  log.info('this node asks to be let in', { node, profile, key: keyIdOf(keys.publicKey).slice(0, 16) });
+  const parts = { clock, log, random: systemRandom, proxyFor: readProxyRules(config.proxy ?? {}) };
+  const identity = await enroll(parts, { join, node, labels, profile, keys }, signal);
+  await replaceIdentity(files, identity);
+  log.info('this node has joined', { node, trustDomain: identity.trustDomain });
+  return identity;
+}
+
+/**
+ * The key to join with: the same for each attempt with one token, over restarts and power cuts, so that an answer that was lost is given
+ * again and an operator's approval finds the one who waits for it.
+ */
+async function openKeys(files: Files, token: string): Promise<KeyPair> {
+  const stored = await files.read(keyFile);
+  const known = stored && decodeJson(keySchema, stored.value, keyFile);
+  if (known?.token === token) return readPrivateKey(known.keyPem, keyFile);
+  const keys = generateKeyPair();
+  await files.write(keyFile, encodeMessage({ token, keyPem: printPrivateKey(keys.privateKey) }));
+  return keys;
+}
+
+/** What came with an identity before goes with it; the tasks of a node that keeps its name keep their secrets. */
+async function replaceIdentity(files: Files, identity: NodeIdentity): Promise<void> {
+  const before = await loadIdentity(files);
+  for (const name of await files.list()) if (name.startsWith(certificateFilePrefix)) await files.remove(name);
+  const keeps = before?.node === identity.node && before.trustDomain === identity.trustDomain;
+  await forgetTrust(files);
+  await storeIdentity(files, keeps ? { ...identity, taskSecret: before.taskSecret } : identity);
+  await files.remove(keyFile);
+}
+
+async function profileOf({ profile, profilesDir }: JoinConfig): Promise<string> {
+  if (profile !== undefined) return profile;
+  const { inventory } = await readInventory();
+  return chooseProfile(inventory, await loadProfiles(profilesDir)).name;
+}
