@@ -85,7 +85,7 @@ export async function enroll(
       chainPem: accepted.chain,
       roots: accepted.roots,
       signers: accepted.signers,
-      masters: [...mastersOf(join)],
+      masters: [...(accepted.masters ?? mastersOf(join))],
       taskSecret: randomBytes(32).toString('base64url'),
     };
   } finally {

@@ -4,7 +4,7 @@ import { verifySocket } from '../identity/contexts.ts';
 import type { Moments } from './moments.ts';
 import type { Trust } from './trust.ts';
 
-/** Is it the master at the other end of the link? */
+/** Is it the master at the other end of the link, or the broker between? */
 export interface MasterCheck {
   /** Asked before a byte is sent; an error refuses. */
   verify(socket: TLSSocket): Error | undefined;
@@ -27,7 +27,9 @@ export function makeMasterCheck(parts: {
       return new MesoliteError('UNTRUSTED', `${verified.reason}; the clock of this node says ${clock}`);
     }
     const { id, uri } = verified.peer;
-    return id.kind === 'master' ? undefined : new MesoliteError('UNTRUSTED', `${uri} is not the master`);
+    // a broker of others carries what the master has signed
+    const isOurs = id.kind === 'master' || id.kind === 'broker';
+    return isOurs ? undefined : new MesoliteError('UNTRUSTED', `${uri} is neither the master nor a broker`);
   }
 
   return {

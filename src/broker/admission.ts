@@ -134,6 +134,7 @@ function identify(peer: Peer | undefined, connect: ConnectFields, rules: Admissi
     case 'node':
       return peer.id.node === clientId ? { identity: { role: 'node', node: clientId } } : refused('client-id', 2);
     case 'workload':
+    case 'broker':
     case 'config':
       return refused('no-identity', 5);
     default:

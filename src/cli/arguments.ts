@@ -9,6 +9,16 @@ export function parsePort(text: string): number {
   return parseWhole(0, 65_535)(text);
 }
 
+/** `mqtts://host:8883`; the port may be left out. */
+export function parseBroker(text: string): { readonly host: string; readonly port: number } {
+  const [, bracketed, plain = '', digits = '8883'] =
+    /^mqtts:\/\/(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]{1,253}))(?::(\d{1,5}))?\/?$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  const port = Number(digits);
+  if (host === '' || port < 1 || port > 65_535) throw new InvalidArgumentError('expected mqtts://host:port');
+  return { host, port };
+}
+
 export function parseWhole(min: number, max: number): (text: string) => number {
   return text => {
     const number = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;

@@ -3,6 +3,7 @@ import { addApply } from './apply.ts';
 import { addApprove } from './approve.ts';
 import { addAudit } from './audit.ts';
 import { addAuthority } from './authority.ts';
+import { addBroker } from './broker.ts';
 import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
 import { addGet } from './get.ts';
@@ -23,6 +24,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addAudit(program, shell);
   addRevoke(program, shell);
   addAuthority(program, shell);
+  addBroker(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

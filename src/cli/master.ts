@@ -1,13 +1,17 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { collect, parseDuration, parseName, parsePort } from './arguments.ts';
+import { collect, parseBroker, parseDuration, parseName, parsePort } from './arguments.ts';
 import { type AuthorityFlags, addAuthorityOptions, withAuthority } from './authority-options.ts';
 import type { AuthorityOptions, LogLevel, MasterOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
-interface Flags extends Omit<MasterOptions, 'dataDir' | 'offlineGraceMs' | keyof AuthorityOptions>, AuthorityFlags {
+interface Flags
+  extends Omit<MasterOptions, 'dataDir' | 'broker' | 'offlineGraceMs' | keyof AuthorityOptions>,
+    AuthorityFlags {
   readonly data: string;
   readonly offlineGrace?: number;
+  readonly broker?: { readonly host: string; readonly port: number };
+  readonly brokerJoinPort?: number;
 }
 
 export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
@@ -21,6 +25,8 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
     .option('--host <address>', 'address to listen on')
     .option('--api-port <port>', 'port of the HTTPS API', parsePort)
     .option('--mqtt-port <port>', 'port of the MQTT broker', parsePort)
+    .option('--broker <url>', 'a broker that you run, as mqtts://host:8883, in place of the embedded one', parseBroker)
+    .option('--broker-join-port <port>', 'its port for those who join; the next one when left out', parsePort)
     .option('--advertise <name>', 'name or address at which nodes and operators reach it; may be repeated', collect)
     .option('--trust-domain <name>', 'trust domain of the mesh; only chosen at the first start')
     .option('--root-namespace <name>', 'policies in it hold for every namespace', parseName)
@@ -31,14 +37,18 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
     )
     .addOption(new Option('--mesh-default <verdict>', 'what holds where no policy speaks').choices(['allow', 'deny']))
     .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
-  addAuthorityOptions(command).action(({ data, offlineGrace: offlineGraceMs, ...flags }: Flags) =>
-    start(
-      {
-        dataDir: resolve(data),
-        ...withAuthority(flags, shell),
-        ...(offlineGraceMs !== undefined && { offlineGraceMs }),
-      },
-      shell.signal,
-    ),
+  addAuthorityOptions(command).action(
+    ({ data, broker, brokerJoinPort, offlineGrace: offlineGraceMs, ...flags }: Flags) => {
+      const joinPort = brokerJoinPort ?? (broker?.port ?? 0) + 1;
+      return start(
+        {
+          dataDir: resolve(data),
+          ...withAuthority(flags, shell),
+          ...(broker && { broker: { ...broker, joinPort } }),
+          ...(offlineGraceMs !== undefined && { offlineGraceMs }),
+        },
+        shell.signal,
+      );
+    },
   );
 }

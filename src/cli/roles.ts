@@ -22,6 +22,8 @@ export interface MasterOptions extends AuthorityOptions {
   readonly host?: string;
   readonly apiPort?: number;
   readonly mqttPort?: number;
+  /** A broker that others run, in place of the embedded one. */
+  readonly broker?: { readonly host: string; readonly port: number; readonly joinPort: number };
   readonly trustDomain?: string;
   readonly rootNamespace?: string;
   readonly meshDefault?: 'allow' | 'deny';

@@ -48,6 +48,8 @@ export interface Authority {
   issueWorkload(csr: Uint8Array, spiffeId: string, now: number): Issued;
   /** For the master itself; `names` are the DNS names and IP addresses at which it is reached. */
   issueServer(csr: Uint8Array, names: readonly string[], now: number): Issued;
+  /** For a broker that others run, likewise: it is no master, and whoever joins can know it by the root in its chain. */
+  issueBroker(csr: Uint8Array, names: readonly string[], now: number): Issued;
 }
 
 interface Grant {
@@ -79,6 +81,12 @@ export function makeAuthority(
   const bridge = before && state.bridgePem !== undefined ? [readCertificate(state.bridgePem, 'bridge')] : [];
   const line = { issuing, root, above: [issuing.certificate, ...bridge], backdateMs: lifetimes.backdateMs };
   const issue = (csr: Uint8Array, grant: Grant) => certify(readRequest(csr), grant, line);
+  const issueTo = (kind: 'master' | 'broker', csr: Uint8Array, names: readonly string[], now: number): Issued => {
+    // a dot: no node can have this name
+    const grant = { commonName: `mesolite.${kind}`, names: serverNames(names), lifetimeMs: lifetimes.serverMs, now };
+    const issued = issue(csr, { id: { kind, trustDomain }, ...grant });
+    return { ...issued, chainPem: issued.chainPem + printCertificates([root, ...(before ? [before] : [])]) };
+  };
   return {
     trustDomain,
     bundle: { trustDomain, roots: [root], intermediates: [issuing.certificate] },
@@ -93,12 +101,8 @@ export function makeAuthority(
     // no common name: a service account may be called like a node, and a broker may go by the common name alone
     issueWorkload: (csr, spiffeId, now) =>
       issue(csr, { id: workloadId(spiffeId, trustDomain), lifetimeMs: lifetimes.workloadMs, now }),
-    issueServer: (csr, names, now) => {
-      // a dot: no node can have this name
-      const grant = { commonName: 'mesolite.master', names: serverNames(names), lifetimeMs: lifetimes.serverMs, now };
-      const issued = issue(csr, { id: { kind: 'master', trustDomain }, ...grant });
-      return { ...issued, chainPem: issued.chainPem + printCertificates([root, ...(before ? [before] : [])]) };
-    },
+    issueServer: (csr, names, now) => issueTo('master', csr, names, now),
+    issueBroker: (csr, names, now) => issueTo('broker', csr, names, now),
   };
 }
 

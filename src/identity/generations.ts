@@ -109,6 +109,7 @@ export function joinGenerations(current: () => { all: readonly OpenGeneration[];
     issueNode: (csr, node, now) => issuing().issueNode(csr, node, now),
     issueWorkload: (csr, spiffeId, now) => issuing().issueWorkload(csr, spiffeId, now),
     issueServer: (csr, names, now) => issuing().issueServer(csr, names, now),
+    issueBroker: (csr, names, now) => issuing().issueBroker(csr, names, now),
   };
 }
 

@@ -92,14 +92,16 @@ function judge(
 }
 
 /**
- * For a join: the master's chain, whose root is known by the hash in the token alone and must be in the chain. Call this before one
- * byte is sent. That the leaf is the master's is part of it: any node has a certificate by the same root.
+ * For a join: the chain of the master, or of the broker between, whose root is known by the hash in the token alone and must be in the
+ * chain. Call this before one byte is sent. Whose the leaf is is part of it: any node has a certificate by the same root.
  */
 export function verifyPinned(chain: readonly X509Certificate[], rootSha256: string, moment: Moment): Verification {
   const root = chain.find((certificate, i) => i > 0 && rootMatches(certificate, rootSha256));
   if (root === undefined) return refuse('the server presents no chain to the root that the join string names');
   const peer = chain[0] && readPeer(chain[0]);
-  if (peer?.id.kind !== 'master') return refuse(`the server is ${peer?.uri ?? 'nobody known here'}, not the master`);
+  if (peer?.id.kind !== 'master' && peer?.id.kind !== 'broker') {
+    return refuse(`the server is ${peer?.uri ?? 'nobody known here'}, not the master`);
+  }
   return verifyChain(chain, { trustDomain: peer.id.trustDomain, roots: [root], intermediates: [] }, 'server', moment);
 }
 

@@ -39,6 +39,7 @@ export function makeApiFace(parts: {
   readonly metrics: Metrics;
   readonly tokens: TokenDesk;
   readonly clock: Clock;
+  readonly certifyBroker: ApiFace['certifyBroker'];
 }): ApiFace {
   const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs } = parts;
   const { book, trust, tokens, clock } = parts;
@@ -73,6 +74,7 @@ export function makeApiFace(parts: {
     },
     approveJoin: id => store.joinRequests.decide(id, { state: 'approved', reason: null }),
     denyJoin: (id, reason) => store.joinRequests.decide(id, { state: 'denied', reason: reason ?? null }),
+    certifyBroker: parts.certifyBroker,
     services: services.list,
     events: query => parts.events.query(query),
     certificates: book.list,

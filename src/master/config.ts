@@ -12,6 +12,8 @@ export interface MasterConfig {
   readonly host: string;
   readonly mqttPort: number;
   readonly apiPort: number;
+  /** A broker that others run, in place of the embedded one: `joinPort` is for those who have no certificate yet. */
+  readonly broker?: { readonly host: string; readonly port: number; readonly joinPort: number } | undefined;
   /** Names and addresses that agents and operators call the master by; they stand in its certificate and in join strings. */
   readonly advertise: readonly string[];
   readonly trustDomain: string;

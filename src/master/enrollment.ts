@@ -49,6 +49,8 @@ export function makeEnrollment(parts: {
   readonly log: Log;
   /** A key has been let in that was not before. */
   readonly onJoined: (node: string) => Promise<void>;
+  /** Where a node finds the broker once it has joined, if it is not where it joins. */
+  readonly masters?: () => readonly { readonly host: string; readonly port: number }[] | undefined;
 }): Enrollment {
   const { tokens, authority, book, link, events, clock, log, onJoined } = parts;
   const gate = new Gate(256);
@@ -104,12 +106,14 @@ export function makeEnrollment(parts: {
       return { status: 'pending', retryAfterMs: admission.pending === null ? retryWhenFullMs : retryAfterMs };
     }
     if (!admission.admitted) return { status: 'refused', reason: admission.reason };
+    const masters = parts.masters?.();
     return {
       status: 'accepted',
       trustDomain: authority.trustDomain,
       chain: admission.chain,
       roots: [...authority.roots],
       signers: [...authority.signers],
+      ...(masters !== undefined && { masters: [...masters] }),
       time: Math.floor(now),
     };
   }

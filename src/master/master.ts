@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
 import { Background } from '../base/background.ts';
-import { Cell } from '../base/cell.ts';
 import type { Clock } from '../base/clock.ts';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
-import { Broker } from '../broker/broker.ts';
+import type { BrokerParts } from '../broker/broker.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { openFiles } from '../device/files.ts';
 import { serverTlsOptions, type TlsIdentity, verifySocket } from '../identity/contexts.ts';
-import { LocalLink } from '../link/local-link.ts';
 import { topics } from '../model/topics.ts';
 import { makeScheduler } from '../scheduling/scheduler.ts';
 import { openStore, type Store } from '../store/store.ts';
@@ -43,6 +41,7 @@ import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
 import { makeTaskIntake } from './task-intake.ts';
 import { openTrust } from './trust.ts';
+import { embeddedWire, externalWire } from './wire.ts';
 
 /** A master that is up. */
 export interface RunningMaster {
@@ -99,7 +98,7 @@ async function run(
     events,
     inUse: () => trust.inUse(),
     onRevoked: async records => {
-      for (const { kind, node } of records) if (kind === 'node' && node !== null) broker.disconnect(node);
+      for (const { kind, node } of records) if (kind === 'node' && node !== null) wire.disconnect(node);
       if (records.some(({ kind }) => kind === 'master')) server.renew({ now: true });
       await trust.tend();
       await manifest.publish();
@@ -135,36 +134,32 @@ async function run(
     { names },
   );
 
-  const brokerTls = new Cell(serverTlsOptions(server.current.value, authority.bundle, 'caller'));
-  server.current.watch(identity => brokerTls.set(serverTlsOptions(identity, authority.bundle, 'caller')));
-  const broker = new Broker(
-    {
-      tls: brokerTls,
-      readPeer: socket => {
-        const verified = verifySocket(socket, authority.bundle, 'client', {
-          now: clock.now(),
-          revoked: book.revoked,
-          expiredToleranceMs: config.offlineGraceMs,
-        });
-        if (!verified.ok) return undefined;
-        const { id } = verified.peer;
-        const isQuarantined = id.kind === 'node' && fleet.get(id.node)?.state === 'quarantined';
-        return isQuarantined ? undefined : verified.peer;
-      },
-      knowsToken: async id => ((await store.joinTokens.get(id))?.expiresAt ?? 0) > clock.now(),
-      clock,
-      log,
-      onSession: ({ kind, identity, address, previousAddress }) => {
-        if (identity.role !== 'node' || kind === 'disconnected') return;
-        clones.onConnected(identity.node, address);
-        if (previousAddress !== undefined) clones.onTakeover({ node: identity.node, address, previousAddress });
-      },
-    },
-    { trustDomain: config.trustDomain, host: config.host, port: config.mqttPort },
-  );
-  const link = new LocalLink({ port: broker, log });
+  const readPeer: BrokerParts['readPeer'] = socket => {
+    const verified = verifySocket(socket, authority.bundle, 'client', {
+      now: clock.now(),
+      revoked: book.revoked,
+      expiredToleranceMs: config.offlineGraceMs,
+    });
+    if (!verified.ok) return undefined;
+    const { id } = verified.peer;
+    const isQuarantined = id.kind === 'node' && fleet.get(id.node)?.state === 'quarantined';
+    return isQuarantined ? undefined : verified.peer;
+  };
+  const onSession: BrokerParts['onSession'] = ({ kind, identity, address, previousAddress }) => {
+    if (identity.role !== 'node' || kind === 'disconnected') return;
+    clones.onConnected(identity.node, address);
+    if (previousAddress !== undefined) clones.onTakeover({ node: identity.node, address, previousAddress });
+  };
+  const knowsToken = async (id: string) => ((await store.joinTokens.get(id))?.expiresAt ?? 0) > clock.now();
+  const revoked = () => book.revoked;
+  const wireParts = { authority, identity: server.current, clock, log };
+  const wire =
+    config.broker === undefined
+      ? embeddedWire({ ...wireParts, readPeer, onSession, knowsToken }, config)
+      : externalWire({ ...wireParts, revoked, random: systemRandom }, config.broker);
+  const { link, publisher } = wire;
   const nextRevision = makeRevisions(clock);
-  const outgoing = makeOutgoing({ link, signer: () => authority.signer, clock, nextRevision });
+  const outgoing = makeOutgoing({ link: publisher, signer: () => authority.signer, clock, nextRevision });
 
   const { trustDomain, rootNamespace, meshDefault } = config;
   const policies = await openPolicies({ store, outgoing, clock }, { trustDomain, rootNamespace, meshDefault });
@@ -256,10 +251,14 @@ async function run(
     tokens: store.joinTokens,
     authority,
     book,
-    link,
+    link: publisher,
     events,
     clock,
     log,
+    masters: () => {
+      const { hosts, port, joinPort } = wire.door;
+      return port === joinPort ? undefined : hosts.map(host => ({ host, port }));
+    },
     onJoined: async node => {
       if (fleet.get(node) !== undefined) await revokeAll(node);
       clones.onJoined(node);
@@ -281,7 +280,7 @@ async function run(
     events,
     ask: node => inBackground('asking a node who it is', outgoing.ask(node, { what: 'birth' })),
     onQuarantined: async node => {
-      broker.disconnect(node);
+      wire.disconnect(node);
       await publishServices();
       await revokeAll(node);
     },
@@ -326,8 +325,7 @@ async function run(
   await documents.resume();
   await rounds.load();
 
-  await broker.start(signal);
-  await link.start(signal);
+  await wire.start(signal);
   link.subscribe(topics.allUp, (topic, payload) => inBackground('hearing a node', incoming.handle(topic, payload)));
   link.subscribe(topics.allJoinRequests, (topic, payload) => inBackground('a join', enrollment.handle(topic, payload)));
 
@@ -338,12 +336,16 @@ async function run(
   };
   isUp = true;
   await publishAll();
+  // a broker of others may have lost what it retained, and did not hear what was said while it was away
+  link.state.watch(state => {
+    if (state === 'up') inBackground('saying everything again', publishAll());
+  });
 
-  const mqttPort = broker.address.port;
+  const { hosts, port: mqttPort, joinPort } = wire.door;
   const tokens = makeTokenDesk({ tokens: store.joinTokens, rootSha256: () => authority.rootSha256, clock }, () => ({
-    hosts: config.advertise,
-    port: mqttPort,
-    wssPort: portOf(api),
+    hosts,
+    port: joinPort,
+    ...(wire.upgrade && { wssPort: portOf(api) }),
   }));
   const face = makeApiFace({
     version,
@@ -359,15 +361,19 @@ async function run(
     events,
     book,
     trust,
-    metrics: makeMetrics({ fleet, book, broker: () => broker.stats(), now: () => clock.now() }),
+    metrics: makeMetrics({ fleet, book, broker: wire.stats, now: () => clock.now() }),
     tokens,
     clock,
+    certifyBroker: async ({ csr, names }) => {
+      const { chainPem } = authority.issueBroker(Buffer.from(csr, 'base64'), names, clock.now());
+      await book.record(chainPem, null);
+      return { chain: chainPem, roots: authority.roots.join('') };
+    },
   });
   // a node that comes by WebSocket shows its certificate here; operators have none, and their tokens
   const apiTls = (identity: TlsIdentity) =>
     serverTlsOptions(identity, authority.bundle, 'caller', { minVersion: 'TLSv1.2' });
-  const upgrade: Broker['upgrade'] = (request, socket, head) => broker.upgrade(request, socket, head);
-  const api = await makeApi({ face, log, upgrade }, apiTls(server.current.value));
+  const api = await makeApi({ face, log, upgrade: wire.upgrade }, apiTls(server.current.value));
   server.current.watch(identity => api.server.setSecureContext(apiTls(identity)));
   const apiPort = await listen(api, config);
 
@@ -397,7 +403,7 @@ async function run(
     await aborted(signal);
     await api.close();
     await Promise.allSettled(loops);
-    await broker.closed;
+    await wire.closed;
     await background.settled();
     await store.close();
     log.info('the master has stopped');

@@ -16,7 +16,8 @@ const watchedKinds = certificateKinds.filter(kind => kind !== 'workload');
 export function makeMetrics(parts: {
   readonly fleet: Pick<Fleet, 'list'>;
   readonly book: Pick<CertificateBook, 'revoked' | 'soonestEnd'>;
-  readonly broker: () => BrokerStats;
+  /** Absent where the broker is not ours. */
+  readonly broker: (() => BrokerStats) | undefined;
   readonly now: () => number;
 }): Metrics {
   const { fleet, book, broker, now } = parts;
@@ -56,7 +57,7 @@ export function makeMetrics(parts: {
     if (end !== undefined) gauge.set({ kind }, Math.round((end - now()) / 1000));
   }
 
-  addBroker(registry, broker);
+  if (broker !== undefined) addBroker(registry, broker);
   return { contentType: registry.contentType, text: () => registry.metrics() };
 }
 

@@ -183,6 +183,16 @@ export const createTokenResultSchema = v.object({
   expiresAt: v.number(),
 });
 
+/** POST /v1/broker-certificates: `csr` is base64 DER for the SPIFFE id of a broker, whose key stays where it was made. */
+export const brokerCertificateRequestSchema = v.strictObject({
+  csr: v.pipe(v.string(), v.maxLength(8192)),
+  /** DNS names and addresses at which nodes and the master reach it. */
+  names: v.pipe(v.array(v.pipe(v.string(), v.maxLength(253))), v.minLength(1), v.maxLength(32)),
+});
+
+/** PEM: leaf first with all that a server shows, and what it trusts. */
+export const brokerCertificateSchema = v.object({ chain: v.string(), roots: v.string() });
+
 export const taskLogSchema = v.object({ task: v.string(), stream: v.string(), data: v.string() });
 
 export const versionSchema = v.object({ version: v.string() });
@@ -202,6 +212,8 @@ export const joinTokenListSchema = v.object({ tokens: v.array(joinTokenViewSchem
 export const joinListSchema = v.object({ joins: v.array(joinViewSchema) });
 export const auditListSchema = v.object({ entries: v.array(auditEntrySchema) });
 
+export type BrokerCertificateRequest = v.InferOutput<typeof brokerCertificateRequestSchema>;
+export type BrokerCertificate = v.InferOutput<typeof brokerCertificateSchema>;
 export type ApplyResult = v.InferOutput<typeof applyResultSchema>;
 export type NodeView = v.InferOutput<typeof nodeViewSchema>;
 export type TaskView = v.InferOutput<typeof taskViewSchema>;

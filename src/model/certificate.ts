@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 
 /** What a certificate is for: `config` signs configuration, `issuing` and `root` are authorities. */
-export const certificateKinds = ['node', 'workload', 'master', 'config', 'issuing', 'root'] as const;
+export const certificateKinds = ['node', 'workload', 'master', 'broker', 'config', 'issuing', 'root'] as const;
 export type CertificateKind = (typeof certificateKinds)[number];
 
 /** `expiring`: in the last quarter of its life, and nothing has come in its place; `replaced`: something has, also where it still holds. */

@@ -10,6 +10,8 @@ export type SpiffeId =
       readonly serviceAccount: string;
     }
   | { readonly kind: 'master'; readonly trustDomain: string }
+  /** A broker that is not the master's own: it carries what others sign. */
+  | { readonly kind: 'broker'; readonly trustDomain: string }
   /** The key that signs what the master publishes. */
   | { readonly kind: 'config'; readonly trustDomain: string };
 
@@ -25,7 +27,7 @@ export function isTrustDomain(text: string): boolean {
   return trustDomainPattern.test(text);
 }
 
-/** Reads `spiffe://<trust domain>/<path>`; undefined when it is not one of the four kinds. */
+/** Reads `spiffe://<trust domain>/<path>`; undefined when it is not one of these kinds. */
 export function parseSpiffeId(uri: string): SpiffeId | undefined {
   if (!uri.startsWith('spiffe://') || uri.length > 2048) return undefined;
   const slash = uri.indexOf('/', 9);
@@ -33,6 +35,7 @@ export function parseSpiffeId(uri: string): SpiffeId | undefined {
   if (slash < 0 || !isTrustDomain(trustDomain)) return undefined;
   const path = uri.slice(slash + 1);
   if (path === 'master') return { kind: 'master', trustDomain };
+  if (path === 'broker') return { kind: 'broker', trustDomain };
   if (path === 'config') return { kind: 'config', trustDomain };
   const node = nodePath.exec(path)?.[1];
   if (node !== undefined) return { kind: 'node', trustDomain, node };
@@ -49,6 +52,7 @@ export function printSpiffeId(id: SpiffeId): string {
     case 'workload':
       return `${root}/ns/${id.namespace}/sa/${id.serviceAccount}`;
     case 'master':
+    case 'broker':
     case 'config':
       return `${root}/${id.kind}`;
     default:

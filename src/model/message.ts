@@ -219,6 +219,8 @@ export const joinResultSchema = v.variant('status', [
     chain: text(32_768),
     roots: v.array(text(8192)),
     signers: v.array(text(8192)),
+    /** Where the node finds the broker from now on; where it joined when absent. */
+    masters: v.optional(v.pipe(v.array(v.object({ host: text(253), port: whole })), v.minLength(1), v.maxLength(8))),
     time: whole,
   }),
   v.object({ status: v.literal('pending'), retryAfterMs: whole }),

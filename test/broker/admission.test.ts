@@ -46,10 +46,11 @@ t.test('the master comes in under any name', async t => {
   t.strictSame(admission, { identity: { role: 'master', clientId: 'm2' } });
 });
 
-t.test('workloads, the configuration key and other trust domains have no business here', async t => {
+t.test('workloads, the configuration key, other brokers and other trust domains have no business here', async t => {
   for (const uri of [
     'spiffe://test.mesh/ns/default/sa/a',
     'spiffe://test.mesh/config',
+    'spiffe://test.mesh/broker',
     'spiffe://other/node/a',
     'spiffe://other/master',
   ]) {

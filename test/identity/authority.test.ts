@@ -117,6 +117,8 @@ t.test('a request in the name of another is refused', async t => {
   t.throws(() => authority.issueNode(csr(`spiffe://${trustDomain}/master`), 'a', now), refusal('FORBIDDEN', /./));
   t.throws(() => authority.issueWorkload(csr(node('a')), workloadId, now), refusal('FORBIDDEN', /./));
   t.throws(() => authority.issueServer(csr(node('a')), [], now), refusal('FORBIDDEN', /./));
+  t.throws(() => authority.issueBroker(csr(`spiffe://${trustDomain}/master`), [], now), refusal('FORBIDDEN', /./));
+  t.throws(() => authority.issueServer(csr(`spiffe://${trustDomain}/broker`), [], now), refusal('FORBIDDEN', /./));
   for (const id of [node('a'), `spiffe://${trustDomain}/master`, 'spiffe://other/ns/a/sa/b', 'nonsense']) {
     t.throws(() => authority.issueWorkload(csr(node('a')), id, now), refusal('FORBIDDEN', /no workload/), id);
   }

@@ -329,6 +329,15 @@ t.test('who joins believes the master whose root the join string names', async t
   refused(t, verifyPinned(chain, authority.rootSha256, { now: now + 400 * dayMs }), /expired on/, 'expired');
 });
 
+t.test('who joins believes a broker of the same root, and no node', async t => {
+  const own = makeTestAuthority(now, { trustDomain });
+  const { rootSha256, rootPem } = own.authority;
+  const id = { kind: 'broker', trustDomain };
+  t.match(verifyPinned(chainOf(own.broker()), rootSha256, moment), { ok: true, peer: { id } });
+  const chain = [...chainOf(own.node('a')), new X509Certificate(rootPem)];
+  refused(t, verifyPinned(chain, rootSha256, moment), /not the master/, 'a node, and all of its chain');
+});
+
 t.test('a rogue that shows the real root beside its own chain is refused', async t => {
   const rogue = makeTestAuthority(now);
   const chain = [...chainOf(rogue.server()).slice(0, 2), root.certificate];

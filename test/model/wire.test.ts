@@ -69,7 +69,7 @@ t.test('a SPIFFE id that was printed is read as it was, and its principal lacks 
   const id: fc.Arbitrary<SpiffeId> = fc.oneof(
     fc.record({ kind: fc.constant('node' as const), trustDomain, node: name }),
     fc.record({ kind: fc.constant('workload' as const), trustDomain, namespace: name, serviceAccount: name }),
-    fc.record({ kind: fc.constantFrom('master' as const, 'config' as const), trustDomain }),
+    fc.record({ kind: fc.constantFrom('master' as const, 'broker' as const, 'config' as const), trustDomain }),
   );
   fc.assert(
     fc.property(id, id => {

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { brokerCertificateRequestSchema, brokerCertificateSchema } from '../../model/api.ts';
 import {
   authorityViewSchema,
   certificateListSchema,
@@ -50,6 +51,16 @@ export function addAuthorityRoutes(app: Api, face: ApiFace): void {
       }),
     },
     request => face.rotateAuthority(request.body),
+  );
+  app.post<{ Body: v.InferOutput<typeof brokerCertificateRequestSchema> }>(
+    '/v1/broker-certificates',
+    {
+      ...admin,
+      schema: answers('Issue a certificate for a broker that is not the master’s own', brokerCertificateSchema, {
+        body: brokerCertificateRequestSchema,
+      }),
+    },
+    request => face.certifyBroker(request.body),
   );
   app.post<{ Body: v.InferOutput<typeof retireRequestSchema> }>(
     '/v1/authority/retire',

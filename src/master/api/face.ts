@@ -1,6 +1,8 @@
 import type {
   ApplyResult,
   AuditEntry,
+  BrokerCertificate,
+  BrokerCertificateRequest,
   CreateTokenRequest,
   CreateTokenResult,
   JobView,
@@ -67,6 +69,8 @@ export interface ApiFace {
   authority(): AuthorityView;
   rotateAuthority(request: RotateRequest): Promise<AuthorityView>;
   retireAuthority(options: { readonly force: boolean }): Promise<AuthorityView>;
+  /** A certificate for a broker that others run; throws as `Authority.issueBroker`. */
+  certifyBroker(request: BrokerCertificateRequest): Promise<BrokerCertificate>;
   createJoinToken(request: CreateTokenRequest): Promise<CreateTokenResult>;
   joinTokens(): Promise<JoinTokenView[]>;
   revokeJoinToken(id: string): Promise<void>;
