@@ -1,0 +1,8 @@
+import type { Attack } from './attack.ts';
+import { brokers } from './broker.ts';
+import { envelopes } from './envelopes.ts';
+import { joins } from './joins.ts';
+import { rogues } from './rogue.ts';
+
+/** Every attack, in the order in which they are mounted. */
+export const attacks: readonly Attack[] = [...joins, ...rogues, ...brokers, ...envelopes];
