@@ -1,16 +1,21 @@
-/** Bundles the command: one entry, a chunk for each role, minified, since the text of a program is memory on a small board. */
-import { rmSync } from 'node:fs';
+/**
+ * Bundles the command: one entry, a chunk for each role, minified, since the text of a program is memory on a small board. What is
+ * bundled is a development dependency in package.json: who installs the package gets it inside, and `libsql` alone beside it.
+ */
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { build } from 'esbuild';
 
 const outdir = 'build/dist';
 
 rmSync(outdir, { recursive: true, force: true });
-await build({
+const { metafile } = await build({
   entryPoints: { main: 'src/main.ts', 'board-reader': 'src/device/board-reader.ts' },
   outdir,
   bundle: true,
   splitting: true,
   minify: true,
+  metafile: true,
   format: 'esm',
   platform: 'node',
   target: 'node20',
@@ -21,6 +26,21 @@ await build({
   banner: {
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
   },
-  legalComments: 'external',
+  legalComments: 'none',
   logLevel: 'warning',
 });
+writeFileSync(join(outdir, 'LICENSES.txt'), licensesOf(Object.keys(metafile.inputs)));
+
+/** The licenses of the packages that these files are from: most want to go with every copy. */
+function licensesOf(files: readonly string[]): string {
+  const folders = new Set(files.flatMap(file => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []));
+  const texts = [...folders].sort().map(folder => {
+    const { name, version, license }: Record<string, string> = JSON.parse(
+      readFileSync(join(folder, 'package.json'), 'utf8'),
+    );
+    const names = readdirSync(folder).filter(file => /^(licen[cs]e|copying|notice)/i.test(file));
+    const full = names.map(file => readFileSync(join(folder, file), 'utf8').trim());
+    return [`${name} ${version} (${license})`, ...full].join('\n\n');
+  });
+  return `The program contains these packages.\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
+}
