@@ -21,6 +21,8 @@ export interface BrokerLimits {
   readonly connectionsPerSource: Rate;
   /** Sources that are told apart. */
   readonly maxSources: number;
+  /** Attempts of one source to come in without a certificate; more are refused before their token is looked up, and may try again. */
+  readonly joinsPerSource: Rate;
   /** Joiners admitted at once. */
   readonly maxJoiners: number;
   /** From TCP accept to the end of the TLS handshake. */
@@ -54,6 +56,8 @@ export const defaultLimits: BrokerLimits = {
   maxConnections: 10_000,
   connectionsPerSource: { perSecond: 50, burst: 1000 },
   maxSources: 10_000,
+  // a site of many boards behind one address, switched on together
+  joinsPerSource: { perSecond: 1, burst: 128 },
   maxJoiners: 256,
   handshakeTimeoutMs: 10_000,
   connectTimeoutMs: 5_000,

@@ -18,6 +18,7 @@ import { Buffers } from './buffers.ts';
 import { Connection, type Transport } from './connection.ts';
 import type { Counters } from './counters.ts';
 import type { BrokerLimits } from './limits.ts';
+import { SourceRates } from './source-rates.ts';
 
 /** A session began, ended, or was taken over by a newer connection with the same identity: a copied card looks like that. */
 export interface SessionEvent {
@@ -53,12 +54,14 @@ export class Sessions {
   readonly #sessions = new Map<string, Connection>();
   readonly #buffers: Buffers;
   #webSockets = 0;
+  readonly #joins: SourceRates;
 
   constructor(parts: SessionParts, trustDomain: string, limits: BrokerLimits, counters: Counters) {
     this.#parts = parts;
     this.#trustDomain = trustDomain;
     this.#limits = limits;
     this.#counters = counters;
+    this.#joins = new SourceRates(limits.joinsPerSource, limits.maxSources);
     this.#buffers = new Buffers(limits.maxTotalBufferedBytes);
   }
 
@@ -155,6 +158,12 @@ export class Sessions {
   async #preConnect(client: Client, packet: ConnectPacket): Promise<boolean> {
     const connection = this.#byClient.get(client);
     if (connection === undefined) return false;
+    const now = this.#parts.clock.monotonic();
+    if (connection.peer === undefined && !this.#joins.take(connection.address, now)) {
+      connection.stopDeadline();
+      connection.refusal = { reason: 'rate', returnCode: 3 };
+      return true;
+    }
     const isTokenKnown = connection.peer === undefined && (await this.#isTokenKnown(packet.username));
     connection.stopDeadline();
     if (connection.tls.destroyed) return false;

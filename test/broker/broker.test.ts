@@ -130,6 +130,33 @@ t.test('who was turned away is counted by reason and answered with a return code
   t.match(broker.stats().refused, refused);
 });
 
+t.test(
+  'a source that tries token after token is refused without a look-up, and nobody with a certificate is',
+  async t => {
+    const asked: string[] = [];
+    const knowsToken = (id: string) => {
+      asked.push(id);
+      return id === 'tok';
+    };
+    const limits = { joinsPerSource: { perSecond: 1, burst: 3 } };
+    const { broker, port, clock } = await startBroker(t, fleet, { limits }, { knowsToken });
+    const codes: (number | undefined)[] = [];
+    for (const username of ['g1', 'g2', 'g3', 'g4', 'tok']) {
+      codes.push(await (await RawClient.connect(t, fleet, port)).login('n', { username }));
+    }
+    t.strictSame(codes, [4, 4, 4, 3, 3]);
+    t.strictSame(asked, ['g1', 'g2', 'g3']);
+    t.equal(broker.stats().refused.rate, 2);
+    t.equal(await (await RawClient.connect(t, fleet, port, fleet.nodes.a)).login('a'), 0);
+    await clock.advance(1_000);
+    t.equal(
+      await (await RawClient.connect(t, fleet, port)).login('n', { username: 'tok' }),
+      0,
+      'an honest board asks again',
+    );
+  },
+);
+
 t.test('a certificate of a stranger is no identity', async t => {
   const { port } = await startBroker(t, fleet);
   const stranger = makeFleet();

@@ -134,6 +134,56 @@ async function joinContract(t: Test, open: Open): Promise<void> {
     t.match(await joinTokens.admit(attempt('k1', { node: 'pi-2' })), { admitted: false, reason: /joined as pi-1/ });
   });
 
+  t.test('those who need an approval wait in a queue with a bound, each once', async t => {
+    const { joinTokens, joinRequests } = await open(t);
+    const bounds = { pending: 3, pendingOfToken: 2 };
+    await joinTokens.add({ ...joinToken, uses: 9, approve: true });
+    await joinTokens.add({ ...joinToken, id: 'other', uses: 9, approve: true });
+    const ask = (key: string, tokenId = 'tok') =>
+      joinTokens.admit(attempt(key.padEnd(20, '0'), { tokenId, node: `pi-${key}` }), bounds);
+    const id = (key: string) => key.padEnd(16, '0');
+    t.same(await ask('k1'), { admitted: false, pending: id('k1'), isNew: true });
+    t.same(await ask('k1'), { admitted: false, pending: id('k1'), isNew: false });
+    t.match(await ask('k2'), { pending: id('k2') });
+    t.match(await ask('k3'), { pending: null }, 'of one token');
+    t.match(await ask('k4', 'other'), { pending: id('k4') });
+    t.match(await ask('k5', 'other'), { pending: null }, 'of all');
+    t.match(await ask('k1', 'other'), { reason: /its key waits already/ });
+    t.match(await joinTokens.admit(attempt('k1'.padEnd(20, '0'), { node: 'pi-9' }), bounds), {
+      reason: /waits already/,
+    });
+    await joinRequests.decide(id('k1'), { state: 'approved', reason: null });
+    t.match(await ask('k1'), { admitted: true, repeated: false });
+    t.match(await ask('k1'), { admitted: true, repeated: true });
+    t.match(await ask('k3'), { pending: id('k3') }, 'there is room again');
+    t.equal((await joinRequests.list(joinToken.expiresAt)).length, 0, 'they end with their token');
+  });
+
+  t.test('a node in quarantine is freed by a token made for it and a new key alone', async t => {
+    const { joinTokens, nodes } = await open(t);
+    await joinTokens.add({ ...joinToken, uses: 5 });
+    await joinTokens.add({ ...joinToken, id: 'replace', node: 'pi-1', uses: 5 });
+    await joinTokens.admit(attempt('k1', { tokenId: 'replace' }));
+    await nodes.update('pi-1', { state: 'quarantined', quarantine: 'two of it' });
+    t.match(await joinTokens.admit(attempt('k1')), { reason: /in quarantine with this key/ });
+    t.match(await joinTokens.admit(attempt('k2')), { reason: /is in quarantine: make a token with --node pi-1/ });
+    t.match(await nodes.get('pi-1'), { state: 'quarantined', quarantine: 'two of it' });
+    t.match(await joinTokens.admit(attempt('k2', { tokenId: 'replace' })), { admitted: true });
+    t.match(await nodes.get('pi-1'), { state: 'joined', quarantine: null, keyPin: 'k2' });
+  });
+
+  t.test('tokens that expired long ago are forgotten', async t => {
+    const { joinTokens } = await open(t);
+    await joinTokens.add(joinToken);
+    await joinTokens.add({ ...joinToken, id: 'later', expiresAt: 2_000 });
+    await joinTokens.admit(attempt('k1'));
+    t.equal(await joinTokens.trim(1_500), 1);
+    t.same(
+      (await joinTokens.list()).map(token => token.id),
+      ['later'],
+    );
+  });
+
   t.test('a name that is taken goes to another key only by a token made for it', async t => {
     const { joinTokens, nodes } = await open(t);
     await joinTokens.add({ ...joinToken, uses: 5 });
