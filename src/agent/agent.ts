@@ -290,6 +290,7 @@ async function run(
     },
     { intervalMs: profile.heartbeatMs },
   );
+  clock.onDoubt(() => inBackground('asking for the time', heartbeat.beat()));
   const incoming = makeIncoming({
     ...inboxParts,
     handlers: {

@@ -28,6 +28,13 @@ export interface NodeClock extends Clock {
   readonly known: boolean;
   /** What is added to the system's time; 0 for one that is close enough. */
   readonly offsetMs: number;
+  /**
+   * By which the master's own word is judged. A clock that was set while this process runs is in doubt until the master has answered,
+   * and its answer must not be refused for that: until then it is the time of the last answer, carried on.
+   */
+  nowForMaster(): number;
+  /** Calls `task` when the system's clock was set or the machine has slept: then it is time to ask. */
+  onDoubt(task: () => void): void;
   /** The nonce of the open question for the time; undefined when none is needed. */
   readonly question: string | undefined;
   /** Asks anew, whatever is known: the link has come up. */
@@ -59,6 +66,7 @@ export async function openNodeClock(parts: {
   let isTold = false;
   let asked: { readonly nonce: string; readonly at: number } | undefined;
   let isAsking = true;
+  let tellDoubt: () => void = () => {};
   /** Of the system's two clocks; it changes when one sets the clock, and when the machine sleeps. */
   let difference = system.now() - system.monotonic();
 
@@ -72,6 +80,7 @@ export async function openNodeClock(parts: {
     difference = now;
     offset = 0;
     isAsking = true;
+    tellDoubt();
   }
 
   function now(): number {
@@ -100,6 +109,13 @@ export async function openNodeClock(parts: {
 
   return {
     now,
+    nowForMaster() {
+      look();
+      return isTold && isAsking ? lowest() : now();
+    },
+    onDoubt(task) {
+      tellDoubt = task;
+    },
     monotonic: () => system.monotonic(),
     after: (delayMs, task) => system.after(delayMs, task),
     sleep: (delayMs, signal) => system.sleep(delayMs, signal),

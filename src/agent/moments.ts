@@ -21,7 +21,7 @@ export interface Moments {
 
 export function makeMoments(
   parts: {
-    readonly clock: Pick<NodeClock, 'now' | 'monotonic' | 'known'>;
+    readonly clock: Pick<NodeClock, 'now' | 'nowForMaster' | 'monotonic' | 'known'>;
     readonly revoked: () => ReadonlySet<string>;
     readonly isUp: () => boolean;
   },
@@ -31,14 +31,14 @@ export function makeMoments(
   const { offlineGraceMs, waitForTimeMs } = settings;
   const startedAt = clock.monotonic();
 
-  function master(): Moment {
+  function at(now: number): Moment {
     const notYetValidToleranceMs = clock.known ? 0 : Number.POSITIVE_INFINITY;
-    return { now: clock.now(), notYetValidToleranceMs, revoked: revoked() };
+    return { now, notYetValidToleranceMs, revoked: revoked() };
   }
 
   return {
-    master,
-    peer: () => (isUp() ? master() : { ...master(), expiredToleranceMs: offlineGraceMs }),
+    master: () => at(clock.nowForMaster()),
+    peer: () => (isUp() ? at(clock.now()) : { ...at(clock.now()), expiredToleranceMs: offlineGraceMs }),
     get isGraced() {
       return offlineGraceMs > 0 && !isUp();
     },

@@ -110,6 +110,27 @@ t.test('a clock that is set an hour back after the master has told the time chan
   t.equal(clock.now(), now + minuteMs);
 });
 
+t.test(
+  'a clock that is set is in doubt: the master is judged by the last answer, and is asked again at once',
+  async t => {
+    const system = new FakeClock(now);
+    const { clock } = await openAt(t, system);
+    let doubts = 0;
+    clock.onDoubt(() => doubts++);
+    clock.setTime(now);
+    system.setNow(now + 20 * 365 * dayMs);
+    t.equal(clock.nowForMaster(), now);
+    t.equal(doubts, 1);
+    clock.answer(clock.question ?? '', now);
+    t.match({ now: clock.now(), forMaster: clock.nowForMaster() }, { now, forMaster: now });
+  },
+);
+
+t.test('before the master has said anything it is judged by the clock of the system', async t => {
+  const { clock } = await openAt(t, new FakeClock(now + 20 * 365 * dayMs));
+  t.equal(clock.nowForMaster(), now + 20 * 365 * dayMs);
+});
+
 t.test('a corrected clock that NTP sets right is believed by itself', async t => {
   const system = new FakeClock(0);
   const { clock } = await openAt(t, system);

@@ -147,20 +147,17 @@ t.test('a node that comes back later than its grace must join again, and keeps i
     late.log.all('the link is down').some(({ fields }) => fields.code === 'FORBIDDEN'),
   );
   t.not(await statusOf(proxy), 200);
-  t.notOk((await back.api.nodes()).some(node => node.node === 'near' && node.state === 'ready'));
+  t.equal(back.log.all('a certificate was issued', { node: 'near' }).length, 0);
 });
 
 t.test('a clock that is set back an hour, or 20 years ahead, while the node is linked changes nothing', async t => {
   const board = new ShiftedClock(0);
   const { near, proxy } = await world(t, { master: new ShiftedClock(0), near: board, far: board });
-  board.shiftMs = -hourMs;
-  await until('it is noticed', () => near.log.all('the clock of the system was set, or the machine slept').length > 0);
-  t.equal(await statusOf(proxy), 200);
-  board.shiftMs = 20 * 365 * dayMs;
-  await until(
-    'the master has said what time it is',
-    () => near.log.all("the system's clock is wrong; the master's time counts").length >= 2,
-  );
-  await untilServed(proxy);
+  const corrections = () => near.log.all("the system's clock is wrong; the master's time counts").length;
+  for (const [i, shiftMs] of [-hourMs, 20 * 365 * dayMs].entries()) {
+    board.shiftMs = shiftMs;
+    await until('the master has said what time it is', () => corrections() === i + 1);
+    t.equal(await statusOf(proxy), 200);
+  }
   t.equal(near.log.all('the link is down').length, 0);
 });
