@@ -1,0 +1,264 @@
+import t, { type Test } from 'tap';
+import type { FleetNode } from '../../src/master/fleet.ts';
+import { makeJobs } from '../../src/master/jobs.ts';
+import { makeRounds } from '../../src/master/rounds.ts';
+import type { Birth } from '../../src/model/message.ts';
+import { makeScheduler } from '../../src/scheduling/scheduler.ts';
+import type { Store } from '../../src/store/store.ts';
+import { FakeClock } from '../fixtures/fake-clock.ts';
+import { CapturedLog } from '../fixtures/fleet-log.ts';
+import { until } from '../fixtures/fleet-until.ts';
+import { birthOf, enterNode, jobOf, openTestStore, sha256, statusOf } from '../fixtures/master-store.ts';
+
+const nodeOf = (id: string, birth: Partial<Birth> = {}, more: Partial<FleetNode> = {}): FleetNode => ({
+  id,
+  labels: {},
+  joinedAt: 1,
+  state: 'ready',
+  lastSeen: 1,
+  birth: birthOf(birth),
+  usage: null,
+  boot: 1,
+  quarantine: null,
+  ...more,
+});
+
+/** A master's rounds over a fleet that the test makes; another one over the same store is the master after a restart. */
+async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
+  const { clock, log, placed } = { clock: new FakeClock(), log: new CapturedLog(), placed: [] as string[][] };
+  const present = store ?? (await openTestStore(t));
+  const fleet = new Map(nodes.map(node => [node.id, node]));
+  if (store === undefined) for (const id of fleet.keys()) await enterNode(present, id);
+  let ids = 0;
+  const newId = () => `${++ids}`.padStart(8, '0').split('').reverse().join('');
+  const jobs = makeJobs({ store: present, clock, newId, sha256, onStopped: () => {} });
+  const rounds = makeRounds({
+    store: present,
+    jobs,
+    fleet: { list: () => [...fleet.values()], get: id => fleet.get(id) },
+    scheduler: makeScheduler(),
+    clock,
+    log,
+    newId,
+    onPlaced: each => placed.push([...each]),
+  });
+  await rounds.load();
+  const ended = new AbortController();
+  const run = rounds.run(ended.signal);
+  const stop = async () => {
+    ended.abort();
+    await run;
+  };
+  t.teardown(stop);
+
+  const apply = async (name: string, spec: object) => {
+    const json = JSON.stringify(jobOf(name, spec));
+    await present.documents.apply([{ kind: 'Job', namespace: 'default', name, json }], clock.now());
+    const job = await jobs.get('default', name);
+    if (job !== undefined) await jobs.apply(job);
+    rounds.wake();
+  };
+  const tasks = (job?: string) => present.tasks.list(job === undefined ? {} : { job });
+  const placeOf = async (job: string) => (await tasks(job)).map(({ label, node }) => `${label} ${node}`).sort();
+  /** Lets time pass until `what` holds: rounds wait for the clock, and write to a real database. */
+  const eventually = async (what: string, holds: () => Promise<boolean> | boolean) =>
+    until(what, async () => {
+      await clock.advance(20);
+      return (await holds()) || undefined;
+    });
+  const untilPlaced = (job: string, count: number) =>
+    eventually(`${count} tasks of ${job} are placed`, async () => {
+      return (await tasks(job)).filter(task => task.node !== null).length === count;
+    });
+  const end = async (id: string, state: 'TASK_FINISHED' | 'TASK_FAILED', ranMs = 1_000) => {
+    const task = await present.tasks.get(id);
+    const status = statusOf(id, state, { ranMs, at: clock.now() });
+    await present.tasks.recordStatuses([status], { node: task?.node ?? '', receivedAt: clock.now() });
+    const record = await present.tasks.get(id);
+    if (record !== undefined) rounds.onEnded(record);
+  };
+  const start = async (id: string) => {
+    const task = await present.tasks.get(id);
+    const status = statusOf(id, 'TASK_RUNNING', { at: clock.now() });
+    await present.tasks.recordStatuses([status], { node: task?.node ?? '', receivedAt: clock.now() });
+  };
+  return {
+    store: present,
+    clock,
+    log,
+    placed,
+    fleet,
+    rounds,
+    apply,
+    tasks,
+    placeOf,
+    untilPlaced,
+    eventually,
+    end,
+    start,
+    stop,
+  };
+}
+
+const cpus = (amount: number) => ({ resources: { cpus: amount } });
+const batch = (names: readonly string[], more: object = {}) => ({
+  type: 'batch',
+  tasks: names.map(name => ({ name })),
+  ...more,
+});
+
+t.test('a task that fits is placed: written, kept in the ledger, and its node is told', async t => {
+  const { apply, untilPlaced, tasks, placed, rounds, store } = await stage(t, [nodeOf('pi-1')]);
+  await apply('web', { ...cpus(0.5), ports: [{ name: 'http' }, { name: 'admin' }] });
+  await untilPlaced('web', 1);
+  const [task] = await tasks('web');
+  t.match(task, { node: 'pi-1', state: 'TASK_STAGING', message: 'placed on pi-1' });
+  t.match(task?.spec?.ports, [
+    { name: 'http', number: 20_000 },
+    { name: 'admin', number: 20_001 },
+  ]);
+  t.same(placed, [['pi-1']]);
+  t.match(rounds.freeOn('pi-1'), {
+    scalars: { cpus: 1_500 },
+    ranges: { ports: [{ begin: 20_002, end: 20_009 }] },
+  });
+  t.match((await store.assignments.of('pi-1'))?.tasks, [{ id: task?.id }]);
+});
+
+t.test('where not all fit the highest priority goes first, whoever came first', async t => {
+  const { apply, untilPlaced, placeOf, end, tasks } = await stage(t, [nodeOf('pi-1')]);
+  await apply('low', { ...cpus(1.5), priority: 10 });
+  await apply('high', { ...cpus(1.5), priority: 90 });
+  await untilPlaced('high', 1);
+  t.same(await placeOf('low'), ['0 null']);
+  await end((await tasks('high'))[0]?.id ?? '', 'TASK_FINISHED');
+  await untilPlaced('low', 1);
+});
+
+t.test('a task that has no place says why, node by node, until it has one', async t => {
+  const { apply, eventually, rounds, tasks, fleet, untilPlaced } = await stage(t, [
+    nodeOf('pi-1'),
+    nodeOf('pi-2', {}, { state: 'unreachable' }),
+    nodeOf('pi-3', {}, { birth: null, state: 'joined' }),
+  ]);
+  await apply('large', cpus(1.9));
+  await untilPlaced('large', 1);
+  await apply('more', cpus(1.9));
+  const [task] = await tasks('more');
+  const why = () => rounds.whyWaiting(task?.id ?? '');
+  await eventually('it is known why', () => why() !== undefined);
+  t.match(why()?.reasons, [
+    { node: 'pi-1', why: /needs 1\.9 cpus, has 0\.1 cpus free/ },
+    { node: 'pi-2', why: /is unreachable/ },
+  ]);
+  const back = nodeOf('pi-2');
+  fleet.set('pi-2', back);
+  rounds.onNode(back);
+  await untilPlaced('more', 1);
+  await eventually('nothing waits', () => why() === undefined);
+});
+
+t.test('constraints look at what the board and the operator say of a node', async t => {
+  const { apply, untilPlaced, placeOf } = await stage(t, [
+    nodeOf('pi-1', { attributes: { arch: 'arm64', zone: 'cellar' } }, { labels: { zone: 'roof' } }),
+    nodeOf('pi-2', { attributes: { arch: 'x64' } }),
+  ]);
+  const on = (attribute: string, value: string) => ({
+    constraints: [{ attribute, operator: 'in', values: [value] }],
+  });
+  await apply('intel', on('arch', 'x64'));
+  await apply('roof', on('zone', 'roof'));
+  await apply('named', on('node', 'pi-2'));
+  await apply('nowhere', on('zone', 'cellar'));
+  for (const job of ['intel', 'roof', 'named']) await untilPlaced(job, 1);
+  t.same(await placeOf('intel'), ['0 pi-2']);
+  t.same(await placeOf('roof'), ['0 pi-1'], 'the operator has the last word');
+  t.same(await placeOf('named'), ['0 pi-2']);
+  t.same(await placeOf('nowhere'), ['0 null']);
+});
+
+t.test('services spread over the nodes', async t => {
+  const { apply, untilPlaced, placeOf } = await stage(t, [nodeOf('pi-1'), nodeOf('pi-2')]);
+  await apply('web', { ...cpus(0.1), instances: 2 });
+  await untilPlaced('web', 2);
+  t.same((await placeOf('web')).map(place => place.split(' ')[1]).sort(), ['pi-1', 'pi-2']);
+});
+
+t.test('a master that starts again knows who has what, and gives nothing twice', async t => {
+  const before = await stage(t, [nodeOf('pi-1')]);
+  await before.apply('a', { ...cpus(1.5), ports: [{ name: 'http' }] });
+  await before.untilPlaced('a', 1);
+  await before.stop();
+
+  const after = await stage(t, [nodeOf('pi-1')], before.store);
+  t.match(after.rounds.freeOn('pi-1'), {
+    scalars: { cpus: 500 },
+    ranges: { ports: [{ begin: 20_001, end: 20_009 }] },
+  });
+  await after.apply('b', { ...cpus(0.5), ports: [{ name: 'http' }] });
+  await after.untilPlaced('b', 1);
+  t.match((await after.tasks('b'))[0]?.spec?.ports, [{ number: 20_001 }]);
+  t.same(after.placed, [['pi-1']], 'what was placed before is not placed again');
+});
+
+t.test('what waited when a master stopped is placed by the next', async t => {
+  const before = await stage(t, [nodeOf('pi-1', {}, { state: 'unreachable' })]);
+  await before.apply('web', {});
+  await before.eventually(
+    'it waits',
+    async () => before.rounds.whyWaiting((await before.tasks())[0]?.id ?? '') !== undefined,
+  );
+  await before.stop();
+  const after = await stage(t, [nodeOf('pi-1')], before.store);
+  await after.untilPlaced('web', 1);
+});
+
+t.test('the end of a task frees what it had, once, however often it is told', async t => {
+  const { apply, untilPlaced, tasks, end, rounds, log } = await stage(t, [nodeOf('pi-1')]);
+  await apply('work', { ...batch(['a', 'b']), ...cpus(0.5) });
+  await untilPlaced('work', 2);
+  const [first] = await tasks('work');
+  for (let i = 0; i < 3; i++) await end(first?.id ?? '', 'TASK_FAILED');
+  t.equal(rounds.freeOn('pi-1')?.scalars.cpus, 1_500);
+  t.same(log.all('the ledger refused an event'), []);
+});
+
+t.test('how long a finished task took is learned, over a restart of the master too', async t => {
+  const before = await stage(t, [nodeOf('pi-1')]);
+  const work = { type: 'batch', instances: 2, ...cpus(1.5) };
+  await before.apply('work', work);
+  await before.untilPlaced('work', 1);
+  const [first] = await before.tasks('work');
+  const unlearned = (first?.expectedEndAt ?? 0) - before.clock.now();
+  await before.start(first?.id ?? '');
+  await before.end(first?.id ?? '', 'TASK_FINISHED', 600_000);
+  await before.untilPlaced('work', 2);
+  const learned = ((await before.tasks('work'))[1]?.expectedEndAt ?? 0) - before.clock.now();
+  t.ok(learned > 5 * unlearned, `${learned} ms after one that took 600,000 ms, ${unlearned} ms before`);
+  await before.stop();
+
+  const after = await stage(t, [nodeOf('pi-1')], before.store);
+  const [, second] = await after.tasks('work');
+  await after.end(second?.id ?? '', 'TASK_FINISHED', 600_000);
+  await after.apply('work', { ...work, instances: 3 });
+  await after.untilPlaced('work', 3);
+  const still = ((await after.tasks('work'))[2]?.expectedEndAt ?? 0) - after.clock.now();
+  t.ok(still > 5 * unlearned);
+});
+
+t.test('a round that fails is tried again', async t => {
+  const store = await openTestStore(t);
+  await enterNode(store, 'pi-1');
+  let failures = 0;
+  const place: typeof store.assignments.place = async placements => {
+    if (failures++ < 1) throw new Error('database or disk is full');
+    return store.assignments.place(placements);
+  };
+  const broken = { ...store, assignments: { ...store.assignments, place } };
+  const { apply, log, clock, untilPlaced, eventually, rounds } = await stage(t, [nodeOf('pi-1')], broken);
+  await apply('web', cpus(0.5));
+  await eventually('it failed', () => log.all('a round failed').length === 1);
+  t.equal(rounds.freeOn('pi-1')?.scalars.cpus, 2_000, 'nothing is held by what was not written');
+  await clock.advance(5_000);
+  await untilPlaced('web', 1);
+});
