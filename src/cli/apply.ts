@@ -24,7 +24,10 @@ export function addApply(program: Command, shell: Shell): void {
     const documents = await readDocumentFiles(file, shell);
     checkAll(documents);
     const body = { documents: documents.map(document => document.value) };
-    const answer = await openSession(shell, command).post('/v1/documents', body, applyResultSchema);
+    const session = openSession(shell, command);
+    const answer = await session.post('/v1/documents', body, applyResultSchema).catch(error => {
+      throw inFiles(error, documents);
+    });
     printAs(shell, output, answer, () => {
       for (const each of answer.results) print(shell, `${printRef(each)} ${each.result}`);
     });
@@ -46,4 +49,11 @@ function checkAll(documents: readonly YamlDocument[]): void {
     }
   });
   if (problems.length > 0) throw new MesoliteError('INVALID_INPUT', problems.join('\n'));
+}
+
+/** The master says `document 2` of what it refuses; who typed the command knows it by its file. */
+function inFiles(error: unknown, documents: readonly YamlDocument[]): unknown {
+  if (!isMesoliteError(error, 'INVALID_INPUT')) return error;
+  const message = error.message.replace(/^document (\d+)(?=:)/, (said, n) => documents[Number(n) - 1]?.what ?? said);
+  return new MesoliteError(error.code, message, { cause: error });
 }
