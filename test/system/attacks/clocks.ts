@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { decodeJson } from '../../../src/base/shape.ts';
 import { topics } from '../../../src/model/topics.ts';
 import { untilReady, untilTasks } from '../../fixtures/fleet.ts';
 import { job } from '../../fixtures/fleet-api.ts';
+import { until } from '../../fixtures/fleet-until.ts';
 import type { AgentProgram, Arena } from './arena.ts';
 import type { Attack, Attempt } from './attack.ts';
 import { wrongClock } from './programs.ts';
@@ -45,6 +47,19 @@ async function restart(arena: Arena, agent: AgentProgram, time: string, what: st
   return { what, refused: ran && after?.id === before?.id && after?.restarts === 0 };
 }
 
+/** By its clock all has expired: it must believe nobody and remove nothing, and no floor may keep it from the right time afterwards. */
+async function farAhead(arena: Arena, agent: AgentProgram): Promise<boolean> {
+  const since = arena.eavesdropper.heard.length;
+  await agent.stop();
+  agent.start(wrongClock('+20y') ?? {});
+  await until('it says that its clock may be wrong', () =>
+    readFileSync(`${agent.dataDir}.log`, 'utf8').includes('the clock of this node says'),
+  );
+  const said = arena.eavesdropper.heard.slice(since).filter(({ topic }) => topic === topics.up(agent.node, 'birth'));
+  const [run] = await untilTasks(arena.api, 'timeless', 'TASK_RUNNING');
+  return said.length === 0 && run?.restarts === 0;
+}
+
 const wrong: Attack = {
   name: 'clock at 1970, +20 y, one hour back',
   skip: missing,
@@ -55,13 +70,15 @@ const wrong: Attack = {
     await arena.api.apply(job('timeless', { ...onIt, command: ['sleep', '1000'] }));
     const attempts = [{ what: 'a board of 1970 joins', refused: await run(arena, 'pi-6') }];
     attempts.push(await restart(arena, fresh, '@1970-01-01 00:01:00', 'started in 1970'));
-    attempts.push(await restart(arena, fresh, '+20y', 'started 20 years ahead'));
+    const kept = await farAhead(arena, fresh);
+    attempts.push({ what: 'started 20 years ahead', refused: kept });
+    attempts.push(await restart(arena, fresh, '+0', 'the right time after it'));
     attempts.push(await restart(arena, fresh, '-1h', 'started one hour back'));
     const corrected = await arena.countOf('clock-corrected', 'pi-6');
     await fresh.stop();
     return {
       attempts: [...attempts, { what: 'the operator is told', refused: corrected > 0 }],
-      how: "it takes the master's time, keeps its task, and runs new ones",
+      how: "takes the master's time, keeps its task and runs new ones; 20 years ahead it believes nobody",
     };
   },
 };
