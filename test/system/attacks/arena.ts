@@ -1,11 +1,14 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadIdentity, type NodeIdentity } from '../../../src/agent/node-identity.ts';
+import { decode } from '../../../src/base/shape.ts';
 import { type ApiClient, makeApiClient } from '../../../src/cli/api-client.ts';
 import { openFiles } from '../../../src/device/files.ts';
 import { parseJoinString, printJoinString } from '../../../src/identity/join-string.ts';
 import { eventListSchema } from '../../../src/model/api.ts';
 import type { EventKind, FleetEvent } from '../../../src/model/event.ts';
+import { serviceDocumentSchema } from '../../../src/model/service.ts';
+import { topics } from '../../../src/model/topics.ts';
 import { endTasks, untilReady, untilTasks } from '../../fixtures/fleet.ts';
 import { type FleetApi, job, openFleetApi, policyFor } from '../../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../../fixtures/fleet-calls.ts';
@@ -159,6 +162,14 @@ export class Arena {
     const all = await Promise.all(documents.map(topic => fresh.until(topic, heard => heard.topic === topic)));
     fresh.close();
     return all.map(({ payload }) => payload);
+  }
+
+  /** How a proxy asks for a task of `hello`, by SNI. */
+  async serverNameOf(task: string): Promise<string> {
+    const [wire = Buffer.of()] = await this.retained([topics.service('hello.default')]);
+    const { body } = JSON.parse(wire.subarray(wire.indexOf(0x0a) + 1).toString());
+    const { endpoints } = decode(serviceDocumentSchema, body, 'service');
+    return endpoints.find(endpoint => endpoint.task === task)?.serverName ?? '';
   }
 
   async events(kind: EventKind): Promise<FleetEvent[]> {
