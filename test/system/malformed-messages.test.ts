@@ -1,13 +1,11 @@
 /** A node that was let in and talks nonsense: each kind is said once, counted, dropped, and harms nobody. */
 import { join } from 'node:path';
 import t from 'tap';
-import { enroll } from '../../src/agent/enrollment.ts';
-import { seededRandom } from '../../src/base/random.ts';
-import { systemClock } from '../../src/device/clock.ts';
 import { readTrustBundle } from '../../src/identity/verify.ts';
 import { makeIncoming } from '../../src/master/incoming.ts';
 import { topics, upKinds } from '../../src/model/topics.ts';
 import { joinAgent, makeHome, masterConfig, runMaster } from '../fixtures/fleet.ts';
+import { joinAs } from '../fixtures/fleet-join.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -18,10 +16,7 @@ const ports = new FreePorts();
 const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
 await joinAgent(t, master, { dataDir: join(home, 'honest'), node: 'honest', heartbeatMs: 1_000 }, ports);
 
-const clock = { ...systemClock, known: true, setTime: () => {} };
-const parts = { clock, random: seededRandom(3), log: new CapturedLog(), proxyFor: () => undefined };
-const request = { join: await master.api.joinString(), node: 'mad', labels: {} };
-const identity = await enroll(parts, request, new AbortController().signal);
+const identity = await joinAs(await master.api.joinString(), 'mad', new AbortController().signal);
 const bundle = readTrustBundle(identity.trustDomain, identity.roots, identity.chainPem);
 const link = await openVoice(t, master.config.mqttPort, 'mad', identity, bundle);
 

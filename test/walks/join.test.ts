@@ -3,16 +3,13 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import t, { type Test } from 'tap';
-import { enroll } from '../../src/agent/enrollment.ts';
 import type { Clock } from '../../src/base/clock.ts';
-import { seededRandom } from '../../src/base/random.ts';
 import { systemClock } from '../../src/device/clock.ts';
 import { readCertificates } from '../../src/identity/certificate.ts';
 import { parseJoinString, printJoinString } from '../../src/identity/join-string.ts';
-import { generateKeyPair } from '../../src/identity/keys.ts';
 import { makeJoinToken } from '../../src/identity/token.ts';
 import { joinAgent, makeHome, masterConfig, runMaster, trustDomain, untilReady } from '../fixtures/fleet.ts';
-import { CapturedLog } from '../fixtures/fleet-log.ts';
+import { joinAs } from '../fixtures/fleet-join.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { Relay } from '../fixtures/fleet-relay.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -35,10 +32,7 @@ interface Attempt {
 function attempt(t: Test, { joinString, node, signal }: Attempt) {
   const controller = new AbortController();
   t.teardown(() => controller.abort());
-  const nodeClock = { ...systemClock, known: true, setTime: () => {} };
-  const parts = { clock: nodeClock, random: seededRandom(5), log: new CapturedLog(), proxyFor: () => undefined };
-  const request = { join: joinString, node, labels: {}, profile: 'test-board', keys: generateKeyPair() };
-  return enroll(parts, request, signal ?? controller.signal);
+  return joinAs(joinString, node, signal ?? controller.signal);
 }
 
 t.test('a token becomes a certificate for this node, and nothing of it is left in a log', async t => {
