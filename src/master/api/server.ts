@@ -50,8 +50,6 @@ export async function makeApi(
     bodyLimit: apiBounds.bodyBytes,
     requestTimeout: apiBounds.requestTimeoutMs,
     keepAliveTimeout: apiBounds.keepAliveTimeoutMs,
-    // a task id may be longer than the 100 characters that are the default
-    routerOptions: { maxParamLength: 255 },
     forceCloseConnections: true,
     logger: false,
     // as long as a task id may be; the default is 100
