@@ -7,6 +7,9 @@ export const maxYamlBytes = 1024 * 1024;
 /** So many aliases of one document are followed: a few lines may not grow into gigabytes. */
 const maxAliases = 100;
 
+/** Beyond this many brackets open at once nothing is parsed: at hundreds of thousands the parser takes the process with it. */
+const maxOpenBrackets = 1_000;
+
 /** One document of a text, with the words that place it: `job.yaml`, or `job.yaml: document 2` where there are several. */
 export interface YamlDocument {
   readonly what: string;
@@ -15,6 +18,7 @@ export interface YamlDocument {
 
 /** The documents of a YAML (or JSON) text, empty ones left out; throws INVALID_INPUT with file, line and column. */
 export function parseYaml(text: string, file: string): YamlDocument[] {
+  if (openBrackets(text) > maxOpenBrackets) throw new MesoliteError('INVALID_INPUT', `${file}: nested too deeply`);
   const lines = new LineCounter();
   const parsed = guard(file, () => parseAllDocuments(text, { lineCounter: lines, prettyErrors: false }));
   const documents = [...parsed].filter(document => !isEmpty(document));
@@ -46,4 +50,15 @@ function guard<T>(what: string, parse: () => T): T {
     const why = cause instanceof RangeError ? 'nested too deeply' : messageOf(cause);
     throw new MesoliteError('INVALID_INPUT', `${what}: ${why}`, { cause });
   }
+}
+
+/** The most brackets that are open at one place, those in words counted too. */
+function openBrackets(text: string): number {
+  let open = 0;
+  let most = 0;
+  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
+    open = bracket === '[' || bracket === '{' ? open + 1 : Math.max(0, open - 1);
+    most = Math.max(most, open);
+  }
+  return most;
 }
