@@ -166,11 +166,10 @@ async function verifyOneTask(tasks: readonly TaskView[]): Promise<void> {
   verify(states.join() === expected.join(), `its states are there to see: ${states.join(' → ')}`);
   const output = await mesolite.text('logs', urgent?.id ?? '');
   verify(output.includes('hashed 100 MB'), `and its output: ${output.trim()}`);
-  const started = (label: string) => tasks.find(task => task.label === label)?.startedAt ?? Number.NaN;
-  verify(
-    started('alarm-report') <= started('compact'),
-    'the task of the highest priority started before that of the lowest',
-  );
+  const last = tasks.find(task => task.label === 'compact');
+  const lastDetail: TaskDetail = JSON.parse(await mesolite.text('get', 'tasks', last?.id ?? '', '-o', 'json'));
+  const placedAt = (each: TaskDetail) => each.history[0]?.at ?? Number.NaN;
+  verify(placedAt(detail) <= placedAt(lastDetail), 'no task of a lower priority was placed before that of the highest');
 }
 
 function makeProgressBar(): (done: number, total: number) => void {
