@@ -1,5 +1,5 @@
-import { type Document, isScalar, LineCounter, parseAllDocuments } from 'yaml';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { Composer, type CST, type Document, isScalar, Lexer, LineCounter, Parser } from 'yaml';
+import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 
 /** A text that is longer is not read: the parser takes about a second for each of these. */
 export const maxYamlBytes = 1024 * 1024;
@@ -7,8 +7,8 @@ export const maxYamlBytes = 1024 * 1024;
 /** So many aliases of one document are followed: a few lines may not grow into gigabytes. */
 const maxAliases = 100;
 
-/** Beyond this many brackets open at once nothing is parsed: at hundreds of thousands the parser takes the process with it. */
-const maxOpenBrackets = 1_000;
+/** Deeper than any document of ours, and than what the shapes of documents allow. */
+const maxNesting = 100;
 
 /** One document of a text, with the words that place it: `job.yaml`, or `job.yaml: document 2` where there are several. */
 export interface YamlDocument {
@@ -18,23 +18,40 @@ export interface YamlDocument {
 
 /** The documents of a YAML (or JSON) text, empty ones left out; throws INVALID_INPUT with file, line and column. */
 export function parseYaml(text: string, file: string): YamlDocument[] {
-  if (openBrackets(text) > maxOpenBrackets) throw new MesoliteError('INVALID_INPUT', `${file}: nested too deeply`);
   const lines = new LineCounter();
-  const parsed = guard(file, () => parseAllDocuments(text, { lineCounter: lines, prettyErrors: false }));
-  const documents = [...parsed].filter(document => !isEmpty(document));
+  const composer = new Composer({ lineCounter: lines, prettyErrors: false });
+  const parsed = guard(file, () => [...composer.compose(tokensOf(text, lines, file))]);
+  const documents = parsed.filter(document => !isEmpty(document));
   return documents.map((document, index) => {
     const what = documents.length === 1 ? file : `${file}: document ${index + 1}`;
     // a warning is a tag that is not known: what it would have meant is lost
     const [problem] = [...document.errors, ...document.warnings];
     if (problem !== undefined) {
-      const { line, col } = lines.linePos(problem.pos[0]);
-      throw new MesoliteError(
-        'INVALID_INPUT',
-        `${file}: line ${line}, column ${col}: ${problem.message.split('\n')[0]}`,
-      );
+      throw problemAt(problem.pos[0], lines, file, problem.message.split('\n')[0] ?? '');
     }
     return { what, value: guard(what, () => document.toJS({ maxAliasCount: maxAliases }) as unknown) };
   });
+}
+
+/**
+ * The tokens of a text as `parseAllDocuments` would compose them, which calls itself at each level and can end the whole process where
+ * the stack does; so it is judged here how deep they nest.
+ */
+function* tokensOf(text: string, lines: LineCounter, file: string): Generator<CST.Token> {
+  const parser = new Parser(lines.addNewLine);
+  lines.addNewLine(0);
+  for (const lexeme of new Lexer().lex(text)) {
+    yield* parser.next(lexeme);
+    if (parser.stack.length > maxNesting) {
+      throw problemAt(parser.offset, lines, file, `nested deeper than ${maxNesting} levels`);
+    }
+  }
+  yield* parser.end();
+}
+
+function problemAt(offset: number, lines: LineCounter, file: string, problem: string): MesoliteError {
+  const { line, col } = lines.linePos(offset);
+  return new MesoliteError('INVALID_INPUT', `${file}: line ${line}, column ${col}: ${problem}`);
 }
 
 /** Nothing between two `---`, or only a remark. */
@@ -42,23 +59,12 @@ function isEmpty({ contents, errors }: Document.Parsed): boolean {
   return errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
 }
 
-/** The parser throws by itself at too many aliases, and runs out of stack at tens of thousands of brackets. */
+/** The parser throws by itself, as at too many aliases. */
 function guard<T>(what: string, parse: () => T): T {
   try {
     return parse();
   } catch (cause) {
-    const why = cause instanceof RangeError ? 'nested too deeply' : messageOf(cause);
-    throw new MesoliteError('INVALID_INPUT', `${what}: ${why}`, { cause });
+    if (isMesoliteError(cause)) throw cause;
+    throw new MesoliteError('INVALID_INPUT', `${what}: ${messageOf(cause)}`, { cause });
   }
-}
-
-/** The most brackets that are open at one place, those in words counted too. */
-function openBrackets(text: string): number {
-  let open = 0;
-  let most = 0;
-  for (const [bracket] of text.matchAll(/[[\]{}]/g)) {
-    open = bracket === '[' || bracket === '{' ? open + 1 : Math.max(0, open - 1);
-    most = Math.max(most, open);
-  }
-  return most;
 }
