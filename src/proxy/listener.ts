@@ -2,6 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { ByteStream } from './wire/byte-stream.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
 import type { Pipeline } from './wire/exchange.ts';
 import type { WorkloadIndex } from './workload.ts';
@@ -62,8 +63,8 @@ export class Listener {
   }
 
   /** Reads requests from a connection that is ready for them. */
-  serve(parts: DownstreamParts, socket: Socket, pipeline: Pipeline): void {
-    this.#connections.add(new Downstream(parts, socket, pipeline, this.#onGone));
+  serve(parts: DownstreamParts, stream: ByteStream, pipeline: Pipeline): void {
+    this.#connections.add(new Downstream(parts, stream, pipeline, this.#onGone));
   }
 
   /** Takes no more connections and ends those it has as their requests end; resolves when all are gone. */

@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer';
-import type { Socket } from 'node:net';
 import { type Deadlines, never, type Timed } from '../deadlines.ts';
 import type { Unavailable } from '../respond.ts';
+import type { ByteStream } from '../wire/byte-stream.ts';
 
 /** Who uses an upstream connection at the moment: one request, or a tunnel. */
 export interface UpstreamUser {
@@ -19,15 +19,15 @@ export interface UpstreamUser {
 }
 
 /** How to open one connection, whatever it runs over. */
-export interface Connector {
-  /** Opens a socket that hands what it reads to `onBytes`. */
-  connect(onBytes: (length: number, bytes: Buffer) => boolean): Socket;
-  /** The socket's event after which it may be written to. */
+export interface Connector<Stream extends ByteStream = ByteStream> {
+  /** Opens a connection that hands what it reads to `onBytes`. */
+  connect(onBytes: (length: number, bytes: Buffer) => boolean): Stream;
+  /** The event after which it may be written to. */
   readonly readyEvent: 'connect' | 'secureConnect';
   /** Is the other side who it should be? Asked once the socket is ready. */
-  accepts(socket: Socket): boolean;
+  accepts(stream: Stream): boolean;
   /** May a connection that was accepted stay, after trust has changed? */
-  mayStay(socket: Socket): boolean;
+  mayStay(stream: Stream): boolean;
 }
 
 /** Who owns a connection and hears of its fate. */
@@ -45,7 +45,7 @@ export class Upstream implements Timed {
   served = 0;
   readonly #owner: UpstreamOwner;
   readonly #connector: Connector;
-  readonly #socket: Socket;
+  readonly #socket: ByteStream;
   readonly #deadlines: Deadlines;
   #ready = false;
   #ended = false;

@@ -8,7 +8,7 @@ import type { Peers } from '../peers.ts';
 import type { Connector } from './connection.ts';
 
 /** Plain TCP to the application of a workload. `readBuffer` is shared: what is in it is used up before the next read. */
-export function plainConnector(host: string, port: number, readBuffer: Buffer): Connector {
+export function plainConnector(host: string, port: number, readBuffer: Buffer): Connector<Socket> {
   return {
     readyEvent: 'connect',
     connect: onBytes =>
@@ -47,7 +47,7 @@ interface SocketOptions {
 }
 
 /** Mutual TLS to the mesh port of another node (or of this one), where `serverName` is served. */
-export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Connector {
+export function meshConnector(parts: MeshConnectorParts, to: MeshAddress): Connector<Socket> {
   const { log, peers, readBuffer, tls } = parts;
   let known: KnownSession | undefined;
   const offered = new WeakMap<Socket, KnownSession>();

@@ -1,5 +1,5 @@
 import type { Buffer } from 'node:buffer';
-import type { Socket } from 'node:net';
+import type { ByteStream } from './byte-stream.ts';
 
 /** Why a client is not read from; a bit each. */
 export const heldFor = { upstream: 1, pipelined: 2, drain: 4 } as const;
@@ -14,14 +14,14 @@ export interface ClientSocketEvents {
   onClientClose(): void;
 }
 
-/** The socket of a client (plain or TLS), read from only while no reason speaks against it. */
+/** The connection of a client, read from only while no reason speaks against it. */
 export class ClientSocket {
   /** Who hears of it: the connection, or a tunnel that has taken over. */
   events: ClientSocketEvents;
-  readonly #socket: Socket;
+  readonly #socket: ByteStream;
   #held = 0;
 
-  constructor(socket: Socket, events: ClientSocketEvents) {
+  constructor(socket: ByteStream, events: ClientSocketEvents) {
     this.events = events;
     this.#socket = socket;
     socket.on('data', (bytes: Buffer) => this.events.onClientData(bytes));

@@ -1,11 +1,11 @@
 import { Buffer } from 'node:buffer';
-import type { Socket } from 'node:net';
 import type { Clock } from '../../base/clock.ts';
 import { type Deadlines, never, type Timed } from '../deadlines.ts';
 import { answerRefusal, type LocalAnswer, messageOfAnswer, requestTimeout } from '../respond.ts';
 import type { Upstream } from '../upstream/connection.ts';
 import type { Pool } from '../upstream/pool.ts';
 import { Body } from './body.ts';
+import type { ByteStream } from './byte-stream.ts';
 import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
 import { Exchange, type Pipeline } from './exchange.ts';
 import { type Client, Forward, type ForwardParts } from './forward.ts';
@@ -70,7 +70,12 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   #queued: Buffer | undefined;
   #readingOn = false;
 
-  constructor(parts: DownstreamParts, socket: Socket, pipeline: Pipeline, onGone: (connection: Downstream) => void) {
+  constructor(
+    parts: DownstreamParts,
+    socket: ByteStream,
+    pipeline: Pipeline,
+    onGone: (connection: Downstream) => void,
+  ) {
     this.#parts = parts;
     this.#pipeline = pipeline;
     this.#onGone = onGone;

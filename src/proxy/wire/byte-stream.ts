@@ -1,0 +1,23 @@
+import type { Buffer } from 'node:buffer';
+
+/**
+ * What the HTTP/1.1 engine needs of a connection, in Node's terms: a socket, plain or TLS, or one stream of a connection that
+ * carries many. Events: `data` (Buffer), `drain`, `end`, `finish`, `error`, `close` (hadError). `error` is followed by `close`.
+ */
+export interface ByteStream {
+  /** More is written than has left: wait for `drain`. */
+  readonly writableNeedDrain: boolean;
+  /** Does an end of the other side leave this one open? */
+  readonly allowHalfOpen: boolean;
+  /** False when it is better to wait for `drain` before writing more. */
+  write(data: Buffer): boolean;
+  write(data: string, encoding: 'latin1'): boolean;
+  pause(): unknown;
+  resume(): unknown;
+  end(): unknown;
+  destroy(): unknown;
+  on(event: 'data', listener: (bytes: Buffer) => void): unknown;
+  on(event: 'close', listener: (hadError: boolean) => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: string, listener: () => void): unknown;
+}
