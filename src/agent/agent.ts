@@ -40,7 +40,7 @@ import { makeMeshPeers } from './mesh-peers.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
-import { denyAll, policySlot } from './policy.ts';
+import { authorizationOf, compileInto, denyAll, policySlot } from './policy.ts';
 import { makeRefusals } from './refusals.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
@@ -165,7 +165,7 @@ async function run(
   const policy = new Cell(denyAll(trustDomain));
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
-  const policyInbox = makeSignedInbox(inboxParts, policySlot(policy));
+  const policyInbox = makeSignedInbox(inboxParts, policySlot([compileInto(policy, authorizationOf)]));
   const manifest = new Cell<KnownManifest | undefined>(undefined);
   const manifestInbox = makeSignedInbox(
     inboxParts,

@@ -1,7 +1,7 @@
 import type { Cell } from '../base/cell.ts';
 import { decode } from '../base/shape.ts';
-import { type AuthorizationPolicy, decodeDocument } from '../model/document.ts';
-import { policyBodySchema } from '../model/message.ts';
+import { decodeDocument, type PolicyDocument, type PolicyKind, type PolicyOf } from '../model/document.ts';
+import { type PolicyBody, policyBodySchema } from '../model/message.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
 import type { SignedSlot } from './signed-inbox.ts';
 
@@ -10,22 +10,50 @@ export function denyAll(trustDomain: string): CompiledPolicy {
   return compilePolicy({ trustDomain, rootNamespace: 'istio-system', meshDefault: 'deny', revision: 0, policies: [] });
 }
 
-/** The policy document: compiled, and in force with one assignment; a request that is under way keeps the one it began with. */
-export function policySlot(inForce: Cell<CompiledPolicy>): SignedSlot {
+/** One revision of the policy document: its settings, and its documents by kind. */
+export interface PolicySet extends Omit<PolicyBody, 'documents'> {
+  readonly revision: number;
+  of<Kind extends PolicyKind>(kind: Kind): PolicyOf<Kind>[];
+}
+
+/** Makes of the documents what one part of the proxy asks; throws when they cannot be used. The result swaps it in. */
+export type PolicyCompiler = (policies: PolicySet) => () => void;
+
+/** Compiles into a cell, so that it is in force with one assignment; a request that is under way keeps the one it began with. */
+export function compileInto<T>(cell: Cell<T>, compile: (policies: PolicySet) => T): PolicyCompiler {
+  return policies => {
+    const compiled = compile(policies);
+    return () => cell.set(compiled);
+  };
+}
+
+/** The AuthorizationPolicies of a set. */
+export function authorizationOf({ of, ...settings }: PolicySet): CompiledPolicy {
+  return compilePolicy({ ...settings, policies: of('AuthorizationPolicy') });
+}
+
+/** The policy document: all that is made of it is in force in one turn, or nothing of it. */
+export function policySlot(compilers: readonly PolicyCompiler[]): SignedSlot {
   return {
     kind: 'policy',
     subject: 'all',
     file: 'policy',
     take(body, { revision }) {
-      const { documents, ...settings } = decode(policyBodySchema, body, 'policy');
-      const policies = documents.map((document, i) => asPolicy(document, `policy document ${i + 1}`));
-      inForce.set(compilePolicy({ ...settings, revision, policies }));
+      const { documents: sent, ...settings } = decode(policyBodySchema, body, 'policy');
+      const documents = sent.map((document, i) => asPolicy(document, `policy document ${i + 1}`));
+      const policies: PolicySet = { ...settings, revision, of: kind => documents.filter(isOf(kind)) };
+      const swaps = compilers.map(compile => compile(policies));
+      for (const swap of swaps) swap();
     },
   };
 }
 
-function asPolicy(sent: unknown, what: string): AuthorizationPolicy {
+function asPolicy(sent: unknown, what: string): PolicyDocument {
   const document = decodeDocument(sent, what);
-  if (document.kind !== 'AuthorizationPolicy') throw new TypeError(`${what}: a ${document.kind} is no policy`);
+  if (document.kind === 'Job') throw new TypeError(`${what}: a ${document.kind} is no policy`);
   return document;
+}
+
+function isOf<Kind extends PolicyKind>(kind: Kind) {
+  return (document: PolicyDocument): document is PolicyDocument & PolicyOf<Kind> => document.kind === kind;
 }

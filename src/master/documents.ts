@@ -3,19 +3,18 @@ import { MesoliteError } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { ApplyResult } from '../model/api.ts';
 import {
-  type AuthorizationPolicy,
   decodeDocument,
   describeDocument,
   type Job,
   type OperatorDocument,
+  type PolicyDocument,
+  policyKinds,
 } from '../model/document.ts';
 import { messageBounds } from '../model/message.ts';
-import { checkPolicy } from '../policy/check.ts';
-import { selects } from '../policy/compile.ts';
 import type { DocumentOutcome, DocumentRef } from '../store/documents.ts';
 import type { Store } from '../store/store.ts';
 import { asJob, type Jobs } from './jobs.ts';
-import { labelsOf } from './task-spec.ts';
+import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
 
 /** What operators send: checked whole, stored whole, and then carried out. */
 export interface Documents {
@@ -72,16 +71,15 @@ export function makeDocuments(
   async function checkPolicies(sent: readonly Sent[]): Promise<string[][]> {
     if (sent.every(({ document }) => document.kind === 'Job')) return [];
     await refuseTooMany(sent);
-    const all = [...jobsOf(sent), ...(await jobs.list())];
-    return sent.map(({ document }, i) => {
-      if (document.kind === 'Job') return [];
-      return checkOne(document, `document ${i + 1}`, servesTcp(document, all, settings.rootNamespace));
-    });
+    const facts = { jobs: [...jobsOf(sent), ...(await jobs.list())], rootNamespace: settings.rootNamespace };
+    return sent.map(({ document }, i) =>
+      document.kind === 'Job' ? [] : checkOne(document, `document ${i + 1}`, facts),
+    );
   }
 
   async function refuseTooMany(sent: readonly Sent[]): Promise<void> {
     const sizes = new Map<string, number>();
-    for (const { kind, namespace, name, json } of await store.documents.list('AuthorizationPolicy')) {
+    for (const { kind, namespace, name, json } of await store.documents.list(...policyKinds)) {
       sizes.set(`${kind} ${namespace}/${name}`, Buffer.byteLength(json));
     }
     for (const { document, json } of sent)
@@ -109,7 +107,8 @@ export function makeDocuments(
     apply: sent => gate.run(() => applyAll(sent)),
     remove: (kind, namespace, name) => gate.run(() => removeOne({ kind, namespace, name })),
     async list(kind) {
-      return (await store.documents.list(kind)).map(row => JSON.parse(row.json));
+      const kinds = kind === undefined ? [] : [kind];
+      return (await store.documents.list(...kinds)).map(row => JSON.parse(row.json));
     },
     resume: () =>
       gate.run(async () => {
@@ -120,22 +119,12 @@ export function makeDocuments(
   };
 }
 
-function checkOne(policy: AuthorizationPolicy, what: string, servesTcp: boolean): string[] {
-  const { errors, warnings } = checkPolicy(policy, { servesTcp });
+function checkOne(policy: PolicyDocument, what: string, facts: MeshFacts): string[] {
+  const { errors, warnings } = checkPolicyDocument(policy, facts);
   const [first, ...more] = errors;
   if (first === undefined) return [...warnings];
   const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join('; ')})`;
   throw new MesoliteError('INVALID_INPUT', `${what}: ${first}${rest}`);
-}
-
-/** Does a job that the policy selects serve the mesh over plain TCP? */
-function servesTcp(policy: AuthorizationPolicy, jobs: readonly Job[], rootNamespace: string): boolean {
-  return jobs.some(job => {
-    const { ports, service, serviceAccount } = job.spec;
-    if (ports.find(port => port.name === service?.port)?.protocol !== 'tcp') return false;
-    const workload = { namespace: job.metadata.namespace, serviceAccount, labels: labelsOf(job) };
-    return selects(policy, workload, rootNamespace);
-  });
 }
 
 function jobsOf(sent: readonly Sent[]): Job[] {

@@ -3,10 +3,11 @@ import type { Clock } from '../base/clock.ts';
 import { Gate } from '../base/gate.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { PolicyView } from '../model/api.ts';
-import { decodeDocument, type OperatorDocument } from '../model/document.ts';
+import { decodeDocument, type OperatorDocument, policyKinds } from '../model/document.ts';
 import type { DocumentAck, PolicyBody } from '../model/message.ts';
 import type { Store } from '../store/store.ts';
 import type { Outgoing } from './outgoing.ts';
+import { actionOf } from './policy-kinds.ts';
 import { nextRevision } from './revisions.ts';
 
 /** The one signed policy document of the trust domain, and what each node says of it. */
@@ -55,7 +56,7 @@ export async function openPolicies(
   const acks = new Map<string, DocumentAck>();
 
   async function list(): Promise<StoredPolicy[]> {
-    const rows = await store.documents.list('AuthorizationPolicy');
+    const rows = await store.documents.list(...policyKinds);
     return rows.map(row => {
       const sent: unknown = JSON.parse(row.json);
       const key = `${row.kind}/${row.namespace}/${row.name}@${row.revision}`;
@@ -81,7 +82,7 @@ export async function openPolicies(
       kind: document.kind,
       namespace: document.metadata.namespace,
       name: document.metadata.name,
-      action: document.kind === 'AuthorizationPolicy' ? document.spec.action : '-',
+      action: document.kind === 'Job' ? '-' : actionOf(document),
       revision,
       enforcedOn: said.filter(({ ack }) => ack?.reason === undefined && (ack?.revision ?? 0) >= revision).length,
       nodes: nodes.length,

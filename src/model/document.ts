@@ -17,33 +17,52 @@ export const metadataSchema = v.strictObject({
 
 export type Metadata = v.InferOutput<typeof metadataSchema>;
 
-const jobSchema = v.strictObject({
-  apiVersion: v.literal('mesolite/v1'),
-  kind: v.literal('Job'),
-  metadata: metadataSchema,
-  spec: jobSpecSchema,
-});
+function documentSchema<const Kind extends string, const Versions extends string[], Spec extends v.GenericSchema>(
+  kind: Kind,
+  apiVersions: Versions,
+  spec: Spec,
+) {
+  return v.strictObject({
+    apiVersion: v.picklist(apiVersions),
+    kind: v.literal(kind),
+    metadata: metadataSchema,
+    spec,
+  });
+}
 
-const authorizationPolicySchema = v.strictObject({
-  apiVersion: v.picklist(['security.istio.io/v1', 'security.istio.io/v1beta1']),
-  kind: v.literal('AuthorizationPolicy'),
-  metadata: metadataSchema,
-  spec: v.optional(authorizationPolicySpecSchema, {}),
-});
+const ownVersions = ['mesolite/v1'] as const;
+const securityVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
 
-export type Job = v.InferOutput<typeof jobSchema>;
-export type AuthorizationPolicy = v.InferOutput<typeof authorizationPolicySchema>;
+const jobSchema = documentSchema('Job', [...ownVersions], jobSpecSchema);
 
-/** What an operator sends with `apply -f`. */
-export type OperatorDocument = Job | AuthorizationPolicy;
-
-/** Every kind that can be applied, with its schema; the API's OpenAPI document is made from it. */
-export const documentSchemas = {
-  Job: jobSchema,
-  AuthorizationPolicy: authorizationPolicySchema,
+/**
+ * The kinds that reach every node in the one signed policy document, each with its schema. A kind is added here, with what is checked of it
+ * (`master/policy-kinds.ts`) and what a node makes of it (`agent/policy.ts`).
+ */
+export const policySchemas = {
+  AuthorizationPolicy: documentSchema(
+    'AuthorizationPolicy',
+    [...securityVersions],
+    v.optional(authorizationPolicySpecSchema, {}),
+  ),
 } as const;
 
+/** Every kind that can be applied, with its schema. */
+export const documentSchemas = { Job: jobSchema, ...policySchemas } as const;
+
 export type DocumentKind = keyof typeof documentSchemas;
+export type PolicyKind = keyof typeof policySchemas;
+/** The documents of one kind. */
+export type PolicyOf<Kind extends PolicyKind> = v.InferOutput<(typeof policySchemas)[Kind]>;
+
+export type Job = v.InferOutput<typeof jobSchema>;
+export type AuthorizationPolicy = PolicyOf<'AuthorizationPolicy'>;
+export type PolicyDocument = PolicyOf<PolicyKind>;
+
+/** What an operator sends with `apply -f`. */
+export type OperatorDocument = Job | PolicyDocument;
+
+export const policyKinds: readonly string[] = Object.keys(policySchemas);
 
 /** Istio kinds that are refused, each with the nearest thing that works. */
 const refusedKinds: Readonly<Record<string, string>> = {
@@ -61,11 +80,19 @@ export function decodeDocument(input: unknown, what: string): OperatorDocument {
     const advice = refusedKinds[kind] ?? `expected one of ${Object.keys(documentSchemas).join(', ')}`;
     throw new MesoliteError('INVALID_INPUT', `${what}: kind: ${kind} is not supported: ${advice}`);
   }
-  return kind === 'Job' ? decode(jobSchema, input, what) : decode(authorizationPolicySchema, input, what);
+  return decode(documentSchemas[kind], input, what);
 }
 
 function isDocumentKind(kind: string): kind is DocumentKind {
   return Object.hasOwn(documentSchemas, kind);
+}
+
+/** What is wrong with a document beyond its shape, each a sentence that starts with the path in it. */
+export interface Findings {
+  /** It cannot be taken. */
+  readonly errors: readonly string[];
+  /** It is legal, and hardly means what its author thinks. */
+  readonly warnings: readonly string[];
 }
 
 /** `Job default/hello`: how a document is called in messages. */

@@ -1,14 +1,6 @@
-import type { AuthorizationPolicy } from '../model/document.ts';
+import type { AuthorizationPolicy, Findings } from '../model/document.ts';
 import type { Rule, Source } from '../model/policy.ts';
 import { type Field, type RuleFields, readRule } from './fields.ts';
-
-/** What is wrong with a policy, each a sentence that starts with the path in the document. */
-export interface PolicyFindings {
-  /** The policy cannot be taken. */
-  readonly errors: readonly string[];
-  /** It is legal, and hardly means what its author thinks. */
-  readonly warnings: readonly string[];
-}
 
 /** The annotation that keeps a policy from being enforced: what it would do is worked out all the same. */
 export const dryRunAnnotation = 'istio.io/dry-run';
@@ -17,10 +9,7 @@ export const dryRunAnnotation = 'istio.io/dry-run';
  * Checks what the shape of a policy does not say. `servesTcp` tells that a workload it selects has a TCP port, where
  * fields that only HTTP has change its meaning.
  */
-export function checkPolicy(
-  document: AuthorizationPolicy,
-  facts: { readonly servesTcp?: boolean } = {},
-): PolicyFindings {
+export function checkPolicy(document: AuthorizationPolicy, facts: { readonly servesTcp?: boolean } = {}): Findings {
   const { spec } = document;
   const warnings: string[] = [];
   if (spec.action === 'AUDIT') {

@@ -31,7 +31,8 @@ export interface Documents {
   /** Undefined when there was none, otherwise the revision that the removal made. */
   remove(ref: DocumentRef): Promise<number | undefined>;
   get(ref: DocumentRef): Promise<StoredDocument | undefined>;
-  list(kind?: string): Promise<StoredDocument[]>;
+  /** Of these kinds, or all. */
+  list(...kinds: readonly string[]): Promise<StoredDocument[]>;
   /** The revision of the newest change; 0 before the first. */
   revision(): Promise<number>;
 }
@@ -47,9 +48,9 @@ export function makeDocuments(db: Kysely<Schema>): Documents {
         return numDeletedRows > 0n ? raiseCounter(tx, counter) : undefined;
       }),
     get: ref => db.selectFrom('documents').selectAll().where(isNamed(ref)).executeTakeFirst(),
-    list: kind => {
+    list: (...kinds) => {
       const all = db.selectFrom('documents').selectAll().orderBy('kind').orderBy('namespace').orderBy('name');
-      return (kind === undefined ? all : all.where('kind', '=', kind)).execute();
+      return (kinds.length === 0 ? all : all.where('kind', 'in', kinds)).execute();
     },
     revision: () => readCounter(db, counter),
   };

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { denyAll, policySlot } from '../../src/agent/policy.ts';
+import { authorizationOf, compileInto, denyAll, policySlot } from '../../src/agent/policy.ts';
 import { Cell } from '../../src/base/cell.ts';
 import type { Envelope } from '../../src/model/envelope.ts';
 import type { AuthorizationRequest } from '../../src/model/policy.ts';
@@ -49,7 +49,7 @@ t.test('before the master has said anything nobody may do anything', async t => 
 
 t.test('a document is in force with one assignment, and who holds the one before keeps it', async t => {
   const inForce = new Cell(denyAll('edge.local'));
-  const { take } = policySlot(inForce);
+  const { take } = policySlot([compileInto(inForce, authorizationOf)]);
   take(body([]), envelope(1));
   const before = inForce.value;
   t.ok(allows(before));
@@ -65,7 +65,7 @@ t.test('a document is in force with one assignment, and who holds the one before
 
 t.test('a body that is not all usable is not taken at all, and it is said which document', async t => {
   const inForce = new Cell(denyAll('edge.local'));
-  const { take } = policySlot(inForce);
+  const { take } = policySlot([compileInto(inForce, authorizationOf)]);
   take(body([]), envelope(1));
   const unusable: readonly (readonly [unknown, RegExp])[] = [
     [{ documents: [] }, /^policy: /],
@@ -78,5 +78,21 @@ t.test('a body that is not all usable is not taken at all, and it is said which 
     ],
   ];
   for (const [wrong, reason] of unusable) t.throws(() => take(wrong, envelope(2)), { message: reason });
+  t.equal(inForce.value.revision, 1);
+});
+
+t.test('what one part of the proxy cannot use no part gets', async t => {
+  const inForce = new Cell(denyAll('edge.local'));
+  const names = new Cell<readonly string[]>([]);
+  const { take } = policySlot([
+    compileInto(inForce, authorizationOf),
+    compileInto(names, policies => {
+      if (policies.revision === 2) throw new TypeError('not this one');
+      return policies.of('AuthorizationPolicy').map(({ metadata }) => metadata.name);
+    }),
+  ]);
+  take(body([deny()]), envelope(1));
+  t.same(names.value, ['deny']);
+  t.throws(() => take(body([]), envelope(2)), /not this one/);
   t.equal(inForce.value.revision, 1);
 });

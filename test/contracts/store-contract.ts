@@ -263,6 +263,7 @@ async function documentContract(t: Test, open: Open): Promise<void> {
       ['a', 'b'],
     );
     t.equal((await documents.list()).length, 3);
+    t.same(await documents.list('Job', 'AuthorizationPolicy'), await documents.list());
   });
 }
 

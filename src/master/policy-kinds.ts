@@ -1,0 +1,43 @@
+import type { AuthorizationPolicy, Findings, Job, PolicyDocument } from '../model/document.ts';
+import { checkPolicy } from '../policy/check.ts';
+import { selects } from '../policy/compile.ts';
+import { labelsOf } from './task-spec.ts';
+
+// What the master knows of each policy kind: a kind that is missing here does not compile.
+
+/** What a policy is checked against. */
+export interface MeshFacts {
+  /** Those that are sent with it first: a job that replaces another may be there twice. */
+  readonly jobs: readonly Job[];
+  readonly rootNamespace: string;
+}
+
+/** What the shape of a document does not say. */
+export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts): Findings {
+  switch (document.kind) {
+    case 'AuthorizationPolicy':
+      return checkPolicy(document, { servesTcp: servesTcp(document, facts) });
+    default:
+      return document.kind satisfies never;
+  }
+}
+
+/** What a document does, in a word or two: for lists. */
+export function actionOf(document: PolicyDocument): string {
+  switch (document.kind) {
+    case 'AuthorizationPolicy':
+      return document.spec.action;
+    default:
+      return document.kind satisfies never;
+  }
+}
+
+/** Does a job that the policy selects serve the mesh over plain TCP? */
+function servesTcp(policy: AuthorizationPolicy, { jobs, rootNamespace }: MeshFacts): boolean {
+  return jobs.some(job => {
+    const { ports, service, serviceAccount } = job.spec;
+    if (ports.find(port => port.name === service?.port)?.protocol !== 'tcp') return false;
+    const workload = { namespace: job.metadata.namespace, serviceAccount, labels: labelsOf(job) };
+    return selects(policy, workload, rootNamespace);
+  });
+}
