@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { NodeView } from '../../src/model/api.ts';
@@ -11,6 +11,8 @@ export interface FleetSettings {
 }
 
 const nodes = ['node-a', 'node-b'] as const;
+/** In a directory that a quickstart has made, and so may empty. */
+const marker = 'writable';
 
 /** One master and two agents on this machine, each a process of its own with its own directory and ports. */
 export class Fleet {
@@ -51,10 +53,15 @@ export class Fleet {
         `port ${port} is in use: stop the program that listens there (another quickstart?), or move all ports with \`-- --port-offset 1000\``,
       );
     }
+    if (list(this.dataDir).length > 0 && !existsSync(join(this.dataDir, marker))) {
+      throw new Error(
+        `${this.dataDir} holds files that no quickstart has made: give an empty directory with \`-- --data DIR\``,
+      );
+    }
     try {
       rmSync(this.dataDir, { recursive: true, force: true });
       mkdirSync(this.dataDir, { recursive: true, mode: 0o700 });
-      writeFileSync(join(this.dataDir, 'writable'), '');
+      writeFileSync(join(this.dataDir, marker), '');
       this.#isPrepared = true;
     } catch (error) {
       throw new Error(

@@ -2,7 +2,8 @@
  * Shows Mesolite on this machine: a master and two agents as processes of their own, a service and its caller in the mesh, a policy, a
  * batch. Every step is verified. `--check` ends after the last one; without it all stays up until Ctrl-C.
  */
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { JobView, NodeView, TaskDetail, TaskView } from '../../src/model/api.ts';
 import { Fleet } from './fleet.ts';
@@ -11,18 +12,31 @@ import { readCalls } from './visitor-calls.ts';
 
 const here = join(import.meta.dirname, '..', '..', '..', 'scripts', 'quickstart');
 const maxAgentRssMb = 70;
+/** The highest port in use is about 20,200. */
+const maxPortOffset = 40_000;
 
-const { values: options } = parseArgs({
-  options: {
-    check: { type: 'boolean', default: false },
-    'port-offset': { type: 'string', default: '0' },
-    data: { type: 'string', default: join('.mesolite', 'quickstart') },
-  },
-});
-
-const portOffset = Number(options['port-offset']);
-const fleet = new Fleet({ dataDir: join(process.cwd(), options.data), portOffset });
+const { options, portOffset } = readOptions();
+const fleet = new Fleet({ dataDir: resolve(options.data), portOffset });
 const { mesolite } = fleet;
+
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        check: { type: 'boolean', default: false },
+        'port-offset': { type: 'string', default: '0' },
+        data: { type: 'string', default: join('.mesolite', 'quickstart') },
+      },
+    });
+    const portOffset = Number(values['port-offset']);
+    if (Number.isInteger(portOffset) && portOffset >= 0 && portOffset <= maxPortOffset)
+      return { options: values, portOffset };
+    throw new Error(`--port-offset: expected a number from 0 to ${maxPortOffset}, got ${values['port-offset']}`);
+  } catch (error) {
+    process.stderr.write(`quickstart: ${error instanceof Error ? error.message : error}\n`);
+    process.exit(2);
+  }
+}
 
 function say(text = ''): void {
   process.stdout.write(`${text}\n`);
@@ -189,7 +203,8 @@ async function showEverything(): Promise<void> {
   say('\n5  What there is to see');
   await show('get', 'nodes');
   await show('get', 'services');
-  await show('audit', '--limit', '8');
+  await show('audit', '--verdict', 'deny', '--limit', '3');
+  await show('audit', '--limit', '5');
   const denied = await mesolite.list('entries', 'audit', '--verdict', 'deny');
   const allowed = await mesolite.list('entries', 'audit', '--verdict', 'allow');
   verify(denied.length > 0 && allowed.length > 0, 'the audit has what was allowed and what was denied');
@@ -248,7 +263,7 @@ if (failure === undefined) {
   if (options.check) say('\nquickstart: every step holds');
 } else {
   say(`\nquickstart: ${failure instanceof Error ? failure.message : String(failure)}`);
-  say(`the logs are in ${fleet.dataDir}`);
+  if (existsSync(join(fleet.dataDir, 'master.log'))) say(`the logs are in ${fleet.dataDir}`);
   process.exitCode = 1;
 }
 process.exit();
