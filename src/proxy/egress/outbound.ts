@@ -71,7 +71,7 @@ export class OutboundPipeline implements Pipeline {
     const route = this.#routeOf(caller, bytes.toString('latin1', head.authorityStart, head.authorityEnd));
     this.#facts.series = route.series;
     if (route.answer !== undefined) return this.#deny(route.rule, route.answer);
-    const endpoints = this.#parts.services.endpointsOf(route.key);
+    const endpoints = this.#parts.services.endpointsOf(route.key, caller, '');
     this.#facts.allow = true;
     this.#facts.rule = route.rule;
     if (endpoints === undefined) return notYetKnown(route.key);
@@ -164,7 +164,7 @@ class ServiceTarget implements Target {
     this.endpoints = endpoints;
   }
 
-  choose: Target['choose'] = avoid => this.endpoints.choose(this.caller, avoid);
+  choose: Target['choose'] = (exchange, avoid) => this.endpoints.choose(this.caller, exchange, avoid);
 }
 
 function notInMesh(authority: string): LocalAnswer {

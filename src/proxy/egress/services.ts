@@ -34,8 +34,11 @@ export class Services {
     });
   }
 
-  /** The endpoints of `<name>.<namespace>`; undefined while no document of it is there. */
-  endpointsOf(key: string): Endpoints | undefined {
+  /**
+   * The endpoints of `<name>.<namespace>` as `caller` reaches them, of one subset of a DestinationRule or of all ('');
+   * undefined while no document of it is there, or no such subset.
+   */
+  endpointsOf(key: string, _caller: LocalWorkload, _subset: string): Endpoints | undefined {
     const known = this.#endpoints.get(key);
     if (known !== undefined) return known;
     const document = this.#documents.value.get(key);

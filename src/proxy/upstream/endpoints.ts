@@ -13,8 +13,9 @@ import {
   sweep,
 } from '../../traffic/outlier.ts';
 import type { Deadlines } from '../deadlines.ts';
+import type { Exchange } from '../wire/exchange.ts';
 import type { LocalWorkload } from '../workload.ts';
-import type { HostLoad, Pool } from './pool.ts';
+import { type HostLoad, noAnswer, type Pool } from './pool.ts';
 
 export interface EndpointsParts {
   readonly deadlines: Deadlines;
@@ -29,7 +30,7 @@ export interface PoolAddress {
   readonly endpoint: Endpoint;
   readonly spiffeId: string;
   readonly load: HostLoad;
-  readonly onOutcome: (failed: boolean) => void;
+  readonly onOutcome: (status: number) => void;
 }
 
 export interface EndpointsSettings {
@@ -96,7 +97,7 @@ export class Endpoints {
   }
 
   /** The pool of `caller` to the endpoint to ask next, another than `avoid`; undefined when none is healthy. */
-  choose(caller: LocalWorkload, avoid: Pool | undefined): Pool | undefined {
+  choose(caller: LocalWorkload, _exchange: Exchange, avoid: Pool | undefined): Pool | undefined {
     sweep(this.#outlier, this.#parts.deadlines.now, this.#settings.outlier);
     let at = this.#pick();
     if (avoid !== undefined && this.#poolAt(at, caller) === avoid) at = this.#neighbour(at);
@@ -154,7 +155,7 @@ export class Endpoints {
     const known = host.pools.get(caller.task);
     if (known !== undefined && known.caller.tls === caller.tls) return known.pool;
     known?.pool.close();
-    const onOutcome = (failed: boolean) => this.#record(host, failed);
+    const onOutcome = (status: number) => this.#record(host, status === noAnswer || status >= 500);
     const { endpoint } = host;
     const pool = this.#parts.makePool({ caller, endpoint, spiffeId: this.spiffeId, load: host, onOutcome });
     host.pools.set(caller.task, { caller, pool });

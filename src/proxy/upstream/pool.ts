@@ -57,8 +57,8 @@ export interface PoolParts {
   readonly budget: ConnectionBudget;
   readonly connector: Connector;
   readonly load: HostLoad;
-  /** Hears whether the host answered well: no connection, a broken one and a 5xx are failures. */
-  readonly onOutcome?: (failed: boolean) => void;
+  /** Hears how the host answered: a status, or `noAnswer`. */
+  readonly onOutcome?: (status: number) => void;
 }
 
 export interface PoolSettings {
@@ -68,6 +68,9 @@ export interface PoolSettings {
   readonly connectTimeoutMs: number;
   readonly idleMs: number;
 }
+
+/** What is reported in place of a status when no connection came about, or it broke, or nothing came in time. */
+export const noAnswer = 0;
 
 /** Connections to one host with one identity; the one used last is used next, so that the others can age and go. */
 export class Pool implements UpstreamOwner {
@@ -127,8 +130,9 @@ export class Pool implements UpstreamOwner {
     this.#parts.load.active--;
   }
 
-  report(failed: boolean): void {
-    this.#parts.onOutcome?.(failed);
+  /** `status` is that of a response, or `noAnswer`. */
+  report(status: number): void {
+    this.#parts.onOutcome?.(status);
   }
 
   /** Closes the connection that has been idle longest; false when there is none. */
@@ -157,7 +161,7 @@ export class Pool implements UpstreamOwner {
 
   onConnectionClosed(upstream: Upstream, user: UpstreamUser | undefined, wasReady: boolean): void {
     if (user !== undefined) this.#parts.load.active--;
-    if (!wasReady) this.report(true);
+    if (!wasReady) this.report(noAnswer);
     const at = this.#idle.indexOf(upstream);
     if (at >= 0) this.#idle.splice(at, 1);
     this.#forget(upstream);

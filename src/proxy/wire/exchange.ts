@@ -7,8 +7,8 @@ import type { Head } from './head.ts';
 export interface Target {
   /** How many hosts may be tried while nothing has been sent to any. */
   readonly maxAttempts: number;
-  /** The pool of the host that is chosen, another than `avoid` where there is another; undefined when none is healthy. */
-  choose(avoid: Pool | undefined): Pool | undefined;
+  /** The pool of the host to take `exchange` to, another than `avoid` where there is another; undefined when none is healthy. */
+  choose(exchange: Exchange, avoid: Pool | undefined): Pool | undefined;
 }
 
 /** One request and what became of it. The object is used for request after request: nothing may keep it. */
@@ -19,6 +19,10 @@ export class Exchange {
   startLine = '';
   /** Header lines for the upstream side, each ending in CR LF. */
   additions = '';
+  /** Header lines for the client's side, each ending in CR LF. */
+  responseAdditions = '';
+  /** 32 bits that decide the host under consistent hashing; -1 when nothing does. */
+  hash = -1;
   // what the wire observes
   status = 0;
   flag: ResponseFlag = '-';
@@ -29,7 +33,8 @@ export class Exchange {
 
   reset(startedAt: number): void {
     this.target = undefined;
-    this.startLine = this.additions = '';
+    this.startLine = this.additions = this.responseAdditions = '';
+    this.hash = -1;
     this.status = this.bytesReceived = this.bytesSent = 0;
     this.flag = '-';
     this.startedAt = startedAt;

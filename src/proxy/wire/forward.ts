@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import type { Unavailable } from '../respond.ts';
 import { answerUnavailable, badUpstream, type LocalAnswer, streamIdle, streamIdleRequest } from '../respond.ts';
 import type { Upstream, UpstreamUser } from '../upstream/connection.ts';
-import type { Pool } from '../upstream/pool.ts';
+import { noAnswer, type Pool } from '../upstream/pool.ts';
 import type { Head } from './head.ts';
 import { method } from './methods.ts';
 import { type ResponseClient, ResponseRelay } from './response-relay.ts';
@@ -90,7 +90,7 @@ export class Forward implements UpstreamUser {
   timeOut(): void {
     const slowClient = !this.#client.requestDone;
     if (slowClient) this.#client.closeAfterwards();
-    else if (!this.#relay.begun) this.#pool?.report(true);
+    else if (!this.#relay.begun) this.#pool?.report(noAnswer);
     this.abort();
     this.#client.exchange.flag = 'SI';
     if (this.#relay.begun) this.#client.cutOff();
@@ -128,7 +128,7 @@ export class Forward implements UpstreamUser {
     const step = this.#relay.take(bytes, length);
     if (!begun && this.#relay.begun) {
       this.#request = '';
-      this.#pool?.report(this.#client.exchange.status >= 500);
+      this.#pool?.report(this.#client.exchange.status);
     }
     switch (step) {
       case 'more':
@@ -170,7 +170,7 @@ export class Forward implements UpstreamUser {
       this.#acquire(undefined, true);
       return;
     }
-    pool?.report(true);
+    pool?.report(noAnswer);
     this.#client.exchange.flag = 'UC';
     if (this.#relay.begun) this.#client.cutOff();
     else this.#client.answer(answerUnavailable('connection-termination'));
@@ -178,12 +178,13 @@ export class Forward implements UpstreamUser {
 
   /** Asks for a connection to a host, another than `avoid`; answers when there are no more attempts. */
   #acquire(avoid: Pool | undefined, fresh: boolean, reason: Unavailable = 'no-healthy-upstream'): void {
-    const { target } = this.#client.exchange;
+    const { exchange } = this.#client;
+    const { target } = exchange;
     let why = reason;
     let last = avoid;
     while (target !== undefined && this.#attempts < target.maxAttempts) {
       this.#attempts++;
-      const pool = target.choose(last);
+      const pool = target.choose(exchange, last);
       if (pool === undefined) break;
       this.#pool = last = pool;
       const refused = pool.acquire(this, fresh);
@@ -211,7 +212,7 @@ export class Forward implements UpstreamUser {
 
   /** The upstream side does not speak HTTP as it should. */
   #fail(): void {
-    this.#pool?.report(true);
+    this.#pool?.report(noAnswer);
     this.abort();
     this.#client.exchange.flag = 'UPE';
     if (this.#relay.begun) this.#client.cutOff();

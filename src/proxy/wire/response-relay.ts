@@ -113,7 +113,8 @@ export class ResponseRelay {
     if (this.#dechunks) return this.#beginWithoutChunks(bytes, headEnd, limit);
     const end = body.take(bytes, headEnd, limit);
     if (end < 0) return 'bad';
-    const text = forwardedHead(head, bytes, '', client.closing ? closeLine : '', head.status !== 204);
+    const additions = client.exchange.responseAdditions + (client.closing ? closeLine : '');
+    const text = forwardedHead(head, bytes, '', additions, head.status !== 204);
     this.begun = true;
     client.exchange.status = head.status;
     client.exchange.bytesSent += end - headEnd;
@@ -135,7 +136,8 @@ export class ResponseRelay {
     head.rewrite = true;
     this.begun = true;
     this.#client.exchange.status = head.status;
-    const flows = this.#client.write(forwardedHead(head, bytes, '', closeLine, true));
+    const additions = this.#client.exchange.responseAdditions + closeLine;
+    const flows = this.#client.write(forwardedHead(head, bytes, '', additions, true));
     return headEnd < limit ? this.#relayChunkData(bytes, headEnd, limit) : this.#stepAfter(flows, false);
   }
 

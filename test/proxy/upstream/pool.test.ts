@@ -5,7 +5,7 @@ import { Deadlines } from '../../../src/proxy/deadlines.ts';
 import type { Unavailable } from '../../../src/proxy/respond.ts';
 import type { Upstream, UpstreamUser } from '../../../src/proxy/upstream/connection.ts';
 import { plainConnector } from '../../../src/proxy/upstream/connectors.ts';
-import { ConnectionBudget, Pool } from '../../../src/proxy/upstream/pool.ts';
+import { ConnectionBudget, noAnswer, Pool } from '../../../src/proxy/upstream/pool.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { rawOrigin } from '../../fixtures/proxy-node.ts';
 
@@ -41,11 +41,11 @@ async function pools(t: Test, count: number, limit: number, maxPending = 2) {
   const deadlines = new Deadlines(clock);
   const budget = new ConnectionBudget(limit);
   const load = { active: 0 };
-  const outcomes: boolean[] = [];
+  const outcomes: number[] = [];
   const origin = await rawOrigin(t, (socket, text) => socket.write(text));
   const connector = plainConnector('127.0.0.1', origin.port, Buffer.alloc(1024));
   const settings = { maxConnections: limit, maxPending, connectTimeoutMs: 5 * secondMs, idleMs: 4 * secondMs };
-  const parts = { deadlines, budget, connector, load, onOutcome: (failed: boolean) => outcomes.push(failed) };
+  const parts = { deadlines, budget, connector, load, onOutcome: (status: number) => outcomes.push(status) };
   const list = Array.from({ length: count }, () => new Pool(parts, settings));
   t.teardown(() => budget.close());
   return { clock, budget, load, outcomes, origin, list };
@@ -126,7 +126,7 @@ t.test('a host that refuses is told to its user and counted as a failure', async
   pool.acquire(user, false);
   while (user.unavailable === undefined) await new Promise(resolve => setImmediate(resolve));
   t.equal(user.unavailable, 'connection-failure');
-  t.same([outcomes, load.active, budget.open], [[true], 0, 0]);
+  t.same([outcomes, load.active, budget.open], [[noAnswer], 0, 0]);
 });
 
 t.test('an idle connection that speaks or ends is not used again', async t => {
