@@ -4,6 +4,8 @@ import { serviceOfHost } from '../../src/traffic/routes.ts';
 t.test('a full name, a short name and a name with a port are services', async t => {
   t.same(serviceOfHost('web.shop.mesh', 'default'), { name: 'web', namespace: 'shop' });
   t.same(serviceOfHost('WEB.Shop.Mesh:80', 'default'), { name: 'web', namespace: 'shop' });
+  t.same(serviceOfHost('web.shop.svc.cluster.local', 'default'), { name: 'web', namespace: 'shop' });
+  t.same(serviceOfHost('web.shop.svc:80', 'default'), { name: 'web', namespace: 'shop' });
   t.same(serviceOfHost('web', 'default'), { name: 'web', namespace: 'default' });
   t.same(serviceOfHost('web:8080', 'default'), { name: 'web', namespace: 'default' });
 });
@@ -12,6 +14,9 @@ t.test('anything else is not of the mesh', async t => {
   for (const host of [
     'example.com',
     'web.shop',
+    'web.svc',
+    'web.shop.svc.cluster',
+    'web.shop.svc.example.com',
     'web.shop.mesh.',
     'a.web.shop.mesh',
     '.shop.mesh',
