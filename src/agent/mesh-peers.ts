@@ -32,8 +32,12 @@ export function makeMeshPeers(parts: {
   const admissions = new WeakMap<Peer, Admission>();
   let loggedAt = Number.NEGATIVE_INFINITY;
 
-  const judge = (chain: readonly X509Certificate[], side: Side): Verification =>
-    verifyChain(chain, trust.current.value.bundle, side, moments.peer());
+  /** Workloads alone: a node, a master and a broker have no calls of their own, and whoever has such a key shall not make any. */
+  function judge(chain: readonly X509Certificate[], side: Side): Verification {
+    const verified = verifyChain(chain, trust.current.value.bundle, side, moments.peer());
+    if (!verified.ok || verified.peer.id.kind === 'workload') return verified;
+    return { ok: false, reason: `${verified.peer.uri} is no workload` };
+  }
 
   function say(address: string | undefined, side: Side, reason: string): void {
     if (clock.monotonic() - loggedAt < logEveryMs) return;

@@ -104,6 +104,20 @@ t.test('one of another root is refused', async t => {
   t.equal(await client.untilClosed(), '');
 });
 
+t.test('one who is no workload is refused, however good its certificate: a node, a broker, the master', async t => {
+  const served = await serve(t);
+  const { authority } = mesh;
+  const others = { node: authority.node('pi-1'), broker: authority.broker(), master: authority.server() };
+  for (const [kind, { keyPem: key, chainPem: cert }] of Object.entries(others)) {
+    const to = { host: '127.0.0.1', port: served.node.running.meshPort, servername: serverNameOf('web') };
+    const client = new RawClient(connect({ ...to, rejectUnauthorized: false, key, cert }));
+    client.write(ask);
+    t.equal(await client.untilClosed(), '', kind);
+  }
+  t.equal(served.connections(), 0);
+  t.ok(await isServed(t, served), 'a workload is served');
+});
+
 t.test('a revocation closes what the revoked has open, and no one else', async t => {
   const served = await serve(t);
   const { node, judge } = served;
