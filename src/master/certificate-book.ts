@@ -1,6 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { type Clock, dayMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
+import { Gate } from '../base/gate.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { readPeer } from '../identity/peer.ts';
 import type { CertificateKind, CertificateView } from '../model/certificate.ts';
@@ -26,6 +27,12 @@ export interface CertificateBook {
   readonly revoked: ReadonlySet<string>;
   /** Enters the first certificate of a chain in PEM: before it is handed out. */
   record(chainPem: string, node: string | null): Promise<void>;
+  /** As `record`, of what a node asks for that was let in before; throws FORBIDDEN when it is cut off. */
+  recordFor(node: string, chainPem: string): Promise<void>;
+  /** Was the first certificate of a chain entered? One that has expired may have been forgotten since. */
+  knows(chainPem: string): Promise<boolean>;
+  /** Every certificate of the node's own is revoked: nothing that it says counts until it has joined anew. */
+  isCutOff(node: string): boolean;
   /** Throws NOT_FOUND, CONFLICT for what is needed now, TOO_LARGE when too many are revoked. Returns when it is in force here and told to all. */
   revoke(which: { readonly serial: string } | { readonly node: string }): Promise<CertificateView[]>;
   /** Newest first; without `all` only what holds or should have been renewed, and nothing that was replaced. */
@@ -49,6 +56,23 @@ export async function openCertificateBook(parts: {
 }): Promise<CertificateBook> {
   const { certificates, clock, events, inUse, onRevoked } = parts;
   const revoked = new Set(await certificates.revoked());
+  let outcasts: ReadonlySet<string> = new Set(await certificates.outcasts());
+  /** What is entered and what is revoked must not cross: a certificate would slip by its node's revocation. */
+  const gate = new Gate();
+
+  async function enter(chainPem: string, node: string | null): Promise<void> {
+    const [leaf, issuer] = readCertificates(chainPem, 'issued certificate');
+    if (leaf === undefined) return;
+    await certificates.add(recordOf(leaf, issuer, node, clock.now()));
+    if (node !== null && outcasts.has(node)) outcasts = new Set(await certificates.outcasts());
+  }
+
+  async function markRevoked(which: { readonly serial: string } | { readonly node: string }) {
+    const records = await certificates.revoke(which, clock.now());
+    for (const { serial } of records) revoked.add(serial);
+    outcasts = new Set(await certificates.outcasts());
+    return records;
+  }
 
   async function choose(which: { readonly serial: string } | { readonly node: string }): Promise<number> {
     if ('node' in which) return (await certificates.list({ node: which.node, limit: bookBounds.listed })).length;
@@ -77,10 +101,18 @@ export async function openCertificateBook(parts: {
 
   return {
     revoked,
-    async record(chainPem, node) {
-      const [leaf, issuer] = readCertificates(chainPem, 'issued certificate');
-      if (leaf !== undefined) await certificates.add(recordOf(leaf, issuer, node, clock.now()));
+    record: (chainPem, node) => gate.run(() => enter(chainPem, node)),
+    recordFor: (node, chainPem) =>
+      gate.run(async () => {
+        if (outcasts.has(node)) throw new MesoliteError('FORBIDDEN', `node ${node} is revoked: it must join anew`);
+        await enter(chainPem, node);
+      }),
+    async knows(chainPem) {
+      const [leaf] = readCertificates(chainPem, 'issued certificate');
+      if (leaf === undefined || Date.parse(leaf.validTo) <= clock.now()) return true;
+      return (await certificates.get(leaf.serialNumber)) !== undefined;
     },
+    isCutOff: node => outcasts.has(node),
     async revoke(which) {
       const count = await choose(which);
       if (count === 0) throw new MesoliteError('NOT_FOUND', `no such certificate: ${Object.values(which).join('')}`);
@@ -90,8 +122,7 @@ export async function openCertificateBook(parts: {
           `${revoked.size} certificates are revoked, at most ${bookBounds.revoked} may be`,
         );
       }
-      const records = await certificates.revoke(which, clock.now());
-      for (const { serial } of records) revoked.add(serial);
+      const records = await gate.run(() => markRevoked(which));
       await onRevoked(records);
       for (const { serial, spiffeId, node } of records) {
         const message = `the certificate ${serial} of ${spiffeId} is revoked`;

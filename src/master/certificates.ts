@@ -20,7 +20,7 @@ export interface Certificates {
 export function makeCertificates(parts: {
   readonly authority: Authority;
   readonly assignments: Assignments;
-  readonly book: Pick<CertificateBook, 'record'>;
+  readonly book: Pick<CertificateBook, 'recordFor'>;
   readonly outgoing: Pick<Outgoing, 'ack'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -62,7 +62,7 @@ export function makeCertificates(parts: {
         checkRate(node);
         const { chainPem, serial, notAfter } = await issue(node, request);
         // what is not in the book could not be revoked
-        await book.record(chainPem, node);
+        await book.recordFor(node, chainPem);
         log.info('a certificate was issued', { node, spiffeId: request.spiffeId, serial, notAfter });
         await outgoing.ack(node, { certificate: { id, chain: chainPem } });
       } catch (error) {

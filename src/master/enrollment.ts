@@ -42,7 +42,7 @@ interface Attempt {
 export function makeEnrollment(parts: {
   readonly tokens: Pick<JoinTokens, 'get' | 'admit'>;
   readonly authority: Pick<Authority, 'trustDomain' | 'roots' | 'signers' | 'issueNode'>;
-  readonly book: Pick<CertificateBook, 'record'>;
+  readonly book: Pick<CertificateBook, 'record' | 'knows'>;
   readonly link: Publisher;
   readonly events: Pick<Events, 'record'>;
   readonly clock: Clock;
@@ -81,17 +81,21 @@ export function makeEnrollment(parts: {
     const issued = authority.issueNode(Buffer.from(request.csr, 'base64'), node, now);
     const { keyId, chainPem: chain } = issued;
     const admission = await tokens.admit({ tokenId: token.id, keyPin: keyId, node, labels, profile, chain, at: now });
-    if (admission.admitted && !admission.repeated) {
-      await onJoined(node);
-      events.record('node-joined', { node, message: `joined with token ${token.id} and key ${keyId.slice(0, 16)}` });
-    }
     if (admission.admitted) {
-      // what is not in the book could not be revoked
-      await book.record(admission.chain, node);
       log.info('a node joined', { node, tokenId: token.id, repeated: admission.repeated });
+      await welcome(node, admission.chain, `joined with token ${token.id} and key ${keyId.slice(0, 16)}`);
     }
     if ('pending' in admission && admission.isNew) announce(admission.pending, token.id, request);
     return { result: resultOf(admission, now), keyId };
+  }
+
+  /** The book is the last to know, so that what a crash has cut short is done when the node asks again. */
+  async function welcome(node: string, chain: string, message: string): Promise<void> {
+    if (await book.knows(chain)) return;
+    await onJoined(node);
+    events.record('node-joined', { node, message });
+    // what is not in the book could not be revoked
+    await book.record(chain, node);
   }
 
   function announce(id: string | null, tokenId: string, { node, profile = 'of no profile' }: JoinRequest): void {

@@ -102,6 +102,7 @@ async function run(
       if (records.some(({ kind }) => kind === 'master')) server.renew({ now: true });
       await trust.tend();
       await manifest.publish();
+      await publishServices();
     },
   });
   const trust = await openTrust({
@@ -174,7 +175,9 @@ async function run(
       if (node !== undefined) rounds.onNode(node);
     },
   });
-  const services = makeServices({ store, outgoing, nodeOf: fleet.get, clock }, { trustDomain });
+  // peers refuse the tasks of one that is cut off
+  const nodeOf = (id: string) => (book.isCutOff(id) ? undefined : fleet.get(id));
+  const services = makeServices({ store, outgoing, nodeOf, clock }, { trustDomain });
   const manifest = makeManifestOutbox(
     {
       authority,
@@ -291,7 +294,7 @@ async function run(
   };
   const incoming = makeIncoming({
     log,
-    hears: node => fleet.get(node)?.state !== 'quarantined',
+    hears: node => fleet.get(node)?.state !== 'quarantined' && !book.isCutOff(node),
     handlers: {
       async birth(node, birth) {
         await tellTime(node, birth);

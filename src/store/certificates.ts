@@ -26,6 +26,8 @@ export interface Certificates {
   revoke(which: { readonly serial: string } | { readonly node: string }, at: number): Promise<CertificateRecord[]>;
   /** The serial numbers of all that are revoked and not trimmed yet. */
   revoked(): Promise<string[]>;
+  /** The nodes that had a certificate of their own and of which every one is revoked. */
+  outcasts(): Promise<string[]>;
   /** The nodes with a certificate by one of these issuers that is neither revoked nor expired. */
   holders(issuers: readonly string[], now: number): Promise<string[]>;
   /** Forgets those that ended before `ended`, and of workloads what was not revoked and ended before `workloads`. */
@@ -60,6 +62,9 @@ export function makeCertificates(db: Kysely<Schema>): Certificates {
       const rows = await db.selectFrom('certificates').select('serial').where('revokedAt', 'is not', null).execute();
       return rows.map(row => row.serial);
     },
+    async outcasts() {
+      return (await outcastsOf(db).execute()).flatMap(row => row.node ?? []);
+    },
     async holders(issuers, now) {
       if (issuers.length === 0) return [];
       const rows = await db
@@ -84,6 +89,18 @@ export function makeCertificates(db: Kysely<Schema>): Certificates {
         .execute();
     },
   };
+}
+
+/** See `outcasts`; to be narrowed to one node, too. */
+export function outcastsOf(db: Kysely<Schema>) {
+  return db
+    .selectFrom('certificates')
+    .select('node')
+    .where('kind', '=', 'node')
+    .where('node', 'is not', null)
+    .groupBy('node')
+    .having(eb => eb(eb.fn.countAll(), '=', eb.fn.count('revokedAt')))
+    .orderBy('node');
 }
 
 function toRecord(row: CertificateTable): CertificateRecord {

@@ -1,6 +1,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely';
 import * as v from 'valibot';
 import { MesoliteError } from '../base/errors.ts';
+import { outcastsOf } from './certificates.ts';
 import { findApproval, type JoinQueueBounds, joinQueueBounds } from './join-requests.ts';
 import type { JoinTable, JoinTokenTable, Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
@@ -174,8 +175,8 @@ function refuse(reason: string): Admission {
 }
 
 /**
- * A name that is taken is only given to another key by a token that was made for that name. To one that is in quarantine, that token is
- * not enough with the old key: whoever has the copy has it, too.
+ * A name that is taken is only given to another key by a token that was made for that name. To one that is in quarantine, or whose
+ * certificates are revoked, that token is not enough with the old key: whoever has the copy has it, too.
  */
 async function whyNotNode(
   tx: Transaction<Schema>,
@@ -184,12 +185,15 @@ async function whyNotNode(
 ): Promise<string | undefined> {
   const known = await tx.selectFrom('nodes').select(['keyPin', 'state']).where('id', '=', node).executeTakeFirst();
   if (known === undefined) return undefined;
-  const isQuarantined = known.state === 'quarantined';
-  if (isQuarantined && known.keyPin === keyPin)
-    return `node ${node} is in quarantine with this key: join with a new one`;
-  if (token.node === node || (known.keyPin === keyPin && !isQuarantined)) return undefined;
-  const why = isQuarantined ? 'is in quarantine' : 'has joined with another key';
-  return `node ${node} ${why}: make a token with --node ${node} to replace it`;
+  const out = known.state === 'quarantined' ? 'is in quarantine' : await whyOutcast(tx, node);
+  if (out !== undefined && known.keyPin === keyPin) return `node ${node} ${out} with this key: join with a new one`;
+  if (token.node === node || known.keyPin === keyPin) return undefined;
+  return `node ${node} ${out ?? 'has joined with another key'}: make a token with --node ${node} to replace it`;
+}
+
+async function whyOutcast(tx: Transaction<Schema>, node: string): Promise<string | undefined> {
+  const row = await outcastsOf(tx).where('node', '=', node).executeTakeFirst();
+  return row && 'was revoked';
 }
 
 async function enterNode(tx: Transaction<Schema>, attempt: JoinAttempt, labelsJson: string): Promise<void> {

@@ -172,6 +172,19 @@ async function joinContract(t: Test, open: Open): Promise<void> {
     t.match(await nodes.get('pi-1'), { state: 'joined', quarantine: null, keyPin: 'k2' });
   });
 
+  t.test('a node that was revoked is let in by a token made for it and a new key alone', async t => {
+    const { joinTokens, certificates } = await open(t);
+    await joinTokens.add({ ...joinToken, uses: 5 });
+    await joinTokens.add({ ...joinToken, id: 'replace', node: 'pi-1', uses: 5 });
+    await joinTokens.admit(attempt('k1', { tokenId: 'replace' }));
+    const own = { serial: '01', kind: 'node', spiffeId: 'spiffe://x/node/pi-1', node: 'pi-1', issuer: 'CA' } as const;
+    await certificates.add({ ...own, notBefore: 0, notAfter: 1000, issuedAt: 1 });
+    await certificates.revoke({ node: 'pi-1' }, 2);
+    t.match(await joinTokens.admit(attempt('k1')), { reason: /was revoked with this key: join with a new one/ });
+    t.match(await joinTokens.admit(attempt('k2')), { reason: /was revoked: make a token with --node pi-1/ });
+    t.match(await joinTokens.admit(attempt('k2', { tokenId: 'replace' })), { admitted: true });
+  });
+
   t.test('tokens that expired long ago are forgotten', async t => {
     const { joinTokens } = await open(t);
     await joinTokens.add(joinToken);

@@ -101,6 +101,36 @@ t.test('what is revoked is in force here before it is told, and after a start', 
   await t.rejects(book.revoke({ node: 'c' }), { code: 'NOT_FOUND' });
 });
 
+t.test('a node of which all is revoked is cut off, also after a start, until it has joined anew', async t => {
+  const { book, node, workload, open } = await makeBook(t);
+  const first = node('a');
+  await book.recordFor('a', first.chainPem);
+  await book.recordFor('a', workload('spiffe://test.mesolite/ns/default/sa/x').chainPem);
+  t.equal(book.isCutOff('a'), false);
+  await book.revoke({ serial: first.serial });
+  t.equal(book.isCutOff('a'), true);
+  t.equal((await open()).isCutOff('a'), true);
+  const late = node('a').chainPem;
+  await t.rejects(book.recordFor('a', late), { code: 'FORBIDDEN', message: /must join anew/ });
+  t.equal(await book.knows(late), false);
+  await book.record(late, 'a');
+  t.equal(book.isCutOff('a'), false);
+  t.equal(await book.knows(late), true);
+});
+
+t.test('a certificate that is made while its node is revoked is refused or revoked with it', async t => {
+  const { book, node } = await makeBook(t);
+  const states = async (of: string) => new Set((await book.list({ node: of, all: true })).map(({ state }) => state));
+  for (const of of ['a', 'b']) {
+    await book.record(node(of).chainPem, of);
+    const renewed = () => book.recordFor(of, node(of).chainPem);
+    const revoked = () => book.revoke({ node: of });
+    await Promise.allSettled(of === 'a' ? [revoked(), renewed()] : [renewed(), revoked()]);
+    t.same(await states(of), new Set(['revoked']));
+    await t.rejects(renewed(), { code: 'FORBIDDEN' });
+  }
+});
+
 t.test('a revoked serial number is named until nobody would take the certificate any more', async t => {
   const { book, clock, node, workload } = await makeBook(t);
   await book.record(node('a').chainPem, 'a');

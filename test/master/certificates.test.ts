@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { hourMs } from '../../src/base/clock.ts';
+import { MesoliteError } from '../../src/base/errors.ts';
 import { generateKeyPair, keyIdOf } from '../../src/identity/keys.ts';
 import { createRequest } from '../../src/identity/request.ts';
 import { makeCertificates, perHour } from '../../src/master/certificates.ts';
@@ -19,7 +20,12 @@ async function stage(t: Test) {
   const certificates = makeCertificates({
     authority: words.authority.authority,
     assignments: store.assignments,
-    book: { record: async (chain, owner) => void book.push(`${owner} ${new X509Certificate(chain).subjectAltName}`) },
+    book: {
+      async recordFor(owner, chain) {
+        if (owner === 'pi-9') throw new MesoliteError('FORBIDDEN', 'node pi-9 is revoked: it must join anew');
+        book.push(`${owner} ${new X509Certificate(chain).subjectAltName}`);
+      },
+    },
     outgoing: words.outgoing,
     clock: words.clock,
     log: new CapturedLog(),
@@ -68,6 +74,12 @@ t.test('a node renews its own certificate, and no other node’s', async t => {
   const { chain = '' } = await ask('pi-1', node('pi-1'));
   t.equal(new X509Certificate(chain).subjectAltName, `URI:${node('pi-1')}`);
   t.match(await ask('pi-1', node('pi-2')), { error: /has no task/ });
+});
+
+t.test('what the book does not take is not handed out', async t => {
+  const { ask, book } = await stage(t);
+  t.match(await ask('pi-9', node('pi-9')), { chain: undefined, error: /is revoked: it must join anew/ });
+  t.same(book, []);
 });
 
 t.test('no other kind of identity is given, nor one of another trust domain', async t => {

@@ -95,6 +95,36 @@ t.test('an answer that was lost in a power cut is given again', async t => {
   await t.rejects(askToJoin(board('other'), token), { message: /used 1 of 1 times/ });
 });
 
+t.test('what a crash has cut short of a join is done when the node asks again', async t => {
+  const dir = t.testdir();
+  let isBroken = true;
+  const door = await openDoor(t, dir, fleet, async () => {
+    if (isBroken) throw new Error('the power is cut: the store has the join, the book has not');
+  });
+  mkdirSync(join(dir, 'a'));
+  const asked = askToJoin(join(dir, 'a'), await door.token());
+  await until(async () => (await door.store.nodes.list())[0]);
+  t.same(door.joined, []);
+  isBroken = false;
+  t.match(await asked, { node: 'pi-1' });
+  t.same(door.joined, ['pi-1']);
+  t.match(await door.book.list({ all: true }), [{ kind: 'node', node: 'pi-1', state: 'valid' }]);
+});
+
+t.test('one that was revoked comes back by a token that was made for it, and with another key', async t => {
+  const { door, board } = await setUp(t);
+  const many = await door.token({ uses: 9 });
+  await askToJoin(board('a'), many);
+  await door.book.revoke({ node: 'pi-1' });
+  t.ok(door.book.isCutOff('pi-1'));
+  await t.rejects(askToJoin(board('thief'), many), {
+    code: 'FORBIDDEN',
+    message: /was revoked: make a token with --node/,
+  });
+  t.match(await askToJoin(board('a'), await door.token({ node: 'pi-1' })), { node: 'pi-1' });
+  t.notOk(door.book.isCutOff('pi-1'));
+});
+
 t.test('a token for some boards refuses the others, and says why', async t => {
   const { door, board } = await setUp(t);
   const token = await door.token({ profile: 'raspberry-pi-5', requires: { zone: 'a' }, uses: 2 });

@@ -78,6 +78,22 @@ t.test('holders are the nodes with one that holds by these issuers', async t => 
   t.same(await certificates.holders([], 400), []);
 });
 
+t.test('outcasts are the nodes of whose own certificates every one is revoked', async t => {
+  const { certificates } = await makeCertificates(t);
+  await certificates.add(record('01'));
+  await certificates.add(record('02'));
+  await certificates.add(record('03', { kind: 'workload' }));
+  await certificates.add(record('04', { node: null, kind: 'root' }));
+  await certificates.add(record('05', { node: 'b' }));
+  t.same(await certificates.outcasts(), []);
+  await certificates.revoke({ serial: '01' }, 1);
+  t.same(await certificates.outcasts(), [], 'it has another one');
+  await certificates.revoke({ serial: '02' }, 1);
+  t.same(await certificates.outcasts(), ['a'], 'what its tasks have does not make it a node');
+  await certificates.add(record('06'));
+  t.same(await certificates.outcasts(), [], 'it has joined anew');
+});
+
 t.test('what ended long ago is forgotten, of workloads sooner, unless it was revoked', async t => {
   const { certificates, serials } = await makeCertificates(t);
   await certificates.add(record('01', { notAfter: 100 }));
