@@ -24,6 +24,7 @@ import { encodeMessage } from '../model/message.ts';
 import type { TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { makeProxy } from '../proxy/proxy.ts';
+import { openAccessLog } from './access-log.ts';
 import { makeAuditTrail } from './audit-trail.ts';
 import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
@@ -37,6 +38,8 @@ import { manifestSlot } from './manifest.ts';
 import { makeMasterCheck } from './master-check.ts';
 import { masterDials } from './master-dials.ts';
 import { makeMeshPeers } from './mesh-peers.ts';
+import { metricsText } from './metrics.ts';
+import { startMetrics } from './metrics-server.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
@@ -162,6 +165,9 @@ async function run(
   const reports = makeTaskReports({ sender, clock, log, isUp });
   const audit = makeAuditTrail({ sender, clock, log, sha256: sha256Hex, isUp });
 
+  const accessLog =
+    config.accessLog && (await openAccessLog({ clock, log, random: systemRandom }, config.accessLog, signal));
+
   const policy = new Cell(denyAll(trustDomain));
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
@@ -206,7 +212,13 @@ async function run(
       policy,
       workloads: workloads.known,
       services: services.known,
-      onAccess: audit.record,
+      onAccess:
+        accessLog === undefined
+          ? audit.record
+          : record => {
+              audit.record(record);
+              accessLog.record(record);
+            },
     },
     {
       meshHost: config.meshHost,
@@ -216,6 +228,9 @@ async function run(
     },
   );
   const mesh = await proxy.start(signal);
+  const metrics =
+    config.metrics &&
+    (await startMetrics(() => metricsText(proxy.snapshot(), accessLog?.dropped ?? 0), config.metrics, signal));
   trust.current.watch(() => {
     proxy.recheck();
     masterCheck.recheck();
@@ -368,7 +383,7 @@ async function run(
   const stop = async (): Promise<void> => {
     await aborted(signal);
     await mesh.stopped;
-    await Promise.allSettled(loops);
+    await Promise.allSettled([...loops, accessLog?.ended, metrics?.ended]);
     await link.closed;
     await background.settled();
     facts.close();

@@ -4,6 +4,8 @@ import { MesoliteError } from '../base/errors.ts';
 import type { ProxySettings } from '../link/proxy-rules.ts';
 import { maxOfflineGraceMs } from '../model/identity.ts';
 import type { Range } from '../model/resources.ts';
+import type { AccessLogSettings } from './access-log.ts';
+import type { MetricsAddress } from './metrics-server.ts';
 
 /** Settings of an agent; the command line gives some, the rest are the defaults below. */
 export interface AgentConfig {
@@ -32,6 +34,10 @@ export interface AgentConfig {
   readonly profilesDir: string;
   /** While this node has no link to the master, peers and itself may go on so long with certificates that have expired. */
   readonly offlineGraceMs: number;
+  /** A file for a line about each request; absent: none is written. */
+  readonly accessLog?: AccessLogSettings | undefined;
+  /** Where Prometheus may ask for what the proxy has counted; absent: nowhere. */
+  readonly metrics?: MetricsAddress | undefined;
 }
 
 export const defaultAgentConfig = {

@@ -1,15 +1,28 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
-import { collectLabels, parseDuration, parseName, parsePort, parsePortRange } from './arguments.ts';
+import { type AccessLogFormat, accessLogFormats } from '../model/access-line.ts';
+import {
+  collectLabels,
+  parseAddress,
+  parseDuration,
+  parseName,
+  parsePort,
+  parsePortRange,
+  parseWhole,
+} from './arguments.ts';
 import { type JoinFileOptions, readJoinFile, withJoinFile } from './join-string.ts';
 import { logLevels } from './master.ts';
 import type { AgentOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
-interface Flags extends Omit<AgentOptions, 'dataDir' | 'labels' | 'offlineGraceMs'>, JoinFileOptions {
+interface Flags extends Omit<AgentOptions, 'dataDir' | 'labels' | 'offlineGraceMs' | 'accessLog'>, JoinFileOptions {
   readonly data: string;
   readonly label?: Record<string, string>;
   readonly offlineGrace?: number;
+  readonly accessLog?: string;
+  readonly accessLogFormat: AccessLogFormat;
+  readonly accessLogSample: number;
+  readonly accessLogRate: number;
 }
 
 /** `mesolite agent` */
@@ -30,19 +43,33 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
       'without a link to the master, accept certificates that expired so long ago (default 7d, at most 90d)',
       parseDuration,
     )
+    .option('--access-log <file>', 'write a line about each request there')
+    .addOption(new Option('--access-log-format <format>', 'how').choices(accessLogFormats).default('json'))
+    .option(
+      '--access-log-sample <percent>',
+      'of requests that were allowed and went well; others are always written',
+      parseWhole(0, 100),
+      100,
+    )
+    .option('--access-log-rate <lines>', 'a second, at the most', parseWhole(1, 100_000), 100)
+    .option('--metrics <address:port>', 'serve what the proxy has counted there, for Prometheus', parseAddress)
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
     .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
-  withJoinFile(command).action(({ data, joinFile, tokenFile, label, join: given, offlineGrace, ...options }: Flags) => {
-    const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
-    return start(
-      {
-        dataDir: resolve(data),
-        ...options,
-        ...(join !== undefined && { join }),
-        ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
-        ...(label !== undefined && { labels: label }),
-      },
-      shell.signal,
-    );
-  });
+  withJoinFile(command).action((flags: Flags) => start(optionsOf(flags), shell.signal));
+}
+
+function optionsOf(flags: Flags): AgentOptions {
+  const { data, joinFile, tokenFile, label, join: given, offlineGrace, accessLog, ...rest } = flags;
+  const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...options } = rest;
+  const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
+  return {
+    dataDir: resolve(data),
+    ...options,
+    ...(join !== undefined && { join }),
+    ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
+    ...(label !== undefined && { labels: label }),
+    ...(accessLog !== undefined && {
+      accessLog: { file: resolve(accessLog), format, sample: accessLogSample / 100, perSecond },
+    }),
+  };
 }

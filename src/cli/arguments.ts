@@ -19,6 +19,14 @@ export function parseBroker(text: string): { readonly host: string; readonly por
   return { host, port };
 }
 
+/** `127.0.0.1:15090`, `[::1]:15090`; without an address on 127.0.0.1. */
+export function parseAddress(text: string): { readonly host: string; readonly port: number } {
+  const [, bracketed, plain, digits = ''] =
+    /^(?:(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]{1,253})):)?(\d{1,5})$/.exec(text) ?? [];
+  if (digits === '' || Number(digits) > 65_535) throw new InvalidArgumentError('expected address:port');
+  return { host: bracketed ?? plain ?? '127.0.0.1', port: Number(digits) };
+}
+
 export function parseWhole(min: number, max: number): (text: string) => number {
   return text => {
     const number = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;

@@ -1,3 +1,5 @@
+import type { AccessLogFormat } from '../model/access-line.ts';
+
 // What `mesolite master` and `mesolite agent` were asked for. What is left out is for the role to choose.
 
 /** How long what the authority makes is valid, in milliseconds. */
@@ -49,6 +51,16 @@ export interface AgentOptions {
   readonly profile?: string;
   readonly labels?: Readonly<Record<string, string>>;
   readonly offlineGraceMs?: number;
+  /** A file that gets a line about each request. */
+  readonly accessLog?: {
+    readonly file: string;
+    readonly format: AccessLogFormat;
+    /** 0 to 1, of those that were allowed and went well. */
+    readonly sample: number;
+    readonly perSecond: number;
+  };
+  /** Where Prometheus may ask. */
+  readonly metrics?: { readonly host: string; readonly port: number };
   readonly logLevel: LogLevel;
 }
 

@@ -1,24 +1,52 @@
 /** Latencies are counted in buckets whose upper bounds double from 0.5 ms; the last one takes all above. */
 export const latencyBoundsMs: readonly number[] = Array.from({ length: 18 }, (_, i) => 0.5 * 2 ** i);
 
-/** What was counted of the requests from one source to one service. */
-export class Series {
-  /** Requests by class of status: 1xx to 5xx at 1 to 5; at 0 those that got no answer. */
-  readonly byClass = new Float64Array(6);
+/** Statuses that a series counts by themselves; later ones are counted as the first of their class, as 599 under 500. */
+const maxStatuses = 16;
+
+/** Requests of one series that ended with one status. */
+export class StatusCount {
+  requests = 0;
+  /** By bucket, one more than `latencyBoundsMs`; not cumulative. */
   readonly latency = new Float64Array(latencyBoundsMs.length + 1);
   latencySumMs = 0;
-  bytesReceived = 0;
-  bytesSent = 0;
 
-  count(status: number, durationMs: number, bytesReceived: number, bytesSent: number): void {
-    const kind = Math.floor(status / 100);
-    this.byClass[kind] = (this.byClass[kind] ?? 0) + 1;
+  add(durationMs: number): void {
+    this.requests++;
     let bucket = 0;
     for (let bound = 0.5; durationMs > bound && bucket < latencyBoundsMs.length; bound *= 2) bucket++;
     this.latency[bucket] = (this.latency[bucket] ?? 0) + 1;
     this.latencySumMs += durationMs;
+  }
+}
+
+/** What was counted of the requests from one source to one service. */
+export class Series {
+  /** By status; 0 for those that got no answer. */
+  readonly byStatus = new Map<number, StatusCount>();
+  bytesReceived = 0;
+  bytesSent = 0;
+  #lastStatus = -1;
+  #last = new StatusCount();
+
+  count(status: number, durationMs: number, bytesReceived: number, bytesSent: number): void {
+    if (status !== this.#lastStatus) {
+      this.#last = this.#of(status);
+      this.#lastStatus = status;
+    }
+    this.#last.add(durationMs);
     this.bytesReceived += bytesReceived;
     this.bytesSent += bytesSent;
+  }
+
+  #of(status: number): StatusCount {
+    const known = this.byStatus.get(status);
+    if (known !== undefined) return known;
+    const ofClass = Math.floor(status / 100) * 100;
+    if (this.byStatus.size >= maxStatuses && status !== ofClass) return this.#of(ofClass);
+    const made = new StatusCount();
+    this.byStatus.set(status, made);
+    return made;
   }
 }
 
@@ -27,12 +55,18 @@ export interface SeriesSnapshot {
   readonly direction: 'inbound' | 'outbound';
   readonly service: string;
   readonly source: string;
-  readonly byClass: readonly number[];
-  /** One more than `latencyBoundsMs`. */
-  readonly latency: readonly number[];
-  readonly latencySumMs: number;
+  readonly byStatus: readonly StatusSnapshot[];
   readonly bytesReceived: number;
   readonly bytesSent: number;
+}
+
+export interface StatusSnapshot {
+  /** 0: no answer. */
+  readonly status: number;
+  readonly requests: number;
+  /** One more than `latencyBoundsMs`, not cumulative. */
+  readonly latency: readonly number[];
+  readonly latencySumMs: number;
 }
 
 interface Entry {
@@ -45,7 +79,7 @@ interface Entry {
 /** At most this many series; later pairs are counted together under the names `other`. */
 export const maxSeries = 1024;
 
-/** Requests per (service, source), counted since the start. */
+/** Requests per (service, source, status), counted since the start. */
 export class Counters {
   readonly #entries = new Map<string, Entry>();
   /** TLS handshakes with clients that failed, and bytes on either port that were no request. */
@@ -68,9 +102,12 @@ export class Counters {
       direction,
       service,
       source,
-      byClass: [...series.byClass],
-      latency: [...series.latency],
-      latencySumMs: series.latencySumMs,
+      byStatus: [...series.byStatus].map(([status, { requests, latency, latencySumMs }]) => ({
+        status,
+        requests,
+        latency: [...latency],
+        latencySumMs,
+      })),
       bytesReceived: series.bytesReceived,
       bytesSent: series.bytesSent,
     }));

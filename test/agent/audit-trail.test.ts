@@ -5,7 +5,7 @@ import type { AccessRecord } from '../../src/model/access.ts';
 import { type AuditBatch, chainStart, isIntact, type Sha256 } from '../../src/model/audit-chain.ts';
 import { openStore } from '../../src/store/store.ts';
 import { AgentWords } from '../fixtures/agent-words.ts';
-import { auditEntry } from '../fixtures/api-views.ts';
+import { accessRecord } from '../fixtures/api-views.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
 
 const sha256: Sha256 = text => createHash('sha256').update(text).digest('hex');
@@ -30,7 +30,7 @@ function stage(t: Test) {
     link,
     trail,
     record: (count: number, more: Partial<AccessRecord> = {}) => {
-      for (let i = 0; i < count; i++) trail.record(record(more));
+      for (let i = 0; i < count; i++) trail.record(accessRecord(more));
     },
     /** What was said when the time for it came. */
     async said(): Promise<AuditBatch[]> {
@@ -38,12 +38,6 @@ function stage(t: Test) {
       return words.take('audit').map(({ batch }) => batch);
     },
   };
-}
-
-function record(more: Partial<AccessRecord> = {}): AccessRecord {
-  const entry = auditEntry(1, more);
-  if (entry.kind === 'gap') throw new Error('expected a record');
-  return entry.record;
 }
 
 const lastOf = ({ first, lines }: AuditBatch) => first + lines.length - 1;
@@ -156,7 +150,7 @@ t.test('an agent that starts again goes on with higher numbers and a chain of it
     const trail = makeAuditTrail(parts);
     const ended = new AbortController();
     const run = trail.run(ended.signal);
-    trail.record(record());
+    trail.record(accessRecord());
     await words.clock.advance(auditBounds.flushEveryMs);
     const [message] = words.take('audit');
     outcomes.push(message && (await store.audit.append('pi-1', message.batch)));

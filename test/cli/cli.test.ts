@@ -16,6 +16,7 @@ t.test('a line that is no command is told what would be one, with code 2', async
   t.match(await run(['token', 'create', '--ttl', '5']), { code: 2, err: /expected a duration/ });
   t.match(await run(['token', 'create', '--label', 'zone']), { code: 2, err: /expected a label as zone=a/ });
   t.match(await run(['agent', '--ports', '9-3']), { code: 2, err: /expected a range of ports as 20000-20999/ });
+  t.match(await run(['agent', '--metrics', 'nowhere']), { code: 2, err: /expected address:port/ });
   t.match(await run(['agent', '--node', 'Pi_1']), { code: 2, err: /expected a name of 1 to 63/ });
   t.match(await run(['master', '--api-port', '70000']), { code: 2, err: /expected 0 to 65535/ });
 });
@@ -109,6 +110,9 @@ t.test('an agent is started with what was asked for, its join string from a file
   const line = 'agent --data d --node pi-1 --address 10.0.0.1 --mesh-port 15000 --ports 20000-20099 --profile generic';
   await run([...line.split(' '), '--label', 'zone=a', '--join', 'given'], { parts });
   await run(['agent', '--join-file', join(dir, 'join')], { parts });
+  const seen =
+    '--access-log a.log --access-log-format envoy --access-log-sample 5 --access-log-rate 9 --metrics [::1]:15090';
+  await run(['agent', ...seen.split(' ')], { parts });
   t.same(asked, [
     {
       dataDir: resolve('d'),
@@ -122,6 +126,12 @@ t.test('an agent is started with what was asked for, its join string from a file
       logLevel: 'info',
     },
     { dataDir: resolve('.mesolite/agent'), join: 'from-a-file', logLevel: 'info' },
+    {
+      dataDir: resolve('.mesolite/agent'),
+      accessLog: { file: resolve('a.log'), format: 'envoy', sample: 0.05, perSecond: 9 },
+      metrics: { host: '::1', port: 15_090 },
+      logLevel: 'info',
+    },
   ]);
   t.match(await run(['agent', '--join', 'x', '--join-file', 'y'], { parts }), { code: 2, err: /cannot be used with/ });
   t.match(await run(['agent', '--join-file', join(dir, 'no')], { parts }), {

@@ -272,7 +272,10 @@ t.test('what was counted is there as plain data', async t => {
       direction: 'inbound',
       service: 'web.default',
       source: 'edge.local/ns/default/sa/client',
-      byClass: [0, 0, 1, 0, 1, 0],
+      byStatus: [
+        { status: 200, requests: 1 },
+        { status: 403, requests: 1 },
+      ],
       bytesSent: 21,
     },
   ]);

@@ -1,4 +1,5 @@
 /** Walk 1: a task calls a service of another node by its name; proxy → mutual TLS → proxy → process, and the record reaches the audit. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import {
@@ -19,9 +20,14 @@ const home = makeHome(t);
 const ports = new FreePorts();
 const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
 const { api } = master;
-const [near, far] = await Promise.all(
-  ['near', 'far'].map(node => joinAgent(t, master, { dataDir: join(home, node), node }, ports)),
-);
+const seen = {
+  accessLog: { file: join(home, 'access.log'), format: 'envoy', sample: 1, perSecond: 1_000 },
+  metrics: { host: '127.0.0.1', port: await ports.take() },
+} as const;
+const [near, far] = await Promise.all([
+  joinAgent(t, master, { dataDir: join(home, 'near'), node: 'near', ...seen }, ports),
+  joinAgent(t, master, { dataDir: join(home, 'far'), node: 'far' }, ports),
+]);
 
 const on = (node: string) => ({ constraints: [{ attribute: 'node', operator: 'in', values: [node] }] });
 await api.apply(
@@ -129,6 +135,25 @@ t.test('a task reaches only the services that its job declares', async t => {
   const stranger = await proxyOf(api, 'stranger');
   t.equal((await callThrough(stranger, url)).status, 404);
   t.equal((await callThrough(proxy, 'http://elsewhere.example/')).status, 403);
+});
+
+t.test('who sits at the node sees the call in its log and in what was counted; a trace goes on', async t => {
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  const answer = await callThrough(proxy, url, { 'x-request-id': 'walk-1-seen', traceparent });
+  t.equal(JSON.parse(answer.text).headers.traceparent, traceparent);
+  const line = await until('the line is written', async () => {
+    const lines = readFileSync(seen.accessLog.file, 'utf8').split('\n');
+    return lines.find(each => each.includes('walk-1-seen'));
+  });
+  t.match(
+    line,
+    /^\[20[^\]]+Z\] "GET \/hello HTTP\/1.1" 200 - 0 \d+ \d+ - "-" "-" "walk-1-seen" "echo.default.mesh" "-"$/,
+  );
+  const metrics = await fetch(`http://127.0.0.1:${seen.metrics.port}/metrics`);
+  t.match(
+    await metrics.text(),
+    /_count\{direction="outbound",service="echo.default",source="[^"]+caller",code="200"\} \d/,
+  );
 });
 
 t.test('no secret of a task is in a log of its agent', async t => {
