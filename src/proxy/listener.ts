@@ -1,3 +1,4 @@
+import type { Buffer } from 'node:buffer';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { MesoliteError, messageOf } from '../base/errors.ts';
@@ -5,6 +6,8 @@ import type { Log } from '../base/log.ts';
 import type { ByteStream } from './wire/byte-stream.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
 import type { Pipeline } from './wire/exchange.ts';
+import { muxProtocol } from './wire/mux/frame.ts';
+import { MuxSession } from './wire/mux/session.ts';
 import type { WorkloadIndex } from './workload.ts';
 
 /** A TLS handshake may take this long. */
@@ -23,12 +26,18 @@ export interface ListenAddress {
 /** One port with its client connections, from accept to close. */
 export class Listener {
   readonly #server: Server;
+  readonly #maxConnections: number;
+  readonly #log: Log;
   /** All that are accepted, those in a TLS handshake among them. */
   readonly #sockets = new Set<Socket>();
-  readonly #connections = new Set<Downstream>();
+  /** What a drain ends: single connections, and those that carry many streams. */
+  readonly #connections = new Set<{ drain(): void }>();
+  #streams = 0;
 
   constructor(server: Server, maxConnections: number, log: Log) {
     this.#server = server;
+    this.#maxConnections = maxConnections;
+    this.#log = log;
     server.maxConnections = maxConnections;
     // an accept may fail, for want of descriptors; the listener goes on
     server.on('error', error => {
@@ -67,6 +76,25 @@ export class Listener {
     this.#connections.add(new Downstream(parts, stream, pipeline, this.#onGone));
   }
 
+  /** Reads requests from each stream of a multiplexed connection; streams of all of them count as connections do. */
+  serveMany(parts: DownstreamParts, socket: TLSSocket, pipelineOf: () => Pipeline): void {
+    const onStream = (stream: ByteStream) => {
+      if (this.#streams >= this.#maxConnections) return false;
+      this.#streams++;
+      new Downstream(parts, stream, pipelineOf(), this.#onStreamGone);
+      return true;
+    };
+    const onBroken = (reason: string) => {
+      const client = socket.remoteAddress;
+      this.#log.warn('a client broke the rules of a multiplexed connection', { client, reason });
+    };
+    const session = new MuxSession(socket, 'server', parts.deadlines, { onStream, onBroken });
+    this.#connections.add(session);
+    socket.on('data', (bytes: Buffer) => session.receive(bytes, bytes.length));
+    socket.on('error', () => {});
+    socket.on('close', () => this.#connections.delete(session));
+  }
+
   /** Takes no more connections and ends those it has as their requests end; resolves when all are gone. */
   drain(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
@@ -81,6 +109,10 @@ export class Listener {
 
   readonly #onGone = (connection: Downstream): void => {
     this.#connections.delete(connection);
+  };
+
+  readonly #onStreamGone = (): void => {
+    this.#streams--;
   };
 }
 
@@ -115,7 +147,7 @@ export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | un
       requestCert: true,
       // OpenSSL knows neither the node's clock nor who is revoked
       rejectUnauthorized: false,
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: [muxProtocol, 'http/1.1'],
       noDelay: true,
       ...keepAlive,
       handshakeTimeout: handshakeTimeoutMs,

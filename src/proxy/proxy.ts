@@ -22,11 +22,14 @@ import { type DefaultIdentity, Listener, meshServer, outboundServer } from './li
 import type { Peers } from './peers.ts';
 import { type InboundParts, InboundPipeline } from './pipeline.ts';
 import { Applications } from './upstream/applications.ts';
-import { meshConnector, plainConnector } from './upstream/connectors.ts';
+
 import type { PoolAddress } from './upstream/endpoints.ts';
+import { MeshConnector } from './upstream/mesh-connector.ts';
+import { plainConnector } from './upstream/plain-connector.ts';
 import { ConnectionBudget, Pool, type PoolParts } from './upstream/pool.ts';
 import type { ClientTimeouts, DownstreamParts } from './wire/downstream.ts';
 import { Head } from './wire/head.ts';
+import { muxProtocol } from './wire/mux/frame.ts';
 import { indexWorkloads, type LocalWorkload, type WorkloadIndex } from './workload.ts';
 
 export interface ProxyParts {
@@ -217,8 +220,10 @@ class JoinedProxy implements NodeProxy {
     socket.once('close', () => this.#callers.delete(socket));
     const sourceIp = addressOf(socket.remoteAddress);
     const localIp = addressOf(socket.localAddress);
-    const pipeline = new InboundPipeline(this.#inbound, { serverName, peer, sourceIp, localIp });
-    this.#meshListener.serve(this.#wire, socket, pipeline);
+    const connection = { serverName, peer, sourceIp, localIp };
+    const pipelineOf = () => new InboundPipeline(this.#inbound, connection);
+    if (socket.alpnProtocol === muxProtocol) this.#meshListener.serveMany(this.#wire, socket, pipelineOf);
+    else this.#meshListener.serve(this.#wire, socket, pipelineOf());
   };
 
   readonly #acceptTask = (socket: Socket): void => {
@@ -229,7 +234,8 @@ class JoinedProxy implements NodeProxy {
   #makeServices(readBuffer: Buffer): Services {
     const { log, random, peers, services } = this.#parts;
     const makePool = ({ caller, endpoint, spiffeId, load, onOutcome }: PoolAddress): Pool => {
-      const connector = meshConnector({ log, peers, readBuffer, tls: caller.tls }, { ...endpoint, spiffeId });
+      const parts = { log, peers, deadlines: this.#deadlines, readBuffer, tls: caller.tls };
+      const connector = new MeshConnector(parts, { ...endpoint, spiffeId });
       return this.#makePool({ connector, load, onOutcome }, meshIdleMs);
     };
     const settings = { balancing: 'LEAST_REQUEST', outlier: defaultOutlier } as const;

@@ -18,109 +18,130 @@ export interface UpstreamUser {
   onClosed(clean: boolean): void;
 }
 
-/** How to open one connection, whatever it runs over. */
-export interface Connector<Stream extends ByteStream = ByteStream> {
-  /** Opens a connection that hands what it reads to `onBytes`. */
-  connect(onBytes: (length: number, bytes: Buffer) => boolean): Stream;
-  /** The event after which it may be written to. */
-  readonly readyEvent: 'connect' | 'secureConnect';
-  /** Is the other side who it should be? Asked once the socket is ready. */
-  accepts(stream: Stream): boolean;
-  /** May a connection that was accepted stay, after trust has changed? */
-  mayStay(stream: Stream): boolean;
+/** Hears of one connection from its opening to its end. */
+export interface ConnectionEvents {
+  /** It may be written to, and the other side is who it should be; may be called before `connect` returns. */
+  onConnected(stream: ByteStream): void;
+  /** `bytes` up to `length` are only valid during the call. */
+  onBytes(length: number, bytes: Buffer): boolean;
+  /** The other side asks that it be used for no further request. */
+  onRetired(): void;
+  /** It is gone, or never came to be; never called before `connect` returns. */
+  onClosed(hadError: boolean): void;
+}
+
+/** How to open connections to one host, whatever they run over. */
+export interface Connector {
+  /** Opens a connection; what it returns can be given up until it is connected. */
+  connect(events: ConnectionEvents): { destroy(): unknown };
+  /** Closes whatever may stay no longer, after trust has changed. */
+  recheck(): void;
+  /** Keeps nothing open for connections to come. */
+  close(): void;
 }
 
 /** Who owns a connection and hears of its fate. */
 export interface UpstreamOwner {
   onConnectionReady(upstream: Upstream): void;
+  /** It is about to close and must not be handed out. */
+  onConnectionSpent(upstream: Upstream): void;
   /** `user` had it when it closed; it is told by the connection itself. */
   onConnectionClosed(upstream: Upstream, user: UpstreamUser | undefined, wasReady: boolean): void;
 }
 
 /** One connection to an upstream host, used by one request after another. */
-export class Upstream implements Timed {
+export class Upstream implements ConnectionEvents, Timed {
   deadlineAt = never;
   user: UpstreamUser | undefined;
   /** How many users it has had before the present one: over 0, the other side may just be closing it. */
   served = 0;
+  /** Not to be used again. */
+  retired = false;
   readonly #owner: UpstreamOwner;
-  readonly #connector: Connector;
-  readonly #socket: ByteStream;
   readonly #deadlines: Deadlines;
-  #ready = false;
+  #opening: { destroy(): unknown } | undefined;
+  #stream: ByteStream | undefined;
   #ended = false;
 
-  constructor(owner: UpstreamOwner, connector: Connector, deadlines: Deadlines, connectTimeoutMs: number) {
+  constructor(owner: UpstreamOwner, deadlines: Deadlines) {
     this.#owner = owner;
-    this.#connector = connector;
     this.#deadlines = deadlines;
-    deadlines.add(this);
-    this.deadlineAt = deadlines.now + connectTimeoutMs;
-    this.#socket = connector.connect(this.#onBytes);
-    this.#socket.on(connector.readyEvent, () => {
-      if (!connector.accepts(this.#socket)) return this.destroy();
-      this.#ready = true;
-      this.deadlineAt = never;
-      owner.onConnectionReady(this);
-    });
-    this.#socket.on('drain', () => this.user?.onDrain());
-    this.#socket.on('end', () => this.#onEnd());
-    this.#socket.on('error', ignoreError);
-    this.#socket.on('close', hadError => this.#onClose(hadError));
+  }
+
+  open(connector: Connector, timeoutMs: number): void {
+    this.#deadlines.add(this);
+    this.deadlineAt = this.#deadlines.now + timeoutMs;
+    this.#opening = connector.connect(this);
+  }
+
+  /** The other side took nothing of what was sent to it. */
+  get refused(): boolean {
+    return this.#stream?.refused === true;
   }
 
   /** False when it is better to wait for `onDrain` before writing more. */
   write(data: string | Buffer): boolean {
-    return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data);
+    const stream = this.#stream;
+    if (stream === undefined) return true;
+    return typeof data === 'string' ? stream.write(data, 'latin1') : stream.write(data);
   }
 
   endWriting(): void {
-    this.#socket.end();
+    this.#stream?.end();
   }
 
   pause(): void {
-    this.#socket.pause();
+    this.#stream?.pause();
   }
 
   resume(): void {
-    this.#socket.resume();
+    this.#stream?.resume();
   }
 
   destroy(): void {
-    this.#socket.destroy();
-  }
-
-  /** Closes it if the other side may stay no longer. */
-  recheck(): void {
-    if (this.#ready && !this.#connector.mayStay(this.#socket)) this.destroy();
+    this.#owner.onConnectionSpent(this);
+    (this.#stream ?? this.#opening)?.destroy();
   }
 
   onDeadline(): void {
     this.destroy();
   }
 
-  readonly #onBytes = (length: number, bytes: Buffer): boolean => {
+  // --- from the connector ---
+
+  onConnected(stream: ByteStream): void {
+    this.#stream = stream;
+    stream.on('drain', () => this.user?.onDrain());
+    stream.on('end', () => this.#onEnd());
+    this.deadlineAt = never;
+    this.#owner.onConnectionReady(this);
+  }
+
+  onBytes(length: number, bytes: Buffer): boolean {
     // what nobody asked for must never reach the next user
     if (this.user === undefined) this.destroy();
     else this.user.onBytes(bytes, length);
     return true;
-  };
+  }
+
+  onRetired(): void {
+    this.retired = true;
+    if (this.user === undefined) this.destroy();
+  }
+
+  onClosed(hadError: boolean): void {
+    this.#deadlines.delete(this);
+    const { user } = this;
+    const wasReady = this.#stream !== undefined;
+    this.user = undefined;
+    this.#owner.onConnectionClosed(this, user, wasReady);
+    if (wasReady) user?.onClosed(this.#ended && !hadError);
+    else user?.onUnavailable('connection-failure');
+  }
 
   #onEnd(): void {
     this.#ended = true;
     if (this.user === undefined) this.destroy();
     else this.user.onEnd();
   }
-
-  #onClose(hadError: boolean): void {
-    this.#deadlines.delete(this);
-    const { user } = this;
-    this.user = undefined;
-    this.#owner.onConnectionClosed(this, user, this.#ready);
-    if (this.#ready) user?.onClosed(this.#ended && !hadError);
-    else user?.onUnavailable('connection-failure');
-  }
 }
-
-/** Errors are followed by 'close', which is acted on. */
-function ignoreError(): void {}

@@ -114,7 +114,7 @@ export class Pool implements UpstreamOwner {
   release(upstream: Upstream, reusable: boolean): void {
     this.#parts.load.active--;
     upstream.user = undefined;
-    if (!reusable) {
+    if (!reusable || upstream.retired) {
       upstream.destroy();
       return;
     }
@@ -148,10 +148,11 @@ export class Pool implements UpstreamOwner {
   close(): void {
     this.#closed = true;
     while (this.dropIdle());
+    this.#parts.connector.close();
   }
 
   recheck(): void {
-    for (const upstream of [...this.#all]) upstream.recheck();
+    this.#parts.connector.recheck();
   }
 
   onConnectionReady(upstream: Upstream): void {
@@ -162,10 +163,14 @@ export class Pool implements UpstreamOwner {
   onConnectionClosed(upstream: Upstream, user: UpstreamUser | undefined, wasReady: boolean): void {
     if (user !== undefined) this.#parts.load.active--;
     if (!wasReady) this.report(noAnswer);
-    const at = this.#idle.indexOf(upstream);
-    if (at >= 0) this.#idle.splice(at, 1);
+    this.onConnectionSpent(upstream);
     this.#forget(upstream);
     this.#openForWaiting();
+  }
+
+  onConnectionSpent(upstream: Upstream): void {
+    const at = this.#idle.indexOf(upstream);
+    if (at >= 0) this.#idle.splice(at, 1);
   }
 
   /** A connection is free: for who waits longest, or to rest. */
@@ -183,10 +188,11 @@ export class Pool implements UpstreamOwner {
 
   #open(user: UpstreamUser): void {
     const { connector, deadlines, budget } = this.#parts;
-    const upstream = new Upstream(this, connector, deadlines, this.#settings.connectTimeoutMs);
+    const upstream = new Upstream(this, deadlines);
     upstream.user = user;
     this.#all.add(upstream);
     budget.enter(this);
+    upstream.open(connector, this.#settings.connectTimeoutMs);
   }
 
   #openForWaiting(): void {

@@ -9,6 +9,8 @@ export interface ByteStream {
   readonly writableNeedDrain: boolean;
   /** Does an end of the other side leave this one open? */
   readonly allowHalfOpen: boolean;
+  /** Said when it closes: the other side took nothing of it, so that all of it may be sent elsewhere. */
+  readonly refused?: boolean;
   /** False when it is better to wait for `drain` before writing more. */
   write(data: Buffer): boolean;
   write(data: string, encoding: 'latin1'): boolean;

@@ -163,6 +163,11 @@ export class Forward implements UpstreamUser {
   onClosed(): void {
     const stale = (this.#upstream?.served ?? 0) > 0;
     const pool = this.#pool;
+    if (this.#upstream?.refused === true && this.#request !== '') {
+      this.#upstream = undefined;
+      this.onUnavailable('overflow');
+      return;
+    }
     this.#upstream = this.#pool = undefined;
     if (stale && this.#canRepeat && !this.#repeated && !this.#relay.touched) {
       this.#repeated = true;

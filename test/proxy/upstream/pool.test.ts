@@ -4,7 +4,7 @@ import { secondMs } from '../../../src/base/clock.ts';
 import { Deadlines } from '../../../src/proxy/deadlines.ts';
 import type { Unavailable } from '../../../src/proxy/respond.ts';
 import type { Upstream, UpstreamUser } from '../../../src/proxy/upstream/connection.ts';
-import { plainConnector } from '../../../src/proxy/upstream/connectors.ts';
+import { plainConnector } from '../../../src/proxy/upstream/plain-connector.ts';
 import { ConnectionBudget, noAnswer, Pool } from '../../../src/proxy/upstream/pool.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { rawOrigin } from '../../fixtures/proxy-node.ts';

@@ -1,0 +1,248 @@
+import type { Buffer } from 'node:buffer';
+import { EventEmitter } from 'node:events';
+import type { ByteStream } from '../byte-stream.ts';
+import { initialWindowBytes, maxFrameBytes, maxWindowBytes } from './frame.ts';
+import { HeldBytes } from './held-bytes.ts';
+
+/** What a stream needs of its connection. */
+export interface StreamOwner {
+  readonly isFull: boolean;
+  sendData(stream: MuxStream, data: string | Buffer): void;
+  sendEnd(stream: MuxStream): void;
+  sendWindow(stream: MuxStream, credit: number): void;
+  sendReset(stream: MuxStream): void;
+  /** It has more to send than the connection takes now: `pump` it when its turn comes. */
+  queue(stream: MuxStream): void;
+  /** Up to so many bytes more may be held for a stream; returns how many of them are granted. */
+  lend(bytes: number): number;
+  /** The stream is over, `lent` bytes are free again. */
+  forget(stream: MuxStream, lent: number): void;
+}
+
+/**
+ * One stream of a multiplexed connection, as if it were a socket. It sends no more than the other side has given it window
+ * for, and holds no more than it has given window for itself. Besides the events of a ByteStream it has `retire`: the
+ * connection is being drained, so the stream should be used for nothing new.
+ */
+export class MuxStream extends EventEmitter implements ByteStream {
+  readonly allowHalfOpen = true;
+  readonly id: number;
+  refused = false;
+  readonly #owner: StreamOwner;
+  // sending
+  #credit = initialWindowBytes;
+  #waiting: (string | Buffer)[] = [];
+  #needsDrain = false;
+  #ending = false;
+  #endSent = false;
+  // receiving
+  #window = initialWindowBytes;
+  #target = initialWindowBytes;
+  #consumed = 0;
+  #exhausted = false;
+  #held: HeldBytes | undefined;
+  #paused = false;
+  #endReceived = false;
+  #endDelivered = false;
+  #closed = false;
+
+  constructor(owner: StreamOwner, id: number) {
+    super();
+    this.#owner = owner;
+    this.id = id;
+  }
+
+  // --- as a ByteStream ---
+
+  get writableNeedDrain(): boolean {
+    return this.#needsDrain;
+  }
+
+  write(data: string | Buffer, _encoding?: 'latin1'): boolean {
+    if (this.#ending || this.#closed || data.length === 0) return !this.#needsDrain;
+    const owner = this.#owner;
+    if (!this.#needsDrain && data.length <= this.#credit && data.length <= maxFrameBytes && !owner.isFull) {
+      this.#credit -= data.length;
+      owner.sendData(this, data);
+      return true;
+    }
+    this.#waiting.push(data);
+    this.#needsDrain = true;
+    this.#send(Number.POSITIVE_INFINITY);
+    this.#needsDrain = this.#waiting.length > 0;
+    return !this.#needsDrain;
+  }
+
+  end(): void {
+    if (this.#ending || this.#closed) return;
+    this.#ending = true;
+    if (this.#waiting.length === 0) this.#sendEnd();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  /** What is held comes later, as from a socket: whoever resumes may not be ready for it yet. */
+  resume(): void {
+    if (!this.#paused) return;
+    this.#paused = false;
+    if (this.#held !== undefined || this.#endReceived) process.nextTick(deliverHeld, this);
+  }
+
+  destroy(): void {
+    if (this.#closed) return;
+    this.#owner.sendReset(this);
+    this.#close(false);
+  }
+
+  // --- from the connection ---
+
+  /** A data frame of so many bytes begins; false when there was no window for it. */
+  beginData(length: number): boolean {
+    this.#window -= length;
+    if (this.#window === 0) this.#exhausted = true;
+    return this.#window >= 0 && !this.#endReceived;
+  }
+
+  /** Bytes that are only valid during the call, if they are those of a shared buffer. */
+  receive(bytes: Buffer, from: number, end: number): void {
+    if (this.#paused || this.#held !== undefined) {
+      this.#held ??= new HeldBytes();
+      this.#held.append(bytes, from, end);
+      return;
+    }
+    this.emit('data', bytes.subarray(from, end));
+    this.#consume(end - from);
+  }
+
+  /** False when it had ended before. */
+  receiveEnd(): boolean {
+    if (this.#endReceived) return false;
+    this.#endReceived = true;
+    if (!this.#paused && this.#held === undefined) this.#deliverEnd();
+    return true;
+  }
+
+  /** False when the window would be larger than any may be. */
+  addCredit(bytes: number): boolean {
+    this.#credit += bytes;
+    if (this.#credit > maxWindowBytes) return false;
+    if (this.#waiting.length > 0) this.pump(Number.POSITIVE_INFINITY);
+    return true;
+  }
+
+  /** Sends up to `most` bytes of what waits. */
+  pump(most: number): void {
+    if (this.#closed) return;
+    this.#send(most);
+    if (this.#waiting.length > 0) return;
+    if (this.#ending) this.#sendEnd();
+    else if (this.#needsDrain) {
+      this.#needsDrain = false;
+      this.emit('drain');
+    }
+  }
+
+  retire(): void {
+    this.emit('retire');
+  }
+
+  /** The other side, or the connection, has closed it. */
+  fail(): void {
+    if (!this.#closed) this.#close(true);
+  }
+
+  deliverHeld(): void {
+    if (this.#paused || this.#closed) return;
+    const held = this.#held?.whole;
+    this.#held = undefined;
+    if (held !== undefined) {
+      this.emit('data', held);
+      this.#consume(held.length);
+    }
+    if (this.#endReceived && !this.#paused && this.#held === undefined) this.#deliverEnd();
+  }
+
+  // --- sending ---
+
+  #send(most: number): void {
+    let left = most;
+    const owner = this.#owner;
+    while (this.#waiting.length > 0 && this.#credit > 0) {
+      if (left <= 0 || owner.isFull) {
+        owner.queue(this);
+        return;
+      }
+      const [first] = this.#waiting;
+      if (first === undefined) return;
+      const size = Math.min(first.length, this.#credit, maxFrameBytes, left);
+      if (size === first.length) this.#waiting.shift();
+      else this.#waiting[0] = typeof first === 'string' ? first.slice(size) : first.subarray(size);
+      this.#credit -= size;
+      left -= size;
+      owner.sendData(
+        this,
+        size === first.length ? first : typeof first === 'string' ? first.slice(0, size) : first.subarray(0, size),
+      );
+    }
+  }
+
+  #sendEnd(): void {
+    if (this.#endSent) return;
+    this.#endSent = true;
+    this.#owner.sendEnd(this);
+    process.nextTick(emitFinish, this);
+    this.#closeIfOver();
+  }
+
+  // --- receiving ---
+
+  /** The reader has taken so many bytes; the other side may send as many again, and more when its window was what kept it. */
+  #consume(bytes: number): void {
+    this.#consumed += bytes;
+    if (this.#consumed < this.#target / 2 || this.#endReceived || this.#closed) return;
+    let credit = this.#consumed;
+    if (this.#exhausted) {
+      const lent = this.#owner.lend(Math.min(this.#target, maxWindowBytes - this.#target));
+      this.#target += lent;
+      credit += lent;
+    }
+    this.#exhausted = false;
+    this.#consumed = 0;
+    this.#window += credit;
+    this.#owner.sendWindow(this, credit);
+  }
+
+  #deliverEnd(): void {
+    this.emit('end');
+    this.#endDelivered = true;
+    this.#closeIfOver();
+  }
+
+  // --- closing ---
+
+  #closeIfOver(): void {
+    if (this.#endSent && this.#endDelivered && !this.#closed) this.#close(false);
+  }
+
+  #close(hadError: boolean): void {
+    this.#closed = true;
+    this.#held = undefined;
+    this.#waiting = [];
+    this.#owner.forget(this, this.#target - initialWindowBytes);
+    process.nextTick(emitClose, this, hadError);
+  }
+}
+
+function deliverHeld(stream: MuxStream): void {
+  stream.deliverHeld();
+}
+
+function emitFinish(stream: MuxStream): void {
+  stream.emit('finish');
+}
+
+function emitClose(stream: MuxStream, hadError: boolean): void {
+  stream.emit('close', hadError);
+}
