@@ -30,6 +30,7 @@ import { ConnectionBudget, Pool, type PoolParts } from './upstream/pool.ts';
 import type { ClientTimeouts, DownstreamParts } from './wire/downstream.ts';
 import { Head } from './wire/head.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
+import { readBufferBytes, WriteBuffers } from './wire/write-buffers.ts';
 import { indexWorkloads, type LocalWorkload, type WorkloadIndex } from './workload.ts';
 
 export interface ProxyParts {
@@ -91,8 +92,6 @@ const connectTimeoutMs = 5 * secondMs;
 /** Shorter than the 5 s after which Node's servers close an idle connection, and than the 60 s of our own mesh port. */
 const applicationIdleMs = 4 * secondMs;
 const meshIdleMs = 50 * secondMs;
-/** All upstream sockets read into one buffer, one after another; smaller ones cost more calls for large bodies. */
-const readBufferBytes = 256 * 1024;
 const clientTimeouts: ClientTimeouts = {
   headMs: 10 * secondMs,
   idleMs: minuteMs,
@@ -145,6 +144,7 @@ class JoinedProxy implements NodeProxy {
       timeouts: clientTimeouts,
       requestHead: new Head(),
       responseHead: new Head(),
+      writeBuffers: new WriteBuffers(this.#deadlines),
     };
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;

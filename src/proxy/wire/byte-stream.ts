@@ -11,8 +11,8 @@ export interface ByteStream {
   readonly allowHalfOpen: boolean;
   /** Said when it closes: the other side took nothing of it, so that all of it may be sent elsewhere. */
   readonly refused?: boolean;
-  /** False when it is better to wait for `drain` before writing more. */
-  write(data: Buffer): boolean;
+  /** False when it is better to wait for `drain` before writing more; `done` is called once the bytes are needed no longer. */
+  write(data: Buffer, done?: () => void): boolean;
   write(data: string, encoding: 'latin1'): boolean;
   pause(): unknown;
   resume(): unknown;

@@ -43,8 +43,9 @@ export class ClientSocket {
     return this.#socket.allowHalfOpen;
   }
 
-  write(data: string | Buffer): boolean {
-    return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data);
+  /** `done` is called once a Buffer is needed no longer. */
+  write(data: string | Buffer, done?: () => void): boolean {
+    return typeof data === 'string' ? this.#socket.write(data, 'latin1') : this.#socket.write(data, done);
   }
 
   hold(reason: number): void {

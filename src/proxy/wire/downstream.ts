@@ -8,11 +8,12 @@ import { Body } from './body.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
 import { Exchange, type Pipeline } from './exchange.ts';
-import { type Client, Forward, type ForwardParts } from './forward.ts';
+import { type Client, Forward } from './forward.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { method, traitsOf } from './methods.ts';
 import { parseRequest } from './parse.ts';
 import { refuse } from './refusals.ts';
+import type { ResponseParts } from './response-relay.ts';
 import { forwardedHead, joined, upgradeLines } from './rewrite.ts';
 import { Tunnel } from './upgrade.ts';
 
@@ -27,7 +28,7 @@ export interface ClientTimeouts {
 }
 
 /** What all client connections of a proxy share. */
-export interface DownstreamParts extends ForwardParts {
+export interface DownstreamParts extends ResponseParts {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   /** Read between a request's arrival and its forwarding, never across turns of the event loop. */
@@ -164,8 +165,8 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#close = true;
   }
 
-  write(data: string | Buffer): boolean {
-    return this.#socket.write(data);
+  write(data: string | Buffer, done?: () => void): boolean {
+    return this.#socket.write(data, done);
   }
 
   holdRequest(): void {
@@ -210,12 +211,13 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   }
 
   upgrade(upstream: Upstream, pool: Pool, rest: Buffer): void {
-    const { deadlines, timeouts } = this.#parts;
+    const { deadlines, timeouts, writeBuffers } = this.#parts;
     const onClosed = () => {
       this.#account();
       this.onClientClose();
     };
-    const parts = { deadlines, exchange: this.exchange, client: this.#socket, upstream, pool, onClosed };
+    const { exchange } = this;
+    const parts = { deadlines, writeBuffers, exchange, client: this.#socket, upstream, pool, onClosed };
     const early = this.#queued;
     this.#queued = undefined;
     this.#state = 'tunnel';

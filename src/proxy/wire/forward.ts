@@ -3,9 +3,8 @@ import type { Unavailable } from '../respond.ts';
 import { answerUnavailable, badUpstream, type LocalAnswer, streamIdle, streamIdleRequest } from '../respond.ts';
 import type { Upstream, UpstreamUser } from '../upstream/connection.ts';
 import { noAnswer, type Pool } from '../upstream/pool.ts';
-import type { Head } from './head.ts';
 import { method } from './methods.ts';
-import { type ResponseClient, ResponseRelay } from './response-relay.ts';
+import { type ResponseClient, type ResponseParts, ResponseRelay } from './response-relay.ts';
 
 /** The client's side of an exchange, as the upstream side needs it. */
 export interface Client extends ResponseClient {
@@ -21,12 +20,6 @@ export interface Client extends ResponseClient {
   upgrade(upstream: Upstream, pool: Pool, rest: Buffer): void;
   /** Bytes have moved. */
   progress(): void;
-}
-
-/** What all exchanges of a proxy share. */
-export interface ForwardParts {
-  /** Used by one exchange at a time, and never across turns of the event loop. */
-  readonly responseHead: Head;
 }
 
 /**
@@ -46,9 +39,9 @@ export class Forward implements UpstreamUser {
   #attempts = 0;
   #paused = false;
 
-  constructor(client: Client, { responseHead }: ForwardParts) {
+  constructor(client: Client, parts: ResponseParts) {
     this.#client = client;
-    this.#relay = new ResponseRelay(client, responseHead);
+    this.#relay = new ResponseRelay(client, parts);
   }
 
   /** Has the client seen the beginning of the response? */

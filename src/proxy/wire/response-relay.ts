@@ -3,10 +3,11 @@ import { Body } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { parseResponse } from './parse.ts';
-import { forwardedHead, joined, upgradeLines } from './rewrite.ts';
+import { forwardedHead, goesAsItCame, upgradeLines } from './rewrite.ts';
+import type { Sink, WriteBuffers } from './write-buffers.ts';
 
 /** The client's side of a response. */
-export interface ResponseClient {
+export interface ResponseClient extends Sink {
   readonly exchange: Exchange;
   readonly toHead: boolean;
   readonly asksWebSocket: boolean;
@@ -17,8 +18,13 @@ export interface ResponseClient {
   /** Will the connection be closed after this answer? */
   readonly closing: boolean;
   closeAfterwards(): void;
-  /** False when it is better to wait before writing more. */
-  write(data: string | Buffer): boolean;
+}
+
+/** What all responses of a proxy share. */
+export interface ResponseParts {
+  /** Used by one response at a time, and never across turns of the event loop. */
+  readonly responseHead: Head;
+  readonly writeBuffers: WriteBuffers;
 }
 
 /** How a response stands after some bytes of it. */
@@ -37,6 +43,7 @@ export class ResponseRelay {
   begun = false;
   readonly #client: ResponseClient;
   readonly #head: Head;
+  readonly #buffers: WriteBuffers;
   readonly #body = new Body();
   #pieces: Buffer | undefined;
   #informational = 0;
@@ -44,9 +51,10 @@ export class ResponseRelay {
   #dechunks = false;
   #surplusStart = 0;
 
-  constructor(client: ResponseClient, head: Head) {
+  constructor(client: ResponseClient, { responseHead, writeBuffers }: ResponseParts) {
     this.#client = client;
-    this.#head = head;
+    this.#head = responseHead;
+    this.#buffers = writeBuffers;
   }
 
   /** Has anything of a response come? */
@@ -114,11 +122,14 @@ export class ResponseRelay {
     const end = body.take(bytes, headEnd, limit);
     if (end < 0) return 'bad';
     const additions = client.exchange.responseAdditions + (client.closing ? closeLine : '');
-    const text = forwardedHead(head, bytes, '', additions, head.status !== 204);
+    const framed = head.status !== 204;
     this.begun = true;
     client.exchange.status = head.status;
     client.exchange.bytesSent += end - headEnd;
-    return this.#stepAfter(client.write(joined(text, bytes, headEnd, end)), end < limit);
+    const flows = goesAsItCame(head, additions, framed)
+      ? this.#buffers.write(client, '', bytes, head.start, end)
+      : this.#buffers.write(client, forwardedHead(head, bytes, '', additions, framed), bytes, headEnd, end);
+    return this.#stepAfter(flows, end < limit);
   }
 
   #relayBody(bytes: Buffer, from: number, limit: number): RelayStep {
@@ -126,7 +137,7 @@ export class ResponseRelay {
     const end = this.#body.take(bytes, from, limit);
     if (end < 0) return 'bad';
     this.#client.exchange.bytesSent += end - from;
-    return this.#stepAfter(this.#client.write(joined('', bytes, from, end)), end < limit);
+    return this.#stepAfter(this.#buffers.write(this.#client, '', bytes, from, end), end < limit);
   }
 
   /** For a client of HTTP/1.0, which knows no chunks: their data alone, up to the end of the connection. */
@@ -150,7 +161,7 @@ export class ResponseRelay {
       if (p < 0) return 'bad';
       if (chunks.dataStart === chunks.dataEnd) continue;
       this.#client.exchange.bytesSent += chunks.dataEnd - chunks.dataStart;
-      flows = this.#client.write(joined('', bytes, chunks.dataStart, chunks.dataEnd));
+      flows = this.#buffers.write(this.#client, '', bytes, chunks.dataStart, chunks.dataEnd);
     }
     this.#body.done = chunks.done;
     return this.#stepAfter(flows, p < limit);

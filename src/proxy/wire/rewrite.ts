@@ -3,7 +3,7 @@ import type { Head } from './head.ts';
 import { travels } from './header-names.ts';
 
 /** Up to this size a message is written as one latin1 string, which Node sends faster than a small Buffer. */
-const stringBytes = 8 * 1024;
+export const stringBytes = 8 * 1024;
 
 /** The header lines of an upgrade, which are hop-by-hop and so written anew on each leg. */
 export const upgradeLines = 'connection: upgrade\r\nupgrade: websocket\r\n';
@@ -40,6 +40,11 @@ export function forwardedHead(
   if (framed && head.chunked) text += 'transfer-encoding: chunked\r\n';
   else if (framed && head.contentLength >= 0) text += `content-length: ${head.contentLength}\r\n`;
   return `${text}${additions}\r\n`;
+}
+
+/** Is the head to forward the very bytes that came? Then it can be sent in one piece with what follows it. */
+export function goesAsItCame(head: Head, additions: string, framed: boolean): boolean {
+  return !head.rewrite && additions === '' && framed;
 }
 
 /** `text` followed by the bytes from `from` to `end`, copied: a string while it is small, a Buffer otherwise. */

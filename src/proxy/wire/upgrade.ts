@@ -4,10 +4,11 @@ import type { Upstream, UpstreamUser } from '../upstream/connection.ts';
 import type { Pool } from '../upstream/pool.ts';
 import { type ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
 import type { Exchange } from './exchange.ts';
-import { joined } from './rewrite.ts';
+import type { WriteBuffers } from './write-buffers.ts';
 
 export interface TunnelParts {
   readonly deadlines: Deadlines;
+  readonly writeBuffers: WriteBuffers;
   readonly exchange: Exchange;
   readonly client: ClientSocket;
   readonly upstream: Upstream;
@@ -75,9 +76,10 @@ export class Tunnel implements UpstreamUser, ClientSocketEvents, Timed {
   onBytes(bytes: Buffer, length: number): void {
     this.#progress();
     this.#parts.exchange.bytesSent += length;
-    if (this.#parts.client.write(joined('', bytes, 0, length))) return;
+    const { client, upstream, writeBuffers } = this.#parts;
+    if (writeBuffers.write(client, '', bytes, 0, length)) return;
     this.#paused = true;
-    this.#parts.upstream.pause();
+    upstream.pause();
   }
 
   onDrain(): void {

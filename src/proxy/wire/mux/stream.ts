@@ -58,7 +58,8 @@ export class MuxStream extends EventEmitter implements ByteStream {
     return this.#needsDrain;
   }
 
-  write(data: string | Buffer, _encoding?: 'latin1'): boolean {
+  /** A Buffer is never given back: it may wait in parts of several frames. */
+  write(data: string | Buffer, _?: 'latin1' | (() => void)): boolean {
     if (this.#ending || this.#closed || data.length === 0) return !this.#needsDrain;
     const owner = this.#owner;
     if (!this.#needsDrain && data.length <= this.#credit && data.length <= maxFrameBytes && !owner.isFull) {
