@@ -1,8 +1,10 @@
 import type { Buffer } from 'node:buffer';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { renewTickets } from './session-tickets.ts';
 import type { ByteStream } from './wire/byte-stream.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
 import type { Pipeline } from './wire/exchange.ts';
@@ -125,6 +127,7 @@ export function outboundServer(onConnection: (socket: Socket) => void): Server {
 }
 
 export interface MeshServerParts {
+  readonly clock: Clock;
   readonly workloads: () => WorkloadIndex;
   readonly onFailedHandshake: () => void;
   readonly onConnection: (socket: TLSSocket, serverName: string) => void;
@@ -140,7 +143,7 @@ export interface DefaultIdentity {
 
 /** The mesh port: TLS 1.3 with client certificates, which `onConnection` judges; the server name picks the workload and so the certificate. */
 export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | undefined): Server {
-  const { workloads, onFailedHandshake, onConnection } = parts;
+  const { clock, workloads, onFailedHandshake, onConnection } = parts;
   const server = createTlsServer(
     {
       minVersion: 'TLSv1.3',
@@ -166,6 +169,7 @@ export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | un
       else onConnection(socket, serverName);
     },
   );
+  renewTickets(server, clock);
   server.on('tlsClientError', onFailedHandshake);
   return server;
 }

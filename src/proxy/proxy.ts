@@ -149,7 +149,7 @@ class JoinedProxy implements NodeProxy {
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
     const onConnection = this.#acceptMesh;
-    const mesh = meshServer({ workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
+    const mesh = meshServer({ clock, workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
     this.#meshListener = new Listener(mesh, bounds.maxConnections, parts.log);
     this.#outboundListener = new Listener(outboundServer(this.#acceptTask), bounds.maxConnections, parts.log);
   }
