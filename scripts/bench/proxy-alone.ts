@@ -16,6 +16,7 @@ import type { ServiceDocument } from '../../src/model/service.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { makeProxy } from '../../src/proxy/proxy.ts';
 import type { LocalWorkload } from '../../src/proxy/workload.ts';
+import { noDestinations } from '../../src/traffic/destinations.ts';
 
 const trustDomain = 'edge.local';
 const serverName = '1.app.default.mesh';
@@ -61,6 +62,7 @@ async function run(signal: AbortSignal): Promise<void> {
       policy: new Cell(compilePolicy({ ...settings, policies })),
       workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[app.task, app]])),
       services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map()),
+      destinations: new Cell(noDestinations),
       onAccess: log,
     },
     {

@@ -24,6 +24,7 @@ import { encodeMessage } from '../model/message.ts';
 import type { TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { makeProxy } from '../proxy/proxy.ts';
+import { noDestinations } from '../traffic/destinations.ts';
 import { openAccessLog } from './access-log.ts';
 import { makeAuditTrail } from './audit-trail.ts';
 import { makeCertificates } from './certificates.ts';
@@ -43,7 +44,7 @@ import { startMetrics } from './metrics-server.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
-import { authorizationOf, compileInto, denyAll, policySlot } from './policy.ts';
+import { authorizationOf, compileInto, denyAll, destinationsOf, policySlot } from './policy.ts';
 import { makeRefusals } from './refusals.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
@@ -169,9 +170,13 @@ async function run(
     config.accessLog && (await openAccessLog({ clock, log, random: systemRandom }, config.accessLog, signal));
 
   const policy = new Cell(denyAll(trustDomain));
+  const destinations = new Cell(noDestinations);
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
-  const policyInbox = makeSignedInbox(inboxParts, policySlot([compileInto(policy, authorizationOf)]));
+  const policyInbox = makeSignedInbox(
+    inboxParts,
+    policySlot([compileInto(policy, authorizationOf), compileInto(destinations, destinationsOf)]),
+  );
   const manifest = new Cell<KnownManifest | undefined>(undefined);
   const manifestInbox = makeSignedInbox(
     inboxParts,
@@ -212,6 +217,7 @@ async function run(
       policy,
       workloads: workloads.known,
       services: services.known,
+      destinations,
       onAccess:
         accessLog === undefined
           ? audit.record

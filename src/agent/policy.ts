@@ -3,6 +3,7 @@ import { decode } from '../base/shape.ts';
 import { decodeDocument, type PolicyDocument, type PolicyKind, type PolicyOf } from '../model/document.ts';
 import { type PolicyBody, policyBodySchema } from '../model/message.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
+import { compileDestinations, type Destinations } from '../traffic/destinations.ts';
 import type { SignedSlot } from './signed-inbox.ts';
 
 /** What holds until the master has said anything: nobody may do anything. */
@@ -30,6 +31,11 @@ export function compileInto<T>(cell: Cell<T>, compile: (policies: PolicySet) => 
 /** The AuthorizationPolicies of a set. */
 export function authorizationOf({ of, ...settings }: PolicySet): CompiledPolicy {
   return compilePolicy({ ...settings, policies: of('AuthorizationPolicy') });
+}
+
+/** The DestinationRules of a set. */
+export function destinationsOf({ of, rootNamespace }: PolicySet): Destinations {
+  return compileDestinations(of('DestinationRule'), rootNamespace);
 }
 
 /** The policy document: all that is made of it is in force in one turn, or nothing of it. */

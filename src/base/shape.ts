@@ -41,6 +41,11 @@ export function decodeJson<S extends v.GenericSchema>(
   return decode(schema, value, what);
 }
 
+/** A field that others have and this program does not; `advice` is the nearest thing that works. */
+export function unsupported(advice: string) {
+  return v.optional(v.never(`not supported: ${advice}`));
+}
+
 function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

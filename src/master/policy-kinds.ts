@@ -1,6 +1,7 @@
 import type { AuthorizationPolicy, Findings, Job, PolicyDocument } from '../model/document.ts';
 import { checkPolicy } from '../policy/check.ts';
 import { selects } from '../policy/compile.ts';
+import { checkDestinationRule } from '../traffic/destinations.ts';
 import { labelsOf } from './task-spec.ts';
 
 // What the master knows of each policy kind: a kind that is missing here does not compile.
@@ -17,8 +18,10 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
   switch (document.kind) {
     case 'AuthorizationPolicy':
       return checkPolicy(document, { servesTcp: servesTcp(document, facts) });
+    case 'DestinationRule':
+      return checkDestinationRule(document);
     default:
-      return document.kind satisfies never;
+      return document satisfies never;
   }
 }
 
@@ -27,8 +30,10 @@ export function actionOf(document: PolicyDocument): string {
   switch (document.kind) {
     case 'AuthorizationPolicy':
       return document.spec.action;
+    case 'DestinationRule':
+      return document.spec.host;
     default:
-      return document.kind satisfies never;
+      return document satisfies never;
   }
 }
 

@@ -87,7 +87,15 @@ export function makeServices(
     const serves = task.state === 'TASK_RUNNING' && task.ready && !task.stopping;
     if (!serves || !birth || task.node === null || serverName === undefined) return undefined;
     const { address, meshPort: port } = birth;
-    return { task: task.id, node: task.node, address, port, serverName, weight: equalWeight };
+    return {
+      task: task.id,
+      node: task.node,
+      address,
+      port,
+      serverName,
+      weight: equalWeight,
+      labels: task.spec?.labels ?? {},
+    };
   }
 
   function spiffeIdOf({ namespace, spec }: TaskRecord): string {

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { MesoliteError } from '../base/errors.ts';
 import { decode } from '../base/shape.ts';
+import { destinationRuleSpecSchema } from './destination-rule.ts';
 import { nameSchema } from './ids.ts';
 import { jobSpecSchema } from './job.ts';
 import { authorizationPolicySpecSchema } from './policy.ts';
@@ -31,6 +32,11 @@ function documentSchema<const Kind extends string, const Versions extends string
 }
 
 const ownVersions = ['mesolite/v1'] as const;
+const networkingVersions = [
+  'networking.istio.io/v1',
+  'networking.istio.io/v1beta1',
+  'networking.istio.io/v1alpha3',
+] as const;
 const securityVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
 
 const jobSchema = documentSchema('Job', [...ownVersions], jobSpecSchema);
@@ -45,6 +51,7 @@ export const policySchemas = {
     [...securityVersions],
     v.optional(authorizationPolicySpecSchema, {}),
   ),
+  DestinationRule: documentSchema('DestinationRule', [...networkingVersions], destinationRuleSpecSchema),
 } as const;
 
 /** Every kind that can be applied, with its schema. */
@@ -57,6 +64,7 @@ export type PolicyOf<Kind extends PolicyKind> = v.InferOutput<(typeof policySche
 
 export type Job = v.InferOutput<typeof jobSchema>;
 export type AuthorizationPolicy = PolicyOf<'AuthorizationPolicy'>;
+export type DestinationRule = PolicyOf<'DestinationRule'>;
 export type PolicyDocument = PolicyOf<PolicyKind>;
 
 /** What an operator sends with `apply -f`. */

@@ -12,16 +12,20 @@ const count = (min: number, max: number) =>
     v.maxValue(max, `expected at most ${max}`),
   );
 
-const durationPattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
+const durationPattern = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
+const durationPart = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/g;
 const durationUnitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** `250ms`, `1.5s`, `10m`, `2h`, `7d`; comes out in whole milliseconds, at most ten years. */
+/** `250ms`, `1.5s`, `10m`, `1h30m`, `7d`; comes out in whole milliseconds, at most ten years. */
 export const durationSchema = v.pipe(
   v.string(),
-  v.regex(durationPattern, 'expected a duration as 250ms, 1.5s, 10m, 2h or 7d'),
+  v.maxLength(64),
+  v.regex(durationPattern, 'expected a duration as 250ms, 1.5s, 10m, 1h30m or 7d'),
   v.transform(text => {
-    const [, digits = '0', unit = 'ms'] = durationPattern.exec(text) ?? [];
-    return Math.round(Number(digits) * (durationUnitMs[unit] ?? 1));
+    let ms = 0;
+    for (const [, digits, unit = 'ms'] of text.matchAll(durationPart))
+      ms += Number(digits) * (durationUnitMs[unit] ?? 1);
+    return Math.round(ms);
   }),
   v.maxValue(3650 * dayMs, 'expected at most 3650d'),
 );

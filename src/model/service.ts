@@ -16,6 +16,8 @@ export const endpointSchema = v.object({
   /** What to ask for by SNI, so that the inbound proxy finds the task. */
   serverName: v.pipe(v.string(), v.maxLength(253)),
   weight: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
+  /** The task's: subsets are told apart by them. */
+  labels: v.optional(v.record(v.string(), v.string()), {}),
 });
 
 /** All that a caller needs to know of one service; travels signed and retained under `all/services/<name>.<namespace>`. */

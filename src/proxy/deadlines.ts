@@ -30,6 +30,11 @@ export class Deadlines {
     return this.#now;
   }
 
+  /** For what must not be late: a timer of its own; the returned function takes it back. */
+  after(delayMs: number, task: () => void): () => void {
+    return this.#clock.after(delayMs, task);
+  }
+
   add(timed: Timed): void {
     this.#timed.add(timed);
     if (this.#cancel !== undefined) return;

@@ -11,7 +11,9 @@ import type { Peer } from '../model/identity.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
 import type { ServiceDocument } from '../model/service.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
-import { defaultOutlier } from '../traffic/outlier.ts';
+import { newUsage } from '../traffic/breaker.ts';
+import { defaultCluster } from '../traffic/cluster.ts';
+import type { Destinations } from '../traffic/destinations.ts';
 import { AccessLog } from './access-log.ts';
 import { Counters, type SeriesSnapshot } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
@@ -43,6 +45,8 @@ export interface ProxyParts {
   readonly workloads: Cell<ReadonlyMap<string, LocalWorkload>>;
   /** The latest document of each service that tasks here call, by `<name>.<namespace>`. */
   readonly services: Cell<ReadonlyMap<string, ServiceDocument>>;
+  /** How the endpoints of services are used. */
+  readonly destinations: Cell<Destinations>;
   /** Hears of each request when it is over; must be quick and must not throw. */
   readonly onAccess: (record: AccessRecord) => void;
 }
@@ -87,11 +91,8 @@ export interface NodeProxy {
 
 const loopback = '127.0.0.1';
 const drainMs = 5 * secondMs;
-const maxPending = 1024;
-const connectTimeoutMs = 5 * secondMs;
 /** Shorter than the 5 s after which Node's servers close an idle connection, and than the 60 s of our own mesh port. */
-const applicationIdleMs = 4 * secondMs;
-const meshIdleMs = 50 * secondMs;
+const applicationConnections = { ...defaultCluster.connections, idleMs: 4 * secondMs };
 const clientTimeouts: ClientTimeouts = {
   headMs: 10 * secondMs,
   idleMs: minuteMs,
@@ -131,7 +132,8 @@ class JoinedProxy implements NodeProxy {
     const readBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
     const applications = new Applications(({ host, port }) => {
       const connector = plainConnector(host, port, readBuffer);
-      return this.#makePool({ connector, load: { active: 0 } }, applicationIdleMs);
+      const bounds = { ...defaultCluster, connections: applicationConnections, used: newUsage() };
+      return this.#makePool({ connector, load: { active: 0 }, bounds });
     });
     this.#services = this.#makeServices(readBuffer);
     const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
@@ -232,20 +234,17 @@ class JoinedProxy implements NodeProxy {
   };
 
   #makeServices(readBuffer: Buffer): Services {
-    const { log, random, peers, services } = this.#parts;
-    const makePool = ({ caller, endpoint, spiffeId, load, onOutcome }: PoolAddress): Pool => {
+    const { log, random, peers, services: documents, destinations } = this.#parts;
+    const makePool = ({ caller, endpoint, spiffeId, ...host }: PoolAddress): Pool => {
       const parts = { log, peers, deadlines: this.#deadlines, readBuffer, tls: caller.tls };
       const connector = new MeshConnector(parts, { ...endpoint, spiffeId });
-      return this.#makePool({ connector, load, onOutcome }, meshIdleMs);
+      return this.#makePool({ connector, ...host });
     };
-    const settings = { balancing: 'LEAST_REQUEST', outlier: defaultOutlier } as const;
-    return new Services(services, { deadlines: this.#deadlines, random, log, makePool }, settings);
+    return new Services({ documents, destinations, deadlines: this.#deadlines, random, log, makePool });
   }
 
-  #makePool(host: Pick<PoolParts, 'connector' | 'load' | 'onOutcome'>, idleMs: number): Pool {
-    const maxConnections = this.#settings.bounds.maxUpstreamConnections;
-    const parts = { deadlines: this.#deadlines, budget: this.#budget, ...host };
-    return new Pool(parts, { maxConnections, maxPending, connectTimeoutMs, idleMs });
+  #makePool(host: Omit<PoolParts, 'deadlines' | 'budget'>): Pool {
+    return new Pool({ deadlines: this.#deadlines, budget: this.#budget, ...host });
   }
 }
 

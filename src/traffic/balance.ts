@@ -1,77 +1,179 @@
 import type { Random } from '../base/random.ts';
+import { type Candidate, nextAvailable } from './candidate.ts';
+import { Edf } from './edf.ts';
+import { type HashTable, Maglev, Ring } from './hash-table.ts';
+import { type SlowStart, warmth } from './slow-start.ts';
 
-/** Istio's names of the two that are offered. */
-export type Balancing = 'LEAST_REQUEST' | 'ROUND_ROBIN';
+/** How one of several hosts is chosen; Istio's names. */
+export type Balancing =
+  | { readonly kind: 'ROUND_ROBIN' | 'LEAST_REQUEST'; readonly slowStart?: SlowStart | undefined }
+  | { readonly kind: 'RANDOM' }
+  | { readonly kind: 'RING_HASH'; readonly minimumSize: number }
+  | { readonly kind: 'MAGLEV'; readonly tableSize: number };
 
-/** One host as the choice sees it. */
-export interface Candidate {
-  readonly weight: number;
-  /** Requests that it has now. */
-  readonly active: number;
-  /** May it be chosen at all? */
-  readonly available: boolean;
+/** Chooses among the hosts that it was made with; their weight, load and availability are read anew each time. */
+export interface Balancer {
+  /** The index of the host to take; `hash` is 32 bits or -1 for none, `now` monotonic milliseconds. -1 when none is available. */
+  pick(now: number, hash: number): number;
 }
 
-const tries = 4;
+export function makeBalancer(balancing: Balancing, hosts: readonly Candidate[], random: Random): Balancer {
+  switch (balancing.kind) {
+    case 'ROUND_ROBIN':
+      return new RoundRobin(hosts, balancing.slowStart, random);
+    case 'LEAST_REQUEST':
+      return new LeastRequest(hosts, balancing.slowStart, random);
+    case 'RANDOM':
+      return new RandomHost(hosts, random);
+    case 'RING_HASH':
+      return new ByHash(hosts, new Ring(hosts, balancing.minimumSize), random);
+    case 'MAGLEV':
+      return new ByHash(hosts, new Maglev(hosts, balancing.tableSize), random);
+    default:
+      return balancing satisfies never;
+  }
+}
+
+/** What round robin and least request share: equal weights go the short way, others by earliest deadline. */
+abstract class Weighted implements Balancer {
+  protected readonly hosts: readonly Candidate[];
+  protected readonly random: Random;
+  readonly #slowStart: SlowStart | undefined;
+  readonly #equal: boolean;
+  /** Before that, hosts of equal weight may yet differ in warmth. */
+  readonly #warmAt: number;
+  #edf: Edf | undefined;
+
+  constructor(hosts: readonly Candidate[], slowStart: SlowStart | undefined, random: Random) {
+    this.hosts = hosts;
+    this.random = random;
+    this.#slowStart = slowStart;
+    this.#equal = hosts.every(host => host.weight === hosts[0]?.weight);
+    const youngest = hosts.reduce((latest, host) => Math.max(latest, host.joinedAt), 0);
+    this.#warmAt = slowStart === undefined ? 0 : youngest + slowStart.windowMs;
+  }
+
+  pick(now: number): number {
+    return this.#equal && now >= this.#warmAt ? this.pickEqual() : this.#pickByDeadline(now);
+  }
+
+  protected abstract pickEqual(): number;
+
+  /** By how much more than it weighs a host's turns are apart. */
+  protected abstract burden(host: Candidate): number;
+
+  #pickByDeadline(now: number): number {
+    // a random start, so that many proxies do not begin with the same host
+    this.#edf ??= new Edf(this.hosts.length, i => this.random() / (this.hosts[i]?.weight ?? 1));
+    for (let i = 0; i < this.hosts.length; i++) {
+      const at = this.#edf.next;
+      const host = this.hosts[at];
+      if (host === undefined) break;
+      const warm = this.#slowStart === undefined ? 1 : warmth(now - host.joinedAt, this.#slowStart);
+      this.#edf.advance((host.weight * warm) / this.burden(host));
+      if (host.available) return at;
+    }
+    return nextAvailable(this.hosts, 0);
+  }
+}
+
+class RoundRobin extends Weighted {
+  #last = -1;
+
+  protected pickEqual(): number {
+    if (this.#last < 0) this.#last = Math.floor(this.random() * this.hosts.length) - 1;
+    this.#last = nextAvailable(this.hosts, this.#last + 1);
+    return this.#last;
+  }
+
+  protected burden(): number {
+    return 1;
+  }
+}
 
 /**
- * Envoy's LEAST_REQUEST with equal weights: two random hosts, the less busy one. An unavailable draw is repeated a few
- * times before the hosts are searched one by one from a random place. -1 when no host is available.
+ * Envoy's: of two random hosts the less busy one; with weights, `weight / (active + 1)` decides whose turn it is. Envoy may draw the same
+ * host twice, which gives the slowest of three a ninth of all requests.
  */
-export function pickLeastRequest(hosts: readonly Candidate[], equalWeights: boolean, random: Random): number {
-  if (!equalWeights) return pickByWeight(hosts, random);
-  const first = drawAvailable(hosts, random);
-  if (first < 0) return -1;
-  const second = drawAvailable(hosts, random);
-  return load(hosts[second]) < load(hosts[first]) ? second : first;
-}
-
-/** The next available host after `turn`; with weights that differ, drawn by weight. -1 when no host is available. */
-export function pickRoundRobin(
-  hosts: readonly Candidate[],
-  equalWeights: boolean,
-  turn: number,
-  random: Random,
-): number {
-  return equalWeights ? searchAvailable(hosts, turn % Math.max(1, hosts.length)) : pickByWeight(hosts, random, 0);
-}
-
-/** Draws with probability in proportion to Envoy's effective weight, `weight / (active + 1) ^ bias`. */
-function pickByWeight(hosts: readonly Candidate[], random: Random, bias = 1): number {
-  let total = 0;
-  for (const host of hosts) total += effectiveWeight(host, bias);
-  let left = random() * total;
-  let last = -1;
-  for (let i = 0; i < hosts.length; i++) {
-    const weight = effectiveWeight(hosts[i], bias);
-    if (weight === 0) continue;
-    last = i;
-    left -= weight;
-    if (left < 0) return i;
+class LeastRequest extends Weighted {
+  protected pickEqual(): number {
+    const first = drawAvailable(this.hosts, this.random);
+    if (first < 0) return -1;
+    const second = drawOther(this.hosts, first, this.random);
+    return load(this.hosts[second]) < load(this.hosts[first]) ? second : first;
   }
-  return last;
+
+  protected burden(host: Candidate): number {
+    return host.active + 1;
+  }
 }
 
-function effectiveWeight(host: Candidate | undefined, bias: number): number {
-  if (host === undefined || !host.available) return 0;
-  return bias === 0 ? host.weight : host.weight / (host.active + 1);
+/** Heeds weights, which Envoy's does not: the master lowers that of a node which is too hot. */
+class RandomHost implements Balancer {
+  readonly #hosts: readonly Candidate[];
+  readonly #random: Random;
+  readonly #equal: boolean;
+
+  constructor(hosts: readonly Candidate[], random: Random) {
+    this.#hosts = hosts;
+    this.#random = random;
+    this.#equal = hosts.every(host => host.weight === hosts[0]?.weight);
+  }
+
+  pick(): number {
+    if (this.#equal) return drawAvailable(this.#hosts, this.#random);
+    let total = 0;
+    for (const host of this.#hosts) if (host.available) total += host.weight;
+    let left = this.#random() * total;
+    let last = -1;
+    for (let i = 0; i < this.#hosts.length; i++) {
+      const host = this.#hosts[i];
+      if (!host?.available) continue;
+      last = i;
+      left -= host.weight;
+      if (left < 0) break;
+    }
+    return last;
+  }
 }
 
+/** A request without a hash goes anywhere. */
+class ByHash implements Balancer {
+  readonly #hosts: readonly Candidate[];
+  readonly #table: HashTable;
+  readonly #random: Random;
+
+  constructor(hosts: readonly Candidate[], table: HashTable, random: Random) {
+    this.#hosts = hosts;
+    this.#table = table;
+    this.#random = random;
+  }
+
+  pick(_now: number, hash: number): number {
+    return hash < 0 ? drawAvailable(this.#hosts, this.#random) : this.#table.find(hash, this.#hosts);
+  }
+}
+
+const draws = 4;
+
+/** A random host; an unavailable draw is repeated a few times before the hosts are searched one by one. */
 function drawAvailable(hosts: readonly Candidate[], random: Random): number {
   let at = 0;
-  for (let i = 0; i < tries; i++) {
+  for (let i = 0; i < draws; i++) {
     at = Math.floor(random() * hosts.length);
     if (hosts[at]?.available) return at;
   }
-  return searchAvailable(hosts, at);
+  return nextAvailable(hosts, at);
 }
 
-function searchAvailable(hosts: readonly Candidate[], from: number): number {
-  for (let i = 0; i < hosts.length; i++) {
-    const at = (from + i) % hosts.length;
+/** As `drawAvailable`, but never `first` where there is another. */
+function drawOther(hosts: readonly Candidate[], first: number, random: Random): number {
+  let at = first;
+  for (let i = 0; i < draws && hosts.length > 1; i++) {
+    at = (first + 1 + Math.floor(random() * (hosts.length - 1))) % hosts.length;
     if (hosts[at]?.available) return at;
   }
-  return -1;
+  return nextAvailable(hosts, first + 1);
 }
 
 function load(host: Candidate | undefined): number {

@@ -4,8 +4,11 @@ import { minuteMs, secondMs } from '../../src/base/clock.ts';
 import {
   defaultOutlier,
   isEjected,
+  isPanicking,
+  localOrigin,
   newHostHealth,
   newOutlierState,
+  type OutlierSettings,
   recordOutcome,
   sweep,
 } from '../../src/traffic/outlier.ts';
@@ -16,7 +19,7 @@ function cluster(size: number) {
   const state = newOutlierState(hosts, 0);
   const fail = (host: typeof first, now: number, times = defaultOutlier.consecutive5xx) => {
     let ejected = false;
-    for (let i = 0; i < times; i++) ejected = recordOutcome(state, host, true, now, defaultOutlier);
+    for (let i = 0; i < times; i++) ejected = recordOutcome(state, host, 500, now, defaultOutlier);
     return ejected;
   };
   return { hosts, first, state, fail };
@@ -25,7 +28,7 @@ function cluster(size: number) {
 t.test('five failures in a row eject a host, a success in between does not', async t => {
   const { first, state, fail } = cluster(3);
   t.notOk(fail(first, 0, 4));
-  recordOutcome(state, first, false, 0, defaultOutlier);
+  recordOutcome(state, first, 200, 0, defaultOutlier);
   t.notOk(fail(first, 0, 4));
   t.ok(fail(first, 0, 1));
   t.ok(isEjected(first));
@@ -108,7 +111,7 @@ t.test('whatever happens, the count of ejected hosts is right and one is left', 
         now += afterMs;
         sweep(state, now, defaultOutlier);
         const health = hosts[host];
-        if (health !== undefined) recordOutcome(state, health, failed, now, defaultOutlier);
+        if (health !== undefined) recordOutcome(state, health, failed ? 503 : 200, now, defaultOutlier);
         const out = hosts.filter(isEjected).length;
         if (out !== state.ejected || out === hosts.length) return false;
       }
@@ -116,4 +119,46 @@ t.test('whatever happens, the count of ejected hosts is right and one is left', 
     }),
     { seed: 4, numRuns: 500 },
   );
+});
+
+function ejectedAfter(settings: Partial<OutlierSettings>, statuses: readonly number[], size = 3): number {
+  const { first, state } = cluster(size);
+  const all = { ...defaultOutlier, ...settings };
+  return statuses.findIndex(status => recordOutcome(state, first, status, 0, all)) + 1;
+}
+
+const times = (count: number, status: number) => Array.from({ length: count }, () => status);
+
+t.test('gateway errors are counted by themselves, and only when asked for', async t => {
+  t.equal(ejectedAfter({ consecutive5xx: 0 }, times(9, 503)), 0);
+  const settings = { consecutive5xx: 0, consecutiveGatewayErrors: 3 };
+  t.equal(ejectedAfter(settings, times(9, 502)), 3);
+  t.equal(ejectedAfter(settings, [502, 503, 504]), 3);
+  t.equal(ejectedAfter(settings, times(9, 500)), 0);
+  t.equal(ejectedAfter(settings, [502, 503, 500, 504, 502, 503]), 6, 'a 500 is no gateway error');
+  t.equal(ejectedAfter(settings, times(9, localOrigin)), 3, 'no connection is taken for a 503');
+});
+
+t.test('when they are split, what happens on the way and what the host says are counted apart', async t => {
+  const split = { splitLocalOrigin: true, consecutiveLocalOrigin: 2, consecutive5xx: 3 };
+  t.equal(ejectedAfter(split, [localOrigin, localOrigin]), 2);
+  t.equal(ejectedAfter(split, [localOrigin, 500, localOrigin, 500, 500]), 5, 'a 500 is a connection that came about');
+  t.equal(ejectedAfter({ ...split, consecutiveLocalOrigin: 0 }, times(9, localOrigin)), 0);
+});
+
+t.test('further statuses may count as errors', async t => {
+  t.equal(ejectedAfter({}, times(9, 429)), 0);
+  t.equal(ejectedAfter({ errorCodes: new Set([429]) }, [429, 500, 429, 500, 429]), 5);
+});
+
+t.test('all hosts may be ejected where 100 % is asked for; with too few left all are in the choice again', async t => {
+  const settings = { ...defaultOutlier, maxEjectionPercent: 100 };
+  const { hosts, state } = cluster(4);
+  for (const [i, host] of hosts.entries()) {
+    for (const status of times(5, 500)) recordOutcome(state, host, status, 0, settings);
+    t.equal(state.ejected, i + 1);
+    t.notOk(isPanicking(state, settings), 'Istio has no panic unless asked for');
+    t.equal(isPanicking(state, { ...settings, minHealthPercent: 50 }), i + 1 > 2);
+  }
+  t.equal(ejectedAfter({ maxEjectionPercent: 100 }, times(5, 500), 1), 5, 'even a single one');
 });

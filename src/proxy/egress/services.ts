@@ -1,60 +1,77 @@
 import type { Cell } from '../../base/cell.ts';
 import type { ServiceDocument } from '../../model/service.ts';
-import { Endpoints, type EndpointsParts, type EndpointsSettings } from '../upstream/endpoints.ts';
+import type { Destinations } from '../../traffic/destinations.ts';
+import { Endpoints, type EndpointsParts } from '../upstream/endpoints.ts';
 import type { LocalWorkload } from '../workload.ts';
 
-/** The services that tasks of this node call: each with the endpoints of its latest document. */
-export class Services {
-  readonly #documents: Cell<ReadonlyMap<string, ServiceDocument>>;
-  readonly #parts: EndpointsParts;
-  readonly #settings: EndpointsSettings;
-  readonly #endpoints = new Map<string, Endpoints>();
+export interface ServicesParts extends EndpointsParts {
+  /** The latest document of each service that tasks here call, by `<name>.<namespace>`. */
+  readonly documents: Cell<ReadonlyMap<string, ServiceDocument>>;
+  readonly destinations: Cell<Destinations>;
+}
 
-  constructor(
-    documents: Cell<ReadonlyMap<string, ServiceDocument>>,
-    parts: EndpointsParts,
-    settings: EndpointsSettings,
-  ) {
-    this.#documents = documents;
+/** The endpoints of a service, or of a subset, as the callers of one namespace use them. */
+interface Cluster {
+  readonly key: string;
+  readonly callerNamespace: string;
+  readonly subset: string;
+  readonly endpoints: Endpoints;
+}
+
+/** The services that tasks of this node call, each with the endpoints of its latest document and the settings that hold for it. */
+export class Services {
+  readonly #parts: ServicesParts;
+  readonly #clusters = new Map<string, Cluster>();
+
+  constructor(parts: ServicesParts) {
     this.#parts = parts;
-    this.#settings = settings;
   }
 
-  /** Follows swaps of the documents; the returned function stops that. */
+  /** Follows swaps of documents and settings; the returned function stops that. */
   follow(): () => void {
-    return this.#documents.watch(documents => {
-      for (const [key, endpoints] of this.#endpoints) {
-        const document = documents.get(key);
-        if (document !== undefined) endpoints.update(document);
-        else {
-          this.#endpoints.delete(key);
-          endpoints.close();
-        }
-      }
-    });
+    const stops = [this.#parts.documents.watch(this.#onSwap), this.#parts.destinations.watch(this.#onSwap)];
+    return () => {
+      for (const stop of stops) stop();
+    };
   }
 
   /**
    * The endpoints of `<name>.<namespace>` as `caller` reaches them, of one subset of a DestinationRule or of all ('');
    * undefined while no document of it is there, or no such subset.
    */
-  endpointsOf(key: string, _caller: LocalWorkload, _subset: string): Endpoints | undefined {
-    const known = this.#endpoints.get(key);
-    if (known !== undefined) return known;
-    const document = this.#documents.value.get(key);
-    if (document === undefined) return undefined;
-    const endpoints = new Endpoints(this.#parts, this.#settings, document);
-    this.#endpoints.set(key, endpoints);
+  endpointsOf(key: string, caller: LocalWorkload, subset: string): Endpoints | undefined {
+    const { namespace: callerNamespace } = caller.identity;
+    const name = subset === '' ? `${key} ${callerNamespace}` : `${key} ${callerNamespace} ${subset}`;
+    const known = this.#clusters.get(name);
+    if (known !== undefined) return known.endpoints;
+    const document = this.#parts.documents.value.get(key);
+    const settings = document && this.#parts.destinations.value.settingsFor(document, callerNamespace, subset);
+    if (document === undefined || settings === undefined) return undefined;
+    const endpoints = new Endpoints(this.#parts, settings, document);
+    this.#clusters.set(name, { key, callerNamespace, subset, endpoints });
     return endpoints;
   }
 
   /** Forgets callers that are no longer there. */
   keepOnly(callers: ReadonlyMap<string, LocalWorkload>): void {
-    for (const endpoints of this.#endpoints.values()) endpoints.keepOnly(callers);
+    for (const { endpoints } of this.#clusters.values()) endpoints.keepOnly(callers);
   }
 
   close(): void {
-    for (const endpoints of this.#endpoints.values()) endpoints.close();
-    this.#endpoints.clear();
+    for (const { endpoints } of this.#clusters.values()) endpoints.close();
+    this.#clusters.clear();
   }
+
+  readonly #onSwap = (): void => {
+    const { documents, destinations } = this.#parts;
+    for (const [name, { key, callerNamespace, subset, endpoints }] of this.#clusters) {
+      const document = documents.value.get(key);
+      const settings = document && destinations.value.settingsFor(document, callerNamespace, subset);
+      if (document !== undefined && settings !== undefined) endpoints.update(document, settings);
+      else {
+        this.#clusters.delete(name);
+        endpoints.close();
+      }
+    }
+  };
 }

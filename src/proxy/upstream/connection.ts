@@ -57,8 +57,11 @@ export class Upstream implements ConnectionEvents, Timed {
   served = 0;
   /** Not to be used again. */
   retired = false;
+  /** Monotonic milliseconds. */
+  readonly openedAt: number;
   readonly #owner: UpstreamOwner;
   readonly #deadlines: Deadlines;
+  #cancelTimeout: (() => void) | undefined;
   #opening: { destroy(): unknown } | undefined;
   #stream: ByteStream | undefined;
   #ended = false;
@@ -66,12 +69,13 @@ export class Upstream implements ConnectionEvents, Timed {
   constructor(owner: UpstreamOwner, deadlines: Deadlines) {
     this.#owner = owner;
     this.#deadlines = deadlines;
+    this.openedAt = deadlines.now;
   }
 
   open(connector: Connector, timeoutMs: number): void {
     this.#deadlines.add(this);
-    this.deadlineAt = this.#deadlines.now + timeoutMs;
     this.#opening = connector.connect(this);
+    if (this.#stream === undefined) this.#cancelTimeout = this.#deadlines.after(timeoutMs, () => this.destroy());
   }
 
   /** The other side took nothing of what was sent to it. */
@@ -113,7 +117,7 @@ export class Upstream implements ConnectionEvents, Timed {
     this.#stream = stream;
     stream.on('drain', () => this.user?.onDrain());
     stream.on('end', () => this.#onEnd());
-    this.deadlineAt = never;
+    this.#cancelTimeout?.();
     this.#owner.onConnectionReady(this);
   }
 
@@ -131,6 +135,7 @@ export class Upstream implements ConnectionEvents, Timed {
 
   onClosed(hadError: boolean): void {
     this.#deadlines.delete(this);
+    this.#cancelTimeout?.();
     const { user } = this;
     const wasReady = this.#stream !== undefined;
     this.user = undefined;

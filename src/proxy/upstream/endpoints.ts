@@ -1,13 +1,17 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Log } from '../../base/log.ts';
 import type { Random } from '../../base/random.ts';
 import type { Endpoint, ServiceDocument } from '../../model/service.ts';
-import { type Balancing, type Candidate, pickLeastRequest, pickRoundRobin } from '../../traffic/balance.ts';
+import { type Balancer, makeBalancer } from '../../traffic/balance.ts';
+import { mayRetry, newUsage } from '../../traffic/breaker.ts';
+import { type Candidate, nextAvailable } from '../../traffic/candidate.ts';
+import type { ClusterSettings, HashKey } from '../../traffic/cluster.ts';
 import {
   type HostHealth,
   isEjected,
+  isPanicking,
   newHostHealth,
   newOutlierState,
-  type OutlierSettings,
   type OutlierState,
   recordOutcome,
   sweep,
@@ -15,7 +19,7 @@ import {
 import type { Deadlines } from '../deadlines.ts';
 import type { Exchange } from '../wire/exchange.ts';
 import type { LocalWorkload } from '../workload.ts';
-import { type HostLoad, noAnswer, type Pool } from './pool.ts';
+import type { Bounds, HostLoad, Pool } from './pool.ts';
 
 export interface EndpointsParts {
   readonly deadlines: Deadlines;
@@ -30,32 +34,29 @@ export interface PoolAddress {
   readonly endpoint: Endpoint;
   readonly spiffeId: string;
   readonly load: HostLoad;
+  readonly bounds: Bounds;
   readonly onOutcome: (status: number) => void;
-}
-
-export interface EndpointsSettings {
-  readonly balancing: Balancing;
-  readonly outlier: OutlierSettings;
 }
 
 /** One endpoint with what is known of it; it outlives the documents that list it. */
 class Host implements Candidate, HostLoad {
   active = 0;
+  available = true;
   endpoint: Endpoint;
+  readonly key: string;
+  readonly joinedAt: number;
   readonly health: HostHealth = newHostHealth();
   /** By task: each caller shows its own certificate. */
   readonly pools = new Map<string, { readonly caller: LocalWorkload; readonly pool: Pool }>();
 
-  constructor(endpoint: Endpoint) {
+  constructor(key: string, endpoint: Endpoint, joinedAt: number) {
+    this.key = key;
     this.endpoint = endpoint;
+    this.joinedAt = joinedAt;
   }
 
   get weight(): number {
     return this.endpoint.weight;
-  }
-
-  get available(): boolean {
-    return !isEjected(this.health);
   }
 
   closePools(): void {
@@ -64,45 +65,77 @@ class Host implements Candidate, HostLoad {
   }
 }
 
-/** The endpoints of one service as its latest document lists them, with their load and health. */
+/**
+ * The endpoints of one service, or of one subset of it, as the callers of one namespace use them (what Envoy calls a cluster): those of
+ * the latest document, by the latest settings, with their load and health.
+ */
 export class Endpoints {
   readonly #parts: EndpointsParts;
-  readonly #settings: EndpointsSettings;
+  readonly #bounds: Bounds;
+  #settings: ClusterSettings;
   #document: ServiceDocument;
   #hosts: readonly Host[] = [];
   #byKey: ReadonlyMap<string, Host> = new Map();
   #outlier: OutlierState = newOutlierState([], 0);
-  #equalWeights = true;
-  #turn = 0;
+  /** Made when it is needed, so that many changes in a row cost one hash table. */
+  #balancer: Balancer | undefined;
 
-  constructor(parts: EndpointsParts, settings: EndpointsSettings, document: ServiceDocument) {
+  constructor(parts: EndpointsParts, settings: ClusterSettings, document: ServiceDocument) {
+    const { breaker, connections } = settings;
     this.#parts = parts;
     this.#settings = settings;
     this.#document = document;
-    this.#adopt(document);
+    this.#bounds = { breaker, connections, used: newUsage() };
+    this.#adopt();
   }
 
   get spiffeId(): string {
     return this.#document.spiffeId;
   }
 
-  /** Goes over to a newer document; an endpoint that stays keeps its connections, load and health. */
-  update(document: ServiceDocument): void {
-    if (document === this.#document) return;
+  /** What of a request decides its host; undefined when nothing does. */
+  get hashKey(): HashKey | undefined {
+    return this.#settings.hashKey;
+  }
+
+  /** Goes over to a newer document or newer settings; an endpoint that stays keeps its connections, load and health. */
+  update(document: ServiceDocument, settings: ClusterSettings): void {
+    const sameSettings = settings === this.#settings || isDeepStrictEqual(settings, this.#settings);
+    if (document === this.#document && sameSettings) return;
     const moved = document.spiffeId !== this.#document.spiffeId;
     const before = this.#byKey;
     this.#document = document;
-    this.#adopt(document);
+    this.#settings = settings;
+    this.#bounds.breaker = settings.breaker;
+    this.#bounds.connections = settings.connections;
+    this.#adopt();
     for (const [key, host] of before) if (moved || this.#byKey.get(key) !== host) host.closePools();
   }
 
-  /** The pool of `caller` to the endpoint to ask next, another than `avoid`; undefined when none is healthy. */
-  choose(caller: LocalWorkload, _exchange: Exchange, avoid: Pool | undefined): Pool | undefined {
-    sweep(this.#outlier, this.#parts.deadlines.now, this.#settings.outlier);
-    let at = this.#pick();
-    if (avoid !== undefined && this.#poolAt(at, caller) === avoid) at = this.#neighbour(at);
+  /**
+   * The pool of `caller` to the endpoint that `exchange` should go to, another than `avoid`; undefined when none (or only
+   * that one) is healthy.
+   */
+  choose(caller: LocalWorkload, exchange: Exchange, avoid: Pool | undefined): Pool | undefined {
+    const { now } = this.#parts.deadlines;
+    if (sweep(this.#outlier, now, this.#settings.outlier)) this.#judge();
+    this.#balancer ??= makeBalancer(this.#settings.balancing, this.#hosts, this.#parts.random);
+    let at = this.#balancer.pick(now, exchange.hash);
+    if (avoid !== undefined && this.#poolAt(at, caller) === avoid) at = nextAvailable(this.#hosts, at + 1);
     const pool = this.#poolAt(at, caller);
     return pool === avoid ? undefined : pool;
+  }
+
+  /** Takes a place among the retries that may be under way, to be given back with `endRetry`; false when there is none. */
+  beginRetry(): boolean {
+    const { used, breaker } = this.#bounds;
+    if (!mayRetry(used, breaker)) return false;
+    used.retries++;
+    return true;
+  }
+
+  endRetry(): void {
+    this.#bounds.used.retries--;
   }
 
   /** Closes what callers have open that are no longer there. */
@@ -120,33 +153,31 @@ export class Endpoints {
     for (const host of this.#hosts) host.closePools();
   }
 
-  #adopt(document: ServiceDocument): void {
+  #adopt(): void {
+    const { now } = this.#parts.deadlines;
     const byKey = new Map<string, Host>();
-    for (const endpoint of document.endpoints) {
+    for (const endpoint of this.#document.endpoints) {
+      if (!hasLabels(endpoint, this.#settings.labels)) continue;
       const key = `${endpoint.address} ${endpoint.port} ${endpoint.serverName}`;
-      const host = this.#byKey.get(key) ?? new Host(endpoint);
+      const host = this.#byKey.get(key) ?? new Host(key, endpoint, now);
       host.endpoint = endpoint;
       byKey.set(key, host);
     }
     this.#byKey = byKey;
-    this.#hosts = [...byKey.values()];
-    this.#equalWeights = this.#hosts.every(host => host.weight === this.#hosts[0]?.weight);
+    // in one order on all nodes, so that they fill the same hash table
+    this.#hosts = [...byKey.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+    this.#balancer = undefined;
     this.#outlier = newOutlierState(
       this.#hosts.map(host => host.health),
-      this.#parts.deadlines.now,
+      now,
     );
+    this.#judge();
   }
 
-  #pick(): number {
-    const { random } = this.#parts;
-    if (this.#settings.balancing === 'LEAST_REQUEST') return pickLeastRequest(this.#hosts, this.#equalWeights, random);
-    return pickRoundRobin(this.#hosts, this.#equalWeights, this.#turn++, random);
-  }
-
-  /** The next available host after the one at `at`; the same again when there is no other. */
-  #neighbour(at: number): number {
-    const next = pickRoundRobin(this.#hosts, true, at + 1, this.#parts.random);
-    return next < 0 ? at : next;
+  /** Works out anew who may be chosen. */
+  #judge(): void {
+    const all = isPanicking(this.#outlier, this.#settings.outlier);
+    for (const host of this.#hosts) host.available = all || !isEjected(host.health);
   }
 
   #poolAt(at: number, caller: LocalWorkload): Pool | undefined {
@@ -155,21 +186,31 @@ export class Endpoints {
     const known = host.pools.get(caller.task);
     if (known !== undefined && known.caller.tls === caller.tls) return known.pool;
     known?.pool.close();
-    const onOutcome = (status: number) => this.#record(host, status === noAnswer || status >= 500);
-    const { endpoint } = host;
-    const pool = this.#parts.makePool({ caller, endpoint, spiffeId: this.spiffeId, load: host, onOutcome });
+    const pool = this.#parts.makePool({
+      caller,
+      endpoint: host.endpoint,
+      spiffeId: this.spiffeId,
+      load: host,
+      bounds: this.#bounds,
+      onOutcome: status => this.#record(host, status),
+    });
     host.pools.set(caller.task, { caller, pool });
     return pool;
   }
 
-  #record(host: Host, failed: boolean): void {
-    if (failed && !this.#hosts.includes(host)) return;
+  #record(host: Host, status: number): void {
     const { now } = this.#parts.deadlines;
-    if (!recordOutcome(this.#outlier, host.health, failed, now, this.#settings.outlier)) return;
+    if (this.#byKey.get(host.key) !== host) return;
+    if (!recordOutcome(this.#outlier, host.health, status, now, this.#settings.outlier)) return;
+    this.#judge();
     this.#parts.log.warn('an endpoint failed too often in a row and is left out for a while', {
       service: `${this.#document.name}.${this.#document.namespace}`,
       task: host.endpoint.task,
       node: host.endpoint.node,
     });
   }
+}
+
+function hasLabels({ labels }: Endpoint, wanted: Readonly<Record<string, string>>): boolean {
+  return Object.entries(wanted).every(([key, value]) => labels[key] === value);
 }

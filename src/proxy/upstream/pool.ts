@@ -1,3 +1,6 @@
+import type { BreakerSettings, Usage } from '../../traffic/breaker.ts';
+import type { ConnectionSettings } from '../../traffic/cluster.ts';
+import { localOrigin } from '../../traffic/outlier.ts';
 import { type Deadlines, never } from '../deadlines.ts';
 import type { Unavailable } from '../respond.ts';
 import { type Connector, Upstream, type UpstreamOwner, type UpstreamUser } from './connection.ts';
@@ -52,38 +55,36 @@ export interface HostLoad {
   active: number;
 }
 
+/** What all pools of a cluster share; its settings may be swapped at any time. */
+export interface Bounds {
+  breaker: BreakerSettings;
+  connections: ConnectionSettings;
+  readonly used: Usage;
+}
+
 export interface PoolParts {
   readonly deadlines: Deadlines;
   readonly budget: ConnectionBudget;
   readonly connector: Connector;
   readonly load: HostLoad;
+  readonly bounds: Bounds;
   /** Hears how the host answered: a status, or `noAnswer`. */
   readonly onOutcome?: (status: number) => void;
 }
 
-export interface PoolSettings {
-  readonly maxConnections: number;
-  /** Requests that may wait for a connection. */
-  readonly maxPending: number;
-  readonly connectTimeoutMs: number;
-  readonly idleMs: number;
-}
-
 /** What is reported in place of a status when no connection came about, or it broke, or nothing came in time. */
-export const noAnswer = 0;
+export const noAnswer = localOrigin;
 
 /** Connections to one host with one identity; the one used last is used next, so that the others can age and go. */
 export class Pool implements UpstreamOwner {
   readonly #parts: PoolParts;
-  readonly #settings: PoolSettings;
   readonly #idle: Upstream[] = [];
   readonly #waiting: UpstreamUser[] = [];
   readonly #all = new Set<Upstream>();
   #closed = false;
 
-  constructor(parts: PoolParts, settings: PoolSettings) {
+  constructor(parts: PoolParts) {
     this.#parts = parts;
-    this.#settings = settings;
   }
 
   /**
@@ -91,43 +92,49 @@ export class Pool implements UpstreamOwner {
    * used before: the way out when a used one turned out to be dead.
    */
   acquire(user: UpstreamUser, fresh: boolean): Unavailable | undefined {
-    const idle = fresh ? undefined : this.#idle.pop();
+    const { load, bounds } = this.#parts;
+    const { breaker, used } = bounds;
+    if (used.requests >= breaker.maxRequests) return 'overflow';
+    const idle = fresh ? undefined : this.#takeIdle();
     if (idle !== undefined) {
-      this.#parts.load.active++;
-      idle.user = user;
-      idle.deadlineAt = never;
-      user.onReady(idle);
+      load.active++;
+      this.#use(idle, user);
       return undefined;
     }
-    if (this.#all.size < this.#settings.maxConnections && this.#parts.budget.take()) {
-      this.#parts.load.active++;
+    if (this.#mayOpen()) {
+      load.active++;
       this.#open(user);
       return undefined;
     }
-    if (this.#all.size === 0 || this.#waiting.length >= this.#settings.maxPending) return 'overflow';
-    this.#parts.load.active++;
+    if (this.#all.size === 0 || used.pending >= breaker.maxPending) return 'overflow';
+    load.active++;
+    used.pending++;
     this.#waiting.push(user);
     return undefined;
   }
 
   /** Takes a connection back from its user; one that cannot be used again is closed. */
   release(upstream: Upstream, reusable: boolean): void {
-    this.#parts.load.active--;
+    this.#done();
     upstream.user = undefined;
-    if (!reusable || upstream.retired) {
-      upstream.destroy();
-      return;
-    }
     upstream.served++;
-    this.#offer(upstream);
+    const { maxRequests, maxAgeMs } = this.#parts.bounds.connections;
+    const isSpent = upstream.served >= maxRequests || this.#parts.deadlines.now >= upstream.openedAt + maxAgeMs;
+    if (reusable && !upstream.retired && !isSpent) this.#offer(upstream);
+    else upstream.destroy();
   }
 
   /** A user that still waits gives up. */
   cancel(user: UpstreamUser): void {
     const at = this.#waiting.indexOf(user);
-    if (at >= 0) this.#waiting.splice(at, 1);
+    if (at >= 0) {
+      this.#waiting.splice(at, 1);
+      this.#parts.bounds.used.pending--;
+      this.#parts.load.active--;
+      return;
+    }
     for (const upstream of this.#all) if (upstream.user === user) upstream.user = undefined;
-    this.#parts.load.active--;
+    this.#done();
   }
 
   /** `status` is that of a response, or `noAnswer`. */
@@ -161,7 +168,7 @@ export class Pool implements UpstreamOwner {
   }
 
   onConnectionClosed(upstream: Upstream, user: UpstreamUser | undefined, wasReady: boolean): void {
-    if (user !== undefined) this.#parts.load.active--;
+    if (user !== undefined) this.#done();
     if (!wasReady) this.report(noAnswer);
     this.onConnectionSpent(upstream);
     this.#forget(upstream);
@@ -175,36 +182,80 @@ export class Pool implements UpstreamOwner {
 
   /** A connection is free: for who waits longest, or to rest. */
   #offer(upstream: Upstream): void {
-    const next = this.#waiting.shift();
-    if (next !== undefined) {
-      upstream.user = next;
-      next.onReady(upstream);
-    } else if (this.#closed) upstream.destroy();
+    const next = this.#nextWaiting();
+    if (next !== undefined) this.#use(upstream, next);
+    else if (this.#closed) upstream.destroy();
     else {
-      upstream.deadlineAt = this.#parts.deadlines.now + this.#settings.idleMs;
+      const { idleMs, maxAgeMs } = this.#parts.bounds.connections;
+      upstream.deadlineAt = Math.min(this.#parts.deadlines.now + idleMs, upstream.openedAt + maxAgeMs);
       this.#idle.push(upstream);
     }
   }
 
+  /** The one used last, unless it is too old. */
+  #takeIdle(): Upstream | undefined {
+    const idle = this.#idle.pop();
+    if (idle === undefined || this.#parts.deadlines.now < idle.deadlineAt) return idle;
+    idle.destroy();
+    return undefined;
+  }
+
+  #use(upstream: Upstream, user: UpstreamUser): void {
+    this.#parts.bounds.used.requests++;
+    upstream.user = user;
+    upstream.deadlineAt = never;
+    user.onReady(upstream);
+  }
+
+  /** A request that had a connection, or had one opened for it, is over. */
+  #done(): void {
+    this.#parts.load.active--;
+    this.#parts.bounds.used.requests--;
+  }
+
+  #nextWaiting(): UpstreamUser | undefined {
+    const next = this.#waiting.shift();
+    if (next !== undefined) this.#parts.bounds.used.pending--;
+    return next;
+  }
+
+  /** As in Envoy, the breaker leaves each host one connection. */
+  #mayOpen(): boolean {
+    const { bounds, budget } = this.#parts;
+    const mayConnect = bounds.used.connections < bounds.breaker.maxConnections || this.#all.size === 0;
+    return mayConnect && budget.take();
+  }
+
   #open(user: UpstreamUser): void {
-    const { connector, deadlines, budget } = this.#parts;
+    const { connector, deadlines, budget, bounds } = this.#parts;
     const upstream = new Upstream(this, deadlines);
     upstream.user = user;
+    bounds.used.requests++;
+    bounds.used.connections++;
     this.#all.add(upstream);
     budget.enter(this);
-    upstream.open(connector, this.#settings.connectTimeoutMs);
+    upstream.open(connector, bounds.connections.connectTimeoutMs);
   }
 
   #openForWaiting(): void {
-    if (this.#waiting.length === 0 || !this.#parts.budget.take()) return;
-    const next = this.#waiting.shift();
-    if (next !== undefined) this.#open(next);
+    if (this.#waiting.length === 0) return;
+    if (this.#mayOpen()) {
+      const next = this.#nextWaiting();
+      if (next !== undefined) this.#open(next);
+      return;
+    }
+    // with no connection left nothing would ever wake those who wait
+    while (this.#all.size === 0 && this.#waiting.length > 0) {
+      this.#parts.load.active--;
+      this.#nextWaiting()?.onUnavailable('overflow');
+    }
   }
 
   /** Once for each connection: it no longer counts. */
   #forget(upstream: Upstream): void {
     if (!this.#all.delete(upstream)) return;
     this.#parts.budget.give();
+    this.#parts.bounds.used.connections--;
     if (this.#all.size === 0) this.#parts.budget.leave(this);
   }
 }

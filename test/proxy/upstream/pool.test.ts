@@ -6,6 +6,8 @@ import type { Unavailable } from '../../../src/proxy/respond.ts';
 import type { Upstream, UpstreamUser } from '../../../src/proxy/upstream/connection.ts';
 import { plainConnector } from '../../../src/proxy/upstream/plain-connector.ts';
 import { ConnectionBudget, noAnswer, Pool } from '../../../src/proxy/upstream/pool.ts';
+import { newUsage } from '../../../src/traffic/breaker.ts';
+import { defaultCluster } from '../../../src/traffic/cluster.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { rawOrigin } from '../../fixtures/proxy-node.ts';
 
@@ -44,11 +46,13 @@ async function pools(t: Test, count: number, limit: number, maxPending = 2) {
   const outcomes: number[] = [];
   const origin = await rawOrigin(t, (socket, text) => socket.write(text));
   const connector = plainConnector('127.0.0.1', origin.port, Buffer.alloc(1024));
-  const settings = { maxConnections: limit, maxPending, connectTimeoutMs: 5 * secondMs, idleMs: 4 * secondMs };
-  const parts = { deadlines, budget, connector, load, onOutcome: (status: number) => outcomes.push(status) };
-  const list = Array.from({ length: count }, () => new Pool(parts, settings));
+  const breaker = { ...defaultCluster.breaker, maxPending };
+  const connections = { ...defaultCluster.connections, idleMs: 4 * secondMs };
+  const bounds = { breaker, connections, used: newUsage() };
+  const parts = { deadlines, budget, connector, load, bounds, onOutcome: (status: number) => outcomes.push(status) };
+  const list = Array.from({ length: count }, () => new Pool(parts));
   t.teardown(() => budget.close());
-  return { clock, budget, load, outcomes, origin, list };
+  return { clock, bounds, budget, load, outcomes, origin, list };
 }
 
 t.test('the connection used last is used next, and an idle one closes after its time', async t => {
@@ -146,4 +150,82 @@ t.test('an idle connection that speaks or ends is not used again', async t => {
     await once(socket, 'close');
     while (budget.open > 0) await new Promise(resolve => setImmediate(resolve));
   }
+});
+
+t.test('with one connection and one place to wait, the third of three requests is refused', async t => {
+  const { bounds, list } = await pools(t, 1, 8);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  bounds.breaker = { ...bounds.breaker, maxConnections: 1, maxPending: 1 };
+  const users = [new TestUser(), new TestUser(), new TestUser()];
+  t.same(
+    users.map(user => pool.acquire(user, false)),
+    [undefined, undefined, 'overflow'],
+  );
+  t.same(bounds.used, { connections: 1, pending: 1, requests: 1, retries: 0 });
+  const upstream = await users[0]?.ready;
+  if (upstream === undefined) throw new Error('no connection');
+  pool.release(upstream, true);
+  t.equal(await users[1]?.ready, upstream);
+  pool.release(upstream, true);
+  t.same(bounds.used, { connections: 1, pending: 0, requests: 0, retries: 0 });
+});
+
+t.test('the bound of connections is one for all hosts of a service, and leaves each host one', async t => {
+  const { bounds, list } = await pools(t, 2, 8);
+  const [a, b] = list;
+  if (a === undefined || b === undefined) throw new Error('no pools');
+  bounds.breaker = { ...bounds.breaker, maxConnections: 1 };
+  for (const pool of [a, b, a, b]) t.equal(pool.acquire(new TestUser(), false), undefined);
+  t.same([bounds.used.connections, bounds.used.pending], [2, 2]);
+});
+
+t.test('requests beyond maxRequests are refused though there are connections', async t => {
+  const { bounds, list } = await pools(t, 1, 8);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  bounds.breaker = { ...bounds.breaker, maxRequests: 2 };
+  const users = [new TestUser(), new TestUser(), new TestUser()];
+  t.same(
+    users.map(user => pool.acquire(user, false)),
+    [undefined, undefined, 'overflow'],
+  );
+});
+
+t.test('a connection serves as many requests as it may, and no longer than it may', async t => {
+  const { clock, bounds, budget, list } = await pools(t, 1, 8);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  const take = async () => {
+    const user = new TestUser();
+    pool.acquire(user, false);
+    return user.ready;
+  };
+  bounds.connections = { ...bounds.connections, maxRequests: 2 };
+  const first = await take();
+  pool.release(first, true);
+  t.equal(await take(), first);
+  pool.release(first, true);
+  const second = await take();
+  t.not(second, first, 'after two requests');
+  bounds.connections = { ...defaultCluster.connections, maxAgeMs: 3 * secondMs };
+  pool.release(second, true);
+  t.equal(await take(), second);
+  await clock.advance(3 * secondMs);
+  pool.release(second, true);
+  t.not(await take(), second, 'after three seconds');
+  while (budget.open > 1) await new Promise(resolve => setImmediate(resolve));
+});
+
+t.test('a connection that does not come about in time is given up, to the millisecond', async t => {
+  const { clock, bounds, list, outcomes } = await pools(t, 1, 8);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  bounds.connections = { ...bounds.connections, connectTimeoutMs: 20 };
+  const user = new TestUser();
+  pool.acquire(user, false);
+  // the fake clock is faster than the connection, whose events wait for the next turn
+  await clock.advance(20);
+  while (user.unavailable === undefined) await new Promise(resolve => setImmediate(resolve));
+  t.same([user.unavailable, outcomes], ['connection-failure', [noAnswer]]);
 });

@@ -1,0 +1,122 @@
+import { maxTableEntries } from '../model/destination-rule.ts';
+import { type Candidate, nextAvailable } from './candidate.ts';
+import { hash32, mixed } from './hash.ts';
+
+/** Finds the host of a hash of 32 bits. */
+export interface HashTable {
+  /** The host of `hash`, or where that one is unavailable another, always the same; -1 when none is available. */
+  find(hash: number, hosts: readonly Candidate[]): number;
+}
+
+/**
+ * Ketama: each host stands at many places of a ring, in proportion to its weight, and a hash belongs to the next one clockwise. The
+ * lightest host gets whole entries, and the ring at least `minimumSize` (Envoy's ring_hash_lb.cc); to step over an unavailable host is
+ * the same as a ring without it.
+ */
+export class Ring implements HashTable {
+  readonly #positions: Uint32Array;
+  readonly #hosts: Uint16Array;
+
+  constructor(hosts: readonly Candidate[], minimumSize: number) {
+    const entries = placed(hosts, minimumSize);
+    this.#positions = Uint32Array.from(entries, entry => Math.floor(entry / 65_536));
+    this.#hosts = Uint16Array.from(entries, entry => entry % 65_536);
+  }
+
+  get size(): number {
+    return this.#positions.length;
+  }
+
+  find(hash: number, hosts: readonly Candidate[]): number {
+    const { length } = this.#positions;
+    let at = this.#search(hash);
+    for (let i = 0; i < length; i++, at++) {
+      if (at >= length) at = 0;
+      const host = this.#hosts[at] ?? 0;
+      if (hosts[host]?.available) return host;
+    }
+    return -1;
+  }
+
+  /** The first place whose position is not below `hash`. */
+  #search(hash: number): number {
+    let low = 0;
+    let high = this.#positions.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#positions[middle] ?? 0) < hash) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** Entries in order of their position; each is `position * 65536 + host`, which a double holds exactly. */
+function placed(hosts: readonly Candidate[], minimumSize: number): Float64Array {
+  const total = hosts.reduce((sum, host) => sum + host.weight, 0);
+  const lightest = hosts.reduce((least, host) => Math.min(least, host.weight), Number.POSITIVE_INFINITY) / total;
+  const scale = Math.min(Math.ceil(lightest * minimumSize) / lightest, maxTableEntries);
+  const entries: number[] = [];
+  let wanted = 0;
+  for (const [i, host] of hosts.entries()) {
+    wanted += (scale * host.weight) / total;
+    for (let n = 0; entries.length < wanted - 1e-6; n++) entries.push(hash32(`${host.key}_${n}`) * 65_536 + i);
+  }
+  return Float64Array.from(entries).sort();
+}
+
+/**
+ * Maglev (Eisenbud et al., NSDI 2016, section 3.4): hosts take turns at filling a table, each along a permutation of its own; one of half
+ * the weight sits out every other turn. Faster than a ring, and more even; a change of hosts moves about twice as many keys.
+ */
+export class Maglev implements HashTable {
+  readonly #table: Uint16Array;
+
+  /** `size` is a prime. */
+  constructor(hosts: readonly Candidate[], size: number) {
+    this.#table = hosts.length === 0 ? new Uint16Array(0) : filled(hosts, size);
+  }
+
+  /** The host of each entry. */
+  get entries(): Uint16Array {
+    return this.#table;
+  }
+
+  find(hash: number, hosts: readonly Candidate[]): number {
+    const { length } = this.#table;
+    if (length === 0) return -1;
+    // an unavailable host's keys spread over the others by a walk of their own, while all other keys stay
+    const step = 1 + (mixed(hash) % (length - 1));
+    let at = hash % length;
+    for (let i = 0; i < maxSteps; i++, at = (at + step) % length) {
+      const host = this.#table[at] ?? 0;
+      if (hosts[host]?.available) return host;
+    }
+    return nextAvailable(hosts, mixed(hash) % hosts.length);
+  }
+}
+
+const maxSteps = 32;
+const vacant = 65_535;
+
+function filled(hosts: readonly Candidate[], size: number): Uint16Array {
+  const table = new Uint16Array(size).fill(vacant);
+  const heaviest = hosts.reduce((most, host) => Math.max(most, host.weight), 0);
+  const places = Float64Array.from(hosts, host => hash32(host.key) % size);
+  const steps = Float64Array.from(hosts, host => 1 + (hash32(host.key, 1) % (size - 1)));
+  const targets = new Float64Array(hosts.length);
+  let left = size;
+  for (let turn = 1; left > 0; turn++) {
+    for (let i = 0; i < hosts.length && left > 0; i++) {
+      if (turn * (hosts[i]?.weight ?? 0) < (targets[i] ?? 0)) continue;
+      targets[i] = (targets[i] ?? 0) + heaviest;
+      const step = steps[i] ?? 1;
+      let place = places[i] ?? 0;
+      while (table[place] !== vacant) place = (place + step) % size;
+      table[place] = i;
+      places[i] = place;
+      left--;
+    }
+  }
+  return table;
+}
