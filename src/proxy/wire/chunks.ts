@@ -108,8 +108,9 @@ export class Chunks {
     const head = new Head();
     const end = parseFields(head, this.#trailers, 0, this.#trailers.length);
     if (end < 0 || (end === incomplete && this.#trailers.length >= maxTrailerBytes)) return refuse.trailer;
-    if (end === incomplete) return limit;
+    // of lines that are whole, before the next one comes: what is refused must not look finished to a lax reader
     for (let i = 0; i < head.count; i++) if (head.kind[i] !== headerKind.other) return refuse.trailer;
+    if (end === incomplete) return limit;
     this.#state = at.done;
     return from + end - before;
   }

@@ -113,6 +113,8 @@ function noteSpecial(head: Head, bytes: Buffer, index: number, kind: number): nu
     case headerKind.transferEncoding:
       if (head.chunked || !valueIs(head, bytes, index, chunkedWord)) return refuse.transferEncoding;
       head.chunked = true;
+      // some servers know the word in lower case only
+      if (!isLowerCase(bytes, head.valueStart[index] ?? 0, head.valueEnd[index] ?? 0)) head.rewrite = true;
       return 0;
     case headerKind.expect:
       if (!valueIs(head, bytes, index, continueWord)) return refuse.expectation;
@@ -131,6 +133,11 @@ function noteSpecial(head: Head, bytes: Buffer, index: number, kind: number): nu
     default:
       return 0;
   }
+}
+
+function isLowerCase(bytes: Buffer, start: number, end: number): boolean {
+  for (let i = start; i < end; i++) if (((bytes[i] ?? 0) & 32) === 0) return false;
+  return true;
 }
 
 function readLength(head: Head, bytes: Buffer, index: number): number {

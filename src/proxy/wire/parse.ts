@@ -35,6 +35,8 @@ export function parseRequest(head: Head, bytes: Buffer, from: number, limit: num
   while (p < limit && targetByte[bytes[p] ?? 0] === 1) p++;
   if (p >= limit) return incomplete;
   if (bytes[p] !== 32 || p === targetStart || !readTarget(head, bytes, targetStart, p)) return refuse.target;
+  // a server may take its own 2xx to CONNECT for the beginning of a tunnel
+  if (isConnect(head, bytes)) return refuse.target;
   p++;
   if (p + 10 > limit) return isVersionSoFar(bytes, p, limit) ? incomplete : refuse.version;
   head.minor = (bytes[p + 7] ?? 0) - 48;
@@ -86,6 +88,10 @@ function readTarget(head: Head, bytes: Buffer, start: number, end: number): bool
   while (p < end && bytes[p] !== 63) p++;
   head.queryStart = p;
   return true;
+}
+
+function isConnect(head: Head, bytes: Buffer): boolean {
+  return bytes[head.start] === 67 && bytes.toString('latin1', head.start, head.methodEnd) === 'CONNECT';
 }
 
 function isVersion(bytes: Buffer, p: number): boolean {
