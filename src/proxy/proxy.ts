@@ -236,7 +236,7 @@ class JoinedProxy implements NodeProxy {
   #makeServices(readBuffer: Buffer): Services {
     const { log, random, peers, services: documents, destinations } = this.#parts;
     const makePool = ({ caller, endpoint, spiffeId, ...host }: PoolAddress): Pool => {
-      const parts = { log, peers, deadlines: this.#deadlines, readBuffer, tls: caller.tls };
+      const parts = { log, peers, deadlines: this.#deadlines, readBuffer, tls: caller.tls, bounds: host.bounds };
       const connector = new MeshConnector(parts, { ...endpoint, spiffeId });
       return this.#makePool({ connector, ...host });
     };

@@ -26,6 +26,8 @@ export interface ConnectionSettings {
   readonly maxRequests: number;
   /** Of silence before TCP asks whether the other side is still there; 0 leaves that to the system. */
   readonly keepaliveMs: number;
+  /** Requests to another agent share a connection; otherwise each has one of its own while it lasts. */
+  readonly multiplexed: boolean;
 }
 
 /** How the endpoints of a service, or of a subset of it, are used: Istio's traffic policy with all defaults filled in. */
@@ -124,5 +126,6 @@ function connectionsOf(pool: TrafficPolicy['connectionPool']): ConnectionSetting
     maxAgeMs: tcp?.maxConnectionDuration ?? unlimited,
     maxRequests: http?.maxRequestsPerConnection || unlimited,
     keepaliveMs: tcp?.tcpKeepalive?.time ?? 0,
+    multiplexed: http?.h2UpgradePolicy !== 'DO_NOT_UPGRADE',
   };
 }

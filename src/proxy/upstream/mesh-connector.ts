@@ -10,6 +10,7 @@ import { muxProtocol } from '../wire/mux/frame.ts';
 import { MuxSession } from '../wire/mux/session.ts';
 import type { ConnectionEvents, Connector } from './connection.ts';
 import { readInto } from './plain-connector.ts';
+import type { Bounds } from './pool.ts';
 
 export interface MeshConnectorParts {
   readonly log: Log;
@@ -18,6 +19,7 @@ export interface MeshConnectorParts {
   readonly readBuffer: Buffer;
   /** The caller's own certificate. */
   readonly tls: Cell<SecureContext>;
+  readonly bounds: Pick<Bounds, 'connections'>;
 }
 
 export interface MeshAddress {
@@ -79,7 +81,9 @@ export class MeshConnector implements Connector {
 
   connect(events: ConnectionEvents): { destroy(): unknown } {
     this.recheck();
-    for (const { session } of this.#links.values()) if (session?.hasRoom === true) return openStream(session, events);
+    if (this.#parts.bounds.connections.multiplexed) {
+      for (const { session } of this.#links.values()) if (session?.hasRoom === true) return openStream(session, events);
+    }
     const waiter = new Waiter(events);
     this.#wait(waiter);
     return waiter;
@@ -102,14 +106,15 @@ export class MeshConnector implements Connector {
   }
 
   #wait(waiter: Waiter): void {
-    const dial = (this.#lacksMux ? undefined : this.#shared) ?? this.#dial();
-    if (!this.#lacksMux) this.#shared = dial;
+    const shares = this.#parts.bounds.connections.multiplexed && !this.#lacksMux;
+    const dial = (shares ? this.#shared : undefined) ?? this.#dial();
+    if (shares) this.#shared = dial;
     waiter.wait(dial);
   }
 
   #dial(): Dial {
     const { address, port, serverName } = this.#to;
-    const { readBuffer, tls } = this.#parts;
+    const { bounds, readBuffer, tls } = this.#parts;
     const caller = tls.value;
     const resumed = this.#sessionToOffer();
     const reader = new Reader();
@@ -119,7 +124,7 @@ export class MeshConnector implements Connector {
       servername: serverName,
       secureContext: caller,
       minVersion: 'TLSv1.3',
-      ALPNProtocols: [muxProtocol, 'http/1.1'],
+      ALPNProtocols: bounds.connections.multiplexed ? [muxProtocol, 'http/1.1'] : ['http/1.1'],
       // OpenSSL knows neither the node's clock nor who is revoked: `#accept` asks those who do
       rejectUnauthorized: false,
       checkServerIdentity: () => undefined,

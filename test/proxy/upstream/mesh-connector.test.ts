@@ -9,6 +9,7 @@ import type { ConnectionEvents } from '../../../src/proxy/upstream/connection.ts
 import { MeshConnector } from '../../../src/proxy/upstream/mesh-connector.ts';
 import type { ByteStream } from '../../../src/proxy/wire/byte-stream.ts';
 import { MuxStream } from '../../../src/proxy/wire/mux/stream.ts';
+import { defaultCluster } from '../../../src/traffic/cluster.ts';
 import { Mesh, openSslPeers, rawOrigin, serverNameOf, spiffe, startNode } from '../../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
@@ -66,7 +67,8 @@ function connectorTo(t: Test, port: number, spiffeId = spiffe('web')) {
   };
   const tls = new Cell(mesh.context('client'));
   const deadlines = new Deadlines(systemClock);
-  const parts = { log: silentLog, peers, deadlines, readBuffer: Buffer.alloc(65_536), tls };
+  const bounds = { connections: defaultCluster.connections };
+  const parts = { log: silentLog, peers, deadlines, readBuffer: Buffer.alloc(65_536), tls, bounds };
   const address = { address: '127.0.0.1', port, serverName: serverNameOf('web'), spiffeId };
   const connector = new MeshConnector(parts, address);
   t.teardown(() => {
@@ -79,7 +81,7 @@ function connectorTo(t: Test, port: number, spiffeId = spiffe('web')) {
     connector.connect(connection);
     return connection;
   };
-  return { connector, connect, judge, tls };
+  return { connector, connect, judge, tls, bounds };
 }
 
 async function webNode(t: Test) {
@@ -143,6 +145,18 @@ t.test('to a peer that speaks HTTP/1.1 alone each connection is one of its own',
   t.notOk((await ask(fourth)) instanceof MuxStream);
   (await fourth.connected)?.destroy();
   await fourth.closed;
+});
+
+t.test('where a DestinationRule says so, each connection is one of its own, and speaks HTTP/1.1', async t => {
+  const node = await webNode(t);
+  const { connect, bounds } = connectorTo(t, node.running.meshPort);
+  const connections = { ...defaultCluster.connections, multiplexed: false };
+  t.ok((await ask(connect())) instanceof MuxStream);
+  bounds.connections = connections;
+  const [one, other] = await Promise.all([ask(connect()), ask(connect())]);
+  t.notOk(one instanceof MuxStream || other instanceof MuxStream || one === other);
+  bounds.connections = defaultCluster.connections;
+  t.ok((await ask(connect())) instanceof MuxStream);
 });
 
 t.test('a later connection resumes the TLS session, and both sides still know who the other is', async t => {
