@@ -149,17 +149,28 @@ async function run(
     },
     {
       failures: Math.max(3, dials.mqtts.length),
+      failuresAtFirst: dials.mqtts.length,
       ...(config.fallbackRetryMs !== undefined && { retryMs: config.fallbackRetryMs }),
     },
   );
   const link = new MqttLink(
-    { dial: ways.dial, clock, random: systemRandom, log },
+    {
+      dial: ways.dial,
+      clock,
+      random: systemRandom,
+      log,
+      // what the broker holds back from a node whose certificate has expired, whatever this clock says
+      onNotGranted: filters => {
+        isHeldBack = filters.includes(topics.down(node, 'task'));
+      },
+    },
     {
       clientId: node,
       will: { topic: topics.up(node, 'death'), payload: encodeMessage({ v: 1, boot }), qos: 1 },
       keepaliveSeconds: Math.ceil((1.5 * profile.heartbeatMs) / 1000),
     },
   );
+  let isHeldBack = false;
   const isUp = () => link.state.value === 'up';
   const outbox = new Outbox({ link, log });
   const sender = makeSender({ lanes: outbox, clock }, { node, boot });
@@ -196,8 +207,13 @@ async function run(
     newId,
     log,
     isUp,
+    question: () => clock.question,
     async onIssued(spiffeId, issued) {
-      if (spiffeId === ownId) await storeIdentity(files, { ...identity, ...issued });
+      if (spiffeId === ownId) {
+        // from now on it is known by the new one; nothing is lost on the way
+        link.reconnect();
+        await storeIdentity(files, { ...identity, ...issued });
+      }
       workloads.onIssued(spiffeId);
       for (const { spec } of supervisor.live())
         if (spec.service !== undefined && workloads.spiffeIdOf(spec) === spiffeId) supervisor.sayAgain(spec.id);
@@ -358,6 +374,12 @@ async function run(
     // the grace is over
     proxy.recheck();
     clock.ask();
+    if (isHeldBack) {
+      isHeldBack = false;
+      log.warn('the certificate of this node has expired: it is let in to renew it');
+      certificates.renewOwn();
+      return;
+    }
     inBackground('introducing this node', heartbeat.birth());
     reports.repeat();
     certificates.check();

@@ -29,6 +29,8 @@ export interface Certificates {
   run(signal: AbortSignal): Promise<void>;
   /** Asks at once: the link has come up. */
   check(): void;
+  /** Asks for another of the node's own, whatever the clock says. */
+  renewOwn(): void;
 }
 
 const checkEveryMs = 30 * secondMs;
@@ -64,14 +66,18 @@ export function makeCertificates(parts: {
   readonly newId: () => string;
   readonly log: Log;
   readonly isUp: () => boolean;
+  /** The nonce with which the master is asked for the time, while it is needed. */
+  readonly question: () => string | undefined;
   /** A new certificate is in force. */
   readonly onIssued: (spiffeId: string, identity: TlsIdentity) => Promise<void>;
 }): Certificates {
-  const { sender, files, bundle, moment, clock, random, newId, log, isUp, onIssued } = parts;
+  const { sender, files, bundle, moment, clock, random, newId, log, isUp, question, onIssued } = parts;
   const held = new Map<string, Held>();
   const pending = new Map<string, Pending>();
   const gate = new Gate();
   let own: string | undefined;
+  /** The broker takes the node's own for expired, whatever this clock says. */
+  let isOwnRefused = false;
   let wanted: ReadonlySet<string> = new Set();
 
   /** Throws UNTRUSTED unless the chain is for that id and that key, and holds now. */
@@ -112,7 +118,12 @@ export function makeCertificates(parts: {
     const keys = generateKeyPair();
     const id = newId();
     pending.set(spiffeId, { id, keyPem: printPrivateKey(keys.privateKey), askedAt: clock.monotonic() });
-    sender.send('csr', { id, spiffeId, csr: createRequest(spiffeId, keys).toString('base64') });
+    const csr = createRequest(spiffeId, keys).toString('base64');
+    sender.send('csr', { id, spiffeId, csr, nonce: question() });
+  }
+
+  function isDue(spiffeId: string, { notBefore, notAfter, jitter }: Held): boolean {
+    return (isOwnRefused && spiffeId === own) || shouldRotate(notBefore, notAfter, clock.now(), jitter);
   }
 
   function check(): void {
@@ -120,7 +131,7 @@ export function makeCertificates(parts: {
     for (const spiffeId of new Set([...wanted, ...(own === undefined ? [] : [own])])) {
       const has = held.get(spiffeId);
       const asked = pending.get(spiffeId);
-      if (has && !shouldRotate(has.notBefore, has.notAfter, clock.now(), has.jitter)) continue;
+      if (has && !isDue(spiffeId, has)) continue;
       if (asked && clock.monotonic() - asked.askedAt < answerWithinMs) continue;
       ask(spiffeId);
     }
@@ -158,12 +169,17 @@ export function makeCertificates(parts: {
       }
       const identity = { keyPem: asked.keyPem, chainPem: chain };
       if (!take(spiffeId, identity)) return;
+      if (spiffeId === own) isOwnRefused = false;
       log.info('a certificate is in force', { spiffeId, notAfter: held.get(spiffeId)?.notAfter });
       await onIssued(spiffeId, identity);
       // last, so that a full disk does not keep it from being used
       if (spiffeId !== own) await files.write(fileOf(spiffeId), encodeMessage({ spiffeId, ...identity }));
     },
     check,
+    renewOwn() {
+      isOwnRefused = true;
+      check();
+    },
     async run(signal) {
       do check();
       while (await clock.sleep(checkEveryMs, signal));

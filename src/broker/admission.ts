@@ -1,10 +1,14 @@
 import type { Peer } from '../model/identity.ts';
 import { isOwnFilter, parseTopic, topics } from '../model/topics.ts';
 
-/** Who a client is to the broker. A joiner is a stranger who knows the id of a token; its client id is its nonce. */
+/**
+ * Who a client is to the broker. One of the role `renewal` is a node whose certificate has expired, and which is let in to renew it: least
+ * privilege, though it may be a node again a moment later. A joiner is a stranger who knows the id of a token; its client id is its nonce.
+ */
 export type Identity =
   | { readonly role: 'master'; readonly clientId: string }
   | { readonly role: 'node'; readonly node: string }
+  | { readonly role: 'renewal'; readonly node: string }
   | { readonly role: 'join'; readonly tokenId: string; readonly nonce: string };
 
 /** Why a client was turned away or cut off; each is a counter. */
@@ -26,6 +30,7 @@ export const refusalReasons = [
   'malformed',
   'keepalive-timeout',
   'revoked',
+  'expired',
 ] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 
@@ -56,6 +61,8 @@ export interface ConnectFields {
 
 export interface AdmissionRules {
   readonly trustDomain: string;
+  /** Milliseconds since 1970: a certificate that has ended by then is no node's, though its chain was forgiven that. */
+  readonly now: number;
   readonly maxKeepaliveSeconds: number;
   readonly maxWillBytes: number;
   /** Is the user name the id of a token that may still be used? */
@@ -85,11 +92,21 @@ export function mayPublish(identity: Identity, topic: string, packet: { qos: num
       return true;
     case 'node':
       return !packet.retain && target.kind === 'up' && target.node === identity.node;
+    case 'renewal':
+      return !packet.retain && topic === topics.up(identity.node, 'csr');
     case 'join':
       return !packet.retain && topic === topics.joinRequest(identity.tokenId, identity.nonce);
     default:
       return identity satisfies never;
   }
+}
+
+/**
+ * Is it to be acknowledged and handed to nobody (3.1.1, MQTT-3.3.5-2)? A node that may only renew does not know that yet, and says what
+ * nodes say; all of it is said again on its next connection.
+ */
+export function isPassedOver(identity: Identity, topic: string, packet: { qos: number; retain: boolean }): boolean {
+  return identity.role === 'renewal' && mayPublish({ role: 'node', node: identity.node }, topic, packet);
 }
 
 /** May the client listen to `filter`? A node to what is said to it and to all, by name; `$share` fits nowhere. */
@@ -99,6 +116,8 @@ export function maySubscribe(identity: Identity, filter: string): boolean {
       return isOwnFilter(filter);
     case 'node':
       return filter === topics.allDown(identity.node) || isForNode(identity.node, filter);
+    case 'renewal':
+      return filter === topics.down(identity.node, 'ack');
     case 'join':
       return filter === topics.joinResponse(identity.tokenId, identity.nonce);
     default:
@@ -113,6 +132,8 @@ export function sessionName(identity: Identity): string {
       return `master/${identity.clientId}`;
     case 'node':
       return `node/${identity.node}`;
+    case 'renewal':
+      return `renewal/${identity.node}`;
     case 'join':
       return `join/${identity.tokenId}/${identity.nonce}`;
     default:
@@ -130,9 +151,10 @@ function identify(peer: Peer | undefined, connect: ConnectFields, rules: Admissi
   if (peer.id.trustDomain !== rules.trustDomain) return refused('no-identity', 5);
   switch (peer.id.kind) {
     case 'master':
-      return { identity: { role: 'master', clientId } };
+      return peer.notAfter > rules.now ? { identity: { role: 'master', clientId } } : refused('expired', 5);
     case 'node':
-      return peer.id.node === clientId ? { identity: { role: 'node', node: clientId } } : refused('client-id', 2);
+      if (peer.id.node !== clientId) return refused('client-id', 2);
+      return { identity: { role: peer.notAfter > rules.now ? 'node' : 'renewal', node: clientId } };
     case 'workload':
     case 'broker':
     case 'config':
@@ -144,8 +166,10 @@ function identify(peer: Peer | undefined, connect: ConnectFields, rules: Admissi
 
 function willFits(identity: Identity, will: Will | undefined, rules: AdmissionRules): boolean {
   if (will === undefined) return true;
-  if (identity.role !== 'node' || will.payloadBytes > rules.maxWillBytes) return false;
-  return will.topic === topics.up(identity.node, 'death') && mayPublish(identity, will.topic, will);
+  const isNode = identity.role === 'node' || identity.role === 'renewal';
+  if (!isNode || will.payloadBytes > rules.maxWillBytes) return false;
+  const { node } = identity;
+  return will.topic === topics.up(node, 'death') && mayPublish({ role: 'node', node }, will.topic, will);
 }
 
 function isForNode(node: string, filter: string): boolean {

@@ -157,6 +157,11 @@ export class Broker {
     this.#sessions.disconnect(node);
   }
 
+  /** Cuts off whose certificates have expired meanwhile; those who have renewed them have moved to another connection. */
+  endExpired(): void {
+    this.#sessions.endExpired();
+  }
+
   /** Plain data for metrics. */
   stats(): BrokerStats {
     const { refused, ...counters } = this.#counters;
@@ -164,7 +169,12 @@ export class Broker {
     return {
       ...counters,
       refused: { ...refused },
-      connected: { master: sessions.count('master'), node: sessions.count('node'), join: sessions.count('join') },
+      connected: {
+        master: sessions.count('master'),
+        node: sessions.count('node'),
+        renewal: sessions.count('renewal'),
+        join: sessions.count('join'),
+      },
       connections: sessions.connections,
       webSockets: sessions.webSockets,
       bufferedBytes: sessions.bufferedBytes(),

@@ -1,9 +1,9 @@
-import { type RefusalReason, refusalReasons } from './admission.ts';
+import { type Identity, type RefusalReason, refusalReasons } from './admission.ts';
 
 /** What the broker has seen since it started, for metrics. */
 export interface BrokerStats {
   /** Sessions that are open now, by role. */
-  readonly connected: { readonly master: number; readonly node: number; readonly join: number };
+  readonly connected: Readonly<Record<Identity['role'], number>>;
   /** TLS connections that are open now, admitted or not. */
   readonly connections: number;
   /** Those of them that are WebSockets. */

@@ -52,6 +52,11 @@ export interface BrokerLimits {
 const kiB = 1024;
 const miB = 1024 * kiB;
 
+const nodeRates: ClientRates = {
+  messages: { perSecond: 500, burst: 5000 },
+  bytes: { perSecond: 4 * miB, burst: 64 * miB },
+};
+
 export const defaultLimits: BrokerLimits = {
   maxConnections: 10_000,
   connectionsPerSource: { perSecond: 50, burst: 1000 },
@@ -65,6 +70,7 @@ export const defaultLimits: BrokerLimits = {
   maxPacketBytes: {
     master: messageBounds.down.maxBytes + overheadBytes,
     node: messageBounds.up.maxBytes + overheadBytes,
+    renewal: messageBounds.up.maxBytes + overheadBytes,
     join: messageBounds.join.maxBytes + overheadBytes,
   },
   maxBufferedBytes: 2 * messageBounds.down.maxBytes + miB,
@@ -75,7 +81,8 @@ export const defaultLimits: BrokerLimits = {
       messages: { perSecond: 50_000, burst: 200_000 },
       bytes: { perSecond: 256 * miB, burst: 1024 * miB },
     },
-    node: { messages: { perSecond: 500, burst: 5000 }, bytes: { perSecond: 4 * miB, burst: 64 * miB } },
+    node: nodeRates,
+    renewal: nodeRates,
     join: { messages: { perSecond: 10, burst: 50 }, bytes: { perSecond: 64 * kiB, burst: 512 * kiB } },
   },
   drainTimeoutMs: 120_000,

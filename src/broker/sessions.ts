@@ -12,8 +12,16 @@ import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log, LogFields } from '../base/log.ts';
 import type { Peer } from '../model/identity.ts';
-import type { RefusalReason } from './admission.ts';
-import { admit, type ConnectFields, type Identity, mayPublish, maySubscribe, sessionName } from './admission.ts';
+import type { Refusal, RefusalReason } from './admission.ts';
+import {
+  admit,
+  type ConnectFields,
+  type Identity,
+  isPassedOver,
+  mayPublish,
+  maySubscribe,
+  sessionName,
+} from './admission.ts';
 import { Buffers } from './buffers.ts';
 import { Connection, type Transport } from './connection.ts';
 import type { Counters } from './counters.ts';
@@ -145,6 +153,16 @@ export class Sessions {
     }
   }
 
+  /** Cuts those off whose certificates have ended by now while they were connected: who has another comes back with it. */
+  endExpired(): void {
+    const now = this.#parts.clock.now();
+    for (const connection of [...this.#connections]) {
+      const { identity, peer } = connection;
+      const lives = identity?.role === 'node' || identity?.role === 'master';
+      if (lives && peer !== undefined && peer.notAfter <= now) this.#cut(connection, 'expired');
+    }
+  }
+
   #readPeer(socket: TLSSocket): Peer | undefined {
     try {
       return this.#parts.readPeer(socket);
@@ -158,8 +176,8 @@ export class Sessions {
   async #preConnect(client: Client, packet: ConnectPacket): Promise<boolean> {
     const connection = this.#byClient.get(client);
     if (connection === undefined) return false;
-    const now = this.#parts.clock.monotonic();
-    if (connection.peer === undefined && !this.#joins.take(connection.address, now)) {
+    const { clock } = this.#parts;
+    if (connection.peer === undefined && !this.#joins.take(connection.address, clock.monotonic())) {
       connection.stopDeadline();
       connection.refusal = { reason: 'rate', returnCode: 3 };
       return true;
@@ -167,14 +185,14 @@ export class Sessions {
     const isTokenKnown = connection.peer === undefined && (await this.#isTokenKnown(packet.username));
     connection.stopDeadline();
     if (connection.tls.destroyed) return false;
-    const rules = { ...this.#limits, trustDomain: this.#trustDomain, isTokenKnown };
+    const rules = { ...this.#limits, trustDomain: this.#trustDomain, now: clock.now(), isTokenKnown };
     const admission = admit(connection.peer, connectFields(packet), rules);
     if ('refusal' in admission) {
       connection.refusal = admission.refusal;
     } else {
       connection.identity = admission.identity;
       const { role } = admission.identity;
-      connection.limit(this.#limits.maxPacketBytes[role], this.#limits.rates[role], this.#parts.clock.monotonic());
+      connection.limit(this.#limits.maxPacketBytes[role], this.#limits.rates[role], clock.monotonic());
       packet.clientId = sessionName(admission.identity);
     }
     return true;
@@ -194,9 +212,8 @@ export class Sessions {
     const { identity, tls } = connection;
     // it may have gone since: nothing would end its session
     if (tls.destroyed) return 5;
-    const isFull = identity?.role === 'join' && this.count('join') >= this.#limits.maxJoiners;
-    if (isFull) connection.refusal = { reason: 'capacity', returnCode: 3 };
-    if (identity !== undefined && !isFull) {
+    connection.refusal ??= identity === undefined ? { reason: 'malformed', returnCode: 5 } : this.#whyNoSeat(identity);
+    if (identity !== undefined && connection.refusal === undefined) {
       this.#register(connection, identity);
       return 0;
     }
@@ -205,6 +222,14 @@ export class Sessions {
     this.#counters.refused[reason]++;
     this.#parts.log.debug('a client was refused', { reason, address: connection.address });
     return returnCode;
+  }
+
+  #whyNoSeat(identity: Identity): Refusal | undefined {
+    if (identity.role === 'join' && this.count('join') >= this.#limits.maxJoiners)
+      return { reason: 'capacity', returnCode: 3 };
+    // the node is here with one that holds: this one is of a copied card
+    const isHere = identity.role === 'renewal' && this.#sessions.has(sessionName({ ...identity, role: 'node' }));
+    return isHere ? { reason: 'expired', returnCode: 2 } : undefined;
   }
 
   #register(connection: Connection, identity: Identity): void {
@@ -239,12 +264,17 @@ export class Sessions {
     if (connection?.identity === undefined) return false;
     // a last will comes here too, without `cmd`, and is due even when its client was cut off
     if (packet.cmd === 'publish' && connection.isCut) return false;
-    if (!mayPublish(connection.identity, packet.topic, packet)) {
-      this.#cut(connection, 'publish', { topic: packet.topic });
-      return false;
+    if (mayPublish(connection.identity, packet.topic, packet)) {
+      this.#counters.published++;
+      return true;
     }
-    this.#counters.published++;
-    return true;
+    if (isPassedOver(connection.identity, packet.topic, packet)) {
+      // aedes acknowledges what it hands on, and nobody can listen to this
+      packet.topic = nowhere;
+      return true;
+    }
+    this.#cut(connection, 'publish', { topic: packet.topic });
+    return false;
   }
 
   #grants(client: Client, { topic, qos }: Subscription): boolean {
@@ -295,6 +325,9 @@ export class Sessions {
     this.#parts.onSession?.(event);
   }
 }
+
+/** A topic that no filter which is granted can match. */
+const nowhere = '$nowhere';
 
 /** Why aedes, or the WebSocket below it, gave a client up; undefined for the end of a connection like any other. */
 function reasonOf(error: Error): RefusalReason | undefined {

@@ -21,15 +21,17 @@ export interface FallbackParts {
 }
 
 export interface FallbackSettings {
-  /** Failed attempts in a row on the broker's port before the WebSocket is tried. */
+  /** Failed attempts in a row on the broker's port before the WebSocket is tried, once there has been a connection. */
   readonly failures?: number;
+  /** The same before that: who is nowhere yet loses nothing by the other way. */
+  readonly failuresAtFirst?: number;
   /** While on the WebSocket the broker's port is tried so often, a quarter more or less. */
   readonly retryMs?: number;
   /** Such a try may take so long. */
   readonly tryTimeoutMs?: number;
 }
 
-const defaults = { failures: 3, retryMs: 5 * minuteMs, tryTimeoutMs: 20 * secondMs } as const;
+const defaults = { failures: 3, failuresAtFirst: 1, retryMs: 5 * minuteMs, tryTimeoutMs: 20 * secondMs } as const;
 
 /**
  * Dials the broker's own port; where a network lets nothing out to it, the WebSocket. It comes back by itself: the port is tried
@@ -43,6 +45,7 @@ export class Fallback {
   readonly #settings: Required<FallbackSettings>;
   #mode: Via = 'mqtts';
   #failures = 0;
+  #hasArrived = false;
   /** It was said that the WebSocket is used, and nothing else since. */
   #isSaid = false;
   /** A connection to the broker's port that a try has left. */
@@ -64,7 +67,7 @@ export class Fallback {
       } catch (error) {
         // neither way: from now on one after the other
         this.#mode = 'mqtts';
-        this.#failures = this.#settings.failures - 1;
+        this.#failures = this.#mostFailures() - 1;
         throw error;
       }
     }
@@ -126,6 +129,7 @@ export class Fallback {
 
   #arrived(via: Via, stream: Duplex): Duplex {
     const { log } = this.#parts;
+    this.#hasArrived = true;
     if (via === 'mqtts') this.#failures = 0;
     if (via === 'wss' && !this.#isSaid) log.warn('the port of the broker cannot be reached: going by WebSocket');
     if (via === 'mqtts' && this.#isSaid) log.info('the port of the broker can be reached again');
@@ -137,6 +141,10 @@ export class Fallback {
   #failed(error: unknown): void {
     const isUntrusted = error instanceof MesoliteError && error.code === 'UNTRUSTED';
     this.#failures = isUntrusted ? 0 : this.#failures + 1;
-    if (this.#failures >= this.#settings.failures && this.#parts.wss !== undefined) this.#mode = 'wss';
+    if (this.#failures >= this.#mostFailures() && this.#parts.wss !== undefined) this.#mode = 'wss';
+  }
+
+  #mostFailures(): number {
+    return this.#hasArrived ? this.#settings.failures : this.#settings.failuresAtFirst;
   }
 }

@@ -18,6 +18,8 @@ export interface MqttLinkParts {
   readonly log: Log;
   /** Told why an attempt failed or a connection ended: UNAVAILABLE, UNTRUSTED, FORBIDDEN, TIMED_OUT or TOO_LARGE. */
   readonly onFailure?: (error: MesoliteError) => void;
+  /** Told which filters the broker does not grant. */
+  readonly onNotGranted?: (filters: readonly string[]) => void;
 }
 
 export interface MqttLinkSettings {
@@ -211,7 +213,9 @@ export class MqttLink implements Link {
   async #subscribe(connection: MqttConnection, filters: readonly string[]): Promise<void> {
     if (filters.length === 0) return;
     const refused = await connection.subscribe(filters);
-    if (refused.length > 0) this.#parts.log.error('the broker refuses subscriptions', { filters: refused });
+    if (refused.length === 0) return;
+    this.#parts.log.warn('the broker refuses subscriptions', { filters: refused });
+    this.#parts.onNotGranted?.(refused);
   }
 
   #close(connection: MqttConnection): void {

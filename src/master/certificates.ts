@@ -4,13 +4,15 @@ import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Authority, Issued } from '../identity/authority.ts';
 import { parseSpiffeId, printSpiffeId } from '../model/identity.ts';
-import type { CertificateRequest } from '../model/message.ts';
+import type { CertificateRequest, MasterAck } from '../model/message.ts';
 import type { Assignments } from '../store/assignments.ts';
 import type { CertificateBook } from './certificate-book.ts';
 import type { Outgoing } from './outgoing.ts';
 
 /** Each certificate is a row; a node that runs a hundred workloads asks for them once in sixteen hours. */
 export const perHour = 1_000;
+
+type Answer = Omit<NonNullable<MasterAck['certificate']>, 'id'>;
 
 /** Answers nodes that ask for certificates: renewals of their own, and those of workloads that they run. */
 export interface Certificates {
@@ -57,17 +59,18 @@ export function makeCertificates(parts: {
 
   return {
     async onRequest(node, request) {
-      const { id } = request;
+      const { id, nonce } = request;
+      const answer = (certificate: Answer) => outgoing.ack(node, { certificate: { id, ...certificate }, nonce });
       try {
         checkRate(node);
         const { chainPem, serial, notAfter } = await issue(node, request);
         // what is not in the book could not be revoked
         await book.recordFor(node, chainPem);
         log.info('a certificate was issued', { node, spiffeId: request.spiffeId, serial, notAfter });
-        await outgoing.ack(node, { certificate: { id, chain: chainPem } });
+        await answer({ chain: chainPem });
       } catch (error) {
         log.warn('a certificate was refused', { node, spiffeId: request.spiffeId, reason: messageOf(error) });
-        await outgoing.ack(node, { certificate: { id, error: messageOf(error).slice(0, 512) } });
+        await answer({ error: messageOf(error).slice(0, 512) });
       }
     },
   };

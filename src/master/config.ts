@@ -21,8 +21,8 @@ export interface MasterConfig {
   readonly rootNamespace: string;
   readonly meshDefault: 'allow' | 'deny';
   /**
-   * A node that was cut off may come back, and renew, with a certificate that expired so long ago: as long as its own grace. Since it
-   * may renew then, it may do all else that a node may; later it must join again.
+   * A node that was cut off may come back with a certificate that expired so long ago, to renew it and for nothing else; later it must
+   * join again.
    */
   readonly offlineGraceMs: number;
   /** Of what the authority makes, where they are not the defaults of identity/lifetimes.ts. */

@@ -142,11 +142,14 @@ async function run(
       expiredToleranceMs: config.offlineGraceMs,
     });
     if (!verified.ok) return undefined;
-    const { id } = verified.peer;
+    const { id, notAfter } = verified.peer;
+    // the grace is for nodes that were away
+    if (id.kind !== 'node' && notAfter <= clock.now()) return undefined;
     const isQuarantined = id.kind === 'node' && fleet.get(id.node)?.state === 'quarantined';
     return isQuarantined ? undefined : verified.peer;
   };
   const onSession: BrokerParts['onSession'] = ({ kind, identity, address, previousAddress }) => {
+    if (identity.role === 'renewal' && kind === 'connected') nodeEvents.onExpired(identity.node, address);
     if (identity.role !== 'node' || kind === 'disconnected') return;
     clones.onConnected(identity.node, address);
     if (previousAddress !== undefined) clones.onTakeover({ node: identity.node, address, previousAddress });
@@ -394,6 +397,7 @@ async function run(
         'renewing certificates of the master',
         trust.tend().then(() => server.renew()),
       );
+      wire.endExpired();
     }
   };
   const renewDocuments = async (): Promise<void> => {

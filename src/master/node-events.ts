@@ -12,6 +12,8 @@ export interface NodeEvents {
   onBirth(node: string, birth: Birth, before: Birth | null): void;
   onAck(node: string, ack: DocumentAck): void;
   onChange(node: string, change: FleetChange): void;
+  /** It has connected with a certificate that has expired, inside the grace. */
+  onExpired(node: string, address: string): void;
 }
 
 export function makeNodeEvents({ events }: { readonly events: Pick<Events, 'record'> }): NodeEvents {
@@ -41,6 +43,10 @@ export function makeNodeEvents({ events }: { readonly events: Pick<Events, 'reco
       } else if (reason !== undefined) {
         events.record('document-refused', { node, message: `${what}: ${reason}` });
       }
+    },
+    onExpired(node, address) {
+      const message = `it came back from ${address} with a certificate that has expired: it may renew it, and nothing else before`;
+      events.record('certificate-expired', { node, message });
     },
     onChange(node, change) {
       if (change === 'unreachable') events.record('node-unreachable', { node, message: 'it is not heard any more' });

@@ -29,6 +29,8 @@ export interface Wire {
   readonly stats: (() => BrokerStats) | undefined;
   /** Cuts off a node whose certificate was revoked, where the broker is ours. */
   disconnect(node: string): void;
+  /** Cuts off whose certificates have expired while they were connected, likewise. */
+  endExpired(): void;
   start(signal: AbortSignal): Promise<void>;
   /** Settles when it is closed, after the signal has aborted. */
   readonly closed: Promise<void>;
@@ -60,6 +62,7 @@ export function embeddedWire(
     },
     stats: () => broker.stats(),
     disconnect: node => broker.disconnect(node),
+    endExpired: () => broker.endExpired(),
     async start(signal) {
       await broker.start(signal);
       await link.start(signal);
@@ -111,6 +114,7 @@ export function externalWire(
     door: { hosts: [host], port, joinPort },
     stats: undefined,
     disconnect: () => {},
+    endExpired: () => {},
     start: signal => link.start(signal),
     closed: link.closed,
   };

@@ -15,6 +15,7 @@ export const eventSeverities = {
   'join-refused': 'warning',
   'join-locked': 'warning',
   'certificate-expiring': 'warning',
+  'certificate-expired': 'warning',
   'certificate-revoked': 'warning',
   'document-refused': 'warning',
   'document-withheld': 'critical',

@@ -86,9 +86,10 @@ export const documentAckSchema = v.object({
 /** `up/<node>/audit` */
 export const auditMessageSchema = v.object({ ...head, batch: auditBatchSchema });
 
-/** `up/<node>/csr`: asks for a certificate; `id` names the request, `csr` is base64 DER. */
+/** `up/<node>/csr`: asks for a certificate; `id` names the request, `csr` is base64 DER. A node that may only renew can ask for the time here. */
 export const certificateRequestSchema = v.object({
   ...head,
+  nonce: timeNonce,
   id: text(64),
   spiffeId: text(2048),
   csr: text(8192),
@@ -162,7 +163,7 @@ export const masterAckSchema = v.object({
   statuses: v.optional(v.pipe(v.array(text(64)), v.maxLength(100)), []),
   /** The number of the last audit record that is stored. */
   audit: v.optional(whole),
-  /** Repeats the nonce of a birth or a heartbeat that asked for the time, which is the envelope's `issuedAt`. */
+  /** Repeats the nonce of a birth, a heartbeat or a certificate request that asked for the time, which is the envelope's `issuedAt`. */
   nonce: v.optional(text(64)),
   certificate: v.optional(
     v.object({

@@ -27,7 +27,7 @@ async function open(t: Test, start: Start = {}) {
   const authority = start.authority ?? makeTestAuthority(clock.now());
   const words = new AgentWords({ clock });
   const log = new CapturedLog();
-  const link = { isUp: start.isUp ?? true };
+  const link = { isUp: start.isUp ?? true, question: undefined as string | undefined };
   const issued: string[] = [];
   let ids = 0;
   const certificates = makeCertificates({
@@ -40,6 +40,7 @@ async function open(t: Test, start: Start = {}) {
     newId: () => `request-${++ids}`,
     log,
     isUp: () => link.isUp,
+    question: () => link.question,
     onIssued: async (spiffeId: string, _: TlsIdentity) => void issued.push(spiffeId),
   });
   /** Answers all that was asked for since the last time; returns what it was. */
@@ -69,6 +70,21 @@ t.test('a workload that comes here gets a certificate with a key that never leav
   await certificates.want(new Set([web]));
   t.same(await answer(), [], 'it is asked for once');
 });
+
+t.test(
+  'the node’s own is asked for although the clock says that it holds, when the broker takes it for expired',
+  async t => {
+    const { certificates, answer, authority, link, words, issued } = await open(t);
+    certificates.put(own, authority.node('pi-1'));
+    certificates.check();
+    t.same(await answer(), []);
+    link.question = 'what time is it';
+    certificates.renewOwn();
+    t.match(words.take('csr'), [{ spiffeId: own, nonce: 'what time is it' }], 'with the question for the time');
+    t.same(issued, []);
+    certificates.put(own, authority.node('pi-1'));
+  },
+);
 
 t.test('after a start the certificates are there from the disk, and are not asked for', async t => {
   const first = await open(t);

@@ -32,6 +32,7 @@ function stage() {
     async onAnswer() {},
     async run() {},
     check() {},
+    renewOwn() {},
   };
   const workloads = makeWorkloads(
     { certificates: () => certificates, bundle: () => authority.bundle },

@@ -5,6 +5,7 @@ import {
   admit,
   type ConnectFields,
   type Identity,
+  isPassedOver,
   mayPublish,
   maySubscribe,
   sessionName,
@@ -14,6 +15,7 @@ import { topics } from '../../src/model/topics.ts';
 
 const rules: AdmissionRules = {
   trustDomain: 'test.mesh',
+  now: 1_000,
   maxKeepaliveSeconds: 300,
   maxWillBytes: 100,
   isTokenKnown: false,
@@ -22,7 +24,7 @@ const rules: AdmissionRules = {
 function peer(uri: string): Peer {
   const id = parseSpiffeId(uri);
   if (id === undefined) throw new Error(uri);
-  return { id, uri, principal: uri.slice(9), serial: '01', sha256: '00', notAfter: 0 };
+  return { id, uri, principal: uri.slice(9), serial: '01', sha256: '00', notAfter: 2_000 };
 }
 
 const nodePeer = peer('spiffe://test.mesh/node/a');
@@ -39,6 +41,16 @@ t.test('a node comes in under its own id alone', async t => {
   t.equal(reasonOf(admit(nodePeer, connect({ clientId: 'b' }), rules)), 'client-id');
   const known = { ...rules, isTokenKnown: true };
   t.equal(reasonOf(admit(nodePeer, connect({ clientId: 'b', username: 'tok' }), known)), 'client-id');
+});
+
+t.test('a node whose certificate has expired comes in to renew it, the master does not', async t => {
+  const late = { ...rules, now: 2_000 };
+  t.strictSame(admit(nodePeer, connect(), late), { identity: { role: 'renewal', node: 'a' } });
+  t.equal(reasonOf(admit(nodePeer, connect({ clientId: 'b' }), late)), 'client-id');
+  t.equal(reasonOf(admit(peer('spiffe://test.mesh/master'), connect(), late)), 'expired');
+  const will = { topic: topics.up('a', 'death'), qos: 1, retain: false, payloadBytes: 1 };
+  t.ok('identity' in admit(nodePeer, connect({ will }), late), 'it does not know yet what it is');
+  t.equal(reasonOf(admit(nodePeer, connect({ will: { ...will, topic: topics.up('b', 'death') } }), late)), 'will');
 });
 
 t.test('the master comes in under any name', async t => {
@@ -92,6 +104,7 @@ t.test('a CONNECT that asks for too much is refused with its reason', async t =>
 });
 
 const node: Identity = { role: 'node', node: 'a' };
+const renewal: Identity = { role: 'renewal', node: 'a' };
 const join: Identity = { role: 'join', tokenId: 'tok', nonce: 'n1' };
 const master: Identity = { role: 'master', clientId: 'master' };
 const plain = { qos: 1, retain: false };
@@ -101,6 +114,10 @@ t.test('who may say what', async t => {
   for (const kind of ['birth', 'hb', 'task', 'ack', 'audit', 'csr', 'log', 'death'] as const) {
     t.ok(may(node, topics.up('a', kind)), kind);
     t.notOk(may(node, topics.up('b', kind)), `another's ${kind}`);
+    t.equal(may(renewal, topics.up('a', kind)), kind === 'csr', `to renew: ${kind}`);
+    t.ok(isPassedOver(renewal, topics.up('a', kind), plain), 'what it will say again does not end its connection');
+    t.notOk(isPassedOver(renewal, topics.up('b', kind), plain));
+    t.notOk(isPassedOver(node, topics.up('b', kind), plain));
   }
   t.notOk(may(node, topics.up('a', 'hb'), { qos: 1, retain: true }), 'retained');
   t.notOk(may(node, topics.up('a', 'hb'), { qos: 2, retain: false }), 'QoS 2');
@@ -123,6 +140,7 @@ t.test('who may say what', async t => {
   for (const topic of denied) {
     t.notOk(may(node, topic), `a node: ${topic}`);
     t.notOk(may(join, topic), `a joiner: ${topic}`);
+    t.notOk(may(renewal, topic) || isPassedOver(renewal, topic, plain), `to renew: ${topic}`);
   }
   t.notOk(may(join, topics.up('a', 'hb')));
   t.notOk(may(master, 'elsewhere/x'));
@@ -134,9 +152,11 @@ t.test('who may hear what', async t => {
   for (const filter of [topics.allDown('a'), topics.down('a', 'task'), ...forNodes]) {
     t.ok(maySubscribe(node, filter), filter);
     t.notOk(maySubscribe(join, filter), `a joiner: ${filter}`);
+    t.notOk(maySubscribe(renewal, filter), `to renew: ${filter}`);
     t.ok(maySubscribe(master, filter), `the master: ${filter}`);
   }
   t.ok(maySubscribe(join, topics.joinResponse('tok', 'n1')));
+  t.ok(maySubscribe(renewal, topics.down('a', 'ack')));
   const denied = [
     topics.allDown('b'),
     topics.down('b', 'task'),

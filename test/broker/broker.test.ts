@@ -1,10 +1,12 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import t from 'tap';
 import { Cell } from '../../src/base/cell.ts';
+import { dayMs } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { Broker } from '../../src/broker/broker.ts';
-import { serverTlsOptions } from '../../src/identity/contexts.ts';
+import { serverTlsOptions, verifySocket } from '../../src/identity/contexts.ts';
 import { topics } from '../../src/model/topics.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 import {
@@ -19,6 +21,13 @@ import {
 
 const fleet = makeFleet();
 const { bundle } = fleet.authority.authority;
+/** A certificate of the node `a` that ended ten days ago, and a broker that forgives that. */
+const expired = fleet.authority.node('a', Date.now() - 40 * dayMs);
+const forgiving = (socket: TLSSocket) => {
+  const moment = { now: Date.now(), expiredToleranceMs: 30 * dayMs };
+  const verified = verifySocket(socket, bundle, 'client', moment);
+  return verified.ok ? verified.peer : undefined;
+};
 const bytes = (text: string) => Buffer.from(text);
 
 function makeBroker(port: number, host?: string): Broker {
@@ -102,6 +111,59 @@ t.test('a second connection with the same identity takes over, and is an event w
     { kind: 'takeover', identity, address, previousAddress: address },
   ]);
   t.match(broker.stats(), { takeovers: 1, connected: { node: 1 }, connections: 1 });
+});
+
+t.test(
+  'a node whose certificate has expired may renew it: what else it says is acknowledged and heard by nobody',
+  async t => {
+    const { broker, port } = await startBroker(t, fleet, {}, { readPeer: forgiving });
+    const heard: string[] = [];
+    const asked = new Promise<void>(resolve => {
+      broker.listen(topics.allUp, topic => {
+        heard.push(topic);
+        if (topic === topics.up('a', 'csr')) resolve();
+      });
+    });
+    const client = await RawClient.connect(t, fleet, port, expired);
+    t.equal(await client.login('a', { will: { topic: topics.up('a', 'death'), payload: bytes('7'), qos: 1 } }), 0);
+    const wanted = [topics.down('a', 'task'), topics.down('a', 'ack'), topics.allDown('a'), topics.policy];
+    t.strictSame(await client.subscribe(...wanted), [128, 1, 128, 128]);
+    for (const [i, kind] of (['birth', 'task', 'csr'] as const).entries()) {
+      client.publish(topics.up('a', kind), kind, { qos: 1, messageId: i + 1 });
+      t.match(await client.next(), { cmd: 'puback', messageId: i + 1 });
+    }
+    await asked;
+    await broker.publish(topics.down('a', 'ack'), bytes('a new one'), { qos: 0, retain: false });
+    t.match(await client.next(), { cmd: 'publish', topic: topics.down('a', 'ack') });
+    t.match(broker.stats().connected, { node: 0, renewal: 1 });
+    client.publish(topics.up('b', 'csr'), 'x');
+    await client.closed();
+    t.strictSame(heard, [topics.up('a', 'csr')], 'nor is its last will told');
+  },
+);
+
+t.test('while a node is here with a certificate that holds, an expired one of its name is refused', async t => {
+  const { port } = await startBroker(t, fleet, {}, { readPeer: forgiving });
+  const honest = await RawClient.connect(t, fleet, port, fleet.nodes.a);
+  t.equal(await honest.login('a'), 0);
+  const copy = await RawClient.connect(t, fleet, port, expired);
+  t.equal(await copy.login('a'), 2);
+  honest.send({ cmd: 'pingreq' });
+  t.match(await honest.next(), { cmd: 'pingresp' });
+});
+
+t.test('a connection does not outlive its certificate, unless its node has moved to another', async t => {
+  const { broker, port, clock } = await startBroker(t, fleet);
+  const client = await RawClient.connect(t, fleet, port, fleet.nodes.a);
+  const master = await RawClient.connect(t, fleet, port, fleet.master);
+  await client.login('a');
+  await master.login('m');
+  broker.endExpired();
+  t.match(broker.stats().connected, { node: 1, master: 1 });
+  clock.setNow(Date.now() + 31 * dayMs);
+  broker.endExpired();
+  await client.closed();
+  t.match(broker.stats(), { connected: { master: 1 }, refused: { expired: 1 } });
 });
 
 t.test('a joiner and a node with the same client id do not disturb each other', async t => {

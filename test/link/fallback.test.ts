@@ -91,7 +91,7 @@ t.test(
     await untilUp(agent);
     t.equal(ways.via.value, 'wss');
     t.match(broker.stats(), { webSockets: 1, connected: { node: 1 } });
-    t.equal(proxy.heads.filter(head => head.startsWith(`CONNECT master.test:${port} `)).length, 3);
+    t.equal(proxy.heads.filter(head => head.startsWith(`CONNECT master.test:${port} `)).length, 1);
 
     const expected: string[] = [];
     let isOver = false;
@@ -167,13 +167,20 @@ function scripted(...outcomes: readonly ('UNAVAILABLE' | 'TIMED_OUT' | 'UNTRUSTE
 t.test('when neither way works they are tried in turn', async t => {
   const { parts, run } = scripted('UNAVAILABLE', 'TIMED_OUT', 'UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE');
   const ways = new Fallback(parts);
-  t.strictSame(await run(ways), ['mqtts', 'mqtts', 'mqtts', 'wss', 'mqtts', 'wss']);
+  t.strictSame(await run(ways), ['mqtts', 'wss', 'mqtts', 'wss', 'mqtts', 'wss']);
   t.equal(ways.via.value, 'wss');
 });
 
+t.test('one that was connected tries the port three times before it goes by WebSocket', async t => {
+  const { parts, run } = scripted('ok', 'UNAVAILABLE', 'TIMED_OUT', 'UNAVAILABLE', 'UNAVAILABLE');
+  t.strictSame(await run(new Fallback(parts)), ['mqtts', 'mqtts', 'mqtts', 'mqtts', 'wss', 'mqtts']);
+});
+
 t.test('a server that is not the master, or the want of another way, is no reason to go by WebSocket', async t => {
-  const { parts, run } = scripted('UNAVAILABLE', 'UNAVAILABLE', 'UNTRUSTED', 'UNAVAILABLE', 'UNAVAILABLE');
+  const { parts, run } = scripted('ok', 'UNAVAILABLE', 'UNAVAILABLE', 'UNTRUSTED', 'UNAVAILABLE', 'UNAVAILABLE');
   t.strictSame(new Set(await run(new Fallback(parts))), new Set(['mqtts']));
+  const first = scripted('UNTRUSTED', 'UNTRUSTED', 'UNTRUSTED');
+  t.strictSame(new Set(await first.run(new Fallback(first.parts))), new Set(['mqtts']));
   const alone = scripted('UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE', 'UNAVAILABLE');
   t.strictSame(new Set(await alone.run(new Fallback({ ...alone.parts, wss: undefined }))), new Set(['mqtts']));
 });

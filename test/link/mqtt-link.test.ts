@@ -217,9 +217,11 @@ t.test('certificates are asked for at each connection', async t => {
 
 t.test('a subscription that the broker refuses is logged, and the others hold', async t => {
   const { port, broker } = await startBroker(t, fleet);
-  const errors: unknown[] = [];
-  const log: Log = { ...silentLog, error: (_sentence, fields) => errors.push(fields) };
-  const link = makeLink(fleet, port, 'a', { parts: { log } });
+  const warnings: unknown[] = [];
+  const log: Log = { ...silentLog, warn: (_sentence, fields) => warnings.push(fields) };
+  const notGranted: string[] = [];
+  const onNotGranted = (filters: readonly string[]) => notGranted.push(...filters);
+  const link = makeLink(fleet, port, 'a', { parts: { log, onNotGranted } });
   const heard = nextMessage(link, topics.down('a', 'ask'));
   link.subscribe(topics.allDown('b'), () => t.fail("another's message"));
   const controller = new AbortController();
@@ -229,7 +231,8 @@ t.test('a subscription that the broker refuses is logged, and the others hold', 
   await broker.publish(topics.down('b', 'ask'), bytes('theirs'), { qos: 1, retain: false });
   await broker.publish(topics.down('a', 'ask'), bytes('ours'), { qos: 1, retain: false });
   t.equal((await heard).text, 'ours');
-  t.strictSame(errors, [{ filters: [topics.allDown('b')] }]);
+  t.strictSame(warnings, [{ filters: [topics.allDown('b')] }]);
+  t.strictSame(notGranted, [topics.allDown('b')]);
 });
 
 t.test('stopping says goodbye: no last will is told', async t => {

@@ -14,7 +14,7 @@ t.test('what the master knows is told as Prometheus reads it, each time as it is
   const metrics = makeMetrics({
     fleet: { list: () => nodes as FleetNode[] },
     book: { revoked: new Set(['01']), soonestEnd: async kind => ends.get(kind) },
-    broker: () => ({ ...counters, ...open, connected: { master: 0, node: 3, join: 1 } }),
+    broker: () => ({ ...counters, ...open, connected: { master: 0, node: 3, renewal: 0, join: 1 } }),
     now: () => 1_000_000,
   });
   t.match(metrics.contentType, /^text\/plain; version=0\.0\.4/);

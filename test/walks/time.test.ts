@@ -5,6 +5,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { dayMs, hourMs } from '../../src/base/clock.ts';
 import type { Lifetimes } from '../../src/identity/lifetimes.ts';
 import { checkMasterConfig } from '../../src/master/config.ts';
+import { eventListSchema } from '../../src/model/api.ts';
 import {
   joinAgent,
   makeHome,
@@ -132,6 +133,36 @@ t.test(
     await untilReady(back.api, 'near');
     await untilReady(back.api, 'far');
     for (const agent of [denied.near, denied.far]) t.notOk(agent.log.all('a task was started').length);
+  },
+);
+
+t.test(
+  'a board that does not know how long it was off renews what has expired, and only then is a node again',
+  async t => {
+    const master = new ShiftedClock(-20 * dayMs);
+    const board = new ShiftedClock(-20 * dayMs);
+    const clocks = { master, near: board, far: master };
+    const lived = await world(t, clocks, { nodeMs: 4 * dayMs });
+    await lived.near.stop();
+    // its clock stood still meanwhile
+    master.shiftMs += 5 * dayMs;
+    const { api, log } = lived.master;
+    const introduced = () => log.all('a node introduced itself', { node: 'near' }).length;
+    const before = introduced();
+    const back = await runAgent(t, lived.near.config, board);
+    await until('the master knows it again', () => introduced() > before);
+    t.equal(back.log.all('the certificate of this node has expired: it is let in to renew it').length, 1);
+    t.ok(
+      back.log.all('a certificate is in force').some(({ fields }) => String(fields.spiffeId).endsWith('/node/near')),
+    );
+    t.equal(introduced(), before + 1, 'it was heard when it had renewed, and not before');
+    await untilServed(lived.proxy);
+    t.equal(back.log.all('a task was started').length, 0);
+    const events = await until('the operator is told', async () => {
+      const { events } = await api.client.get('/v1/events?kind=certificate-expired', eventListSchema);
+      return events.length > 0 && events;
+    });
+    t.match(events, [{ node: 'near', message: /with a certificate that has expired/ }]);
   },
 );
 

@@ -2,12 +2,12 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { parseJoinString, printJoinString } from '../../src/identity/join-string.ts';
-import { agentConfig, masterConfig, runAgent, runMaster, untilReady, untilTasks } from '../fixtures/fleet.ts';
+import { agentConfig, makeHome, masterConfig, runAgent, runMaster, untilReady, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 
 t.test('a node to which only the API can be reached joins and runs tasks', async t => {
-  const home = t.testdir();
+  const home = makeHome(t);
   const ports = new FreePorts();
   const config = await masterConfig(join(home, 'master'), ports);
   const { api } = await runMaster(t, config);
