@@ -47,7 +47,13 @@ async function run(signal: AbortSignal): Promise<void> {
     identity: { namespace: 'default', serviceAccount: 'server', labels: { app: 'app' } },
     spiffeId: `spiffe://${trustDomain}/ns/default/sa/server`,
     tls: new Cell(createSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' })),
-    endpoint: { service: 'app.default', serverName, host: '127.0.0.1', port: Number(wanted('UPSTREAM_PORT')) },
+    endpoint: {
+      service: 'app.default',
+      serverName,
+      host: '127.0.0.1',
+      port: Number(wanted('UPSTREAM_PORT')),
+      protocol: 'http',
+    },
     callerSecret: '',
     upstreams: new Set(),
   };

@@ -111,8 +111,8 @@ export function makeWorkloads(
 
 function endpointOf(spec: TaskSpec): ServedEndpoint | undefined {
   const serverName = endpointName(spec);
-  const port = spec.ports.find(each => each.name === spec.service?.port)?.number;
+  const port = spec.ports.find(each => each.name === spec.service?.port);
   if (serverName === undefined || spec.service === undefined || port === undefined) return undefined;
   const service = serviceKey({ name: spec.service.name, namespace: spec.namespace });
-  return { service, serverName, host: '127.0.0.1', port };
+  return { service, serverName, host: '127.0.0.1', port: port.number, protocol: port.protocol };
 }

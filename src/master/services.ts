@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { Gate } from '../base/gate.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { serviceKey } from '../model/ids.ts';
+import type { PortProtocol } from '../model/job.ts';
 import type { Endpoint, ServiceDocument } from '../model/service.ts';
 import { endpointName, liveStates } from '../model/task.ts';
 import type { Store } from '../store/store.ts';
@@ -117,6 +118,6 @@ export function makeServices(
   };
 }
 
-function protocolOf({ spec }: TaskRecord): 'http' | 'tcp' {
+function protocolOf({ spec }: TaskRecord): PortProtocol {
   return spec?.ports.find(port => port.name === spec.service?.port)?.protocol ?? 'http';
 }

@@ -45,10 +45,16 @@ export const needsSchema = v.strictObject({
   disk: v.optional(amount(1_073_741_824), 0),
 });
 
+/**
+ * What is spoken behind a port: `http` is HTTP/1.1, `http2` HTTP/2 with prior knowledge (h2c) and `grpc` gRPC over it; these
+ * get the mesh's HTTP policy, `tcp` only its connection policy.
+ */
+export const portProtocols = ['http', 'http2', 'grpc', 'tcp'] as const;
+export type PortProtocol = (typeof portProtocols)[number];
+
 export const portNeedSchema = v.strictObject({
   name: nameSchema,
-  /** What is spoken behind the port: `http` gets the mesh's HTTP policy, `tcp` only its connection policy. */
-  protocol: v.optional(v.picklist(['http', 'tcp']), 'http'),
+  protocol: v.optional(v.picklist(portProtocols), 'http'),
 });
 
 const constraintSchema = v.strictObject({

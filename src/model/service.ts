@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { nameSchema, taskIdSchema } from './ids.ts';
+import { portProtocols } from './job.ts';
 
 /** Hosts of the mesh end in this: `http://<service>.<namespace>.mesh`. */
 export const meshDomain = 'mesh';
@@ -24,7 +25,7 @@ export const endpointSchema = v.object({
 export const serviceDocumentSchema = v.object({
   name: nameSchema,
   namespace: nameSchema,
-  protocol: v.picklist(['http', 'tcp']),
+  protocol: v.picklist(portProtocols),
   /** The one SPIFFE id that an endpoint may show. */
   spiffeId: v.pipe(v.string(), v.maxLength(2048)),
   endpoints: v.pipe(v.array(endpointSchema), v.maxLength(10_000)),

@@ -25,6 +25,12 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+/** A client's connection, as far as the port's end concerns it. */
+export interface Draining {
+  /** Takes no more requests, and ends when those it has are answered. */
+  drain(): void;
+}
+
 /** One port with its client connections, from accept to close. */
 export class Listener {
   readonly #server: Server;
@@ -33,8 +39,9 @@ export class Listener {
   /** All that are accepted, those in a TLS handshake among them. */
   readonly #sockets = new Set<Socket>();
   /** What a drain ends: single connections, and those that carry many streams. */
-  readonly #connections = new Set<{ drain(): void }>();
+  readonly #connections = new Set<Draining>();
   #streams = 0;
+  #draining = false;
 
   constructor(server: Server, maxConnections: number, log: Log) {
     this.#server = server;
@@ -74,8 +81,14 @@ export class Listener {
   }
 
   /** Reads requests from a connection that is ready for them. */
-  serve(parts: DownstreamParts, stream: ByteStream, pipeline: Pipeline): void {
-    this.#connections.add(new Downstream(parts, stream, pipeline, this.#onGone));
+  serve(parts: DownstreamParts, stream: ByteStream, pipeline: Pipeline, onHttp2?: (early: Buffer) => void): void {
+    this.hold(new Downstream(parts, stream, pipeline, this.onGone, onHttp2));
+  }
+
+  /** Drains it with the port, until `onGone` hears of its end. */
+  hold(connection: Draining): void {
+    this.#connections.add(connection);
+    if (this.#draining) connection.drain();
   }
 
   /** Reads requests from each stream of a multiplexed connection; streams of all of them count as connections do. */
@@ -91,15 +104,16 @@ export class Listener {
       this.#log.warn('a client broke the rules of a multiplexed connection', { client, reason });
     };
     const session = new MuxSession(socket, 'server', parts.deadlines, { onStream, onBroken });
-    this.#connections.add(session);
+    this.hold(session);
     socket.on('data', (bytes: Buffer) => session.receive(bytes, bytes.length));
     socket.on('error', () => {});
-    socket.on('close', () => this.#connections.delete(session));
+    socket.on('close', () => this.onGone(session));
   }
 
   /** Takes no more connections and ends those it has as their requests end; resolves when all are gone. */
   drain(): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    this.#draining = true;
     for (const connection of this.#connections) connection.drain();
     return closed;
   }
@@ -109,7 +123,7 @@ export class Listener {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  readonly #onGone = (connection: Downstream): void => {
+  readonly onGone = (connection: Draining): void => {
     this.#connections.delete(connection);
   };
 
@@ -150,7 +164,7 @@ export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | un
       requestCert: true,
       // OpenSSL knows neither the node's clock nor who is revoked
       rejectUnauthorized: false,
-      ALPNProtocols: [muxProtocol, 'http/1.1'],
+      ALPNProtocols: [muxProtocol, 'h2', 'http/1.1'],
       noDelay: true,
       ...keepAlive,
       handshakeTimeout: handshakeTimeoutMs,

@@ -20,6 +20,7 @@ import { Deadlines } from './deadlines.ts';
 import { Decisions } from './decisions.ts';
 import { type OutboundParts, OutboundPipeline } from './egress/outbound.ts';
 import { Services } from './egress/services.ts';
+import { Http2Edges } from './http2/edges.ts';
 import { type DefaultIdentity, Listener, meshServer, outboundServer } from './listener.ts';
 import type { Peers } from './peers.ts';
 import { type InboundParts, InboundPipeline } from './pipeline.ts';
@@ -114,6 +115,7 @@ class JoinedProxy implements NodeProxy {
   readonly #index: Cell<WorkloadIndex>;
   readonly #services: Services;
   readonly #wire: DownstreamParts;
+  readonly #http2: Http2Edges;
   readonly #inbound: InboundParts;
   readonly #outbound: OutboundParts;
   readonly #meshListener: Listener;
@@ -130,16 +132,6 @@ class JoinedProxy implements NodeProxy {
     this.#budget = new ConnectionBudget(bounds.maxUpstreamConnections);
     this.#index = new Cell(indexWorkloads(workloads.value));
     const readBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
-    const applications = new Applications(({ host, port }) => {
-      const connector = plainConnector(host, port, readBuffer);
-      const bounds = { ...defaultCluster, connections: applicationConnections, used: newUsage() };
-      return this.#makePool({ connector, load: { active: 0 }, bounds });
-    });
-    this.#services = this.#makeServices(readBuffer);
-    const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
-    const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
-    this.#inbound = { ...shared, applications, decisions: new Decisions(policy, bounds.decisionCacheEntries) };
-    this.#outbound = { ...shared, services: this.#services };
     this.#wire = {
       clock,
       deadlines: this.#deadlines,
@@ -148,6 +140,18 @@ class JoinedProxy implements NodeProxy {
       responseHead: new Head(),
       writeBuffers: new WriteBuffers(this.#deadlines),
     };
+    this.#http2 = new Http2Edges(this.#wire);
+    const applications = new Applications(({ host, port, protocol }) => {
+      const isHttp2 = protocol === 'http2' || protocol === 'grpc';
+      const connector = isHttp2 ? this.#http2.connector(host, port) : plainConnector(host, port, readBuffer);
+      const bounds = { ...defaultCluster, connections: applicationConnections, used: newUsage() };
+      return this.#makePool({ connector, load: { active: 0 }, bounds });
+    });
+    this.#services = this.#makeServices(readBuffer);
+    const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
+    const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
+    this.#inbound = { ...shared, applications, decisions: new Decisions(policy, bounds.decisionCacheEntries) };
+    this.#outbound = { ...shared, services: this.#services };
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
     const onConnection = this.#acceptMesh;
@@ -225,12 +229,16 @@ class JoinedProxy implements NodeProxy {
     const connection = { serverName, peer, sourceIp, localIp };
     const pipelineOf = () => new InboundPipeline(this.#inbound, connection);
     if (socket.alpnProtocol === muxProtocol) this.#meshListener.serveMany(this.#wire, socket, pipelineOf);
+    else if (socket.alpnProtocol === 'h2') this.#http2.accept(this.#meshListener, socket, 'origin', pipelineOf);
     else this.#meshListener.serve(this.#wire, socket, pipelineOf());
   };
 
   readonly #acceptTask = (socket: Socket): void => {
-    const pipeline = new OutboundPipeline(this.#outbound, addressOf(socket.remoteAddress));
-    this.#outboundListener.serve(this.#wire, socket, pipeline);
+    const sourceIp = addressOf(socket.remoteAddress);
+    const pipelineOf = () => new OutboundPipeline(this.#outbound, sourceIp);
+    this.#outboundListener.serve(this.#wire, socket, pipelineOf(), early =>
+      this.#http2.accept(this.#outboundListener, socket, 'absolute', pipelineOf, early),
+    );
   };
 
   #makeServices(readBuffer: Buffer): Services {

@@ -10,6 +10,8 @@ export interface LocalAnswer {
   readonly status: number;
   readonly flag: ResponseFlag;
   readonly bodyBytes: number;
+  /** The lines of `makeAnswer`'s `headers`. */
+  readonly headers: string;
   /** Whole messages: the connection stays, or is closed behind it; the same without a body, for HEAD. */
   readonly keep: string;
   readonly close: string;
@@ -25,7 +27,16 @@ export function makeAnswer(status: number, text: string, flag: ResponseFlag, hea
     `content-type: text/plain\r\n${headers}`;
   const keepHead = `${head}\r\n`;
   const closeHead = `${head}connection: close\r\n\r\n`;
-  return { status, flag, bodyBytes: body.length, keep: keepHead + body, close: closeHead + body, keepHead, closeHead };
+  return {
+    status,
+    flag,
+    bodyBytes: body.length,
+    headers,
+    keep: keepHead + body,
+    close: closeHead + body,
+    keepHead,
+    closeHead,
+  };
 }
 
 /** The message of an answer as it goes on the wire. */

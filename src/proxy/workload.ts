@@ -1,5 +1,6 @@
 import type { SecureContext } from 'node:tls';
 import type { Cell } from '../base/cell.ts';
+import type { PortProtocol } from '../model/job.ts';
 import type { WorkloadIdentity } from '../model/policy.ts';
 
 /** What a task serves to the mesh. */
@@ -8,9 +9,10 @@ export interface ServedEndpoint {
   readonly service: string;
   /** What callers ask for by SNI (`endpointName` of model/task.ts). */
   readonly serverName: string;
-  /** Where the task's process listens, plain HTTP/1.1. */
+  /** Where the task's process listens, and what it speaks there: HTTP/1.1, or HTTP/2 with prior knowledge. */
   readonly host: string;
   readonly port: number;
+  readonly protocol: PortProtocol;
 }
 
 /** A task of this node as the mesh knows it. A changed task is a new object. */

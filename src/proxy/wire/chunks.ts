@@ -29,6 +29,11 @@ export class Chunks {
     return this.#state === at.done;
   }
 
+  /** Behind the end: the trailer section, with what may follow it; empty when there was none. */
+  get trailers(): Buffer {
+    return this.#trailers;
+  }
+
   reset(): void {
     this.#state = at.size;
     this.#digits = 0;

@@ -14,6 +14,15 @@ export interface ClientSocketEvents {
   onClientClose(): void;
 }
 
+/** Hears nothing: the connection is somebody else's. */
+const nobody: ClientSocketEvents = {
+  onClientData() {},
+  onClientDrain() {},
+  onClientEnd() {},
+  onClientFinish() {},
+  onClientClose() {},
+};
+
 /** The connection of a client, read from only while no reason speaks against it. */
 export class ClientSocket {
   /** Who hears of it: the connection, or a tunnel that has taken over. */
@@ -62,6 +71,12 @@ export class ClientSocket {
   /** Whatever it was held for no longer matters. */
   letGoAll(): void {
     this.letGo(this.#held);
+  }
+
+  /** Lets go of the connection for good, without closing it. */
+  abandon(): void {
+    this.events = nobody;
+    this.#socket.pause();
   }
 
   end(): void {

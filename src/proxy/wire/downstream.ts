@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import type { Clock } from '../../base/clock.ts';
 import { type Deadlines, never, type Timed } from '../deadlines.ts';
+import { grpcMessageOf, isGrpcType } from '../grpc.ts';
 import { answerRefusal, type LocalAnswer, messageOfAnswer, requestTimeout } from '../respond.ts';
 import type { Upstream } from '../upstream/connection.ts';
 import type { Pool } from '../upstream/pool.ts';
@@ -8,6 +9,7 @@ import { Body } from './body.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
 import { Exchange, type Pipeline } from './exchange.ts';
+import { valueText } from './fields.ts';
 import { type Client, Forward } from './forward.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { method, traitsOf } from './methods.ts';
@@ -40,6 +42,7 @@ export interface DownstreamParts extends ResponseParts {
 const maxDiscardBytes = 64 * 1024;
 
 const lineFeed = 10;
+const http2Preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
 /** What the connection is about: `head` waits for a request, `exchange` has one open, `discard` skips an unwanted body. */
 type State = 'head' | 'exchange' | 'discard' | 'tunnel' | 'closing';
@@ -52,12 +55,14 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   deadlineAt: number;
   readonly exchange = new Exchange();
   toHead = false;
+  isGrpc = false;
   asksWebSocket = false;
   minor = 1;
   readonly #parts: DownstreamParts;
   readonly #socket: ClientSocket;
   readonly #pipeline: Pipeline;
   readonly #onGone: (connection: Downstream) => void;
+  readonly #onHttp2: ((early: Buffer) => void) | undefined;
   readonly #body = new Body();
   readonly #forward: Forward;
   #state: State = 'head';
@@ -71,15 +76,18 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   #queued: Buffer | undefined;
   #readingOn = false;
 
+  /** `onHttp2` takes over a connection that turns out to speak HTTP/2, with what was read of it; absent: it is refused. */
   constructor(
     parts: DownstreamParts,
     socket: ByteStream,
     pipeline: Pipeline,
     onGone: (connection: Downstream) => void,
+    onHttp2?: (early: Buffer) => void,
   ) {
     this.#parts = parts;
     this.#pipeline = pipeline;
     this.#onGone = onGone;
+    this.#onHttp2 = onHttp2;
     this.#forward = new Forward(this, parts);
     this.deadlineAt = parts.deadlines.now + parts.timeouts.idleMs;
     parts.deadlines.add(this);
@@ -188,8 +196,11 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     if (!body.done && !skips) this.#close = true;
     this.exchange.status = answer.status;
     if (this.exchange.flag === '-') this.exchange.flag = answer.flag;
-    if (!this.toHead) this.exchange.bytesSent += answer.bodyBytes;
-    this.#socket.write(messageOfAnswer(answer, this.toHead, this.closing));
+    if (this.isGrpc) this.#socket.write(grpcMessageOf(answer, this.closing));
+    else {
+      if (!this.toHead) this.exchange.bytesSent += answer.bodyBytes;
+      this.#socket.write(messageOfAnswer(answer, this.toHead, this.closing));
+    }
     if (body.done || this.#close) this.responseDone();
     else {
       this.#account();
@@ -239,7 +250,8 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
       return;
     }
     this.#partial = undefined;
-    if (end < 0) this.#refuse(answerRefusal(end));
+    if (end < 0 && this.#onHttp2 !== undefined && isHttp2(bytes)) this.#handOver(bytes, this.#onHttp2);
+    else if (end < 0) this.#refuse(answerRefusal(end));
     else if (end === incomplete || end > maxHeadBytes) this.#refuse(answerRefusal(refuse.tooLarge));
     else this.#begin(head, bytes, end);
   }
@@ -261,6 +273,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     exchange.bytesReceived = end - headEnd;
     this.minor = head.minor;
     this.toHead = (traits & method.head) !== 0;
+    this.isGrpc = head.contentType >= 0 && isGrpcType(valueText(head, bytes, head.contentType));
     this.asksWebSocket = head.webSocket && body.framing === 'none';
     this.#expectsContinue = head.expectContinue;
     if (head.close || head.minor === 0) this.#close = true;
@@ -331,6 +344,15 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#endGently();
   }
 
+  /** The client speaks HTTP/2 with prior knowledge (RFC 9113 section 3.3); `early` is what it has said. */
+  #handOver(early: Buffer, onHttp2: (early: Buffer) => void): void {
+    this.#parts.deadlines.delete(this);
+    this.#state = 'closing';
+    this.#socket.abandon();
+    this.#onGone(this);
+    onHttp2(early);
+  }
+
   /** The body of the open request turned out to be no body. */
   #breakOff(answer: LocalAnswer): void {
     const canAnswer = this.#state === 'exchange' && !this.#forward.hasBegun;
@@ -352,4 +374,10 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#socket.end();
     this.#socket.letGoAll();
   }
+}
+
+/** Is it the beginning of HTTP/2's preface, and no request of HTTP/1.1? */
+function isHttp2(bytes: Buffer): boolean {
+  const length = Math.min(bytes.length, http2Preface.length);
+  return bytes.subarray(0, length).equals(http2Preface.subarray(0, length));
 }

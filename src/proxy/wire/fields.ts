@@ -124,6 +124,11 @@ function noteSpecial(head: Head, bytes: Buffer, index: number, kind: number): nu
       // trailers are forwarded, so the wish for them may be too
       if (valueIs(head, bytes, index, trailersWord)) head.kind[index] = headerKind.other;
       return 0;
+    case headerKind.contentType:
+      // to be known where it is, and otherwise a header like others
+      head.contentType = index;
+      head.kind[index] = headerKind.other;
+      return 0;
     case headerKind.requestId:
       head.requestId = index;
       return 0;

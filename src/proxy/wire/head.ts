@@ -42,6 +42,7 @@ export class Head {
   /** Indexes of single headers; -1 when absent. */
   host = -1;
   requestId = -1;
+  contentType = -1;
   proxyAuthorization = -1;
   /** Something must be left out or spelled anew, so the bytes cannot be forwarded as they came. */
   rewrite = false;
@@ -51,7 +52,7 @@ export class Head {
     this.count = 0;
     this.contentLength = -1;
     this.chunked = this.close = this.keepAlive = this.expectContinue = this.webSocket = this.rewrite = false;
-    this.host = this.requestId = this.proxyAuthorization = -1;
+    this.host = this.requestId = this.contentType = this.proxyAuthorization = -1;
   }
 
   /** Leaves a header out of what is forwarded. */

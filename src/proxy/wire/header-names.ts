@@ -14,6 +14,7 @@ export const headerKind = {
   proxyAuthenticate: 11,
   clientCertificate: 12,
   requestId: 13,
+  contentType: 15,
   /** Named by `Connection`, or taken out by the pipeline. */
   dropped: 14,
 } as const;
@@ -32,6 +33,7 @@ const names: Readonly<Record<string, number>> = {
   'proxy-authenticate': headerKind.proxyAuthenticate,
   'x-forwarded-client-cert': headerKind.clientCertificate,
   'x-request-id': headerKind.requestId,
+  'content-type': headerKind.contentType,
 };
 
 /** Which kinds are copied into the forwarded head; the framing ones are written anew from what was understood. */

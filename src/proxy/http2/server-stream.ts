@@ -1,0 +1,187 @@
+import { Buffer } from 'node:buffer';
+import { EventEmitter } from 'node:events';
+import type { OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import { isGrpcType } from '../grpc.ts';
+import type { ByteStream } from '../wire/byte-stream.ts';
+import type { Head } from '../wire/head.ts';
+import { chunkOf, lastChunk } from './chunk-text.ts';
+import { reason } from './limits.ts';
+import { type MessageEvents, MessageReader } from './message-reader.ts';
+import { fieldLines, type RequestText } from './request-text.ts';
+
+export interface ServerStreamEvents {
+  /** The client took the request back before its answer had begun. */
+  onCancelled(): void;
+}
+
+/**
+ * One HTTP/2 request as a connection of HTTP/1.1 that carries it alone: the engine reads the request as bytes and writes
+ * the answer as bytes. What the request brings along in its first turn of the event loop is handed over in one piece.
+ */
+export class ServerStream extends EventEmitter implements ByteStream, MessageEvents {
+  readonly allowHalfOpen = true;
+  readonly toHead: boolean;
+  readonly #stream: ServerHttp2Stream;
+  readonly #chunked: boolean;
+  readonly #reader: MessageReader;
+  readonly #events: ServerStreamEvents;
+  /** What the engine gets when it is ready to read. */
+  #early: Buffer[] | undefined;
+  /** Bytes still to come of a body with a length. */
+  #left: number;
+  #requestEnded = false;
+  #trailers = '';
+  #begun = false;
+  #answered = false;
+  #answerTrailers: OutgoingHttpHeaders = {};
+
+  constructor(stream: ServerHttp2Stream, request: RequestText, head: Head, events: ServerStreamEvents) {
+    super();
+    this.#stream = stream;
+    this.#events = events;
+    this.toHead = request.toHead;
+    this.#chunked = request.chunked;
+    this.#left = Math.max(request.contentLength, 0);
+    this.#reader = new MessageReader('response', head, this);
+    this.#early = [Buffer.from(request.head, 'latin1')];
+    stream.on('data', this.#onData);
+    stream.on('trailers', (fields: Record<string, string | string[] | undefined>) => this.#onTrailers(fields));
+    stream.on('end', () => this.#onEnd());
+    stream.on('drain', () => this.emit('drain'));
+    stream.on('finish', () => this.emit('finish'));
+    stream.on('wantTrailers', () => this.#sendTrailers());
+    // errors are followed by 'close'
+    stream.on('error', () => {});
+    stream.on('close', () => this.#onClose());
+  }
+
+  get writableNeedDrain(): boolean {
+    return this.#stream.writableNeedDrain;
+  }
+
+  /** The engine listens now. */
+  start(): void {
+    const early = this.#early;
+    this.#early = undefined;
+    if (early === undefined || this.#stream.destroyed) return;
+    this.emit('data', early.length === 1 ? early[0] : Buffer.concat(early));
+    if (this.#requestEnded) this.emit('end');
+  }
+
+  write(data: string | Buffer): boolean {
+    const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data;
+    if (!this.#stream.destroyed && !this.#reader.take(bytes)) this.destroy();
+    return !this.#stream.writableNeedDrain;
+  }
+
+  pause(): void {
+    this.#stream.pause();
+  }
+
+  resume(): void {
+    this.#stream.resume();
+  }
+
+  /** The answer is whole; a client that is still sending is told to stop (RFC 9113 section 8.1). */
+  end(): void {
+    this.#reader.finish();
+    if (!this.#answered) this.destroy();
+  }
+
+  destroy(): void {
+    if (this.#stream.destroyed) return;
+    this.#stream.close(this.#answered ? reason.none : reason.internal);
+  }
+
+  // --- the answer ---
+
+  onInterim(status: number, fields: OutgoingHttpHeaders): void {
+    // what 101 means is a matter of HTTP/1.1
+    if (status !== 101 && !this.#stream.closed) this.#stream.additionalHeaders({ ':status': status, ...fields });
+  }
+
+  onHead({ status }: Head, _: Buffer, fields: OutgoingHttpHeaders, ended: boolean, chunked: boolean): void {
+    if (this.#stream.closed) return;
+    fields[':status'] = status;
+    // what says how a call of gRPC ended is all there is, and it says so
+    if (ended && isGrpcType(String(fields['content-type']))) delete fields['content-length'];
+    try {
+      this.#stream.respond(fields, { endStream: ended, waitForTrailers: chunked });
+    } catch {
+      // a header twice that HTTP/2 has once
+      this.destroy();
+      return;
+    }
+    this.#begun = true;
+    if (ended) this.#onAnswered();
+  }
+
+  onData(data: Buffer): void {
+    if (!this.#stream.closed) this.#stream.write(data);
+  }
+
+  onEnd(trailers: OutgoingHttpHeaders | undefined): void {
+    if (this.#stream.closed) return;
+    if (trailers !== undefined) this.#answerTrailers = trailers;
+    this.#stream.end();
+    this.#onAnswered();
+  }
+
+  #sendTrailers(): void {
+    if (!this.#stream.destroyed) this.#stream.sendTrailers(this.#answerTrailers);
+  }
+
+  #onAnswered(): void {
+    this.#answered = true;
+    if (this.#requestEnded) return;
+    // behind the turn in which the end of the answer leaves
+    this.#stream.once('finish', () => setImmediate(() => this.destroy()));
+  }
+
+  // --- the request ---
+
+  readonly #onData = (data: Buffer): void => {
+    if (!this.#chunked) {
+      this.#left -= data.length;
+      if (this.#left < 0) {
+        this.#refuse();
+        return;
+      }
+    }
+    this.#hand(this.#chunked ? chunkOf(data) : data);
+  };
+
+  #onTrailers(fields: Record<string, string | string[] | undefined>): void {
+    const lines = fieldLines(fields);
+    if (lines === undefined) this.#refuse();
+    else this.#trailers = lines;
+  }
+
+  #onEnd(): void {
+    // a reset without an error looks like an end to a reader
+    if (this.#requestEnded || (this.#stream.closed && !this.#answered)) return;
+    if (this.#left > 0) {
+      this.#refuse();
+      return;
+    }
+    this.#requestEnded = true;
+    if (this.#chunked) this.#hand(lastChunk(this.#trailers));
+    if (this.#early === undefined) this.emit('end');
+  }
+
+  #hand(bytes: Buffer): void {
+    if (this.#early === undefined) this.emit('data', bytes);
+    else this.#early.push(bytes);
+  }
+
+  /** What came is no HTTP: nothing of it may be taken for the whole request. */
+  #refuse(): void {
+    this.#stream.close(reason.protocol);
+  }
+
+  #onClose(): void {
+    this.#early = undefined;
+    if (!this.#begun && this.#stream.rstCode === reason.cancel) this.#events.onCancelled();
+    this.emit('close', false);
+  }
+}
