@@ -118,7 +118,7 @@ const connectionPoolSchema = v.strictObject({
       maxRequestsPerConnection: count,
       maxRetries: count,
       idleTimeout: duration,
-      maxConcurrentStreams: unsupported('http2MaxRequests bounds the requests that a service has at a time'),
+      maxConcurrentStreams: count,
       h2UpgradePolicy: v.optional(v.picklist(['DEFAULT', 'DO_NOT_UPGRADE', 'UPGRADE'])),
       useClientProtocol: unsupported('agents choose by themselves what they speak with each other'),
     }),

@@ -151,7 +151,7 @@ class JoinedProxy implements NodeProxy {
     const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
     const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
     this.#inbound = { ...shared, applications, decisions: new Decisions(policy, bounds.decisionCacheEntries) };
-    this.#outbound = { ...shared, services: this.#services };
+    this.#outbound = { ...shared, services: this.#services, random: parts.random };
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
     const onConnection = this.#acceptMesh;

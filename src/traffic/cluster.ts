@@ -28,6 +28,10 @@ export interface ConnectionSettings {
   readonly keepaliveMs: number;
   /** Requests to another agent share a connection; otherwise each has one of its own while it lasts. */
   readonly multiplexed: boolean;
+  /** Requests that share a connection between two agents. */
+  readonly maxStreams: number;
+  /** Of silence before a tunnel (TCP, WebSocket) is closed; undefined leaves that to the proxy. */
+  readonly tunnelIdleMs: number | undefined;
 }
 
 /** How the endpoints of a service, or of a subset of it, are used: Istio's traffic policy with all defaults filled in. */
@@ -127,5 +131,7 @@ function connectionsOf(pool: TrafficPolicy['connectionPool']): ConnectionSetting
     maxRequests: http?.maxRequestsPerConnection || unlimited,
     keepaliveMs: tcp?.tcpKeepalive?.time ?? 0,
     multiplexed: http?.h2UpgradePolicy !== 'DO_NOT_UPGRADE',
+    maxStreams: http?.maxConcurrentStreams || unlimited,
+    tunnelIdleMs: tcp?.idleTimeout,
   };
 }

@@ -72,7 +72,8 @@ const wildcard = new RegExp(`^\\*(?:\\.([a-z0-9-]{1,63}))?(?:\\.${meshDomain}|\\
 function patternOf(host: string, namespace: string): HostPattern | undefined {
   if (host === '*' || host === '*.local' || host === '*.cluster.local') return { name: '*', namespace: '*' };
   const match = wildcard.exec(host);
-  return match === null ? serviceOfHost(host, namespace) : { name: '*', namespace: match[1] ?? '*' };
+  if (match === null) return host.includes(':') ? undefined : serviceOfHost(host, namespace);
+  return { name: '*', namespace: match[1] ?? '*' };
 }
 
 function entryOf({ metadata: { namespace }, spec }: DestinationRule): Entry | undefined {

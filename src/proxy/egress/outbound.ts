@@ -1,5 +1,6 @@
 import type { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
+import type { Random } from '../../base/random.ts';
 import { serviceKey } from '../../model/ids.ts';
 import { meshDomain } from '../../model/service.ts';
 import { serviceOfHost } from '../../traffic/routes.ts';
@@ -13,10 +14,12 @@ import { valueText } from '../wire/fields.ts';
 import type { Head } from '../wire/head.ts';
 import type { LocalWorkload, WorkloadIndex } from '../workload.ts';
 import { callerOf } from './credential.ts';
+import { noteHash } from './hash-key.ts';
 import type { Services } from './services.ts';
 
 export interface OutboundParts {
   readonly services: Services;
+  readonly random: Random;
   readonly accessLog: AccessLog;
   readonly counters: Counters;
   readonly workloads: () => WorkloadIndex;
@@ -77,6 +80,10 @@ export class OutboundPipeline implements Pipeline {
     if (endpoints === undefined) return notYetKnown(route.key);
     this.#facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
     exchange.target = this.#targetOf(caller, endpoints);
+    const { hashKey } = endpoints;
+    if (hashKey !== undefined) {
+      noteHash(exchange, hashKey, { task: caller.task, random: this.#parts.random }, head, bytes);
+    }
     this.#rewrite(exchange, route, head, bytes);
     return undefined;
   }

@@ -82,7 +82,9 @@ export class MeshConnector implements Connector {
   connect(events: ConnectionEvents): { destroy(): unknown } {
     this.recheck();
     if (this.#parts.bounds.connections.multiplexed) {
-      for (const { session } of this.#links.values()) if (session?.hasRoom === true) return openStream(session, events);
+      for (const { session } of this.#links.values()) {
+        if (session !== undefined && this.#hasRoom(session)) return openStream(session, events);
+      }
     }
     const waiter = new Waiter(events);
     this.#wait(waiter);
@@ -103,6 +105,10 @@ export class MeshConnector implements Connector {
 
   #drain(): void {
     for (const { session } of this.#links.values()) session?.drain();
+  }
+
+  #hasRoom(session: MuxSession): boolean {
+    return session.hasRoom && session.size < this.#parts.bounds.connections.maxStreams;
   }
 
   #wait(waiter: Waiter): void {
@@ -164,6 +170,8 @@ export class MeshConnector implements Connector {
       socket.destroy();
       return;
     }
+    const { keepaliveMs } = this.#parts.bounds.connections;
+    if (keepaliveMs > 0) socket.setKeepAlive(true, keepaliveMs);
     const link: Link = { peer };
     this.#links.set(socket, link);
     this.#lacksMux = socket.alpnProtocol !== muxProtocol;
@@ -172,7 +180,7 @@ export class MeshConnector implements Connector {
       const session = this.#startSession(socket, reader);
       link.session = session;
       for (const waiter of waiters) {
-        if (session.hasRoom) openStream(session, waiter.events);
+        if (this.#hasRoom(session)) openStream(session, waiter.events);
         else this.#wait(waiter);
       }
       if (this.#closed) session.drain();

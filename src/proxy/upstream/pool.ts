@@ -87,6 +87,11 @@ export class Pool implements UpstreamOwner {
     this.#parts = parts;
   }
 
+  /** How long a tunnel to this host may be silent, where that is set. */
+  get tunnelIdleMs(): number | undefined {
+    return this.#parts.bounds.connections.tunnelIdleMs;
+  }
+
   /**
    * Hands a connection to `user`, now or later; or says at once why there is none. `fresh` refuses one that has been
    * used before: the way out when a used one turned out to be dead.

@@ -27,7 +27,7 @@ export class Tunnel implements UpstreamUser, ClientSocketEvents, Timed {
 
   constructor(parts: TunnelParts, idleMs: number) {
     this.#parts = parts;
-    this.#idleMs = idleMs;
+    this.#idleMs = parts.pool.tunnelIdleMs ?? idleMs;
   }
 
   /** Takes over both sockets; `early` and `rest` are what client and upstream side have sent behind the heads. */

@@ -9,7 +9,7 @@ import type { ConnectionEvents } from '../../../src/proxy/upstream/connection.ts
 import { MeshConnector } from '../../../src/proxy/upstream/mesh-connector.ts';
 import type { ByteStream } from '../../../src/proxy/wire/byte-stream.ts';
 import { MuxStream } from '../../../src/proxy/wire/mux/stream.ts';
-import { defaultCluster } from '../../../src/traffic/cluster.ts';
+import { type ConnectionSettings, defaultCluster } from '../../../src/traffic/cluster.ts';
 import { Mesh, openSslPeers, rawOrigin, serverNameOf, spiffe, startNode } from '../../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
@@ -55,7 +55,7 @@ class Connection implements ConnectionEvents {
 }
 
 /** A connector to a port where `web` may be served, and how often its peer was verified. */
-function connectorTo(t: Test, port: number, spiffeId = spiffe('web')) {
+function connectorTo(t: Test, port: number, spiffeId = spiffe('web'), connections: Partial<ConnectionSettings> = {}) {
   const judge = { ...openSslPeers(systemClock), verified: 0, distrusted: false };
   const peers = {
     ...judge,
@@ -67,7 +67,7 @@ function connectorTo(t: Test, port: number, spiffeId = spiffe('web')) {
   };
   const tls = new Cell(mesh.context('client'));
   const deadlines = new Deadlines(systemClock);
-  const bounds = { connections: defaultCluster.connections };
+  const bounds = { connections: { ...defaultCluster.connections, ...connections } };
   const parts = { log: silentLog, peers, deadlines, readBuffer: Buffer.alloc(65_536), tls, bounds };
   const address = { address: '127.0.0.1', port, serverName: serverNameOf('web'), spiffeId };
   const connector = new MeshConnector(parts, address);
@@ -133,6 +133,14 @@ t.test('beyond 128 streams another TLS connection is opened', async t => {
   t.ok(streams.every(stream => stream instanceof MuxStream));
   t.equal(node.proxy.snapshot().inboundConnections, 2);
   t.equal(judge.verified, 2);
+});
+
+t.test('a connection carries no more streams than it may, and TCP watches over it where that is asked for', async t => {
+  const node = await webNode(t);
+  const { connect } = connectorTo(t, node.running.meshPort, spiffe('web'), { maxStreams: 2, keepaliveMs: 30_000 });
+  const streams = await Promise.all(Array.from({ length: 5 }, () => connect().connected));
+  t.ok(streams.every(stream => stream instanceof MuxStream));
+  t.equal(node.proxy.snapshot().inboundConnections, 3);
 });
 
 t.test('to a peer that speaks HTTP/1.1 alone each connection is one of its own', async t => {

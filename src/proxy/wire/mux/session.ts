@@ -64,6 +64,11 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
     socket.on('close', () => this.#onClose());
   }
 
+  /** How many streams are open. */
+  get size(): number {
+    return this.#streams.size;
+  }
+
   /** May another stream be opened? */
   get hasRoom(): boolean {
     return !this.#draining && this.#streams.size < maxStreams && this.#lastId < maxStreamId;
