@@ -34,15 +34,19 @@ async function runAgent(
   { dataDir, logLevel, ports, node, ...options }: AgentOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const [{ startAgent }, { checkAgentConfig, defaultAgentConfig, defaultNodeId }, { systemClock }, { makeLog }] =
+  const [{ serveAgent }, { checkAgentConfig, defaultAgentConfig, defaultNodeId }, { systemClock: clock }, { makeLog }] =
     await Promise.all([
-      import('./agent/agent.ts'),
+      import('./agent/serve.ts'),
       import('./agent/config.ts'),
       import('./device/clock.ts'),
       import('./device/log.ts'),
     ]);
+  const [{ findPredecessor, startSuccessor }, { systemdSockets }] = await Promise.all([
+    import('./device/handover.ts'),
+    import('./device/given-sockets.ts'),
+  ]);
   const log = makeLog({ name: 'agent', level: logLevel });
-  const config = {
+  const config = checkAgentConfig({
     ...defaultAgentConfig,
     ...options,
     dataDir,
@@ -50,9 +54,31 @@ async function runAgent(
     proxy: proxyOf(process.env),
     profilesDir,
     ...(ports && { taskPorts: [ports] }),
+  });
+  const predecessor = findPredecessor(process);
+  const parts = {
+    clock,
+    log,
+    version,
+    sockets: predecessor ?? systemdSockets(process.env, process.pid),
+    onUp: () => predecessor?.release(),
+    onHandover: hearUserSignal(),
+    startSuccessor: () => startSuccessor({ clock }),
   };
-  const { ended } = await startAgent({ clock: systemClock, log, version }, checkAgentConfig(config), signal);
-  await ended;
+  await predecessor?.turn();
+  await serveAgent(parts, config, signal);
+}
+
+/** `kill -USR2`, as nginx has it: restart without a connection refused. Heard all the time, since unheard it would end the process. */
+function hearUserSignal(): (listener: () => void) => () => void {
+  const listeners = new Set<() => void>();
+  process.on('SIGUSR2', () => {
+    for (const listener of [...listeners]) listener();
+  });
+  return listener => {
+    listeners.add(listener);
+    return () => listeners.delete(listener);
+  };
 }
 
 /** As curl and most others read them. */

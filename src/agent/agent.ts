@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
@@ -9,6 +10,7 @@ import { aborted } from '../base/signal.ts';
 import { ownAddresses } from '../device/addresses.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
+import type { GivenSockets } from '../device/given-sockets.ts';
 import { makeProcesses, sandboxName } from '../device/process.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
 import { clientTlsOptions } from '../identity/contexts.ts';
@@ -62,6 +64,10 @@ export interface AgentParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
+  /** Sockets that listen already; absent: none. */
+  readonly sockets?: GivenSockets | undefined;
+  /** Ends the proxy, which may serve on when all else has ended; absent: it ends with the rest. */
+  readonly serving?: AbortSignal | undefined;
 }
 
 /** A node whose clock is behind waits so long for the master's time before it judges peers by the last time it has seen. */
@@ -71,7 +77,11 @@ const waitForTimeMs = 60 * secondMs;
 export interface RunningAgent {
   readonly node: string;
   readonly meshPort: number;
-  /** Settles when all of it has ended, after `signal` has aborted; its tasks go on. */
+  /** A socket that it listens on, by the names of `GivenSockets`. */
+  readonly socketOf: (name: string) => Server | undefined;
+  /** Settles, after `signal` has aborted, when nothing but its proxy is left: another agent may use its directory. */
+  readonly released: Promise<void>;
+  /** Settles when all of it has ended; its tasks go on. */
   readonly ended: Promise<void>;
 }
 
@@ -106,7 +116,7 @@ async function joinFirst(
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
 async function run(
-  { clock, log, version, proxyFor }: RunParts,
+  { clock, log, version, proxyFor, sockets, serving }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -249,7 +259,9 @@ async function run(
       bounds: profile.proxy,
     },
   );
-  const mesh = await proxy.start(signal);
+  const listen = () => proxy.start(serving ?? signal, sockets);
+  // nobody is refused by sockets that listen already: there the proxy begins when it knows its tasks
+  let mesh = sockets === undefined ? await listen() : undefined;
   const metrics =
     config.metrics &&
     (await startMetrics(() => metricsText(proxy.snapshot(), accessLog?.dropped ?? 0), config.metrics, signal));
@@ -260,7 +272,7 @@ async function run(
 
   const directories = await openTaskDirectories(config.dataDir);
   const logKeeper = makeLogKeeper({ clock, log });
-  const reach = { node, path: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', outboundPort: mesh.outboundPort };
+  const reach = { node, path: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', outboundPort: config.outboundPort };
   const supervisor = makeSupervisor({
     processes: makeProcesses({ clock }),
     inBackground,
@@ -286,10 +298,7 @@ async function run(
         'asking for certificates',
         certificates.want(new Set(live.map(({ spec }) => workloads.spiffeIdOf(spec)))),
       );
-      inBackground(
-        'listening to services',
-        services.want(new Set(live.flatMap(({ spec }) => [...workloads.upstreamsOf(spec)]))),
-      );
+      inBackground('listening to services', services.want(wantedServices()));
       workloads.update(live);
     },
   });
@@ -312,7 +321,7 @@ async function run(
         start,
         ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
-        meshPort: mesh.meshPort,
+        meshPort: mesh?.meshPort ?? config.meshPort,
         via: ways.via.value,
         heartbeatMs: profile.heartbeatMs,
         held: supervisor.held.hash,
@@ -352,11 +361,32 @@ async function run(
     certificates.check();
   }
 
+  const wantedServices = () => new Set(supervisor.live().flatMap(({ spec }) => [...workloads.upstreamsOf(spec)]));
+
+  /** Settles when the services are read that tasks call, and what was found running serves again: by its health check, so for a second at most. */
+  async function untilServing(): Promise<void> {
+    await services.want(wantedServices());
+    const isServing = () =>
+      supervisor.live().every(({ spec }) => spec.service === undefined || workloads.known.value.get(spec.id)?.endpoint);
+    await new Promise<void>(resolve => {
+      const done = () => {
+        cancel();
+        forget();
+        resolve();
+      };
+      const cancel = clock.after(secondMs, done);
+      const forget = workloads.known.watch(() => isServing() && done());
+      if (isServing()) done();
+    });
+  }
+
   // From the disk first: tasks, policy and peers do not wait for a network.
   await policyInbox.load();
   await incoming.load();
   await certificates.load();
   await supervisor.start(signal);
+  if (mesh === undefined) await untilServing();
+  mesh ??= await listen();
 
   for (const kind of ['task', 'ask', 'ack'] as const) {
     link.subscribe(topics.down(node, kind), (topic, wire) =>
@@ -408,14 +438,19 @@ async function run(
   ];
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 
-  const stop = async (): Promise<void> => {
+  const { meshPort, socketOf, stopped } = mesh;
+  const release = async (): Promise<void> => {
     await aborted(signal);
-    await mesh.stopped;
     await Promise.allSettled([...loops, accessLog?.ended, metrics?.ended]);
     await link.closed;
     await background.settled();
     facts.close();
+  };
+  const stop = async (): Promise<void> => {
+    await Promise.all([released, stopped]);
+    await background.settled();
     log.info('the agent has stopped; its tasks go on', { node });
   };
-  return { node, meshPort: mesh.meshPort, ended: stop() };
+  const released = release();
+  return { node, meshPort, socketOf, released, ended: stop() };
 }

@@ -6,10 +6,12 @@
  * - a signal with a handler is deferred while the command runs and is back at its default in the command (XCU 2.11, 2.12);
  * - `exec` in a subshell never runs a builtin; exit status 125 says that the task was never started;
  * - when the run directory is gone, an agent has given this run up before it began, and nothing may start;
+ * - descriptors above 2 are not the task's: systemd gives the agent its listening sockets so that every child inherits them;
  * - when the command has ended, what it left in its group ends too, as in a container whose first process ends.
  */
 export const shimScript = `
 run=$1; shift
+exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 trap : HUP INT QUIT TERM USR1 USR2
 start=- boot=-
 if [ -r /proc/sys/kernel/random/boot_id ]; then

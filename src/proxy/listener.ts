@@ -31,9 +31,12 @@ export interface Draining {
   drain(): void;
 }
 
+/** A socket that listens before this process does: the server of another one, or a descriptor. */
+export type GivenListener = Server | { readonly fd: number };
+
 /** One port with its client connections, from accept to close. */
 export class Listener {
-  readonly #server: Server;
+  readonly server: Server;
   readonly #maxConnections: number;
   readonly #log: Log;
   /** All that are accepted, those in a TLS handshake among them. */
@@ -44,7 +47,7 @@ export class Listener {
   #draining = false;
 
   constructor(server: Server, maxConnections: number, log: Log) {
-    this.#server = server;
+    this.server = server;
     this.#maxConnections = maxConnections;
     this.#log = log;
     server.maxConnections = maxConnections;
@@ -62,9 +65,9 @@ export class Listener {
     return this.#sockets.size;
   }
 
-  /** Listens; returns the port, or throws START_FAILED with what is in the way. */
-  listen(address: ListenAddress): Promise<number> {
-    const server = this.#server;
+  /** Listens there, or on a socket that listens already; returns the port, or throws START_FAILED with what is in the way. */
+  listen(address: ListenAddress, given?: GivenListener): Promise<number> {
+    const server = this.server;
     const { host, port } = address;
     return new Promise((resolve, reject) => {
       const onError = (cause: Error) => {
@@ -72,7 +75,7 @@ export class Listener {
         reject(new MesoliteError('START_FAILED', sentence, { cause }));
       };
       server.once('error', onError);
-      server.listen({ ...(host !== undefined && { host }), port, backlog }, () => {
+      server.listen(given ?? { ...(host !== undefined && { host }), port, backlog }, () => {
         server.off('error', onError);
         const bound = server.address();
         resolve(typeof bound === 'object' && bound !== null ? bound.port : port);
@@ -112,7 +115,7 @@ export class Listener {
 
   /** Takes no more connections and ends those it has as their requests end; resolves when all are gone. */
   drain(): Promise<void> {
-    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    const closed = new Promise<void>(resolve => this.server.close(() => resolve()));
     this.#draining = true;
     for (const connection of this.#connections) connection.drain();
     return closed;

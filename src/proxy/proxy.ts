@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Cell } from '../base/cell.ts';
 import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
@@ -21,7 +21,7 @@ import { Decisions } from './decisions.ts';
 import { type OutboundParts, OutboundPipeline } from './egress/outbound.ts';
 import { Services } from './egress/services.ts';
 import { Http2Edges } from './http2/edges.ts';
-import { type DefaultIdentity, Listener, meshServer, outboundServer } from './listener.ts';
+import { type DefaultIdentity, type GivenListener, Listener, meshServer, outboundServer } from './listener.ts';
 import type { Peers } from './peers.ts';
 import { type InboundParts, InboundPipeline } from './pipeline.ts';
 import { Applications } from './upstream/applications.ts';
@@ -68,6 +68,8 @@ export interface ProxySettings {
 export interface RunningProxy {
   readonly meshPort: number;
   readonly outboundPort: number;
+  /** The server of `mesh` or `outbound`, for another process to go on with. */
+  readonly socketOf: (name: string) => Server | undefined;
   /** Settles after the signal, when everything is closed. */
   readonly stopped: Promise<void>;
 }
@@ -81,9 +83,17 @@ export interface ProxySnapshot {
   readonly series: readonly SeriesSnapshot[];
 }
 
+/** Sockets that listen already, by the names `mesh` and `outbound`. */
+export interface GivenListeners {
+  take(name: string): Promise<GivenListener | undefined>;
+}
+
 export interface NodeProxy {
-  /** Listens on both ports; an abort of `signal` drains for up to 5 s and closes. Throws START_FAILED. */
-  start(signal: AbortSignal): Promise<RunningProxy>;
+  /**
+   * Listens on both ports, or on sockets that listen already where `given` has them; an abort of `signal` drains for up to 5 s and
+   * closes. Throws START_FAILED.
+   */
+  start(signal: AbortSignal, given?: GivenListeners): Promise<RunningProxy>;
   /** Closes every connection of the mesh, in and out, whose other side may stay no longer: after trust has changed. */
   recheck(): void;
   /** What was counted since the start, and what is open now. */
@@ -97,6 +107,7 @@ const applicationConnections = { ...defaultCluster.connections, idleMs: 4 * seco
 const clientTimeouts: ClientTimeouts = {
   headMs: 10 * secondMs,
   idleMs: minuteMs,
+  drainIdleMs: 2 * secondMs,
   streamIdleMs: 5 * minuteMs,
   lingerMs: 2 * secondMs,
 };
@@ -160,15 +171,16 @@ class JoinedProxy implements NodeProxy {
     this.#outboundListener = new Listener(outboundServer(this.#acceptTask), bounds.maxConnections, parts.log);
   }
 
-  async start(signal: AbortSignal): Promise<RunningProxy> {
+  async start(signal: AbortSignal, given?: GivenListeners): Promise<RunningProxy> {
     const { meshHost, meshPort, outboundPort } = this.#settings;
     const { workloads } = this.#parts;
     const unfollow = [workloads.watch(this.#onWorkloads), this.#services.follow()];
     this.#onWorkloads(workloads.value);
-    const mesh = await this.#meshListener.listen({ host: meshHost, port: meshPort });
+    const mesh = await this.#meshListener.listen({ host: meshHost, port: meshPort }, await given?.take('mesh'));
     let outbound: number;
     try {
-      outbound = await this.#outboundListener.listen({ host: loopback, port: outboundPort });
+      const address = { host: loopback, port: outboundPort };
+      outbound = await this.#outboundListener.listen(address, await given?.take('outbound'));
     } catch (error) {
       await this.#meshListener.drain();
       throw error;
@@ -177,7 +189,11 @@ class JoinedProxy implements NodeProxy {
       for (const stop of unfollow) stop();
       return this.#stop();
     });
-    return { meshPort: mesh, outboundPort: outbound, stopped };
+    const servers = new Map([
+      ['mesh', this.#meshListener.server],
+      ['outbound', this.#outboundListener.server],
+    ]);
+    return { meshPort: mesh, outboundPort: outbound, socketOf: name => servers.get(name), stopped };
   }
 
   recheck(): void {

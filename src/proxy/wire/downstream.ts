@@ -23,6 +23,8 @@ import { Tunnel } from './upgrade.ts';
 export interface ClientTimeouts {
   readonly headMs: number;
   readonly idleMs: number;
+  /** The same while the proxy is about to end. */
+  readonly drainIdleMs: number;
   /** Without a byte in either direction while a request or a tunnel is open. */
   readonly streamIdleMs: number;
   /** For the client to close after the last answer has been sent. */
@@ -103,10 +105,15 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     return this.#close || (this.#inputEnded && this.#queued === undefined);
   }
 
-  /** Ends the connection when its present request is answered; at once when there is none. */
+  /**
+   * Ends the connection behind the answer to its present request, or to the next one if that comes soon: it may be on its way, and
+   * a client must not find its request unanswered.
+   */
   drain(): void {
     this.#close = true;
-    if (this.#state === 'head' && this.#partial === undefined) this.#endGently();
+    if (this.#state === 'head' && this.#partial === undefined) {
+      this.deadlineAt = this.#parts.deadlines.now + this.#parts.timeouts.drainIdleMs;
+    }
   }
 
   destroy(): void {

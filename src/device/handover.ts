@@ -1,0 +1,132 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { Server } from 'node:net';
+import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import type { GivenSockets } from './given-sockets.ts';
+
+// A process that ends lets another one take over its sockets, so that no connection is refused in between. The two are parent and
+// child, since Node passes sockets between those alone; what they say to each other:
+//
+//   child → parent   ready           loaded; it waits, and has touched nothing
+//   parent → child   begin           what the two share (the data directory) is let go
+//   child → parent   want <name>     a socket
+//   parent → child   socket <name>   and with it the socket, if there is one
+//   child → parent   up              the parent may end
+
+type Word = 'ready' | 'begin' | 'want' | 'socket' | 'up';
+
+interface Message {
+  readonly handover: Word;
+  readonly name?: string | undefined;
+}
+
+/** Tells a process that its parent waits for it to take over. */
+const variable = 'MESOLITE_TAKES_OVER';
+
+/** The process before this one, as the one that takes over sees it. */
+export interface Predecessor extends GivenSockets {
+  /** Says that this process is loaded; resolves when it may begin, rejects when the other one has gone without a word. */
+  turn(): Promise<void>;
+  /** All is up here: the other process may end. */
+  release(): void;
+}
+
+/** The process that has started this one to be followed by it; undefined when this was an ordinary start. */
+export function findPredecessor(program: NodeJS.Process): Predecessor | undefined {
+  if (program.env[variable] === undefined || program.send === undefined) return undefined;
+  delete program.env[variable];
+  const say = (message: Message) => program.send?.(message);
+  const hear = (word: Word, name?: string) =>
+    new Promise<unknown>((resolve, reject) => {
+      const gone = () => reject(new MesoliteError('START_FAILED', 'the process before this one has ended on its own'));
+      const listen = (message: unknown, handle: unknown) => {
+        if (!isMessage(message) || message.handover !== word || message.name !== name) return;
+        program.off('message', listen);
+        program.off('disconnect', gone);
+        resolve(handle);
+      };
+      program.on('message', listen);
+      program.once('disconnect', gone);
+    });
+  return {
+    async turn() {
+      const begin = hear('begin');
+      say({ handover: 'ready' });
+      await begin;
+    },
+    async take(name) {
+      const given = hear('socket', name);
+      say({ handover: 'want', name });
+      const socket = await given;
+      return socket instanceof Server ? socket : undefined;
+    },
+    release() {
+      say({ handover: 'up' });
+      program.disconnect();
+    },
+  };
+}
+
+/** The process that shall follow this one, as this one sees it. */
+export interface Successor {
+  /** Resolves when it is loaded and waits; rejects when it ends instead, or takes too long: then it is ended. */
+  ready(): Promise<void>;
+  /** Lets it begin and gives it the sockets that it asks for. Resolves when it is up; rejects as `ready`. */
+  begin(socketOf: (name: string) => Server | undefined): Promise<void>;
+}
+
+const readyMs = 30 * secondMs;
+const upMs = minuteMs;
+
+/** The program of this process with the same arguments; it may be a newer version by now. */
+const ownProgram = (): readonly string[] => [...process.execArgv, ...process.argv.slice(1)];
+
+/** Starts what follows this process, beside it: `args` are those of Node. */
+export function startSuccessor({ clock }: { readonly clock: Clock }, args = ownProgram()): Successor {
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, [variable]: '1' },
+  });
+  const ready = untilSaid(child, clock, 'ready', readyMs);
+  return {
+    ready: () => ready,
+    async begin(socketOf) {
+      child.on('message', (message: unknown) => {
+        if (!isMessage(message) || message.handover !== 'want') return;
+        const { name = '' } = message;
+        child.send({ handover: 'socket', name } satisfies Message, socketOf(name));
+      });
+      const up = untilSaid(child, clock, 'up', upMs);
+      child.send({ handover: 'begin' } satisfies Message);
+      await up;
+      child.unref();
+    },
+  };
+}
+
+function untilSaid(child: ChildProcess, clock: Clock, word: Word, withinMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const fail = (reason: string) => {
+      done();
+      child.kill('SIGKILL');
+      reject(new MesoliteError('START_FAILED', `the process that should take over ${reason}`));
+    };
+    const listen = (message: unknown) => {
+      if (!isMessage(message) || message.handover !== word) return;
+      done();
+      resolve();
+    };
+    const ended = (code: number | null) => fail(`has ended (exit code ${code ?? 'none'})`);
+    const failed = (error: Error) => fail(`cannot be started: ${error.message}`);
+    const cancel = clock.after(withinMs, () => fail(`was not ${word} within ${withinMs / secondMs} s`));
+    const done = () => {
+      cancel();
+      child.off('message', listen).off('exit', ended).off('error', failed);
+    };
+    child.on('message', listen).on('exit', ended).on('error', failed);
+  });
+}
+
+function isMessage(message: unknown): message is Message {
+  return typeof message === 'object' && message !== null && 'handover' in message;
+}
