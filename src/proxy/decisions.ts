@@ -77,6 +77,13 @@ export class Decisions {
     return { asking, compiled, policy, keyPrefix: `${parts.join(' ')}\n` };
   }
 
+  /** Decides about a connection of which nothing but its ends is known: Istio's rules for TCP. Not remembered, for it is asked once. */
+  decideConnection(asking: Asking): Verdict {
+    const { principal, sourceIp, destinationIp, destinationPort, serverName } = asking;
+    const policy = this.#policy.value.forWorkload(asking.identity);
+    return authorize(policy, { protocol: 'tcp', principal, sourceIp, destinationIp, destinationPort, serverName });
+  }
+
   /** Decides the request in `head`; `scope` must be current. */
   decide(scope: Scope, head: Head, bytes: Buffer): Decision {
     if (scope.compiled !== this.#compiled) {
@@ -142,6 +149,7 @@ export function pathOf(head: Head, bytes: Buffer): string {
   return head.queryStart > head.pathStart ? bytes.toString('latin1', head.pathStart, head.queryStart) : '/';
 }
 
-function ruleText(verdict: Verdict): string {
+/** The rule that spoke, for the access record. */
+export function ruleText(verdict: Verdict): string {
   return verdict.policy === undefined ? verdict.reason : `${verdict.policy}#${verdict.rule ?? 0}`;
 }

@@ -4,6 +4,7 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { Deadlines } from './deadlines.ts';
 import { renewTickets } from './session-tickets.ts';
 import type { ByteStream } from './wire/byte-stream.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
@@ -33,6 +34,14 @@ export interface Draining {
 
 /** A socket that listens before this process does: the server of another one, or a descriptor. */
 export type GivenListener = Server | { readonly fd: number };
+
+/** How requests are read from a connection. */
+export interface Serving {
+  /** What has been read of it already; it is then paused. */
+  readonly early?: Buffer | undefined;
+  /** Takes it over when it turns out to speak HTTP/2, with what was read of it; absent: it is refused. */
+  readonly onHttp2?: ((early: Buffer) => void) | undefined;
+}
 
 /** One port with its client connections, from accept to close. */
 export class Listener {
@@ -84,8 +93,11 @@ export class Listener {
   }
 
   /** Reads requests from a connection that is ready for them. */
-  serve(parts: DownstreamParts, stream: ByteStream, pipeline: Pipeline, onHttp2?: (early: Buffer) => void): void {
-    this.hold(new Downstream(parts, stream, pipeline, this.onGone, onHttp2));
+  serve(parts: DownstreamParts, stream: ByteStream, pipeline: Pipeline, { early, onHttp2 }: Serving = {}): void {
+    const connection = new Downstream(parts, stream, pipeline, this.onGone, onHttp2);
+    this.hold(connection);
+    stream.resume();
+    if (early !== undefined) connection.onClientData(early);
   }
 
   /** Drains it with the port, until `onGone` hears of its end. */
@@ -94,19 +106,20 @@ export class Listener {
     if (this.#draining) connection.drain();
   }
 
-  /** Reads requests from each stream of a multiplexed connection; streams of all of them count as connections do. */
-  serveMany(parts: DownstreamParts, socket: TLSSocket, pipelineOf: () => Pipeline): void {
+  /** Hands out each stream of a multiplexed connection, which drains by itself; streams of all of them count as connections do. */
+  serveMany(deadlines: Deadlines, socket: TLSSocket, accept: (stream: ByteStream) => void): void {
     const onStream = (stream: ByteStream) => {
       if (this.#streams >= this.#maxConnections) return false;
       this.#streams++;
-      new Downstream(parts, stream, pipelineOf(), this.#onStreamGone);
+      stream.on('close', this.#onStreamGone);
+      accept(stream);
       return true;
     };
     const onBroken = (reason: string) => {
       const client = socket.remoteAddress;
       this.#log.warn('a client broke the rules of a multiplexed connection', { client, reason });
     };
-    const session = new MuxSession(socket, 'server', parts.deadlines, { onStream, onBroken });
+    const session = new MuxSession(socket, 'server', deadlines, { onStream, onBroken });
     this.hold(session);
     socket.on('data', (bytes: Buffer) => session.receive(bytes, bytes.length));
     socket.on('error', () => {});

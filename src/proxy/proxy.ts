@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer';
-import type { Server, Socket } from 'node:net';
+import { type Server, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Cell } from '../base/cell.ts';
-import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
+import { type Clock, hourMs, minuteMs, secondMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { aborted } from '../base/signal.ts';
@@ -18,19 +18,24 @@ import { AccessLog } from './access-log.ts';
 import { Counters, type SeriesSnapshot } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { Decisions } from './decisions.ts';
+import { type LegParts, openLeg } from './egress/legs.ts';
 import { type OutboundParts, OutboundPipeline } from './egress/outbound.ts';
 import { Services } from './egress/services.ts';
 import { Http2Edges } from './http2/edges.ts';
+import type { TargetForm } from './http2/request-text.ts';
 import { type DefaultIdentity, type GivenListener, Listener, meshServer, outboundServer } from './listener.ts';
 import type { Peers } from './peers.ts';
-import { type InboundParts, InboundPipeline } from './pipeline.ts';
+import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
+import { acceptTcp, type TcpInboundParts } from './tcp-inbound.ts';
 import { Applications } from './upstream/applications.ts';
 
 import type { PoolAddress } from './upstream/endpoints.ts';
 import { MeshConnector } from './upstream/mesh-connector.ts';
 import { plainConnector } from './upstream/plain-connector.ts';
 import { ConnectionBudget, Pool, type PoolParts } from './upstream/pool.ts';
-import type { ClientTimeouts, DownstreamParts } from './wire/downstream.ts';
+import type { ByteStream } from './wire/byte-stream.ts';
+import { type ClientTimeouts, Downstream, type DownstreamParts } from './wire/downstream.ts';
+import type { Pipeline } from './wire/exchange.ts';
 import { Head } from './wire/head.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
 import { readBufferBytes, WriteBuffers } from './wire/write-buffers.ts';
@@ -102,6 +107,8 @@ export interface NodeProxy {
 
 const loopback = '127.0.0.1';
 const drainMs = 5 * secondMs;
+/** Istio's default for TCP. */
+const tcpIdleMs = hourMs;
 /** Shorter than the 5 s after which Node's servers close an idle connection, and than the 60 s of our own mesh port. */
 const applicationConnections = { ...defaultCluster.connections, idleMs: 4 * secondMs };
 const clientTimeouts: ClientTimeouts = {
@@ -128,7 +135,9 @@ class JoinedProxy implements NodeProxy {
   readonly #wire: DownstreamParts;
   readonly #http2: Http2Edges;
   readonly #inbound: InboundParts;
+  readonly #tcpInbound: TcpInboundParts;
   readonly #outbound: OutboundParts;
+  readonly #legs: LegParts;
   readonly #meshListener: Listener;
   readonly #outboundListener: Listener;
   /** Who is on the other side of each open connection of the mesh port. */
@@ -162,7 +171,21 @@ class JoinedProxy implements NodeProxy {
     const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
     const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
     this.#inbound = { ...shared, applications, decisions: new Decisions(policy, bounds.decisionCacheEntries) };
-    this.#outbound = { ...shared, services: this.#services, random: parts.random };
+    const { deadlines, writeBuffers } = this.#wire;
+    const tcp = { deadlines, writeBuffers, idleMs: tcpIdleMs, lingerMs: clientTimeouts.lingerMs };
+    this.#tcpInbound = { inbound: this.#inbound, tcp, clock };
+    this.#outbound = {
+      ...shared,
+      services: this.#services,
+      random: parts.random,
+      onConnect: (stream, early, route) => openLeg(this.#legs, { stream, early, asksInHttp: true }, route),
+    };
+    this.#legs = {
+      outbound: this.#outbound,
+      tcp,
+      clock,
+      serveHttp: (stream, early, pipelineOf) => this.#serveTask(stream, 'origin', pipelineOf, early),
+    };
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
     const onConnection = this.#acceptMesh;
@@ -244,24 +267,43 @@ class JoinedProxy implements NodeProxy {
     const localIp = addressOf(socket.localAddress);
     const connection = { serverName, peer, sourceIp, localIp };
     const pipelineOf = () => new InboundPipeline(this.#inbound, connection);
-    if (socket.alpnProtocol === muxProtocol) this.#meshListener.serveMany(this.#wire, socket, pipelineOf);
+    if (socket.alpnProtocol === muxProtocol) {
+      this.#meshListener.serveMany(this.#deadlines, socket, stream => {
+        if (!this.#takeTcp(stream, connection)) new Downstream(this.#wire, stream, pipelineOf(), () => {});
+      });
+    } else if (this.#takeTcp(socket, connection)) socket.allowHalfOpen = true;
     else if (socket.alpnProtocol === 'h2') this.#http2.accept(this.#meshListener, socket, 'origin', pipelineOf);
     else this.#meshListener.serve(this.#wire, socket, pipelineOf());
   };
 
+  /** False when the workload that the connection is for does not speak TCP. */
+  #takeTcp(stream: ByteStream, connection: InboundConnection): boolean {
+    const workload = this.#index.value.byServerName.get(connection.serverName);
+    if (workload?.endpoint?.protocol !== 'tcp') return false;
+    acceptTcp(this.#tcpInbound, stream, workload, workload.endpoint, connection);
+    return true;
+  }
+
   readonly #acceptTask = (socket: Socket): void => {
     const sourceIp = addressOf(socket.remoteAddress);
-    const pipelineOf = () => new OutboundPipeline(this.#outbound, sourceIp);
-    this.#outboundListener.serve(this.#wire, socket, pipelineOf(), early =>
-      this.#http2.accept(this.#outboundListener, socket, 'absolute', pipelineOf, early),
-    );
+    this.#serveTask(socket, 'absolute', () => new OutboundPipeline(this.#outbound, sourceIp));
   };
+
+  /** HTTP/1.1, or HTTP/2 with prior knowledge. */
+  #serveTask(stream: ByteStream, form: TargetForm, pipelineOf: () => Pipeline, early?: Buffer): void {
+    const listener = this.#outboundListener;
+    const onHttp2 =
+      stream instanceof Socket
+        ? (read: Buffer) => this.#http2.accept(listener, stream, form, pipelineOf, read)
+        : undefined;
+    listener.serve(this.#wire, stream, pipelineOf(), { early, onHttp2 });
+  }
 
   #makeServices(readBuffer: Buffer): Services {
     const { log, random, peers, services: documents, destinations } = this.#parts;
-    const makePool = ({ caller, endpoint, spiffeId, ...host }: PoolAddress): Pool => {
+    const makePool = ({ caller, endpoint, protocol, spiffeId, ...host }: PoolAddress): Pool => {
       const parts = { log, peers, deadlines: this.#deadlines, readBuffer, tls: caller.tls, bounds: host.bounds };
-      const connector = new MeshConnector(parts, { ...endpoint, spiffeId });
+      const connector = new MeshConnector(parts, { ...endpoint, protocol, spiffeId });
       return this.#makePool({ connector, ...host });
     };
     return new Services({ documents, destinations, deadlines: this.#deadlines, random, log, makePool });

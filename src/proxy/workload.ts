@@ -9,7 +9,7 @@ export interface ServedEndpoint {
   readonly service: string;
   /** What callers ask for by SNI (`endpointName` of model/task.ts). */
   readonly serverName: string;
-  /** Where the task's process listens, and what it speaks there: HTTP/1.1, or HTTP/2 with prior knowledge. */
+  /** Where the task's process listens, and what it speaks there: HTTP/1.1, HTTP/2 with prior knowledge, or what the proxy does not read. */
   readonly host: string;
   readonly port: number;
   readonly protocol: PortProtocol;

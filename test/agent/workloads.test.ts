@@ -81,6 +81,7 @@ t.test('only a task that is ready has an endpoint, and only one that serves', as
   t.same(known(web.id)?.endpoint, {
     service: 'web.default',
     serverName: '0-a.web.default.mesh',
+    protocol: 'http',
     host: '127.0.0.1',
     port: 20_001,
   });

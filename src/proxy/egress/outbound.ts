@@ -9,7 +9,8 @@ import type { Counters, Series } from '../counters.ts';
 import { pathOf } from '../decisions.ts';
 import { type LocalAnswer, makeAnswer } from '../respond.ts';
 import type { Endpoints } from '../upstream/endpoints.ts';
-import type { Exchange, Pipeline, Target } from '../wire/exchange.ts';
+import type { ByteStream } from '../wire/byte-stream.ts';
+import type { Exchange, Pipeline, Takeover, Target } from '../wire/exchange.ts';
 import { valueText } from '../wire/fields.ts';
 import type { Head } from '../wire/head.ts';
 import type { LocalWorkload, WorkloadIndex } from '../workload.ts';
@@ -23,6 +24,16 @@ export interface OutboundParts {
   readonly accessLog: AccessLog;
   readonly counters: Counters;
   readonly workloads: () => WorkloadIndex;
+  /** Takes over a connection that asked for a service by CONNECT. */
+  readonly onConnect: (stream: ByteStream, early: Buffer | undefined, route: FixedRoute) => void;
+}
+
+/** A caller and its service that are known before a byte is read: by a CONNECT that has proven them, or by the port. */
+export interface FixedRoute {
+  readonly task: string;
+  /** `<name>.<namespace>`; the task declares it. */
+  readonly key: string;
+  readonly sourceIp: string;
 }
 
 /** Endpoints that may be tried for one request while none has taken it. */
@@ -40,6 +51,9 @@ const whoAreYou = makeAnswer(
   'proxy-authenticate: Basic realm="mesolite"\r\n',
 );
 
+const misdirected = makeAnswer(421, 'this connection leads to one service, and the request names another', 'NR');
+const callerHasEnded = makeAnswer(503, 'the task that this connection belongs to has ended', 'NR');
+
 /** Where the requests of one task to one authority go; worked out once for as long as the workloads stay as they are. */
 interface Route {
   readonly index: WorkloadIndex;
@@ -52,33 +66,46 @@ interface Route {
   readonly key: string;
 }
 
-/** The steps of one task's connection to the outbound proxy: who calls → which service → which endpoints. */
+/**
+ * The steps of one task's connection to the outbound proxy: who calls → which service → which endpoints. With a fixed route the
+ * first two are known, and what a request says of them is not believed.
+ */
 export class OutboundPipeline implements Pipeline {
   readonly #parts: OutboundParts;
   readonly #facts;
+  readonly #fixed: FixedRoute | undefined;
   #proof = '';
   #proven: { readonly index: WorkloadIndex; readonly caller: LocalWorkload } | undefined;
   #route: Route | undefined;
   #target: ServiceTarget | undefined;
 
-  constructor(parts: OutboundParts, sourceIp: string) {
+  constructor(parts: OutboundParts, sourceIp: string, fixed?: FixedRoute) {
     this.#parts = parts;
+    this.#fixed = fixed;
     this.#facts = newFacts('outbound', sourceIp);
   }
 
   admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined {
     this.#note(head, bytes);
     const caller = this.#identify(head, bytes);
-    if (caller === undefined) return this.#deny('no-credential', whoAreYou);
-    if (head.authorityStart === head.authorityEnd) return this.#deny('no-authority', notAProxyRequest);
-    const route = this.#routeOf(caller, bytes.toString('latin1', head.authorityStart, head.authorityEnd));
+    if (caller === undefined) {
+      return this.#fixed === undefined
+        ? this.#deny('no-credential', whoAreYou)
+        : this.#deny('no-caller', callerHasEnded);
+    }
+    if (this.#fixed === undefined && head.authorityStart === head.authorityEnd) {
+      return this.#deny('no-authority', notAProxyRequest);
+    }
+    const route = this.#routeOf(caller, this.#facts.host);
     this.#facts.series = route.series;
     if (route.answer !== undefined) return this.#deny(route.rule, route.answer);
+    if (this.#fixed !== undefined && route.key !== this.#fixed.key) return this.#deny('misdirected', misdirected);
     const endpoints = this.#parts.services.endpointsOf(route.key, caller, '');
     this.#facts.allow = true;
     this.#facts.rule = route.rule;
     if (endpoints === undefined) return notYetKnown(route.key);
     this.#facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
+    if (endpoints.protocol === 'tcp') return speaksTcp(route.key);
     exchange.target = this.#targetOf(caller, endpoints);
     const { hashKey } = endpoints;
     if (hashKey !== undefined) {
@@ -86,6 +113,22 @@ export class OutboundPipeline implements Pipeline {
     }
     this.#rewrite(exchange, route, head, bytes);
     return undefined;
+  }
+
+  connect(_exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | Takeover {
+    const fixed = this.#fixed;
+    if (fixed !== undefined) return this.#deny('misdirected', misdirected);
+    this.#note(head, bytes);
+    const caller = this.#identify(head, bytes);
+    if (caller === undefined) return this.#deny('no-credential', whoAreYou);
+    const route = this.#routeOf(caller, this.#facts.host);
+    this.#facts.series = route.series;
+    if (route.answer !== undefined) return this.#deny(route.rule, route.answer);
+    this.#facts.allow = true;
+    this.#facts.rule = route.rule;
+    if (this.#parts.services.endpointsOf(route.key, caller, '') === undefined) return notYetKnown(route.key);
+    const { sourceIp } = this.#facts;
+    return (stream, early) => this.#parts.onConnect(stream, early, { task: caller.task, key: route.key, sourceIp });
   }
 
   account(exchange: Exchange): void {
@@ -99,7 +142,10 @@ export class OutboundPipeline implements Pipeline {
   #note(head: Head, bytes: Buffer): void {
     const facts = this.#facts;
     facts.method = bytes.toString('latin1', head.start, head.methodEnd);
-    facts.host = bytes.toString('latin1', head.authorityStart, head.authorityEnd);
+    facts.host =
+      this.#fixed !== undefined && head.authorityStart === head.authorityEnd
+        ? hostOfService(this.#fixed.key)
+        : bytes.toString('latin1', head.authorityStart, head.authorityEnd);
     facts.path = pathOf(head, bytes);
     facts.requestId = head.requestId < 0 ? randomUUID() : valueText(head, bytes, head.requestId);
     facts.destination = '-';
@@ -109,10 +155,14 @@ export class OutboundPipeline implements Pipeline {
   /** Which task calls? The proof is looked at again only when it, or the set of tasks, has changed. */
   #identify(head: Head, bytes: Buffer): LocalWorkload | undefined {
     const index = this.#parts.workloads();
+    if (this.#fixed !== undefined) return this.#prove(index, index.byTask.get(this.#fixed.task));
     const proof = head.proxyAuthorization < 0 ? '' : valueText(head, bytes, head.proxyAuthorization);
     if (this.#proven?.index === index && proof === this.#proof) return this.#proven.caller;
-    const caller = callerOf(proof, index.byTask);
     this.#proof = proof;
+    return this.#prove(index, callerOf(proof, index.byTask));
+  }
+
+  #prove(index: WorkloadIndex, caller: LocalWorkload | undefined): LocalWorkload | undefined {
     this.#proven = caller === undefined ? undefined : { index, caller };
     this.#facts.source = caller?.spiffeId.slice('spiffe://'.length) ?? '-';
     this.#facts.task = caller?.task ?? '-';
@@ -161,7 +211,7 @@ export class OutboundPipeline implements Pipeline {
 }
 
 /** A service as one task reaches it. */
-class ServiceTarget implements Target {
+export class ServiceTarget implements Target {
   readonly maxAttempts = maxAttempts;
   readonly caller: LocalWorkload;
   readonly endpoints: Endpoints;
@@ -172,6 +222,19 @@ class ServiceTarget implements Target {
   }
 
   choose: Target['choose'] = (exchange, avoid) => this.endpoints.choose(this.caller, exchange, avoid);
+}
+
+/** How a service is called by its whole name. */
+export function hostOfService(key: string): string {
+  return `${key}.${meshDomain}`;
+}
+
+function speaksTcp(key: string): LocalAnswer {
+  return makeAnswer(
+    400,
+    `${key} speaks plain TCP: reach it by CONNECT, or by a localPort of the job's upstreams`,
+    'NR',
+  );
 }
 
 function notInMesh(authority: string): LocalAnswer {

@@ -32,6 +32,7 @@ export interface EndpointsParts {
 export interface PoolAddress {
   readonly caller: LocalWorkload;
   readonly endpoint: Endpoint;
+  readonly protocol: ServiceDocument['protocol'];
   readonly spiffeId: string;
   readonly load: HostLoad;
   readonly bounds: Bounds;
@@ -87,6 +88,10 @@ export class Endpoints {
     this.#document = document;
     this.#bounds = { breaker, connections, used: newUsage() };
     this.#adopt();
+  }
+
+  get protocol(): ServiceDocument['protocol'] {
+    return this.#document.protocol;
   }
 
   get spiffeId(): string {
@@ -189,6 +194,7 @@ export class Endpoints {
     const pool = this.#parts.makePool({
       caller,
       endpoint: host.endpoint,
+      protocol: this.protocol,
       spiffeId: this.spiffeId,
       load: host,
       bounds: this.#bounds,

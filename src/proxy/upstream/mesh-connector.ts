@@ -4,6 +4,7 @@ import { type ConnectionOptions, connect, type SecureContext, type TLSSocket } f
 import type { Cell } from '../../base/cell.ts';
 import type { Log } from '../../base/log.ts';
 import type { Peer } from '../../model/identity.ts';
+import type { ServiceDocument } from '../../model/service.ts';
 import type { Deadlines } from '../deadlines.ts';
 import type { Peers } from '../peers.ts';
 import { muxProtocol } from '../wire/mux/frame.ts';
@@ -28,6 +29,7 @@ export interface MeshAddress {
   readonly serverName: string;
   /** The SPIFFE id that the other side must have: its DNS names mean nothing. */
   readonly spiffeId: string;
+  readonly protocol: ServiceDocument['protocol'];
 }
 
 /** Node shows no certificate for a session that is resumed: whom it was with is remembered beside it, and who called. */
@@ -212,6 +214,8 @@ export class MeshConnector implements Connector {
       return;
     }
     const { events } = first;
+    // either end of a TCP connection may come first
+    socket.allowHalfOpen = this.#to.protocol === 'tcp';
     reader.onBytes = (length, bytes) => events.onBytes(length, bytes);
     socket.on('close', hadError => events.onClosed(hadError));
     events.onConnected(socket);

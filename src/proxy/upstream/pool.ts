@@ -74,6 +74,8 @@ export interface PoolParts {
 
 /** What is reported in place of a status when no connection came about, or it broke, or nothing came in time. */
 export const noAnswer = localOrigin;
+/** What is reported of a TCP connection that came about: for Envoy's outlier detection, too, that is a success. */
+export const connected = 200;
 
 /** Connections to one host with one identity; the one used last is used next, so that the others can age and go. */
 export class Pool implements UpstreamOwner {

@@ -22,4 +22,6 @@ export interface ByteStream {
   on(event: 'close', listener: (hadError: boolean) => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: string, listener: () => void): unknown;
+  off(event: 'data', listener: (bytes: Buffer) => void): unknown;
+  off(event: string, listener: () => void): unknown;
 }

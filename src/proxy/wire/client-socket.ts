@@ -1,4 +1,6 @@
 import type { Buffer } from 'node:buffer';
+import { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { ByteStream } from './byte-stream.ts';
 
 /** Why a client is not read from; a bit each. */
@@ -14,15 +16,6 @@ export interface ClientSocketEvents {
   onClientClose(): void;
 }
 
-/** Hears nothing: the connection is somebody else's. */
-const nobody: ClientSocketEvents = {
-  onClientData() {},
-  onClientDrain() {},
-  onClientEnd() {},
-  onClientFinish() {},
-  onClientClose() {},
-};
-
 /** The connection of a client, read from only while no reason speaks against it. */
 export class ClientSocket {
   /** Who hears of it: the connection, or a tunnel that has taken over. */
@@ -33,13 +26,12 @@ export class ClientSocket {
   constructor(socket: ByteStream, events: ClientSocketEvents) {
     this.events = events;
     this.#socket = socket;
-    socket.on('data', (bytes: Buffer) => this.events.onClientData(bytes));
-    socket.on('drain', () => this.events.onClientDrain());
-    socket.on('end', () => this.events.onClientEnd());
-    socket.on('finish', () => this.events.onClientFinish());
-    // errors are followed by 'close'
-    socket.on('error', () => {});
-    socket.on('close', () => this.events.onClientClose());
+    socket.on('data', this.#onData);
+    socket.on('drain', this.#onDrain);
+    socket.on('end', this.#onEnd);
+    socket.on('finish', this.#onFinish);
+    socket.on('error', ignoreError);
+    socket.on('close', this.#onClose);
   }
 
   /** Is more written than the client has taken? */
@@ -73,12 +65,6 @@ export class ClientSocket {
     this.letGo(this.#held);
   }
 
-  /** Lets go of the connection for good, without closing it. */
-  abandon(): void {
-    this.events = nobody;
-    this.#socket.pause();
-  }
-
   end(): void {
     this.#socket.end();
   }
@@ -86,4 +72,37 @@ export class ClientSocket {
   destroy(): void {
     this.#socket.destroy();
   }
+
+  /** Cuts the connection off so that the client can tell it from an end, where the transport has a way to say so. */
+  abort(): void {
+    abortStream(this.#socket);
+  }
+
+  /** Gives the connection away, paused: nothing is heard of it here any more. */
+  release(): ByteStream {
+    const socket = this.#socket;
+    socket.pause();
+    socket.off('data', this.#onData);
+    socket.off('drain', this.#onDrain);
+    socket.off('end', this.#onEnd);
+    socket.off('finish', this.#onFinish);
+    socket.off('close', this.#onClose);
+    return socket;
+  }
+
+  readonly #onData = (bytes: Buffer): void => this.events.onClientData(bytes);
+  readonly #onDrain = (): void => this.events.onClientDrain();
+  readonly #onEnd = (): void => this.events.onClientEnd();
+  readonly #onFinish = (): void => this.events.onClientFinish();
+  readonly #onClose = (): void => this.events.onClientClose();
+}
+
+/** Errors are followed by 'close'. */
+function ignoreError(): void {}
+
+/** A reset for plain TCP; what runs in TLS is closed without its closing word. */
+export function abortStream(stream: ByteStream): void {
+  stream.on('error', ignoreError);
+  if (stream instanceof Socket && !(stream instanceof TLSSocket)) stream.resetAndDestroy();
+  else stream.destroy();
 }

@@ -285,6 +285,10 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#expectsContinue = head.expectContinue;
     if (head.close || head.minor === 0) this.#close = true;
     if (end < bytes.length) this.#keep(bytes.subarray(end));
+    if (head.connect) {
+      this.#connect(head, bytes);
+      return;
+    }
     const answer = this.#pipeline.admit(exchange, head, bytes);
     if (answer !== undefined) {
       this.answer(answer);
@@ -293,6 +297,22 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     const additions = this.asksWebSocket ? exchange.additions + upgradeLines : exchange.additions;
     const text = forwardedHead(head, bytes, exchange.startLine, additions, true);
     this.#forward.start(joined(text, bytes, headEnd, end), traits, body.framing !== 'none');
+  }
+
+  /** CONNECT (RFC 9110 section 9.3.6): the connection goes to another owner, or stays for the next request. */
+  #connect(head: Head, bytes: Buffer): void {
+    if (this.#pipeline.connect === undefined || head.chunked || head.contentLength > 0) {
+      this.#refuse(answerRefusal(refuse.target));
+      return;
+    }
+    const answer = this.#pipeline.connect(this.exchange, head, bytes);
+    if (typeof answer !== 'function') {
+      this.answer(answer);
+      return;
+    }
+    this.#parts.deadlines.delete(this);
+    this.#onGone(this);
+    answer(this.#socket.release(), this.#queued);
   }
 
   #readBody(bytes: Buffer): void {
@@ -355,7 +375,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   #handOver(early: Buffer, onHttp2: (early: Buffer) => void): void {
     this.#parts.deadlines.delete(this);
     this.#state = 'closing';
-    this.#socket.abandon();
+    this.#socket.release();
     this.#onGone(this);
     onHttp2(early);
   }

@@ -1,6 +1,7 @@
 import type { Buffer } from 'node:buffer';
 import type { LocalAnswer, ResponseFlag } from '../respond.ts';
 import type { Pool } from '../upstream/pool.ts';
+import type { ByteStream } from './byte-stream.ts';
 import type { Head } from './head.ts';
 
 /** Where requests of one kind go: the application of a workload, or the endpoints of a service. */
@@ -29,7 +30,11 @@ export class Exchange {
   bytesReceived = 0;
   bytesSent = 0;
   /** Monotonic milliseconds. */
-  startedAt = 0;
+  startedAt: number;
+
+  constructor(startedAt = 0) {
+    this.startedAt = startedAt;
+  }
 
   reset(startedAt: number): void {
     this.target = undefined;
@@ -41,10 +46,15 @@ export class Exchange {
   }
 }
 
+/** Takes a client's connection, which comes paused, with what was read of it behind the request; answers what was asked for. */
+export type Takeover = (stream: ByteStream, early: Buffer | undefined) => void;
+
 /** The steps between a request that was read and where it goes; there is one for each client connection. */
 export interface Pipeline {
   /** Decides about a request: an answer to give at once, or undefined after `exchange.target` has been set. */
   admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined;
+  /** Decides about a CONNECT: an answer that refuses it, or who takes the connection. Absent where there is no CONNECT. */
+  connect?(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | Takeover;
   /** The request is over, whatever became of it. */
   account(exchange: Exchange): void;
   /** Bytes that were no request were answered, so there is nothing to account for but the fact. */

@@ -14,7 +14,9 @@ export class Head {
   minor = 1;
   // of a request
   methodEnd = 0;
-  /** The authority of an absolute-form target; empty for the other forms. */
+  /** The method is CONNECT; the target is then an authority with a port. */
+  connect = false;
+  /** The authority of a target in absolute form, or of CONNECT; empty for the other forms. */
   authorityStart = 0;
   authorityEnd = 0;
   /** Path and query; empty where an absolute-form target has no path. */

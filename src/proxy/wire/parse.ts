@@ -31,19 +31,19 @@ export function parseRequest(head: Head, bytes: Buffer, from: number, limit: num
   if (p >= limit) return incomplete;
   if (bytes[p] !== 32 || p === head.start) return refuse.method;
   head.methodEnd = p++;
+  head.connect = isConnect(head, bytes);
   const targetStart = p;
   while (p < limit && targetByte[bytes[p] ?? 0] === 1) p++;
   if (p >= limit) return incomplete;
   if (bytes[p] !== 32 || p === targetStart || !readTarget(head, bytes, targetStart, p)) return refuse.target;
-  // a server may take its own 2xx to CONNECT for the beginning of a tunnel
-  if (isConnect(head, bytes)) return refuse.target;
   p++;
   if (p + 10 > limit) return isVersionSoFar(bytes, p, limit) ? incomplete : refuse.version;
   head.minor = (bytes[p + 7] ?? 0) - 48;
   if (!isVersion(bytes, p) || bytes[p + 8] !== 13 || bytes[p + 9] !== 10) return refuse.version;
   const end = parseFields(head, bytes, p + 10, limit);
   if (end <= 0) return end;
-  if (head.host < 0 || !isHost(head, bytes)) return refuse.host;
+  // CONNECT names its authority in the target, and old clients give it alone
+  if (head.host < 0 ? !head.connect : !isHost(head, bytes)) return refuse.host;
   // an encoding that HTTP/1.0 does not have is a sign of tampering (RFC 9112 section 6.1)
   if (head.chunked && head.minor === 0) return refuse.transferEncoding;
   return end;
@@ -68,10 +68,11 @@ export function parseResponse(head: Head, bytes: Buffer, from: number, limit: nu
   return parseFields(head, bytes, p + 2, limit);
 }
 
-/** Origin form, absolute form (`http://…`), or `*` of OPTIONS; anything else is refused. */
+/** Origin form, absolute form (`http://…`), `*` of OPTIONS, or the authority of CONNECT; anything else is refused. */
 function readTarget(head: Head, bytes: Buffer, start: number, end: number): boolean {
   head.authorityStart = head.authorityEnd = head.pathStart = start;
   head.pathEnd = end;
+  if (head.connect) return readAuthority(head, bytes, start, end);
   if (bytes[start] !== 47) {
     if (bytes[start] === 42) {
       head.queryStart = end;
@@ -87,6 +88,15 @@ function readTarget(head: Head, bytes: Buffer, start: number, end: number): bool
   let p = head.pathStart;
   while (p < end && bytes[p] !== 63) p++;
   head.queryStart = p;
+  return true;
+}
+
+/** `host:port` (RFC 9112 section 3.2.3). */
+function readAuthority(head: Head, bytes: Buffer, start: number, end: number): boolean {
+  let p = start;
+  while (p < end && authorityByte[bytes[p] ?? 0] === 1) p++;
+  if (p < end || !/^[^:]+:\d{1,5}$/.test(bytes.toString('latin1', start, end))) return false;
+  head.authorityEnd = head.pathStart = head.queryStart = end;
   return true;
 }
 

@@ -17,12 +17,18 @@ export interface TunnelParts {
   readonly onClosed: () => void;
 }
 
-/** After `101 Switching Protocols`: bytes go both ways as they come, each way ends by itself, a slow side slows the other. */
+/**
+ * After `101 Switching Protocols`, and for TCP from the start: bytes go both ways as they come, each way ends by itself, a slow
+ * side slows the other. A side that breaks takes the other with it; one that has ended both ways lets the other finish.
+ */
 export class Tunnel implements UpstreamUser, ClientSocketEvents, Timed {
   deadlineAt = never;
   readonly #parts: TunnelParts;
   readonly #idleMs: number;
   #paused = false;
+  #clientEnded = false;
+  #upstreamEnded = false;
+  #clientGone = false;
   #upstreamGone = false;
 
   constructor(parts: TunnelParts, idleMs: number) {
@@ -56,15 +62,17 @@ export class Tunnel implements UpstreamUser, ClientSocketEvents, Timed {
   }
 
   onClientEnd(): void {
+    this.#clientEnded = true;
     this.#parts.upstream.endWriting();
   }
 
   onClientFinish(): void {}
 
   onClientClose(): void {
-    this.#parts.deadlines.delete(this);
-    if (!this.#upstreamGone) this.#parts.pool.release(this.#parts.upstream, false);
-    this.#parts.onClosed();
+    this.#clientGone = true;
+    // what it sent before its end is still on its way
+    if (!this.#clientEnded || !this.#upstreamEnded) this.#dropUpstream();
+    this.#finish();
   }
 
   // --- the upstream connection, which is there from the start ---
@@ -83,20 +91,36 @@ export class Tunnel implements UpstreamUser, ClientSocketEvents, Timed {
   }
 
   onDrain(): void {
+    this.#progress();
     this.#parts.client.letGo(heldFor.upstream);
   }
 
   onEnd(): void {
+    this.#upstreamEnded = true;
     this.#parts.client.end();
   }
 
   onClosed(clean: boolean): void {
     this.#upstreamGone = true;
-    if (!clean) this.#parts.client.destroy();
+    if (!clean) this.#parts.client.abort();
+    this.#finish();
   }
 
   onDeadline(): void {
+    this.#dropUpstream();
     this.#parts.client.destroy();
+  }
+
+  #dropUpstream(): void {
+    if (this.#upstreamGone) return;
+    this.#upstreamGone = true;
+    this.#parts.pool.release(this.#parts.upstream, false);
+  }
+
+  #finish(): void {
+    if (!this.#clientGone || !this.#upstreamGone) return;
+    this.#parts.deadlines.delete(this);
+    this.#parts.onClosed();
   }
 
   #progress(): void {

@@ -32,6 +32,18 @@ t.test('a plain request is read as offsets', async t => {
   t.notOk(head.rewrite);
 });
 
+t.test('CONNECT has an authority with a port, and needs no Host', t => {
+  for (const text of ['CONNECT db:5432 HTTP/1.1\r\nHost: x\r\n\r\n', 'CONNECT db:5432 HTTP/1.0\r\n\r\n']) {
+    const { head, buffer, result } = request(text);
+    t.equal(result, text.length);
+    t.ok(head.connect);
+    t.equal(buffer.toString('latin1', head.authorityStart, head.authorityEnd), 'db:5432');
+    t.equal(head.pathStart, head.pathEnd);
+  }
+  t.notOk(request(get('')).head.connect);
+  t.end();
+});
+
 t.test('an absolute-form target has authority and path', async t => {
   for (const [target, authority, path] of [
     ['http://web.default.mesh/x?y', 'web.default.mesh', '/x?y'],
@@ -103,7 +115,13 @@ t.test('what is ambiguous, malformed or too much is refused', async t => {
     ['GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
     ['GET * HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
     ['GET a HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
-    ['CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
+    ['CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
+    ['CONNECT a:1/ HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
+    ['CONNECT http://a:1 HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
+    ['CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
+    ['connect a:1 HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
+    ['GET a:1 HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
+    ['GET / HTTP/1.1\r\n\r\n', refuse.host],
     ['GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
     ['GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],
     ['GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n', refuse.target],

@@ -1,0 +1,64 @@
+import type { Buffer } from 'node:buffer';
+import type { Clock } from '../../base/clock.ts';
+import { newFacts, type RequestFacts } from '../access-log.ts';
+import type { ByteStream } from '../wire/byte-stream.ts';
+import { abortStream } from '../wire/client-socket.ts';
+import { Exchange, type Pipeline } from '../wire/exchange.ts';
+import { connectionEstablished, TcpConnection, type TcpParts } from '../wire/tcp.ts';
+import { type FixedRoute, hostOfService, type OutboundParts, OutboundPipeline, ServiceTarget } from './outbound.ts';
+
+export interface LegParts {
+  readonly outbound: OutboundParts;
+  readonly tcp: TcpParts;
+  readonly clock: Clock;
+  /** Serves the requests of a connection. */
+  readonly serveHttp: (stream: ByteStream, early: Buffer | undefined, pipelineOf: () => Pipeline) => void;
+}
+
+export interface LegClient {
+  /** May come paused. */
+  readonly stream: ByteStream;
+  /** What has been read of it. */
+  readonly early?: Buffer | undefined;
+  /** It is a CONNECT, which waits for its answer. */
+  readonly asksInHttp: boolean;
+}
+
+/**
+ * Carries a connection whose caller and service are known before its first byte: behind a CONNECT, and on a port of its own. What speaks
+ * HTTP goes through the same engine, policy and records, request by request, as if each request had named its service.
+ */
+export function openLeg(parts: LegParts, { stream, early, asksInHttp }: LegClient, route: FixedRoute): void {
+  const { outbound, tcp, clock, serveHttp } = parts;
+  const caller = outbound.workloads().byTask.get(route.task);
+  const endpoints = caller && outbound.services.endpointsOf(route.key, caller, '');
+  if (endpoints !== undefined && endpoints.protocol !== 'tcp') {
+    if (asksInHttp) stream.write(connectionEstablished, 'latin1');
+    serveHttp(stream, early, () => new OutboundPipeline(outbound, route.sourceIp, route));
+    return;
+  }
+  const exchange = new Exchange(clock.monotonic());
+  const facts = factsOf(outbound, route);
+  const onOver = () => outbound.accessLog.record(exchange, facts);
+  if (caller === undefined || endpoints === undefined) {
+    // nothing is known of the service yet, not even how to say so
+    exchange.flag = 'UH';
+    abortStream(stream);
+    onOver();
+    return;
+  }
+  facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
+  const target = new ServiceTarget(caller, endpoints);
+  new TcpConnection(tcp, stream, { exchange, target, early, asksInHttp, onOver });
+}
+
+function factsOf({ workloads, counters }: OutboundParts, { task, key, sourceIp }: FixedRoute): RequestFacts {
+  const facts = newFacts('outbound', sourceIp);
+  facts.source = workloads().byTask.get(task)?.spiffeId.slice('spiffe://'.length) ?? '-';
+  facts.task = task;
+  facts.host = hostOfService(key);
+  facts.allow = true;
+  facts.rule = 'declared-upstream';
+  facts.series = counters.series('outbound', key, facts.source);
+  return facts;
+}
