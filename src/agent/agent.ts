@@ -344,6 +344,8 @@ async function run(
         isOlder(body, supervisor.held) ? 'it is older than what is held' : supervisor.assign(body),
       async ask(body) {
         if (body.what === 'birth') await heartbeat.birth();
+        else if (body.what === 'rotate')
+          inBackground('renewing certificates', certificates.renewAll(body.withinMs, signal));
         else await answerLog({ sender, directories }, body);
       },
       async ack({ statuses, audit: stored, certificate, nonce }, issuedAt) {

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { type Clock, secondMs } from '../base/clock.ts';
+import { type Clock, hourMs, secondMs } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
@@ -31,11 +31,16 @@ export interface Certificates {
   check(): void;
   /** Asks for another of the node's own, whatever the clock says. */
   renewOwn(): void;
+  /** Asks for others in place of all that are here now, at some moment within `withinMs`; once, however often it is told meanwhile. */
+  renewAll(withinMs: number, signal: AbortSignal): Promise<void>;
 }
 
 const checkEveryMs = 30 * secondMs;
 /** A request without an answer is given up then, and made again. */
 const answerWithinMs = 15 * secondMs;
+
+/** However long a master would have this node wait with a renewal. */
+const maxWithinMs = hourMs;
 
 /** Of the files that hold the certificates of workloads. */
 export const certificateFilePrefix = 'certificate-';
@@ -76,8 +81,9 @@ export function makeCertificates(parts: {
   const pending = new Map<string, Pending>();
   const gate = new Gate();
   let own: string | undefined;
-  /** The broker takes the node's own for expired, whatever this clock says. */
-  let isOwnRefused = false;
+  /** To be renewed, whatever their age is by this clock. */
+  const outdated = new Set<string>();
+  let isRenewing = false;
   let wanted: ReadonlySet<string> = new Set();
 
   /** Throws UNTRUSTED unless the chain is for that id and that key, and holds now. */
@@ -123,7 +129,7 @@ export function makeCertificates(parts: {
   }
 
   function isDue(spiffeId: string, { notBefore, notAfter, jitter }: Held): boolean {
-    return (isOwnRefused && spiffeId === own) || shouldRotate(notBefore, notAfter, clock.now(), jitter);
+    return outdated.has(spiffeId) || shouldRotate(notBefore, notAfter, clock.now(), jitter);
   }
 
   function check(): void {
@@ -145,6 +151,7 @@ export function makeCertificates(parts: {
     for (const spiffeId of gone) {
       held.delete(spiffeId);
       pending.delete(spiffeId);
+      outdated.delete(spiffeId);
       await files.remove(fileOf(spiffeId));
     }
   }
@@ -169,7 +176,7 @@ export function makeCertificates(parts: {
       }
       const identity = { keyPem: asked.keyPem, chainPem: chain };
       if (!take(spiffeId, identity)) return;
-      if (spiffeId === own) isOwnRefused = false;
+      outdated.delete(spiffeId);
       log.info('a certificate is in force', { spiffeId, notAfter: held.get(spiffeId)?.notAfter });
       await onIssued(spiffeId, identity);
       // last, so that a full disk does not keep it from being used
@@ -177,7 +184,18 @@ export function makeCertificates(parts: {
     },
     check,
     renewOwn() {
-      isOwnRefused = true;
+      if (own !== undefined) outdated.add(own);
+      check();
+    },
+    async renewAll(withinMs, signal) {
+      if (isRenewing) return;
+      isRenewing = true;
+      const present = new Map(held);
+      const isTime = await clock.sleep(random() * Math.min(withinMs, maxWithinMs), signal);
+      isRenewing = false;
+      if (!isTime) return;
+      // what was renewed meanwhile is by the new authority already
+      for (const [spiffeId, before] of present) if (held.get(spiffeId) === before) outdated.add(spiffeId);
       check();
     },
     async run(signal) {

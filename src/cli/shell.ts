@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import type { Readable, Writable } from 'node:stream';
 import { MesoliteError } from '../base/errors.ts';
+import { systemClock } from '../device/clock.ts';
 import { exitCodes } from './exit-codes.ts';
 
 /** What a program gets from where it is started. */
@@ -12,6 +13,8 @@ export interface Shell {
   readonly homeDir: string;
   /** Milliseconds since 1970. */
   now(): number;
+  /** False when the user wants an end before it is over. */
+  sleep(ms: number): Promise<boolean>;
   /** Aborts when the user wants an end (Ctrl-C, SIGTERM). */
   readonly signal: AbortSignal;
 }
@@ -35,6 +38,7 @@ export function processShell(): Shell {
     env: process.env,
     homeDir: homedir(),
     now: Date.now,
+    sleep: ms => systemClock.sleep(ms, controller.signal),
     signal: controller.signal,
   };
 }

@@ -5,10 +5,11 @@ import { Gate } from '../base/gate.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { readPeer } from '../identity/peer.ts';
 import type { CertificateKind, CertificateView } from '../model/certificate.ts';
-import { maxOfflineGraceMs } from '../model/identity.ts';
+import { maxOfflineGraceMs, parseSpiffeId } from '../model/identity.ts';
 import type { CertificateRecord, Certificates } from '../store/certificates.ts';
 import { viewCertificates } from './certificate-views.ts';
 import type { Events } from './events.ts';
+import type { RunsWorkload } from './workload-rights.ts';
 
 export const bookBounds = {
   /** As many serial numbers as a manifest carries. */
@@ -37,7 +38,7 @@ export interface CertificateBook {
   revoke(which: { readonly serial: string } | { readonly node: string }): Promise<CertificateView[]>;
   /** Newest first; without `all` only what holds or should have been renewed, and nothing that was replaced. */
   list(filter: { readonly node?: string | undefined; readonly all: boolean }): Promise<CertificateView[]>;
-  /** Nodes that hold a certificate by these issuing authorities. */
+  /** Nodes with a certificate by these issuing authorities that they use: their own, or that of a workload which they run. */
   holders(issuers: ReadonlySet<string>): Promise<string[]>;
   /** When the first certificate of a kind ends of those that hold and have not been replaced; undefined when there is none. */
   soonestEnd(kind: CertificateKind): Promise<number | undefined>;
@@ -51,10 +52,11 @@ export async function openCertificateBook(parts: {
   readonly events: Pick<Events, 'record'>;
   /** Serial numbers of authorities and signers that act now. */
   readonly inUse: () => ReadonlySet<string>;
+  readonly runs: RunsWorkload;
   /** Cuts off and tells. */
   readonly onRevoked: (records: readonly CertificateRecord[]) => Promise<void>;
 }): Promise<CertificateBook> {
-  const { certificates, clock, events, inUse, onRevoked } = parts;
+  const { certificates, clock, events, inUse, runs, onRevoked } = parts;
   const revoked = new Set(await certificates.revoked());
   let outcasts: ReadonlySet<string> = new Set(await certificates.outcasts());
   /** What is entered and what is revoked must not cross: a certificate would slip by its node's revocation. */
@@ -135,7 +137,15 @@ export async function openCertificateBook(parts: {
       const views = viewCertificates(await certificates.list({ node, limit: bookBounds.listed }), now);
       return all ? views : views.filter(isOfInterest);
     },
-    holders: issuers => certificates.holders([...issuers], clock.now()),
+    async holders(issuers) {
+      const nodes = new Set<string>();
+      for (const { node, spiffeId } of await certificates.holdings([...issuers], clock.now())) {
+        const id = parseSpiffeId(spiffeId);
+        if (nodes.has(node) || (id?.kind === 'workload' && !(await runs(node, id)))) continue;
+        nodes.add(node);
+      }
+      return [...nodes];
+    },
     async soonestEnd(kind) {
       const [first, ...more] = (await holding(kind)).map(({ notAfter }) => notAfter);
       return first === undefined ? undefined : Math.min(first, ...more);

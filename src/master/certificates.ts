@@ -5,9 +5,9 @@ import type { Log } from '../base/log.ts';
 import type { Authority, Issued } from '../identity/authority.ts';
 import { parseSpiffeId, printSpiffeId } from '../model/identity.ts';
 import type { CertificateRequest, MasterAck } from '../model/message.ts';
-import type { Assignments } from '../store/assignments.ts';
 import type { CertificateBook } from './certificate-book.ts';
 import type { Outgoing } from './outgoing.ts';
+import type { RunsWorkload } from './workload-rights.ts';
 
 /** Each certificate is a row; a node that runs a hundred workloads asks for them once in sixteen hours. */
 export const perHour = 1_000;
@@ -21,13 +21,13 @@ export interface Certificates {
 
 export function makeCertificates(parts: {
   readonly authority: Authority;
-  readonly assignments: Assignments;
+  readonly runs: RunsWorkload;
   readonly book: Pick<CertificateBook, 'recordFor'>;
   readonly outgoing: Pick<Outgoing, 'ack'>;
   readonly clock: Clock;
   readonly log: Log;
 }): Certificates {
-  const { authority, assignments, book, outgoing, clock, log } = parts;
+  const { authority, runs, book, outgoing, clock, log } = parts;
   /** What each node has asked for in the hour that began `since`, on the monotonic clock. */
   const asked = new Map<string, { since: number; count: number }>();
 
@@ -47,12 +47,8 @@ export function makeCertificates(parts: {
     const id = parseSpiffeId(spiffeId);
     const der = Buffer.from(csr, 'base64');
     if (id?.kind === 'node' && id.node === node) return authority.issueNode(der, node, clock.now());
-    if (id?.kind === 'workload') {
-      const assignment = await assignments.of(node);
-      const runs = assignment?.tasks.some(
-        task => task.namespace === id.namespace && task.serviceAccount === id.serviceAccount,
-      );
-      if (runs) return authority.issueWorkload(der, printSpiffeId(id), clock.now());
+    if (id?.kind === 'workload' && (await runs(node, id))) {
+      return authority.issueWorkload(der, printSpiffeId(id), clock.now());
     }
     throw new MesoliteError('FORBIDDEN', `node ${node} has no task of ${spiffeId}`);
   }

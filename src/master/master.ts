@@ -42,6 +42,7 @@ import { makeServices } from './services.ts';
 import { makeTaskIntake } from './task-intake.ts';
 import { openTrust } from './trust.ts';
 import { embeddedWire, externalWire } from './wire.ts';
+import { makeRunsWorkload } from './workload-rights.ts';
 
 /** A master that is up. */
 export interface RunningMaster {
@@ -92,11 +93,13 @@ async function run(
 
   /** Whom to believe is settled first: before that nobody can be told anything. */
   let isUp = false;
+  const runs = makeRunsWorkload({ assignments: store.assignments });
   const book = await openCertificateBook({
     certificates: store.certificates,
     clock,
     events,
     inUse: () => trust.inUse(),
+    runs,
     onRevoked: async records => {
       for (const { kind, node } of records) if (kind === 'node' && node !== null) wire.disconnect(node);
       if (records.some(({ kind }) => kind === 'master')) server.renew({ now: true });
@@ -113,6 +116,7 @@ async function run(
     revoked: () => book.revoked,
     nodes: () => (isUp ? fleet.list().flatMap(({ id, state }) => (state === 'ready' ? [id] : [])) : []),
     holders: book.holders,
+    askToRenew: (node, withinMs) => outgoing.ask(node, { what: 'rotate', withinMs }),
     record: chainPem => book.record(chainPem, null),
     events,
     onChanged: async () => {
@@ -250,7 +254,7 @@ async function run(
       if (ended) inBackground('sending an assignment', assignments.send([node]));
     },
   });
-  const certificates = makeCertificates({ authority, assignments: store.assignments, book, outgoing, clock, log });
+  const certificates = makeCertificates({ authority, runs, book, outgoing, clock, log });
   const auditIntake = makeAuditIntake({ audit: store.audit, outgoing, clock, log });
   const logs = makeLogs({ outgoing, clock, newId });
   const enrollment = makeEnrollment({

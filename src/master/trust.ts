@@ -23,6 +23,7 @@ import type { DocumentAck, Manifest } from '../model/message.ts';
 import { type AuthorityFile, maxGenerations, sealRoot } from './authority-file.ts';
 import { viewGeneration } from './certificate-views.ts';
 import type { Events } from './events.ts';
+import { makeRenewals } from './renewals.ts';
 
 /**
  * Whom the trust domain believes, and the way from one generation of its authority to the next: announced in the manifest, then used,
@@ -47,7 +48,7 @@ export interface Trust {
   rotateRoot(options: { readonly root?: RootState | undefined; readonly force: boolean }): Promise<void>;
   /** The end of the old root; throws CONFLICT while nodes have certificates by it, unless `force`. */
   retire(options: { readonly force: boolean }): Promise<void>;
-  view(): AuthorityView;
+  view(): Promise<AuthorityView>;
 }
 
 export interface TrustParts {
@@ -58,8 +59,10 @@ export interface TrustParts {
   readonly revoked: () => ReadonlySet<string>;
   /** Nodes that are ready. */
   readonly nodes: () => readonly string[];
-  /** Nodes with a certificate that holds, by one of these issuing authorities (serial numbers). */
+  /** Nodes with a certificate that they use, by one of these issuing authorities (serial numbers). */
   readonly holders: (issuers: ReadonlySet<string>) => Promise<readonly string[]>;
+  /** Asks a node to renew what it has, at a moment of its choice within so long. */
+  readonly askToRenew: (node: string, withinMs: number) => Promise<void>;
   /** There is an authority or a signer: its chain in PEM. */
   readonly record: (chainPem: string) => Promise<void>;
   /** Who is trusted, who issues or who signs is another now. */
@@ -71,7 +74,7 @@ export interface TrustParts {
 const announceMs = hourMs;
 
 export async function openTrust(parts: TrustParts): Promise<Trust> {
-  const { file, clock, random, log, revoked, nodes, holders, record, onChanged, events } = parts;
+  const { file, clock, random, log, revoked, nodes, holders, askToRenew, record, onChanged, events } = parts;
   const gate = new Gate();
   const jitter = random();
   const acks = new Map<string, number>();
@@ -97,9 +100,27 @@ export async function openTrust(parts: TrustParts): Promise<Trust> {
   async function change(generations: readonly Generation[]): Promise<void> {
     all = await file.save(generations);
     await recordAll();
-    roles = rolesNow();
+    setRoles(rolesNow());
     await onChanged();
   }
+
+  function setRoles(next: Roles): void {
+    if (next.issuing.issuing.serialNumber !== roles.issuing.issuing.serialNumber) renewals.begin();
+    roles = next;
+  }
+
+  /** Serial numbers of the authorities that issue no more. */
+  const replaced = (): OpenGeneration[] => {
+    const newestUsed = all.indexOf(roles.issuing);
+    return all.slice(0, Math.max(0, newestUsed));
+  };
+  const renewals = makeRenewals({
+    holders: () => holders(new Set(replaced().map(({ issuing }) => issuing.serialNumber))),
+    nodes,
+    ask: askToRenew,
+    clock,
+    log,
+  });
 
   const states = (): Generation[] => all.map(({ state }) => state);
   const newest = (): OpenGeneration => all.at(-1) ?? roles.issuing;
@@ -179,7 +200,7 @@ export async function openTrust(parts: TrustParts): Promise<Trust> {
     if (left.length > 0 && !force) {
       throw new MesoliteError(
         'CONFLICT',
-        `certificates by the old root are in use at ${printNodes(left)}: they are renewed in time; force cuts them off`,
+        `certificates by the old root are in use at ${printNodes(left)}: they have been asked to renew; force cuts them off`,
       );
     }
     await change(kept.map(({ state }) => state));
@@ -197,7 +218,7 @@ export async function openTrust(parts: TrustParts): Promise<Trust> {
     }
     const { issuing, signing } = rolesNow();
     if (issuing !== roles.issuing || signing !== roles.signing) {
-      roles = { issuing, signing };
+      setRoles({ issuing, signing });
       await onChanged();
       tell('the next generation of the authority has taken over');
     }
@@ -209,6 +230,7 @@ export async function openTrust(parts: TrustParts): Promise<Trust> {
         message: `the root expires on ${validTo}: mesolite authority rotate root`,
       });
     }
+    await renewals.tend();
   }
 
   async function rotateInTime(): Promise<void> {
@@ -243,11 +265,16 @@ export async function openTrust(parts: TrustParts): Promise<Trust> {
       if (waiting() !== undefined && waitingFor().length === 0) await gate.run(tend);
     },
     rotateIssuing: () => gate.run(rotateIssuing),
-    rotateRoot: ({ root, force }) => gate.run(() => rotateRoot(root, force)),
+    rotateRoot: ({ root, force }) =>
+      gate.run(async () => {
+        await rotateRoot(root, force);
+        await renewals.tend();
+      }),
     retire: ({ force }) => gate.run(() => retire(force)),
-    view: () => ({
+    view: async () => ({
       trustDomain: file.settings.trustDomain,
       waitingFor: waitingFor(),
+      renewing: [...(await renewals.left())],
       generations: all.map(each => viewGeneration(each, roles)),
     }),
   };

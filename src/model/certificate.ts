@@ -46,6 +46,8 @@ export const authorityViewSchema = v.object({
   ),
   /** Nodes that have not acknowledged a new root which waits for them. */
   waitingFor: v.array(v.string()),
+  /** Nodes that use certificates by an authority which issues no more; those that are ready have been asked to renew them. */
+  renewing: v.array(v.string()),
 });
 
 const pem = v.pipe(v.string(), v.maxLength(8192));

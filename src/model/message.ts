@@ -148,6 +148,8 @@ export const assignmentSchema = v.object({
 /** Body of `down/<node>/ask`. */
 export const askSchema = v.variant('what', [
   v.object({ what: v.literal('birth') }),
+  /** Renew every certificate, at a moment of your own choice within this: another authority issues now. */
+  v.object({ what: v.literal('rotate'), withinMs: whole }),
   v.object({
     what: v.literal('log'),
     id: text(64),

@@ -16,6 +16,12 @@ export interface CertificateFilter {
   readonly limit: number;
 }
 
+/** A SPIFFE id that a node has a certificate for. */
+export interface Holding {
+  readonly node: string;
+  readonly spiffeId: string;
+}
+
 export interface Certificates {
   /** One that is known already stays as it is. */
   add(record: Omit<CertificateRecord, 'revokedAt'>): Promise<void>;
@@ -28,8 +34,8 @@ export interface Certificates {
   revoked(): Promise<string[]>;
   /** The nodes that had a certificate of their own and of which every one is revoked. */
   outcasts(): Promise<string[]>;
-  /** The nodes with a certificate by one of these issuers that is neither revoked nor expired. */
-  holders(issuers: readonly string[], now: number): Promise<string[]>;
+  /** What nodes have by one of these issuers that is neither revoked nor expired, and has not been replaced by what another has issued. */
+  holdings(issuers: readonly string[], now: number): Promise<readonly Holding[]>;
   /** Forgets those that ended before `ended`, and of workloads what was not revoked and ended before `workloads`. */
   trim(before: { readonly ended: number; readonly workloads: number }): Promise<void>;
 }
@@ -65,19 +71,32 @@ export function makeCertificates(db: Kysely<Schema>): Certificates {
     async outcasts() {
       return (await outcastsOf(db).execute()).flatMap(row => row.node ?? []);
     },
-    async holders(issuers, now) {
+    async holdings(issuers, now) {
       if (issuers.length === 0) return [];
       const rows = await db
-        .selectFrom('certificates')
-        .select('node')
+        .selectFrom('certificates as old')
+        .select(['old.node', 'old.spiffeId'])
         .distinct()
-        .where('issuer', 'in', issuers)
-        .where('notAfter', '>', now)
-        .where('revokedAt', 'is', null)
-        .where('node', 'is not', null)
-        .orderBy('node')
+        .where('old.issuer', 'in', issuers)
+        .where('old.notAfter', '>', now)
+        .where('old.revokedAt', 'is', null)
+        .where('old.node', 'is not', null)
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom('certificates as next')
+                .select('next.serial')
+                .whereRef('next.node', '=', 'old.node')
+                .whereRef('next.spiffeId', '=', 'old.spiffeId')
+                .whereRef('next.issuedAt', '>=', 'old.issuedAt')
+                .where('next.issuer', 'not in', issuers)
+                .where('next.revokedAt', 'is', null),
+            ),
+          ),
+        )
+        .orderBy('old.node')
         .execute();
-      return rows.flatMap(row => row.node ?? []);
+      return rows.flatMap(({ node, spiffeId }) => (node === null ? [] : [{ node, spiffeId }]));
     },
     async trim({ ended, workloads }) {
       await db.deleteFrom('certificates').where('notAfter', '<', ended).execute();

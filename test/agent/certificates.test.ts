@@ -19,6 +19,7 @@ interface Start {
   readonly clock?: FakeClock;
   readonly directory?: string;
   readonly isUp?: boolean;
+  readonly random?: () => number;
 }
 
 /** The certificates of an agent, and a master that answers what it asks for when it is told to. */
@@ -36,7 +37,7 @@ async function open(t: Test, start: Start = {}) {
     bundle: () => authority.authority.bundle,
     moment: () => ({ now: clock.now() }),
     clock,
-    random: () => 0,
+    random: start.random ?? (() => 0),
     newId: () => `request-${++ids}`,
     log,
     isUp: () => link.isUp,
@@ -85,6 +86,37 @@ t.test(
     certificates.put(own, authority.node('pi-1'));
   },
 );
+
+t.test(
+  'told to renew, a node does so for all that it has at a moment of its choice, once, and not what is new',
+  async t => {
+    const { certificates, authority, answer, clock } = await open(t, { random: () => 0.5 });
+    const { signal } = new AbortController();
+    certificates.put(own, authority.node('pi-1'));
+    await certificates.want(new Set([web]));
+    t.same(await answer(), [web]);
+    const told = [certificates.renewAll(10_000, signal), certificates.renewAll(10_000, signal)];
+    await clock.advance(4_999);
+    t.same(await answer(), [], 'a fleet that is told together does not come together');
+    await certificates.want(new Set([web, db]));
+    t.same(await answer(), [db]);
+    await clock.advance(1);
+    await Promise.all(told);
+    t.same(await answer(), [own, web].sort().reverse());
+    certificates.check();
+    t.same(await answer(), []);
+  },
+);
+
+t.test('a node that stops before its moment asks for nothing', async t => {
+  const { certificates, authority, answer } = await open(t, { random: () => 0.5 });
+  certificates.put(own, authority.node('pi-1'));
+  const power = new AbortController();
+  const told = certificates.renewAll(10_000, power.signal);
+  power.abort();
+  await told;
+  t.same(await answer(), []);
+});
 
 t.test('after a start the certificates are there from the disk, and are not asked for', async t => {
   const first = await open(t);

@@ -33,6 +33,7 @@ function stage() {
     async run() {},
     check() {},
     renewOwn() {},
+    async renewAll() {},
   };
   const workloads = makeWorkloads(
     { certificates: () => certificates, bundle: () => authority.bundle },

@@ -74,10 +74,32 @@ t.test('the authority is shown, rotated and retired', async t => {
       { ...generation, state: 'announced', signing: false },
     ],
     waitingFor: ['pi-1', 'pi-2'],
+    renewing: [],
   } satisfies AuthorityView;
   const shown = await mesolite('authority show');
   t.match(shown.out, /issuing +yes +f{16} +in 300d +in 300d +in 300d\nannounced +no /);
   t.match(shown.err, /the new root waits for: pi-1, pi-2/);
+  const renewing = (nodes: string[], state: 'issuing' | 'announced', waitingFor: string[] = []) => ({
+    trustDomain: 'test',
+    generations: [
+      { ...generation, state: 'old' },
+      { ...generation, root: { ...brief, sha256: 'e'.repeat(64) }, state, signing: false },
+    ],
+    waitingFor,
+    renewing: nodes,
+  });
+  const views = [renewing([], 'announced', ['pi-1']), renewing(['pi-1', 'pi-2'], 'issuing')];
+  views.push(renewing(['pi-2'], 'issuing'), renewing(['pi-2'], 'issuing'), renewing([], 'issuing'));
+  Object.defineProperty(server.world, 'authority', { get: () => (views.length > 1 ? views.shift() : views[0]) });
+  const waited = await mesolite('authority rotate root --wait');
+  t.equal(waited.code, 0);
+  t.strictSame(waited.err.split('\n').slice(0, 4), [
+    'the new root waits for: pi-1',
+    'have been asked to renew, and have not yet: pi-1, pi-2',
+    'have been asked to renew, and have not yet: pi-2',
+    'every node has certificates by the new root: mesolite authority retire ends the trust in the old one',
+  ]);
+  t.equal(views.length, 1, 'it looked until it was over');
   await mesolite('authority rotate issuing');
   t.match(server.calls.at(-1), { what: 'POST /v1/authority/rotate', body: { what: 'issuing' } });
   await mesolite('authority rotate root --force');

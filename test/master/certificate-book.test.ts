@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { dayMs, minuteMs } from '../../src/base/clock.ts';
@@ -14,15 +15,17 @@ async function makeBook(t: Test) {
   const events: string[] = [];
   const told: string[][] = [];
   const inUse = new Set<string>();
+  const running = new Set<string>();
   const open = () =>
     openCertificateBook({
       certificates: store.certificates,
       clock,
       events: { record: (kind, event) => void events.push(`${kind} ${event.node ?? '-'}: ${event.message}`) },
       inUse: () => inUse,
+      runs: async (node, { serviceAccount }) => running.has(`${node} ${serviceAccount}`),
       onRevoked: async records => void told.push(records.map(({ serial }) => serial)),
     });
-  return { clock, state, node, workload, server, events, told, inUse, open, book: await open() };
+  return { clock, state, node, workload, server, events, told, inUse, running, open, book: await open() };
 }
 
 const later = (clock: FakeClock, ms: number) => clock.setNow(clock.now() + ms);
@@ -99,6 +102,20 @@ t.test('what is revoked is in force here before it is told, and after a start', 
   await t.rejects(book.revoke({ serial: second.serial }), { code: 'CONFLICT', message: /in use/ });
   await t.rejects(book.revoke({ serial: '00' }), { code: 'NOT_FOUND' });
   await t.rejects(book.revoke({ node: 'c' }), { code: 'NOT_FOUND' });
+});
+
+t.test('a node holds what it uses: its own certificate, and those of workloads that it still runs', async t => {
+  const { book, node, workload, running, state, clock } = await makeBook(t);
+  const issuer = new X509Certificate(state.issuingPem).serialNumber;
+  const holders = async () => (await book.holders(new Set([issuer]))).sort();
+  running.add('b x').add('c x');
+  await book.record(node('a').chainPem, 'a');
+  for (const id of ['b', 'd']) await book.record(workload('spiffe://test.mesolite/ns/default/sa/x').chainPem, id);
+  t.same(await holders(), ['a', 'b'], 'the task of d has ended');
+  t.same(await book.holders(new Set(['00'])), []);
+  const next = makeTestAuthority(clock.now());
+  await book.record(next.node('a').chainPem, 'a');
+  t.same(await holders(), ['b'], 'a has another in its place, by another authority');
 });
 
 t.test('a node of which all is revoked is cut off, also after a start, until it has joined anew', async t => {

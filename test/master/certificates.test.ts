@@ -5,6 +5,7 @@ import { MesoliteError } from '../../src/base/errors.ts';
 import { generateKeyPair, keyIdOf } from '../../src/identity/keys.ts';
 import { createRequest } from '../../src/identity/request.ts';
 import { makeCertificates, perHour } from '../../src/master/certificates.ts';
+import { makeRunsWorkload } from '../../src/master/workload-rights.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
 import { enterNode, openTestStore, placeTask, statusOf } from '../fixtures/master-store.ts';
 import { MasterWords } from '../fixtures/master-words.ts';
@@ -19,7 +20,7 @@ async function stage(t: Test) {
   const book: string[] = [];
   const certificates = makeCertificates({
     authority: words.authority.authority,
-    assignments: store.assignments,
+    runs: makeRunsWorkload({ assignments: store.assignments }),
     book: {
       async recordFor(owner, chain) {
         if (owner === 'pi-9') throw new MesoliteError('FORBIDDEN', 'node pi-9 is revoked: it must join anew');

@@ -64,7 +64,7 @@ t.test('what is revoked stays so over a start, and is said once', async t => {
   t.equal((await again.certificates.get('01'))?.revokedAt, 50);
 });
 
-t.test('holders are the nodes with one that holds by these issuers', async t => {
+t.test('holdings are what nodes have by these issuers and have not replaced by what another has issued', async t => {
   const { certificates } = await makeCertificates(t);
   await certificates.add(record('01'));
   await certificates.add(record('02', { spiffeId: 'x' }));
@@ -73,9 +73,18 @@ t.test('holders are the nodes with one that holds by these issuers', async t => 
   await certificates.add(record('05', { node: null }));
   await certificates.add(record('06', { node: 'd' }));
   await certificates.revoke({ serial: '06' }, 1);
-  t.same(await certificates.holders(['CA1'], 600), ['a']);
-  t.same(await certificates.holders(['CA1', 'CA2'], 400), ['a', 'b', 'c']);
-  t.same(await certificates.holders([], 400), []);
+  const holdings = async (issuers: string[], now: number) =>
+    (await certificates.holdings(issuers, now)).map(({ node, spiffeId }) => `${node} ${spiffeId}`);
+  const own = 'spiffe://test/node/a';
+  t.same(await holdings(['CA1'], 600), [`a ${own}`, 'a x']);
+  t.same(await holdings(['CA1', 'CA2'], 400), [`a ${own}`, 'a x', `b ${own}`, `c ${own}`]);
+  t.same(await holdings([], 400), []);
+  await certificates.add(record('07', { issuedAt: 20 }));
+  t.same(await holdings(['CA1'], 600), [`a ${own}`, 'a x'], 'another by the same issuer is no other');
+  await certificates.add(record('08', { issuedAt: 30, issuer: 'CA2' }));
+  t.same(await holdings(['CA1'], 600), ['a x']);
+  await certificates.revoke({ serial: '08' }, 40);
+  t.same(await holdings(['CA1'], 600), [`a ${own}`, 'a x']);
 });
 
 t.test('outcasts are the nodes of whose own certificates every one is revoked', async t => {

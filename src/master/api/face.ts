@@ -66,7 +66,7 @@ export interface ApiFace {
   revoke(which: { readonly serial: string } | { readonly node: string }): Promise<CertificateView[]>;
   /** What Prometheus reads, with its media type. */
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
-  authority(): AuthorityView;
+  authority(): Promise<AuthorityView>;
   rotateAuthority(request: RotateRequest): Promise<AuthorityView>;
   retireAuthority(options: { readonly force: boolean }): Promise<AuthorityView>;
   /** A certificate for a broker that others run; throws as `Authority.issueBroker`. */
