@@ -17,6 +17,7 @@ import { compilePolicy } from '../../src/policy/compile.ts';
 import { makeProxy } from '../../src/proxy/proxy.ts';
 import type { LocalWorkload } from '../../src/proxy/workload.ts';
 import { noDestinations } from '../../src/traffic/destinations.ts';
+import { noRoutes } from '../../src/traffic/service-routes.ts';
 
 const trustDomain = 'edge.local';
 const serverName = '1.app.default.mesh';
@@ -67,6 +68,7 @@ async function run(signal: AbortSignal): Promise<void> {
       peers: { verify: peerOf, mayResume: () => true, mayStay: () => true },
       policy: new Cell(compilePolicy({ ...settings, policies })),
       workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[app.task, app]])),
+      routes: new Cell(noRoutes),
       services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map()),
       destinations: new Cell(noDestinations),
       onAccess: log,

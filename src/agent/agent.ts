@@ -27,6 +27,7 @@ import type { TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { makeProxy } from '../proxy/proxy.ts';
 import { noDestinations } from '../traffic/destinations.ts';
+import { noRoutes } from '../traffic/service-routes.ts';
 import { openAccessLog } from './access-log.ts';
 import { makeAuditTrail } from './audit-trail.ts';
 import { makeCertificates } from './certificates.ts';
@@ -46,7 +47,7 @@ import { startMetrics } from './metrics-server.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
-import { authorizationOf, compileInto, denyAll, destinationsOf, policySlot } from './policy.ts';
+import { authorizationOf, compileInto, denyAll, destinationsOf, policySlot, routesOf } from './policy.ts';
 import { makeRefusals } from './refusals.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
@@ -192,11 +193,16 @@ async function run(
 
   const policy = new Cell(denyAll(trustDomain));
   const destinations = new Cell(noDestinations);
+  const routes = new Cell(noRoutes);
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
   const policyInbox = makeSignedInbox(
     inboxParts,
-    policySlot([compileInto(policy, authorizationOf), compileInto(destinations, destinationsOf)]),
+    policySlot([
+      compileInto(policy, authorizationOf),
+      compileInto(destinations, destinationsOf),
+      compileInto(routes, routesOf),
+    ]),
   );
   const manifest = new Cell<KnownManifest | undefined>(undefined);
   const manifestInbox = makeSignedInbox(
@@ -244,6 +250,7 @@ async function run(
       workloads: workloads.known,
       services: services.known,
       destinations,
+      routes,
       onAccess:
         accessLog === undefined
           ? audit.record
@@ -363,7 +370,15 @@ async function run(
     certificates.check();
   }
 
-  const wantedServices = () => new Set(supervisor.live().flatMap(({ spec }) => [...workloads.upstreamsOf(spec)]));
+  /** Those that the tasks here call, and those that their calls are routed to. */
+  function wantedServices(): ReadonlySet<string> {
+    const wanted = supervisor.live().flatMap(({ spec }) => {
+      const called = [...workloads.upstreamsOf(spec)];
+      return [...called, ...called.flatMap(service => routes.value.routesOf(service, spec)?.services ?? [])];
+    });
+    return new Set(wanted);
+  }
+  routes.watch(() => inBackground('listening to services', services.want(wantedServices())));
 
   /** Settles when the services are read that tasks call, and what was found running serves again: by its health check, so for a second at most. */
   async function untilServing(): Promise<void> {

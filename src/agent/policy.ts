@@ -4,6 +4,7 @@ import { decodeDocument, type PolicyDocument, type PolicyKind, type PolicyOf } f
 import { type PolicyBody, policyBodySchema } from '../model/message.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
 import { compileDestinations, type Destinations } from '../traffic/destinations.ts';
+import { type CompiledRoutes, compileRoutes } from '../traffic/service-routes.ts';
 import type { SignedSlot } from './signed-inbox.ts';
 
 /** What holds until the master has said anything: nobody may do anything. */
@@ -18,12 +19,12 @@ export interface PolicySet extends Omit<PolicyBody, 'documents'> {
 }
 
 /** Makes of the documents what one part of the proxy asks; throws when they cannot be used. The result swaps it in. */
-export type PolicyCompiler = (policies: PolicySet) => () => void;
+export type PolicyCompiler = (policies: PolicySet) => Promise<() => void>;
 
 /** Compiles into a cell, so that it is in force with one assignment; a request that is under way keeps the one it began with. */
-export function compileInto<T>(cell: Cell<T>, compile: (policies: PolicySet) => T): PolicyCompiler {
-  return policies => {
-    const compiled = compile(policies);
+export function compileInto<T>(cell: Cell<T>, compile: (policies: PolicySet) => T | Promise<T>): PolicyCompiler {
+  return async policies => {
+    const compiled = await compile(policies);
     return () => cell.set(compiled);
   };
 }
@@ -38,17 +39,32 @@ export function destinationsOf({ of, rootNamespace }: PolicySet): Destinations {
   return compileDestinations(of('DestinationRule'), rootNamespace);
 }
 
+/** The VirtualServices of a set. The engine of regular expressions is loaded only where there is one. */
+export async function routesOf({ of }: PolicySet): Promise<CompiledRoutes> {
+  const documents = of('VirtualService');
+  return compileRoutes(documents, hasRegex(documents) ? (await import('../traffic/regex.ts')).compileRegex : noRegex);
+}
+
+function hasRegex(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return Object.entries(value).some(([key, child]) => key === 'regex' || key === 'uriRegexRewrite' || hasRegex(child));
+}
+
+function noRegex(pattern: string): never {
+  throw new TypeError(`the regular expression ${pattern} was not looked for`);
+}
+
 /** The policy document: all that is made of it is in force in one turn, or nothing of it. */
 export function policySlot(compilers: readonly PolicyCompiler[]): SignedSlot {
   return {
     kind: 'policy',
     subject: 'all',
     file: 'policy',
-    take(body, { revision }) {
+    async take(body, { revision }) {
       const { documents: sent, ...settings } = decode(policyBodySchema, body, 'policy');
       const documents = sent.map((document, i) => asPolicy(document, `policy document ${i + 1}`));
       const policies: PolicySet = { ...settings, revision, of: kind => documents.filter(isOf(kind)) };
-      const swaps = compilers.map(compile => compile(policies));
+      const swaps = await Promise.all(compilers.map(compile => compile(policies)));
       for (const swap of swaps) swap();
     },
   };

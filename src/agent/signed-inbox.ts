@@ -15,7 +15,7 @@ export interface SignedSlot {
   /** Where the last good one is kept; absent for a slot that keeps what it needs by itself. */
   readonly file?: string;
   /** Decodes, compiles and swaps; throws when the body is not usable, and then nothing has changed. */
-  take(body: unknown, envelope: Envelope): void;
+  take(body: unknown, envelope: Envelope): void | Promise<void>;
 }
 
 /** Takes newer documents and refuses the rest: unsigned, for somebody else, older, expired or unusable; each refusal is reported. */
@@ -67,7 +67,7 @@ export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot, floor
       revision = envelope.revision;
       const decision = succeed(inForce, envelope, clock.now());
       if (decision.take === 'refuse') throw new MesoliteError('STALE', decision.reason);
-      if (decision.take === 'replace') slot.take(envelope.body, envelope);
+      if (decision.take === 'replace') await slot.take(envelope.body, envelope);
       inForce = { revision, expiresAt: envelope.expiresAt };
       await keep(wire, envelope);
       sender.send('ack', { kind: slot.kind, subject: slot.subject, revision });
@@ -105,7 +105,7 @@ export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot, floor
         const stored = await files.read(slot.file);
         if (stored === undefined) return;
         const envelope = open(stored.value);
-        slot.take(envelope.body, envelope);
+        await slot.take(envelope.body, envelope);
         const { revision, expiresAt } = envelope;
         inForce = { revision, expiresAt };
         kept = { revision, expiresAt, keyId: signingKeyOf(stored.value) };

@@ -2,6 +2,8 @@ import type { AuthorizationPolicy, Findings, Job, PolicyDocument } from '../mode
 import { checkPolicy } from '../policy/check.ts';
 import { selects } from '../policy/compile.ts';
 import { checkDestinationRule } from '../traffic/destinations.ts';
+import { compileRegex } from '../traffic/regex.ts';
+import { checkVirtualService } from '../traffic/route-check.ts';
 import { labelsOf } from './task-spec.ts';
 
 // What the master knows of each policy kind: a kind that is missing here does not compile.
@@ -20,6 +22,8 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
       return checkPolicy(document, { servesTcp: servesTcp(document, facts) });
     case 'DestinationRule':
       return checkDestinationRule(document);
+    case 'VirtualService':
+      return checkVirtualService(document, compileRegex);
     default:
       return document satisfies never;
   }
@@ -32,6 +36,8 @@ export function actionOf(document: PolicyDocument): string {
       return document.spec.action;
     case 'DestinationRule':
       return document.spec.host;
+    case 'VirtualService':
+      return `routes ${document.spec.hosts.join(', ')}`;
     default:
       return document satisfies never;
   }

@@ -5,6 +5,7 @@ import { destinationRuleSpecSchema } from './destination-rule.ts';
 import { nameSchema } from './ids.ts';
 import { jobSpecSchema } from './job.ts';
 import { authorizationPolicySpecSchema } from './policy.ts';
+import { virtualServiceSpecSchema } from './virtual-service.ts';
 
 const word = v.pipe(v.string(), v.maxLength(253));
 
@@ -52,6 +53,7 @@ export const policySchemas = {
     v.optional(authorizationPolicySpecSchema, {}),
   ),
   DestinationRule: documentSchema('DestinationRule', [...networkingVersions], destinationRuleSpecSchema),
+  VirtualService: documentSchema('VirtualService', [...networkingVersions], virtualServiceSpecSchema),
 } as const;
 
 /** Every kind that can be applied, with its schema. */

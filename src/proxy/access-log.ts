@@ -79,7 +79,7 @@ export class AccessLog {
       bytesSent: exchange.bytesSent,
       durationMs: Math.round(durationMs * 1000) / 1000,
       requestId: bounded(facts.requestId, maxRequestId),
-      flags: exchange.flag,
+      flags: flagsOf(exchange),
     });
   }
 
@@ -106,6 +106,11 @@ export class AccessLog {
       flags: answer.flag,
     });
   }
+}
+
+function flagsOf({ flag, note }: Exchange): string {
+  if (note === '') return flag;
+  return flag === '-' ? note : `${flag},${note}`;
 }
 
 function bounded(text: string, max: number): string {

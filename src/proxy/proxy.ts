@@ -14,6 +14,7 @@ import type { CompiledPolicy } from '../policy/compile.ts';
 import { newUsage } from '../traffic/breaker.ts';
 import { defaultCluster } from '../traffic/cluster.ts';
 import type { Destinations } from '../traffic/destinations.ts';
+import type { CompiledRoutes } from '../traffic/service-routes.ts';
 import { AccessLog } from './access-log.ts';
 import { Counters, type SeriesSnapshot } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
@@ -37,6 +38,7 @@ import type { ByteStream } from './wire/byte-stream.ts';
 import { type ClientTimeouts, Downstream, type DownstreamParts } from './wire/downstream.ts';
 import type { Pipeline } from './wire/exchange.ts';
 import { Head } from './wire/head.ts';
+import { Mirrors } from './wire/mirror.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
 import { readBufferBytes, WriteBuffers } from './wire/write-buffers.ts';
 import { indexWorkloads, type LocalWorkload, type WorkloadIndex } from './workload.ts';
@@ -53,6 +55,8 @@ export interface ProxyParts {
   readonly services: Cell<ReadonlyMap<string, ServiceDocument>>;
   /** How the endpoints of services are used. */
   readonly destinations: Cell<Destinations>;
+  /** What VirtualServices say of calls from here. */
+  readonly routes: Cell<CompiledRoutes>;
   /** Hears of each request when it is over; must be quick and must not throw. */
   readonly onAccess: (record: AccessRecord) => void;
 }
@@ -152,13 +156,14 @@ class JoinedProxy implements NodeProxy {
     this.#budget = new ConnectionBudget(bounds.maxUpstreamConnections);
     this.#index = new Cell(indexWorkloads(workloads.value));
     const readBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
+    const writeBuffers = new WriteBuffers(this.#deadlines);
+    const forwarding = { clock, random: parts.random, responseHead: new Head(), writeBuffers };
     this.#wire = {
-      clock,
+      ...forwarding,
       deadlines: this.#deadlines,
       timeouts: clientTimeouts,
       requestHead: new Head(),
-      responseHead: new Head(),
-      writeBuffers: new WriteBuffers(this.#deadlines),
+      mirrors: new Mirrors(forwarding, this.#deadlines),
     };
     this.#http2 = new Http2Edges(this.#wire);
     const applications = new Applications(({ host, port, protocol }) => {
@@ -171,12 +176,13 @@ class JoinedProxy implements NodeProxy {
     const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
     const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
     this.#inbound = { ...shared, applications, decisions: new Decisions(policy, bounds.decisionCacheEntries) };
-    const { deadlines, writeBuffers } = this.#wire;
+    const { deadlines } = this.#wire;
     const tcp = { deadlines, writeBuffers, idleMs: tcpIdleMs, lingerMs: clientTimeouts.lingerMs };
     this.#tcpInbound = { inbound: this.#inbound, tcp, clock };
     this.#outbound = {
       ...shared,
       services: this.#services,
+      routes: parts.routes,
       random: parts.random,
       onConnect: (stream, early, route) => openLeg(this.#legs, { stream, early, asksInHttp: true }, route),
     };

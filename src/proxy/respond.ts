@@ -3,7 +3,10 @@ import { STATUS_CODES } from 'node:http';
 import { allRefusals, reasonOf, refuse } from './wire/refusals.ts';
 
 /** Envoy's response flags, as far as they can arise here; `-` is none. */
-export type ResponseFlag = '-' | 'UF' | 'UC' | 'UH' | 'UO' | 'UPE' | 'SI' | 'NR' | 'DC' | 'DPE';
+export type ResponseFlag = '-' | 'UF' | 'UC' | 'UH' | 'UO' | 'UT' | 'UPE' | 'SI' | 'NR' | 'DC' | 'DPE' | 'FI' | 'RL';
+
+/** Flags that come beside another: delayed on purpose, tried as often as may be, over a limit that is not enforced (a flag of our own). */
+export type ResponseNote = '' | 'DI' | 'URX' | 'RL:shadow';
 
 /** An answer that the proxy gives by itself: complete messages, made once. */
 export interface LocalAnswer {
@@ -20,11 +23,12 @@ export interface LocalAnswer {
 }
 
 /** Makes an answer of plain text; `headers` are further header lines, each ending in CR LF. */
-export function makeAnswer(status: number, text: string, flag: ResponseFlag, headers = ''): LocalAnswer {
-  const body = Buffer.from(text, 'utf8').toString('latin1');
+export function makeAnswer(status: number, text: string | Uint8Array, flag: ResponseFlag, headers = ''): LocalAnswer {
+  const body = Buffer.from(typeof text === 'string' ? new TextEncoder().encode(text) : text).toString('latin1');
+  const type = body === '' || /^content-type:/m.test(headers) ? '' : 'content-type: text/plain\r\n';
   const head =
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\ncontent-length: ${body.length}\r\n` +
-    `content-type: text/plain\r\n${headers}`;
+    `${type}${headers}`;
   const keepHead = `${head}\r\n`;
   const closeHead = `${head}connection: close\r\n\r\n`;
   return {
@@ -52,6 +56,7 @@ export const noWorkload = makeAnswer(404, 'no workload is served under this name
 export const requestTimeout = makeAnswer(408, 'request timeout', '-');
 export const streamIdleRequest = makeAnswer(408, 'stream timeout', 'SI');
 export const streamIdle = makeAnswer(504, 'stream timeout', 'SI');
+export const upstreamTimeout = makeAnswer(504, 'upstream request timeout', 'UT');
 export const badUpstream = makeAnswer(
   502,
   'upstream connect error or disconnect/reset before headers. reset reason: protocol error',

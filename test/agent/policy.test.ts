@@ -50,23 +50,23 @@ t.test('before the master has said anything nobody may do anything', async t => 
 t.test('a document is in force with one assignment, and who holds the one before keeps it', async t => {
   const inForce = new Cell(denyAll('edge.local'));
   const { take } = policySlot([compileInto(inForce, authorizationOf)]);
-  take(body([]), envelope(1));
+  await take(body([]), envelope(1));
   const before = inForce.value;
   t.ok(allows(before));
-  take(body([deny()]), envelope(2));
+  await take(body([deny()]), envelope(2));
   t.notOk(allows(inForce.value));
   t.ok(allows(before), 'a request that is under way');
   t.equal(inForce.value.revision, 2);
-  take(body([deny('istio-system')]), envelope(3));
+  await take(body([deny('istio-system')]), envelope(3));
   t.notOk(allows(inForce.value), 'the root namespace is the one that the document names');
-  take(body([deny('other')], 'deny'), envelope(4));
+  await take(body([deny('other')], 'deny'), envelope(4));
   t.notOk(allows(inForce.value), 'so is what holds where no policy speaks');
 });
 
 t.test('a body that is not all usable is not taken at all, and it is said which document', async t => {
   const inForce = new Cell(denyAll('edge.local'));
   const { take } = policySlot([compileInto(inForce, authorizationOf)]);
-  take(body([]), envelope(1));
+  await take(body([]), envelope(1));
   const unusable: readonly (readonly [unknown, RegExp])[] = [
     [{ documents: [] }, /^policy: /],
     [body([deny(), { kind: 'AuthorizationPolicy' }]), /^policy document 2: /],
@@ -77,7 +77,9 @@ t.test('a body that is not all usable is not taken at all, and it is said which 
       /document 1: a Job is no policy/,
     ],
   ];
-  for (const [wrong, reason] of unusable) t.throws(() => take(wrong, envelope(2)), { message: reason });
+  for (const [wrong, reason] of unusable) {
+    await t.rejects(async () => take(wrong, envelope(2)), { message: reason });
+  }
   t.equal(inForce.value.revision, 1);
 });
 
@@ -91,8 +93,8 @@ t.test('what one part of the proxy cannot use no part gets', async t => {
       return policies.of('AuthorizationPolicy').map(({ metadata }) => metadata.name);
     }),
   ]);
-  take(body([deny()]), envelope(1));
+  await take(body([deny()]), envelope(1));
   t.same(names.value, ['deny']);
-  t.throws(() => take(body([]), envelope(2)), /not this one/);
+  await t.rejects(async () => take(body([]), envelope(2)), /not this one/);
   t.equal(inForce.value.revision, 1);
 });

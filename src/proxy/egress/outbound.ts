@@ -1,9 +1,12 @@
 import type { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
+import type { Cell } from '../../base/cell.ts';
 import type { Random } from '../../base/random.ts';
 import { serviceKey } from '../../model/ids.ts';
 import { meshDomain } from '../../model/service.ts';
+import type { Destination } from '../../traffic/route-action.ts';
 import { serviceOfHost } from '../../traffic/routes.ts';
+import type { CompiledRoutes, ServiceRoutes } from '../../traffic/service-routes.ts';
 import { type AccessLog, newFacts } from '../access-log.ts';
 import type { Counters, Series } from '../counters.ts';
 import { pathOf } from '../decisions.ts';
@@ -16,10 +19,12 @@ import type { Head } from '../wire/head.ts';
 import type { LocalWorkload, WorkloadIndex } from '../workload.ts';
 import { callerOf } from './credential.ts';
 import { noteHash } from './hash-key.ts';
+import { Routing, shadowOf } from './routing.ts';
 import type { Services } from './services.ts';
 
 export interface OutboundParts {
   readonly services: Services;
+  readonly routes: Cell<CompiledRoutes>;
   readonly random: Random;
   readonly accessLog: AccessLog;
   readonly counters: Counters;
@@ -38,6 +43,8 @@ export interface FixedRoute {
 
 /** Endpoints that may be tried for one request while none has taken it. */
 const maxAttempts = 3;
+/** One connection remembers so many ways at a time: those between which a route draws. */
+const maxTargets = 16;
 
 const notAProxyRequest = makeAnswer(
   400,
@@ -64,6 +71,9 @@ interface Route {
   readonly answer: LocalAnswer | undefined;
   /** `<name>.<namespace>`; empty when there is an answer instead. */
   readonly key: string;
+  /** What VirtualServices say, as they were compiled when this was worked out. */
+  readonly compiled: CompiledRoutes;
+  readonly routes: ServiceRoutes | undefined;
 }
 
 /**
@@ -77,7 +87,9 @@ export class OutboundPipeline implements Pipeline {
   #proof = '';
   #proven: { readonly index: WorkloadIndex; readonly caller: LocalWorkload } | undefined;
   #route: Route | undefined;
-  #target: ServiceTarget | undefined;
+  #targets: ServiceTarget[] = [];
+  /** Made for the first request that has routes. */
+  #routing: Routing | undefined;
 
   constructor(parts: OutboundParts, sourceIp: string, fixed?: FixedRoute) {
     this.#parts = parts;
@@ -100,18 +112,14 @@ export class OutboundPipeline implements Pipeline {
     this.#facts.series = route.series;
     if (route.answer !== undefined) return this.#deny(route.rule, route.answer);
     if (this.#fixed !== undefined && route.key !== this.#fixed.key) return this.#deny('misdirected', misdirected);
-    const endpoints = this.#parts.services.endpointsOf(route.key, caller, '');
     this.#facts.allow = true;
     this.#facts.rule = route.rule;
+    if (route.routes !== undefined) return this.#takeRoute(exchange, route, route.routes, head, bytes);
+    const endpoints = this.#parts.services.endpointsOf(route.key, caller, '');
     if (endpoints === undefined) return notYetKnown(route.key);
-    this.#facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
     if (endpoints.protocol === 'tcp') return speaksTcp(route.key);
-    exchange.target = this.#targetOf(caller, endpoints);
-    const { hashKey } = endpoints;
-    if (hashKey !== undefined) {
-      noteHash(exchange, hashKey, { task: caller.task, random: this.#parts.random }, head, bytes);
-    }
-    this.#rewrite(exchange, route, head, bytes);
+    this.#sendTo(exchange, caller, endpoints, head, bytes);
+    this.#rewrite(exchange, route.authority, this.#facts.path, '', head, bytes);
     return undefined;
   }
 
@@ -137,6 +145,53 @@ export class OutboundPipeline implements Pipeline {
 
   refused(answer: LocalAnswer): void {
     this.#parts.accessLog.recordRefused(answer, this.#facts);
+  }
+
+  /** As a VirtualService wants it; a wait that it asks for comes before anything else that may be said. */
+  #takeRoute(
+    exchange: Exchange,
+    { caller }: Route,
+    routes: ServiceRoutes,
+    head: Head,
+    bytes: Buffer,
+  ): LocalAnswer | undefined {
+    this.#routing ??= new Routing(this.#parts.random, head);
+    const routing = this.#routing;
+    const answer = routing.apply(exchange, routes, this.#facts, head, bytes);
+    const { destination, path, authority, mirrors } = routing;
+    if (destination === undefined) return answer;
+    const endpoints = this.#endpointsOf(caller, destination);
+    const unusable = problemOf(endpoints, destination);
+    if (endpoints === undefined || unusable !== undefined) {
+      if (exchange.delayMs === 0) return unusable;
+      exchange.abort = unusable;
+      return undefined;
+    }
+    this.#sendTo(exchange, caller, endpoints, head, bytes);
+    this.#rewrite(exchange, authority, path, destination.requestEdits?.lines ?? '', head, bytes);
+    if (mirrors.length > 0) this.#mirror(exchange, caller, authority, mirrors);
+    return undefined;
+  }
+
+  #endpointsOf(caller: LocalWorkload, { service, subset }: Destination): Endpoints | undefined {
+    return this.#parts.services.endpointsOf(service, caller, subset);
+  }
+
+  #sendTo(exchange: Exchange, caller: LocalWorkload, endpoints: Endpoints, head: Head, bytes: Buffer): void {
+    this.#facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
+    exchange.target = this.#targetOf(caller, endpoints);
+    const { hashKey } = endpoints;
+    if (hashKey === undefined) return;
+    noteHash(exchange, hashKey, { task: caller.task, random: this.#parts.random }, head, bytes);
+  }
+
+  /** Copies differ in their authority, so that a log tells them apart. */
+  #mirror(exchange: Exchange, caller: LocalWorkload, authority: string, mirrors: readonly Destination[]): void {
+    const additions = `host: ${shadowOf(authority)}\r\n${exchange.additions.slice(hostLine(authority).length)}`;
+    exchange.mirrors = mirrors.flatMap(mirror => {
+      const endpoints = this.#endpointsOf(caller, mirror);
+      return endpoints === undefined ? [] : [{ target: new ServiceTarget(caller, endpoints), additions }];
+    });
   }
 
   #note(head: Head, bytes: Buffer): void {
@@ -172,12 +227,21 @@ export class OutboundPipeline implements Pipeline {
   #routeOf(caller: LocalWorkload, authority: string): Route {
     const known = this.#route;
     const index = this.#parts.workloads();
-    if (known?.index === index && known.caller === caller && known.authority === authority) return known;
+    const compiled = this.#parts.routes.value;
+    if (
+      known?.index === index &&
+      known.caller === caller &&
+      known.authority === authority &&
+      known.compiled === compiled
+    ) {
+      return known;
+    }
     const service = serviceOfHost(authority, caller.identity.namespace);
     const key = service === undefined ? '' : serviceKey(service);
     const declared = caller.upstreams.has(key);
     const series = this.#parts.counters.series('outbound', declared ? key : '-', this.#facts.source);
-    const found = { index, caller, authority, series };
+    const routes = declared ? compiled.routesOf(key, caller.identity) : undefined;
+    const found = { index, caller, authority, series, compiled, routes };
     if (service === undefined) {
       this.#route = { ...found, rule: 'not-in-mesh', answer: notInMesh(authority), key: '' };
     } else if (!declared) {
@@ -187,18 +251,19 @@ export class OutboundPipeline implements Pipeline {
   }
 
   #targetOf(caller: LocalWorkload, endpoints: Endpoints): ServiceTarget {
-    if (this.#target?.caller !== caller || this.#target.endpoints !== endpoints) {
-      this.#target = new ServiceTarget(caller, endpoints);
-    }
-    return this.#target;
+    for (const target of this.#targets) if (target.caller === caller && target.endpoints === endpoints) return target;
+    if (this.#targets.length >= maxTargets) this.#targets = [];
+    const target = new ServiceTarget(caller, endpoints);
+    this.#targets.push(target);
+    return target;
   }
 
   /** Origin form with the authority as Host (RFC 9112 section 3.2.2); the credential is hop-by-hop and stays here. */
-  #rewrite(exchange: Exchange, route: Route, head: Head, bytes: Buffer): void {
-    const { method, path, requestId } = this.#facts;
+  #rewrite(exchange: Exchange, authority: string, path: string, lines: string, head: Head, bytes: Buffer): void {
+    const { method, requestId } = this.#facts;
     const query = bytes.toString('latin1', head.queryStart, head.pathEnd);
     exchange.startLine = `${method} ${path}${query} HTTP/1.1`;
-    exchange.additions = `host: ${route.authority}\r\n`;
+    exchange.additions = hostLine(authority) + lines;
     if (head.requestId < 0) exchange.additions += `x-request-id: ${requestId}\r\n`;
     head.drop(head.host);
   }
@@ -222,6 +287,23 @@ export class ServiceTarget implements Target {
   }
 
   choose: Target['choose'] = (exchange, avoid) => this.endpoints.choose(this.caller, exchange, avoid);
+
+  beginRetry(): boolean {
+    return this.endpoints.beginRetry();
+  }
+
+  endRetry(): void {
+    this.endpoints.endRetry();
+  }
+}
+
+function problemOf(endpoints: Endpoints | undefined, { service, subset }: Destination): LocalAnswer | undefined {
+  if (endpoints === undefined) return notYetKnown(service, subset);
+  return endpoints.protocol === 'tcp' ? speaksTcp(service) : undefined;
+}
+
+function hostLine(authority: string): string {
+  return `host: ${authority}\r\n`;
 }
 
 /** How a service is called by its whole name. */
@@ -246,6 +328,7 @@ function notDeclared(key: string): LocalAnswer {
   return makeAnswer(404, `${key} is not among the upstreams that this task's job declares`, 'NR');
 }
 
-function notYetKnown(key: string): LocalAnswer {
-  return makeAnswer(503, `nothing is known of ${key} yet: no healthy upstream`, 'UH');
+function notYetKnown(key: string, subset = ''): LocalAnswer {
+  const what = subset === '' ? key : `subset ${subset} of ${key}`;
+  return makeAnswer(503, `nothing is known of ${what} yet: no healthy upstream`, 'UH');
 }

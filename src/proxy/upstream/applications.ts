@@ -15,7 +15,12 @@ export class Applications {
     const known = this.#targets.get(endpoint);
     if (known !== undefined) return known;
     const pool = this.#makePool(endpoint);
-    const target: Target = { maxAttempts: 1, choose: (_, avoid) => (avoid === pool ? undefined : pool) };
+    const target: Target = {
+      maxAttempts: 1,
+      choose: (_, avoid) => (avoid === pool ? undefined : pool),
+      beginRetry: () => false,
+      endRetry: () => {},
+    };
     this.#targets.set(endpoint, target);
     return target;
   }

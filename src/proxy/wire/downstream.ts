@@ -10,12 +10,12 @@ import type { ByteStream } from './byte-stream.ts';
 import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
 import { Exchange, type Pipeline } from './exchange.ts';
 import { valueText } from './fields.ts';
-import { type Client, Forward } from './forward.ts';
+import { type Client, Forward, type ForwardParts } from './forward.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { method, traitsOf } from './methods.ts';
+import type { Mirror, Mirrors } from './mirror.ts';
 import { parseRequest } from './parse.ts';
 import { refuse } from './refusals.ts';
-import type { ResponseParts } from './response-relay.ts';
 import { forwardedHead, joined, upgradeLines } from './rewrite.ts';
 import { Tunnel } from './upgrade.ts';
 
@@ -32,12 +32,13 @@ export interface ClientTimeouts {
 }
 
 /** What all client connections of a proxy share. */
-export interface DownstreamParts extends ResponseParts {
+export interface DownstreamParts extends ForwardParts {
   readonly clock: Clock;
   readonly deadlines: Deadlines;
   /** Read between a request's arrival and its forwarding, never across turns of the event loop. */
   readonly requestHead: Head;
   readonly timeouts: ClientTimeouts;
+  readonly mirrors: Mirrors;
 }
 
 /** The rest of a body that a local answer did not want is read and forgotten up to this size; beyond, the connection is closed. */
@@ -77,6 +78,8 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   /** What is pipelined behind the open request. */
   #queued: Buffer | undefined;
   #readingOn = false;
+  /** Copies of the open request that still need the rest of its body. */
+  #mirrored: Mirror[] | undefined;
 
   /** `onHttp2` takes over a connection that turns out to speak HTTP/2, with what was read of it; absent: it is refused. */
   constructor(
@@ -296,6 +299,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     }
     const additions = this.asksWebSocket ? exchange.additions + upgradeLines : exchange.additions;
     const text = forwardedHead(head, bytes, exchange.startLine, additions, true);
+    if (exchange.mirrors.length > 0) this.#mirror(head, bytes, end, traits);
     this.#forward.start(joined(text, bytes, headEnd, end), traits, body.framing !== 'none');
   }
 
@@ -315,6 +319,26 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     answer(this.#socket.release(), this.#queued);
   }
 
+  /** Sends the copies of a request; each has its own authority. */
+  #mirror(head: Head, bytes: Buffer, end: number, traits: number): void {
+    const { startLine, mirrors } = this.exchange;
+    const { framing, done } = this.#body;
+    for (const { target, additions } of mirrors) {
+      const text = forwardedHead(head, bytes, startLine, additions, true);
+      const request = joined(text, bytes, head.end, end);
+      const mirror = this.#parts.mirrors.start(target, request, traits, framing !== 'none', done);
+      if (mirror === undefined || done) continue;
+      this.#mirrored ??= [];
+      this.#mirrored.push(mirror);
+    }
+  }
+
+  #sendToMirrors(data: Buffer, mirrored: readonly Mirror[]): void {
+    const { done } = this.#body;
+    for (const mirror of mirrored) mirror.send(data, done);
+    if (done) this.#mirrored = undefined;
+  }
+
   #readBody(bytes: Buffer): void {
     const body = this.#body;
     const end = body.done ? 0 : body.take(bytes, 0, bytes.length);
@@ -327,7 +351,9 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.exchange.bytesReceived += end;
     if (this.#state === 'exchange') {
       this.progress();
-      this.#forward.send(end < bytes.length ? bytes.subarray(0, end) : bytes);
+      const data = end < bytes.length ? bytes.subarray(0, end) : bytes;
+      if (this.#mirrored !== undefined) this.#sendToMirrors(data, this.#mirrored);
+      this.#forward.send(data);
     } else if (body.done) this.#next();
   }
 
@@ -390,7 +416,14 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   }
 
   #account(): void {
+    if (this.#mirrored !== undefined) this.#dropMirrors(this.#mirrored);
     if (this.#state === 'exchange' || this.#state === 'tunnel') this.#pipeline.account(this.exchange);
+  }
+
+  /** The rest of a body that has not come whole does not reach its copies either. */
+  #dropMirrors(mirrored: readonly Mirror[]): void {
+    for (const mirror of mirrored) mirror.abort();
+    this.#mirrored = undefined;
   }
 
   /** Closes the own side and lets the client read what it was sent before the connection goes. */

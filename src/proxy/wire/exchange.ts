@@ -1,5 +1,6 @@
 import type { Buffer } from 'node:buffer';
-import type { LocalAnswer, ResponseFlag } from '../respond.ts';
+import type { TryPolicy } from '../../traffic/route-action.ts';
+import type { LocalAnswer, ResponseFlag, ResponseNote } from '../respond.ts';
 import type { Pool } from '../upstream/pool.ts';
 import type { ByteStream } from './byte-stream.ts';
 import type { Head } from './head.ts';
@@ -10,7 +11,18 @@ export interface Target {
   readonly maxAttempts: number;
   /** The pool of the host to take `exchange` to, another than `avoid` where there is another; undefined when none is healthy. */
   choose(exchange: Exchange, avoid: Pool | undefined): Pool | undefined;
+  /** Takes a place among the retries that may be under way, to be given back with `endRetry`; false when there is none. */
+  beginRetry(): boolean;
+  endRetry(): void;
 }
+
+/** A copy of the request for somebody whose answer nobody waits for; `additions` stand in for those of the exchange. */
+export interface MirrorStart {
+  readonly target: Target;
+  readonly additions: string;
+}
+
+const none: readonly never[] = [];
 
 /** One request and what became of it. The object is used for request after request: nothing may keep it. */
 export class Exchange {
@@ -22,11 +34,22 @@ export class Exchange {
   additions = '';
   /** Header lines for the client's side, each ending in CR LF. */
   responseAdditions = '';
+  /** Lower-case names, as bytes, of headers that the response loses. */
+  responseDrops: readonly Uint8Array[] = none;
+  /** What the route says of time and retries; undefined: nothing. */
+  tries: TryPolicy | undefined;
+  /** Milliseconds to wait before anything else; 0 for no wait. */
+  delayMs = 0;
+  /** The answer to give after the wait, instead of going on. */
+  abort: LocalAnswer | undefined;
+  mirrors: readonly MirrorStart[] = none;
   /** 32 bits that decide the host under consistent hashing; -1 when nothing does. */
   hash = -1;
   // what the wire observes
   status = 0;
   flag: ResponseFlag = '-';
+  /** What else is to be seen beside the flag; empty for nothing. */
+  note: ResponseNote = '';
   bytesReceived = 0;
   bytesSent = 0;
   /** Monotonic milliseconds. */
@@ -39,9 +62,13 @@ export class Exchange {
   reset(startedAt: number): void {
     this.target = undefined;
     this.startLine = this.additions = this.responseAdditions = '';
+    this.responseDrops = this.mirrors = none;
+    this.tries = this.abort = undefined;
+    this.delayMs = 0;
     this.hash = -1;
     this.status = this.bytesReceived = this.bytesSent = 0;
     this.flag = '-';
+    this.note = '';
     this.startedAt = startedAt;
   }
 }

@@ -184,7 +184,8 @@ function applyOptions(head: Head, bytes: Buffer, options: string, asksWebSocket:
   return true;
 }
 
-function dropNamed(head: Head, bytes: Buffer, name: Uint8Array): void {
+/** Leaves every header with this lower-case name, given as bytes, out of what is forwarded. */
+export function dropNamed(head: Head, bytes: Buffer, name: Uint8Array): void {
   for (let i = 0; i < head.count; i++) {
     if (equalsWord(bytes, head.nameStart[i] ?? 0, head.nameEnd[i] ?? 0, name)) head.drop(i);
   }
@@ -201,7 +202,11 @@ export function valueText(head: Head, bytes: Buffer, index: number): string {
 
 /** The value of the header with this lower-case name, several joined by a comma (RFC 9110 section 5.3); or undefined. */
 export function fieldNamed(head: Head, bytes: Buffer, name: string): string | undefined {
-  const wanted = word(name);
+  return fieldOf(head, bytes, word(name));
+}
+
+/** `fieldNamed` for a name that was made into bytes before. */
+export function fieldOf(head: Head, bytes: Buffer, wanted: Uint8Array): string | undefined {
   let value: string | undefined;
   for (let i = 0; i < head.count; i++) {
     if (!equalsWord(bytes, head.nameStart[i] ?? 0, head.nameEnd[i] ?? 0, wanted)) continue;

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { Body } from './body.ts';
 import type { Exchange } from './exchange.ts';
+import { dropNamed } from './fields.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { parseResponse } from './parse.ts';
 import { forwardedHead, goesAsItCame, upgradeLines } from './rewrite.ts';
@@ -28,7 +29,20 @@ export interface ResponseParts {
 }
 
 /** How a response stands after some bytes of it. */
-export type RelayStep = 'more' | 'stalled' | 'done' | 'done-reusable' | 'upgraded' | 'bad';
+export type RelayStep =
+  | 'more'
+  | 'stalled'
+  | 'done'
+  | 'done-reusable'
+  | 'upgraded'
+  | 'discarded'
+  | 'discarded-reusable'
+  | 'bad';
+
+/** Who may have a better idea than to pass a response on; asked once its head is there. */
+export interface ResponseJudge {
+  discards(head: Head, bytes: Buffer): boolean;
+}
 
 const closeLine = 'connection: close\r\n';
 /** A response may be preceded by at most this many of status 1xx. */
@@ -44,6 +58,7 @@ export class ResponseRelay {
   readonly #client: ResponseClient;
   readonly #head: Head;
   readonly #buffers: WriteBuffers;
+  readonly #judge: ResponseJudge;
   readonly #body = new Body();
   #pieces: Buffer | undefined;
   #informational = 0;
@@ -51,10 +66,11 @@ export class ResponseRelay {
   #dechunks = false;
   #surplusStart = 0;
 
-  constructor(client: ResponseClient, { responseHead, writeBuffers }: ResponseParts) {
+  constructor(client: ResponseClient, { responseHead, writeBuffers }: ResponseParts, judge: ResponseJudge) {
     this.#client = client;
     this.#head = responseHead;
     this.#buffers = writeBuffers;
+    this.#judge = judge;
   }
 
   /** Has anything of a response come? */
@@ -115,6 +131,12 @@ export class ResponseRelay {
     if (head.chunked && head.minor === 0) return 'bad';
     body.beginResponse(head, client.toHead);
     this.#reusable = !head.close && (head.minor === 1 || head.keepAlive) && body.framing !== 'until-close';
+    if (client.exchange.tries !== undefined && this.#judge.discards(head, bytes)) {
+      const end = body.take(bytes, headEnd, limit);
+      return this.#reusable && body.done && end === limit ? 'discarded-reusable' : 'discarded';
+    }
+    const { responseDrops } = client.exchange;
+    if (responseDrops.length > 0) for (const name of responseDrops) dropNamed(head, bytes, name);
     this.#dechunks = body.framing === 'chunked' && client.minor === 0;
     // behind an answer that comes before the end of its request nobody can say where the next one begins
     if (body.framing === 'until-close' || this.#dechunks || !client.requestDone) client.closeAfterwards();
