@@ -48,7 +48,8 @@ export const nodeColumns: readonly Column<NodeView>[] = [
   { head: 'AGENT', cell: node => `${Math.round(node.usage.agentRssMb)} MB`, wide: true },
   {
     head: 'TEMP',
-    cell: ({ usage }) => (usage.temperatureC === undefined ? '-' : `${plain(usage.temperatureC)} °C`),
+    cell: ({ usage: { temperatureC, throttled } }) =>
+      (temperatureC === undefined ? '-' : `${plain(temperatureC)} °C`) + (throttled === 1 ? ', throttled' : ''),
     wide: true,
   },
   { head: 'BOOT', cell: node => String(node.boot), wide: true },

@@ -1,7 +1,8 @@
 import type { Clock } from '../base/clock.ts';
 import type { Usage } from '../model/profile.ts';
 import { type DiskFacts, readDisk } from './disk.ts';
-import { cpuShare, ProcReader, readTemperature } from './proc.ts';
+import { cpuShare, ProcReader } from './proc.ts';
+import { readTemperature, readThrottled } from './thermal.ts';
 
 export interface ProbeSettings {
   /** The disk that counts is the one of this directory. */
@@ -40,6 +41,7 @@ export function openProbe({ clock }: { readonly clock: Clock }, settings: ProbeS
       }
       const { cpu, memUsedMb, load1 } = await source.sample();
       const temperatureC = readTemperature(root);
+      const throttled = readThrottled(root);
       return {
         cpu: round(cpu, 3),
         memUsedMb: Math.round(memUsedMb),
@@ -48,6 +50,7 @@ export function openProbe({ clock }: { readonly clock: Clock }, settings: ProbeS
         agentRssMb: round(process.memoryUsage.rss() / 1_048_576, 1),
         load1,
         ...(temperatureC === undefined ? {} : { temperatureC: round(temperatureC, 1) }),
+        ...(throttled === undefined ? {} : { throttled: Number(throttled) }),
       };
     },
     close: () => source.close(),

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Cumulative CPU time of all cores since boot, in ticks. */
@@ -101,33 +101,4 @@ export function listeningPorts(root = '/'): ReadonlySet<number> | undefined {
     }
   }
   return seen ? ports : undefined;
-}
-
-/** The temperature of the processor in °C, of the zone that says it is one or else the first that makes sense. */
-export function readTemperature(root = '/'): number | undefined {
-  const folder = join(root, 'sys/class/thermal');
-  let first: number | undefined;
-  for (const zone of list(folder).filter(name => name.startsWith('thermal_zone'))) {
-    const celsius = Number.parseInt(text(join(folder, zone, 'temp')), 10) / 1000;
-    if (!(celsius > -60 && celsius < 150)) continue;
-    if (/cpu|soc|pkg/i.test(text(join(folder, zone, 'type')))) return celsius;
-    first ??= celsius;
-  }
-  return first;
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder).sort();
-  } catch {
-    return [];
-  }
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
 }

@@ -32,6 +32,7 @@ import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
 import { makeMetrics } from './metrics.ts';
 import { makeNodeEvents } from './node-events.ts';
+import { makeNodeWeights } from './node-weights.ts';
 import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
 import { openPolicies } from './policies.ts';
@@ -184,7 +185,9 @@ async function run(
   });
   // peers refuse the tasks of one that is cut off
   const nodeOf = (id: string) => (book.isCutOff(id) ? undefined : fleet.get(id));
-  const services = makeServices({ store, outgoing, nodeOf, clock }, { trustDomain });
+  const weights = makeNodeWeights({ clock, log, events, publish: () => publishServices() });
+  const { weightOf } = weights;
+  const services = makeServices({ store, outgoing, nodeOf, weightOf, clock }, { trustDomain });
   const manifest = makeManifestOutbox(
     {
       authority,
@@ -299,6 +302,10 @@ async function run(
   const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
     if (nonce !== undefined) await outgoing.ack(node, { nonce });
   };
+  const onUsage = (id: string): void => {
+    const node = fleet.get(id);
+    if (node !== undefined) weights.onUsage(node);
+  };
   const incoming = makeIncoming({
     log,
     hears: node => fleet.get(node)?.state !== 'quarantined' && !book.isCutOff(node),
@@ -308,14 +315,17 @@ async function run(
         const before = fleet.get(node)?.birth ?? null;
         if (!(await clones.onBirth(node, birth)) || !(await fleet.onBirth(node, birth))) return;
         nodeEvents.onBirth(node, birth, before);
+        onUsage(node);
         await intake.onBirth(node, birth.tasks);
         await assignments.onBirth(node, birth);
         await publishServices();
       },
       async hb(node, heartbeat) {
         await tellTime(node, heartbeat);
-        if (fleet.onHeartbeat(node, heartbeat)) await assignments.onHeartbeat(node, heartbeat);
-        else await outgoing.ask(node, { what: 'birth' });
+        if (fleet.onHeartbeat(node, heartbeat)) {
+          onUsage(node);
+          await assignments.onHeartbeat(node, heartbeat);
+        } else await outgoing.ask(node, { what: 'birth' });
       },
       task: (node, { statuses }) => intake.onStatuses(node, statuses),
       async ack(node, ack) {
@@ -407,7 +417,14 @@ async function run(
   const renewDocuments = async (): Promise<void> => {
     while (await clock.sleep(masterTimes.manifestEveryMs, signal)) inBackground('renewing documents', publishAll());
   };
-  const loops = [fleet.run(signal), rounds.run(signal), keepHouse(), keepTrust(), renewDocuments()];
+  const loops = [
+    fleet.run(signal),
+    rounds.run(signal),
+    weights.run(signal),
+    keepHouse(),
+    keepTrust(),
+    renewDocuments(),
+  ];
   log.info('the master is up', { mqttPort, apiPort, trustDomain, epoch });
 
   const stop = async (): Promise<void> => {

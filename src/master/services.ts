@@ -24,7 +24,6 @@ export interface Services {
   revisions(): Readonly<Record<string, number>>;
 }
 
-const equalWeight = 100;
 interface Published {
   readonly revision: number;
   readonly document: ServiceDocument;
@@ -35,11 +34,13 @@ export function makeServices(
     readonly store: Store;
     readonly outgoing: Pick<Outgoing, 'service'>;
     readonly nodeOf: (id: string) => FleetNode | undefined;
+    /** How much of the calls the endpoints of a node get. */
+    readonly weightOf: (node: string) => number;
     readonly clock: Clock;
   },
   settings: { readonly trustDomain: string },
 ): Services {
-  const { store, outgoing, nodeOf, clock } = parts;
+  const { store, outgoing, nodeOf, weightOf, clock } = parts;
   const gate = new Gate();
   const published = new Map<string, Published>();
 
@@ -94,7 +95,7 @@ export function makeServices(
       address,
       port,
       serverName,
-      weight: equalWeight,
+      weight: weightOf(task.node),
       labels: task.spec?.labels ?? {},
     };
   }

@@ -9,6 +9,7 @@ export const eventSeverities = {
   'node-joined': 'info',
   'node-ready': 'info',
   'node-unreachable': 'warning',
+  'node-throttled': 'warning',
   'node-quarantined': 'critical',
   'session-takeover': 'warning',
   'join-pending': 'warning',

@@ -75,6 +75,8 @@ export const usageSchema = v.object({
   agentRssMb: v.number(),
   load1: v.number(),
   temperatureC: v.optional(v.number()),
+  /** 1 while the processor is kept slow by heat or lack of power, otherwise 0; absent where nobody tells. */
+  throttled: v.optional(v.number()),
 });
 
 export type Usage = v.InferOutput<typeof usageSchema>;

@@ -1,13 +1,6 @@
 import { createServer } from 'node:net';
 import t from 'tap';
-import {
-  cpuShare,
-  listeningPorts,
-  ProcReader,
-  parseCpuTimes,
-  parseMemory,
-  readTemperature,
-} from '../../src/device/proc.ts';
+import { cpuShare, listeningPorts, ProcReader, parseCpuTimes, parseMemory } from '../../src/device/proc.ts';
 
 t.test('busy is all but idle and waiting, and guests are not counted twice', async t => {
   t.strictSame(parseCpuTimes('cpu  100 10 50 700 40 5 5 10 60 7\ncpu0 …'), { busy: 180, total: 920 });
@@ -32,22 +25,6 @@ t.test('available memory is what the kernel says, or is reckoned on old kernels'
   t.strictSame(parseMemory(old), { totalMb: 100, availableMb: 20 });
   t.equal(parseMemory('nothing'), undefined);
   t.equal(parseMemory('MemTotal: 0 kB\n'), undefined);
-});
-
-t.test('the temperature is that of the processor', async t => {
-  const zone = (type: string, temp: string) => ({ type, temp });
-  const board = (zones: Record<string, { type: string; temp: string }>) =>
-    t.testdir({ sys: { class: { thermal: zones } } });
-  t.equal(
-    readTemperature(board({ thermal_zone0: zone('acpitz', '27800'), thermal_zone1: zone('cpu-thermal', '51234') })),
-    51.234,
-  );
-  t.equal(readTemperature(board({ thermal_zone0: zone('gpu', '40000') })), 40);
-  t.equal(
-    readTemperature(board({ thermal_zone0: zone('cpu', '-274000'), thermal_zone1: zone('x', 'n/a') })),
-    undefined,
-  );
-  t.equal(readTemperature(t.testdir()), undefined);
 });
 
 t.test(

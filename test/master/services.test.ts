@@ -26,7 +26,14 @@ async function stage(t: Test) {
   ]);
   for (const id of nodes.keys()) await enterNode(store, id);
   const words = new MasterWords();
-  const parts = { store, outgoing: words.outgoing, nodeOf: (id: string) => nodes.get(id), clock: words.clock };
+  const weights = new Map<string, number>();
+  const parts = {
+    store,
+    outgoing: words.outgoing,
+    nodeOf: (id: string) => nodes.get(id),
+    weightOf: (id: string) => weights.get(id) ?? 100,
+    clock: words.clock,
+  };
   const services = makeServices(parts, { trustDomain: 'edge.local' });
   const place = (on: string, id: string, spec: Partial<TaskSpec> = {}) =>
     placeTask(store, on, {
@@ -42,7 +49,7 @@ async function stage(t: Test) {
     words
       .take('service')
       .map(({ subject, revision, body }): Record<string, unknown> => ({ subject, revision, ...body }));
-  return { store, nodes, words, services, place, say, published };
+  return { store, nodes, weights, words, services, place, say, published };
 }
 
 t.test('a service’s endpoints are its tasks that run and are ready, by their nodes’ addresses', async t => {
@@ -157,4 +164,26 @@ t.test('what could not be sent is sent with the next publication', async t => {
   words.isUp = true;
   t.ok(await services.publish());
   t.equal(published().length, 1);
+});
+
+t.test('an endpoint has the labels of its task and the weight of its node; another weight is published', async t => {
+  const { services, weights, place, say, published } = await stage(t);
+  await place('pi-1', 'web.default.0-a', { labels: { app: 'web', version: 'v2' } });
+  await say('pi-1', 'web.default.0-a', 'TASK_RUNNING', true);
+  await services.publish();
+  t.match(published(), [{ endpoints: [{ weight: 100, labels: { app: 'web', version: 'v2' } }] }]);
+  weights.set('pi-1', 25);
+  t.ok(await services.publish());
+  t.match(published(), [{ endpoints: [{ weight: 25 }] }]);
+  t.notOk(await services.publish());
+});
+
+t.test('a task that is not ready any more leaves the endpoints, and comes back with its health', async t => {
+  const { services, place, say, published } = await stage(t);
+  await place('pi-1', 'web.default.0-a');
+  for (const ready of [true, false, true]) {
+    await say('pi-1', 'web.default.0-a', 'TASK_RUNNING', ready);
+    await services.publish();
+    t.match(published(), [{ endpoints: { length: ready ? 1 : 0 } }]);
+  }
 });

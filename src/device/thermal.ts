@@ -1,0 +1,48 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** The temperature of the processor in °C, of the zone that says it is one or else the first that makes sense. */
+export function readTemperature(root = '/'): number | undefined {
+  const folder = join(root, 'sys/class/thermal');
+  let first: number | undefined;
+  for (const zone of list(folder).filter(name => name.startsWith('thermal_zone'))) {
+    const celsius = Number.parseInt(text(join(folder, zone, 'temp')), 10) / 1000;
+    if (!(celsius > -60 && celsius < 150)) continue;
+    if (/cpu|soc|pkg/i.test(text(join(folder, zone, 'type')))) return celsius;
+    first ??= celsius;
+  }
+  return first;
+}
+
+/** Bits of `get_throttled` that speak of now: under-voltage, frequency capped, throttled, soft temperature limit. */
+const throttledNow = 0xf;
+
+/**
+ * Is the processor slower than it could be, because it is too hot or lacks power? As the Raspberry Pi's firmware says, or else the
+ * kernel's cooling devices (thermal/sysfs-api); undefined where neither is there.
+ */
+export function readThrottled(root = '/'): boolean | undefined {
+  const firmware = Number.parseInt(text(join(root, 'sys/devices/platform/soc/soc:firmware/get_throttled')), 16);
+  if (Number.isInteger(firmware)) return (firmware & throttledNow) !== 0;
+  const folder = join(root, 'sys/class/thermal');
+  const states = list(folder)
+    .filter(name => name.startsWith('cooling_device') && /cpufreq|^processor/i.test(text(join(folder, name, 'type'))))
+    .map(name => Number.parseInt(text(join(folder, name, 'cur_state')), 10));
+  return states.length === 0 ? undefined : states.some(state => state > 0);
+}
+
+function list(folder: string): string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
+}
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}

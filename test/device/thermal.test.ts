@@ -1,0 +1,39 @@
+import t from 'tap';
+import { readTemperature, readThrottled } from '../../src/device/thermal.ts';
+
+t.test('the temperature is that of the processor', async t => {
+  const zone = (type: string, temp: string) => ({ type, temp });
+  const board = (zones: Record<string, { type: string; temp: string }>) =>
+    t.testdir({ sys: { class: { thermal: zones } } });
+  t.equal(
+    readTemperature(board({ thermal_zone0: zone('acpitz', '27800'), thermal_zone1: zone('cpu-thermal', '51234') })),
+    51.234,
+  );
+  t.equal(readTemperature(board({ thermal_zone0: zone('gpu', '40000') })), 40);
+  t.equal(
+    readTemperature(board({ thermal_zone0: zone('cpu', '-274000'), thermal_zone1: zone('x', 'n/a') })),
+    undefined,
+  );
+  t.equal(readTemperature(t.testdir()), undefined);
+});
+
+t.test('a Raspberry Pi says by its firmware whether it is slow now', async t => {
+  const board = (word: string) =>
+    t.testdir({ sys: { devices: { platform: { soc: { 'soc:firmware': { get_throttled: word } } } } } });
+  t.equal(readThrottled(board('0\n')), false);
+  t.equal(readThrottled(board('50000\n')), false, 'it was once');
+  t.equal(readThrottled(board('50005\n')), true);
+  t.equal(readThrottled(board('e0008\n')), true, 'the soft limit');
+});
+
+t.test('elsewhere the devices that cool the processor tell', async t => {
+  const device = (type: string, cur_state: string) => ({ type, cur_state });
+  const board = (devices: Record<string, { type: string; cur_state: string }>) =>
+    t.testdir({ sys: { class: { thermal: devices } } });
+  const fan = device('pwm-fan\n', '3\n');
+  t.equal(readThrottled(board({ cooling_device0: fan })), undefined, 'a fan makes nothing slower');
+  t.equal(readThrottled(board({ cooling_device0: fan, cooling_device1: device('cpufreq-cpu0\n', '0\n') })), false);
+  t.equal(readThrottled(board({ cooling_device0: device('thermal-cpufreq-0\n', '2\n') })), true);
+  t.equal(readThrottled(board({ cooling_device0: device('Processor\n', '1\n') })), true);
+  t.equal(readThrottled(t.testdir()), undefined);
+});

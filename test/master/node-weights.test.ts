@@ -1,0 +1,63 @@
+import t from 'tap';
+import { secondMs } from '../../src/base/clock.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { FleetNode } from '../../src/master/fleet.ts';
+import { makeNodeWeights } from '../../src/master/node-weights.ts';
+import type { Usage } from '../../src/model/profile.ts';
+import { FakeClock } from '../fixtures/fake-clock.ts';
+import { birthOf } from '../fixtures/master-store.ts';
+
+const idle: Usage = { cpu: 0, memUsedMb: 1, diskUsedMb: 1, agentRssMb: 1, load1: 0 };
+
+function stage(t: { teardown(undo: () => unknown): void }) {
+  const clock = new FakeClock();
+  const told: string[] = [];
+  const published: number[] = [];
+  const controller = new AbortController();
+  const weights = makeNodeWeights({
+    clock,
+    log: silentLog,
+    events: { record: (kind, { node, message }) => told.push(`${kind} ${node}: ${message}`) },
+    publish: async () => {
+      published.push(clock.monotonic() / secondMs);
+    },
+  });
+  const running = weights.run(controller.signal);
+  t.teardown(() => {
+    controller.abort();
+    return running;
+  });
+  const say = (id: string, usage: Partial<Usage>) => {
+    const node: FleetNode = {
+      id,
+      labels: {},
+      joinedAt: 1,
+      state: 'ready',
+      lastSeen: 1,
+      birth: birthOf({}),
+      usage: { ...idle, ...usage },
+      boot: 1,
+      quarantine: null,
+    };
+    weights.onUsage(node);
+  };
+  return { clock, weights, say, told, published };
+}
+
+t.test('a node that is kept slow weighs a quarter, and its operator hears of it', async t => {
+  const { weights, say, told } = stage(t);
+  t.equal(weights.weightOf('pi-1'), 100);
+  say('pi-1', { throttled: 1, temperatureC: 84.1 });
+  t.same([weights.weightOf('pi-1'), weights.weightOf('pi-2')], [25, 100]);
+  t.match(told, [/^node-throttled pi-1: .* at 84.1 °C: /]);
+});
+
+t.test('however many weights change, they are published every ten seconds at most, and not when none has', async t => {
+  const { clock, say, published } = stage(t);
+  for (let second = 1; second <= 30; second++) {
+    await clock.advance(secondMs);
+    for (let node = 0; node < 20; node++) say(`pi-${second}-${node}`, { throttled: 1 });
+  }
+  await clock.advance(60 * secondMs);
+  t.same(published, [10, 20, 30, 40]);
+});
