@@ -1,6 +1,7 @@
 /**
- * The inbound proxy without an agent, for measuring: started from the environment (MESH_ROLE=inbound, LISTEN_PORT,
- * UPSTREAM_PORT, TLS_KEY, TLS_CERT, TLS_CA; MESH_FULL=1 adds a policy of 100 rules and a log to the file ACCESS_LOG).
+ * One side of the proxy without an agent, for measuring: started from the environment (MESH_ROLE=inbound or outbound, LISTEN_PORT,
+ * UPSTREAM_PORT, TLS_KEY, TLS_CERT, TLS_CA; MESH_FULL=1 adds a policy of 100 rules and a log to the file ACCESS_LOG;
+ * MESH_LEG=http/1.1 keeps the calls of the outbound side apart).
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { createSecureContext, type TLSSocket } from 'node:tls';
@@ -11,16 +12,17 @@ import { systemClock } from '../../src/device/clock.ts';
 import { systemRandom } from '../../src/device/dice.ts';
 import { readPeer } from '../../src/identity/peer.ts';
 import type { AccessRecord } from '../../src/model/access.ts';
-import type { AuthorizationPolicy } from '../../src/model/document.ts';
+import { type AuthorizationPolicy, decodeDocument } from '../../src/model/document.ts';
 import type { ServiceDocument } from '../../src/model/service.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { makeProxy } from '../../src/proxy/proxy.ts';
 import type { LocalWorkload } from '../../src/proxy/workload.ts';
-import { noDestinations } from '../../src/traffic/destinations.ts';
+import { compileDestinations, noDestinations } from '../../src/traffic/destinations.ts';
 import { noRoutes } from '../../src/traffic/service-routes.ts';
 
 const trustDomain = 'edge.local';
 const serverName = '1.app.default.mesh';
+const serverId = `spiffe://${trustDomain}/ns/default/sa/server`;
 const flushBytes = 64 * 1024;
 /** Longer than the bounds of an access record allow. */
 const longestLine = 8 * 1024;
@@ -37,28 +39,14 @@ try {
 }
 
 async function run(signal: AbortSignal): Promise<void> {
-  if (wanted('MESH_ROLE') !== 'inbound') throw new Error('only MESH_ROLE=inbound can be measured alone');
-  const [key, cert, ca] = ['TLS_KEY', 'TLS_CERT', 'TLS_CA'].map(name => readFileSync(wanted(name), 'utf8'));
-  if (key === undefined || cert === undefined || ca === undefined)
-    throw new Error('key, certificate and CA are needed');
+  const files = { key: read('TLS_KEY'), cert: read('TLS_CERT'), ca: read('TLS_CA') };
+  const role = wanted('MESH_ROLE');
+  if (role !== 'inbound' && role !== 'outbound') throw new Error('MESH_ROLE must be inbound or outbound');
   const full = process.env.MESH_FULL === '1';
-  const log = full ? openAccessLog(wanted('ACCESS_LOG'), signal) : () => {};
-  const app: LocalWorkload = {
-    task: 'app-1',
-    identity: { namespace: 'default', serviceAccount: 'server', labels: { app: 'app' } },
-    spiffeId: `spiffe://${trustDomain}/ns/default/sa/server`,
-    tls: new Cell(createSecureContext({ key, cert, ca, minVersion: 'TLSv1.3' })),
-    endpoint: {
-      service: 'app.default',
-      serverName,
-      host: '127.0.0.1',
-      port: Number(wanted('UPSTREAM_PORT')),
-      protocol: 'http',
-    },
-    callerSecret: '',
-    upstreams: new Set(),
-  };
-  const policies = full ? [hundredRules()] : [];
+  const listenPort = Number(wanted('LISTEN_PORT'));
+  const upstreamPort = Number(wanted('UPSTREAM_PORT'));
+  const tls = new Cell(createSecureContext({ ...files, minVersion: 'TLSv1.3' }));
+  const workload = role === 'inbound' ? serving(tls, upstreamPort) : calling(tls);
   const settings = { trustDomain, rootNamespace: 'mesolite-system', meshDefault: 'allow', revision: 1 } as const;
   const proxy = makeProxy(
     {
@@ -66,24 +54,68 @@ async function run(signal: AbortSignal): Promise<void> {
       log: silentLog,
       random: systemRandom,
       peers: { verify: peerOf, mayResume: () => true, mayStay: () => true },
-      policy: new Cell(compilePolicy({ ...settings, policies })),
-      workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[app.task, app]])),
+      policy: new Cell(compilePolicy({ ...settings, policies: full ? [hundredRules()] : [] })),
+      workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[workload.task, workload]])),
       routes: new Cell(noRoutes),
-      services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map()),
-      destinations: new Cell(noDestinations),
-      onAccess: log,
+      services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map([['app.default', serviceAt(upstreamPort)]])),
+      destinations: new Cell(process.env.MESH_LEG === 'http/1.1' ? separateCalls() : noDestinations),
+      onAccess: full ? openAccessLog(wanted('ACCESS_LOG'), signal) : () => {},
     },
     {
-      meshPort: Number(wanted('LISTEN_PORT')),
+      meshPort: role === 'inbound' ? listenPort : 0,
       meshHost: '127.0.0.1',
-      outboundPort: 0,
+      outboundPort: role === 'inbound' ? 0 : listenPort,
       bounds: { maxConnections: 20_000, maxUpstreamConnections: 1024, decisionCacheEntries: 10_000 },
-      unnamed: { serverName, key, cert, ca },
+      unnamed: role === 'inbound' ? { serverName, ...files } : undefined,
     },
   );
   const running = await proxy.start(signal);
   await aborted(signal);
   await running.stopped;
+}
+
+function read(name: string): string {
+  return readFileSync(wanted(name), 'utf8');
+}
+
+function serving(tls: LocalWorkload['tls'], port: number): LocalWorkload {
+  return {
+    task: 'app-1',
+    identity: { namespace: 'default', serviceAccount: 'server', labels: { app: 'app' } },
+    spiffeId: serverId,
+    tls,
+    endpoint: { service: 'app.default', serverName, host: '127.0.0.1', port, protocol: 'http' },
+    callerSecret: '',
+    upstreams: new Set(),
+  };
+}
+
+/** Its credential, as the benchmark's load shows it, is `caller` and `secret`. */
+function calling(tls: LocalWorkload['tls']): LocalWorkload {
+  return {
+    task: 'caller',
+    identity: { namespace: 'default', serviceAccount: 'client', labels: {} },
+    spiffeId: `spiffe://${trustDomain}/ns/default/sa/client`,
+    tls,
+    callerSecret: 'secret',
+    upstreams: new Set(['app.default']),
+  };
+}
+
+function serviceAt(port: number): ServiceDocument {
+  const endpoint = { task: 'app-1', node: 'n1', address: '127.0.0.1', port, serverName, weight: 1, labels: {} };
+  return { name: 'app', namespace: 'default', protocol: 'http', spiffeId: serverId, endpoints: [endpoint] };
+}
+
+/** Each call has a connection of its own, as to a peer that is not one of our agents. */
+function separateCalls() {
+  const spec = { host: '*', trafficPolicy: { connectionPool: { http: { h2UpgradePolicy: 'DO_NOT_UPGRADE' } } } };
+  const metadata = { name: 'separate', namespace: 'default' };
+  const document = decodeDocument(
+    { apiVersion: 'networking.istio.io/v1', kind: 'DestinationRule', metadata, spec },
+    '',
+  );
+  return compileDestinations(document.kind === 'DestinationRule' ? [document] : [], 'mesolite-system');
 }
 
 function wanted(name: string): string {
