@@ -1,14 +1,16 @@
 /**
- * Mounts every attack of test/system/attacks on a fleet of processes, over sockets, and says what came of each. After each one a new task runs,
+ * Mounts every attack of test/system/attacks on a fleet of processes, over sockets, and says what came of each: on our own broker, and on a
+ * mosquitto where there is one. After each one a new task runs,
  * the old ones have not been touched, and the policy holds. `--json` prints one object a row, where `value` is how many attempts got through;
  * `--only <text>` takes those attacks whose name has that text. The exit code is 1 when an attack was not refused.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { messageOf } from '../../src/base/errors.ts';
-import { attacks } from '../../test/system/attacks/all.ts';
+import { isMosquittoMissing } from '../../test/fixtures/mosquitto.ts';
+import { attacks, attacksOnMosquitto } from '../../test/system/attacks/all.ts';
 import { Arena } from '../../test/system/attacks/arena.ts';
 import type { Attack, Attempt } from '../../test/system/attacks/attack.ts';
 import { printRow, printTable, say } from './rows.ts';
@@ -70,29 +72,43 @@ function summarize(results: readonly Result[]): void {
   say(`\n${results.length - failed - skipped} attacks refused, ${failed} not${rest}`);
 }
 
-async function run(arena: Arena): Promise<Result[]> {
+/** Mounts those of `all` that are asked for on a fleet of their own. */
+async function run(name: Arena['broker'], all: readonly Attack[], why?: string | false): Promise<Result[]> {
+  const chosen = all.filter(attack => attack.name.includes(options.only));
+  if (chosen.length === 0) return [];
+  if (typeof why === 'string') {
+    const how = `skipped: ${why}`;
+    const skipped = { name: `attacks on ${name}`, attempts: [], how, seconds: 0, met: undefined };
+    report(skipped);
+    return [skipped];
+  }
+  const home = join(directory, name);
+  mkdirSync(home);
+  const arena = new Arena(home, name);
   const results: Result[] = [];
-  await arena.open();
-  for (const attack of attacks) {
-    if (!attack.name.includes(options.only)) continue;
-    const result = await mount(attack, arena);
-    report(result);
-    results.push(result);
+  try {
+    await arena.open();
+    for (const attack of chosen) {
+      const result = await mount(attack, arena);
+      report(result);
+      results.push(result);
+    }
+  } finally {
+    await arena.close();
   }
   return results;
 }
 
 const directory = mkdtempSync(join(tmpdir(), 'mesolite-attacks-'));
-const arena = new Arena(directory);
 try {
-  const results = await run(arena);
+  const results = await run('embedded', attacks);
+  results.push(...(await run('mosquitto', attacksOnMosquitto, isMosquittoMissing)));
   if (!options.json) summarize(results);
   if (results.length === 0 || results.some(({ met }) => met === false)) process.exitCode = 1;
 } catch (error) {
   process.stderr.write(`the fleet to attack does not work: ${messageOf(error)}\n`);
   process.exitCode = 1;
 }
-await arena.close();
 if (process.exitCode === undefined) rmSync(directory, { recursive: true, force: true });
 else process.stderr.write(`the logs are in ${directory}\n`);
 process.exit();

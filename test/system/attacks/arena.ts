@@ -2,8 +2,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadIdentity, type NodeIdentity } from '../../../src/agent/node-identity.ts';
 import { decode } from '../../../src/base/shape.ts';
-import { type ApiClient, makeApiClient } from '../../../src/cli/api-client.ts';
+import type { ApiClient } from '../../../src/cli/api-client.ts';
 import { openFiles } from '../../../src/device/files.ts';
+import type { TlsIdentity } from '../../../src/identity/contexts.ts';
 import { parseJoinString, printJoinString } from '../../../src/identity/join-string.ts';
 import { eventListSchema } from '../../../src/model/api.ts';
 import type { EventKind, FleetEvent } from '../../../src/model/event.ts';
@@ -16,11 +17,14 @@ import { FreePorts } from '../../fixtures/fleet-ports.ts';
 import { until } from '../../fixtures/fleet-until.ts';
 import { presume } from './attack.ts';
 import { type Insider, openInsider } from './insider.ts';
+import { mosquittoAt } from './mosquitto-broker.ts';
 import { type Program, startProgram } from './programs.ts';
 import { Relay } from './relay.ts';
-import { Eavesdropper } from './wire.ts';
+import { dial, dialWebSocket, Eavesdropper, type HandClient } from './wire.ts';
 
 const trustDomain = 'attacks.mesolite';
+/** Those who see and say everything, as the owner of a broker can. */
+const spies = ['eavesdropper', 'reader'] as const;
 const url = 'http://hello.default.mesh';
 
 /** An agent as a process of its own. */
@@ -37,15 +41,21 @@ export interface AgentProgram {
 export class Arena {
   readonly directory: string;
   readonly trustDomain = trustDomain;
+  /** Whose broker carries the messages. */
+  readonly broker: 'embedded' | 'mosquitto';
   readonly #ports = new FreePorts();
   readonly #programs: { readonly agent: AgentProgram }[] = [];
   #master: Program | undefined;
   #parts: Parts | undefined;
   #proxy = '';
   #checks = 0;
+  #names = 0;
+  #isByWebSocket = false;
+  #closeBroker = async () => {};
 
-  constructor(directory: string) {
+  constructor(directory: string, broker: Arena['broker'] = 'embedded') {
     this.directory = directory;
+    this.broker = broker;
   }
 
   get api(): FleetApi {
@@ -87,28 +97,82 @@ export class Arena {
   }
 
   async open(): Promise<void> {
-    const [apiPort, mqttPort] = [await this.#ports.take(), await this.#ports.take()];
+    const ports = [await this.#ports.take(), await this.#ports.take(), await this.#ports.take()] as const;
+    const [apiPort, mqttPort, otherPort] = ports;
+    const isEmbedded = this.broker === 'embedded';
+    const joinPort = isEmbedded ? mqttPort : otherPort;
     const masterDir = join(this.directory, 'master');
-    const ports = ['--api-port', `${apiPort}`, '--mqtt-port', `${mqttPort}`, '--trust-domain', trustDomain];
+    const brokerFlags = isEmbedded
+      ? ['--mqtt-port', `${mqttPort}`]
+      : ['--broker', `mqtts://127.0.0.1:${mqttPort}`, '--broker-join-port', `${joinPort}`];
+    const own = ['--api-port', `${apiPort}`, '--trust-domain', trustDomain, ...brokerFlags];
     const where = ['--data', masterDir, '--host', '127.0.0.1', '--advertise', '127.0.0.1'];
-    this.#master = startProgram(['master', ...where, ...ports], join(this.directory, 'master.log'));
+    this.#master = startProgram(['master', ...where, ...own], join(this.directory, 'master.log'));
     const api = await this.#untilUp(() => openFleetApi({ dataDir: masterDir, apiPort }));
-    const context = {
-      server: `https://127.0.0.1:${apiPort}`,
-      ca: join(masterDir, 'ca.pem'),
-      tokenFile: join(masterDir, 'operator.token'),
-    };
-    const client = makeApiClient(context, new AbortController().signal);
+    const { client } = api;
+    if (!isEmbedded) {
+      const home = join(this.directory, 'broker');
+      this.#closeBroker = await mosquittoAt(home, { masterDir, apiPort, port: mqttPort, joinPort, spies });
+    }
     const insider = await openInsider(masterDir, trustDomain, join(this.directory, 'insider'));
     const { bundle } = insider.authority;
-    const eavesdropper = await Eavesdropper.open(mqttPort, bundle, insider.broker(), 'eavesdropper');
+    const [spy] = spies;
+    const eavesdropper = await Eavesdropper.open(mqttPort, bundle, this.#spyOf(insider, spy), spy);
     const relay = new Relay(mqttPort);
     const relayPort = await relay.open();
-    const opened = { api, client, insider, eavesdropper, relay, mqttPort };
-    const victim = await this.startAgent('pi-1', { join: withPort(await api.joinString(), relayPort), api });
+    const opened = { api, client, insider, eavesdropper, relay, apiPort, mqttPort, joinPort };
+    const string = await api.joinString();
+    const victim = await this.startAgent('pi-1', { join: isEmbedded ? withPort(string, relayPort) : string, api });
     this.#parts = { ...opened, victim };
     await this.#startMesh();
     await this.checkWorks();
+  }
+
+  /** A connection to the broker by hand, with a certificate or as a stranger who joins. */
+  dial(identity?: TlsIdentity): Promise<HandClient> {
+    const { apiPort, mqttPort, joinPort } = this.#open;
+    if (this.#isByWebSocket) return dialWebSocket(apiPort, this.bundle, identity);
+    return dial(identity === undefined ? joinPort : mqttPort, this.bundle, identity);
+  }
+
+  /** The return code of the broker to this CONNECT; undefined when it closes without a word. */
+  async loginCode(
+    identity: TlsIdentity | undefined,
+    clientId: string,
+    fields: object = {},
+  ): Promise<number | undefined> {
+    const client = await this.dial(identity);
+    const code = await client.login(clientId, fields);
+    client.socket.destroy();
+    return code;
+  }
+
+  /** The same at the port of nodes without any certificate; rejects where TLS fails. */
+  async loginBare(): Promise<number | undefined> {
+    const client = await dial(this.mqttPort, this.bundle);
+    const code = await client.login('bare');
+    client.socket.destroy();
+    return code;
+  }
+
+  /** All that is dialled by hand meanwhile goes by WebSocket. */
+  async byWebSocket<T>(task: () => Promise<T>): Promise<T> {
+    this.#isByWebSocket = true;
+    try {
+      return await task();
+    } finally {
+      this.#isByWebSocket = false;
+    }
+  }
+
+  /** A name that no node had before. */
+  fresh(word: string): string {
+    return `${word}-${++this.#names}`;
+  }
+
+  /** Our own broker lets the master's certificate do everything; another's owner gives rights to whom he likes. */
+  #spyOf(insider: Insider, name: string): TlsIdentity {
+    return this.broker === 'embedded' ? insider.broker() : insider.node(name);
   }
 
   /** Starts an agent as a process and waits until the fleet has it. */
@@ -158,7 +222,9 @@ export class Arena {
   /** What a client that subscribes to these topics now is given. */
   async retained(documents: readonly string[]): Promise<readonly Buffer[]> {
     const { bundle } = this;
-    const fresh = await Eavesdropper.open(this.mqttPort, bundle, this.insider.broker(), 'reader', documents);
+    const [, reader] = spies;
+    const identity = this.#spyOf(this.insider, reader);
+    const fresh = await Eavesdropper.open(this.mqttPort, bundle, identity, reader, documents);
     const all = await Promise.all(documents.map(topic => fresh.until(topic, heard => heard.topic === topic)));
     fresh.close();
     return all.map(({ payload }) => payload);
@@ -211,6 +277,7 @@ export class Arena {
     for (const { agent } of this.#programs) await agent.stop();
     for (const { agent } of this.#programs) await endTasks(agent.dataDir);
     await this.#master?.stop();
+    await this.#closeBroker();
     await this.#parts?.relay.close();
   }
 
@@ -253,7 +320,10 @@ interface Parts {
   readonly insider: Insider;
   readonly eavesdropper: Eavesdropper;
   readonly relay: Relay;
+  readonly apiPort: number;
   readonly mqttPort: number;
+  /** Where those knock who have no certificate yet. */
+  readonly joinPort: number;
   readonly victim: AgentProgram;
 }
 

@@ -21,6 +21,11 @@ export interface Attack {
   mount(arena: Arena): Promise<Outcome>;
 }
 
+/** The same attack by a WebSocket on the port of the API. */
+export function overWebSocket({ name, mount, ...attack }: Attack): Attack {
+  return { ...attack, name: `${name}, over WebSocket`, mount: arena => arena.byWebSocket(() => mount(arena)) };
+}
+
 /** Throws unless `holds`: what an attack presumes, and what an honest one may do. */
 export function presume(holds: boolean, what: string): void {
   if (!holds) throw new Error(`not so: ${what}`);

@@ -4,11 +4,11 @@ import type { TlsIdentity } from '../../../src/identity/contexts.ts';
 import { parseJoinString } from '../../../src/identity/join-string.ts';
 import { makeNonce } from '../../../src/identity/token.ts';
 import { topics } from '../../../src/model/topics.ts';
-import { connectPacket, type RawClient } from '../../fixtures/wire.ts';
+import { connectPacket } from '../../fixtures/wire.ts';
 import type { Arena } from './arena.ts';
 import { type Attack, type Attempt, presume } from './attack.ts';
 import { joinByHand } from './joins.ts';
-import { dial, loginCode } from './wire.ts';
+import type { HandClient } from './wire.ts';
 
 const slowConnects = 200;
 const dripEveryMs = 1_000;
@@ -16,18 +16,18 @@ const dripEveryMs = 1_000;
 /** A node that was let in and has turned against the fleet. */
 async function traitor(arena: Arena, node: string): Promise<TlsIdentity> {
   const identity = await joinByHand(arena, node);
-  presume((await loginCode(arena.mqttPort, arena.bundle, identity, node)) === 0, 'an honest CONNECT of it is taken');
+  presume((await arena.loginCode(identity, node)) === 0, 'an honest CONNECT of it is taken');
   return identity;
 }
 
-async function login(arena: Arena, identity: TlsIdentity, node: string): Promise<RawClient> {
-  const client = await dial(arena.mqttPort, arena.bundle, identity);
+async function login(arena: Arena, identity: TlsIdentity, node: string): Promise<HandClient> {
+  const client = await arena.dial(identity);
   presume((await client.login(node)) === 0, `${node} is connected`);
   return client;
 }
 
 /** Was this said to anybody? A message of one's own that comes back says that all before it has been handed out. */
-async function wasHeard(arena: Arena, payload: string): Promise<boolean> {
+export async function wasHeard(arena: Arena, payload: string): Promise<boolean> {
   const { eavesdropper } = arena;
   const mark = `mark ${makeNonce()}`;
   eavesdropper.say(topics.up('nobody', 'log'), Buffer.from(mark));
@@ -35,7 +35,8 @@ async function wasHeard(arena: Arena, payload: string): Promise<boolean> {
   return eavesdropper.heard.some(heard => heard.payload.includes(payload));
 }
 
-const foreignTopics = (own: string) => [
+/** What a node may not say. */
+export const foreignTopics = (own: string) => [
   topics.up('pi-1', 'birth'),
   topics.up('pi-1', 'death'),
   topics.up('pi-1', 'task'),
@@ -52,10 +53,11 @@ const foreignTopics = (own: string) => [
 const publish: Attack = {
   name: "publish outside one's topics",
   async mount(arena) {
-    const identity = await traitor(arena, 'traitor-1');
+    const own = arena.fresh('traitor');
+    const identity = await traitor(arena, own);
     const attempts: Attempt[] = [];
-    for (const topic of foreignTopics('traitor-1')) {
-      const client = await login(arena, identity, 'traitor-1');
+    for (const topic of foreignTopics(own)) {
+      const client = await login(arena, identity, own);
       const payload = `forged ${makeNonce()}`;
       client.publish(topic, payload, { qos: 1, messageId: 1 });
       const answer = await client.next();
@@ -68,8 +70,9 @@ const publish: Attack = {
 const subscribe: Attack = {
   name: "subscribe outside one's topics",
   async mount(arena) {
-    const identity = await traitor(arena, 'traitor-2');
-    const client = await login(arena, identity, 'traitor-2');
+    const own = arena.fresh('traitor');
+    const identity = await traitor(arena, own);
+    const client = await login(arena, identity, own);
     const filters = [
       '#',
       '+/+/+/+/+',
@@ -86,8 +89,8 @@ const subscribe: Attack = {
       'mesolite/v1/all/#',
     ];
     const granted = await client.subscribe(...filters, ...more);
-    const own = await client.subscribe(topics.allDown('traitor-2'));
-    presume(own[0] === 1, 'its own topics are granted');
+    const ownTopics = await client.subscribe(topics.allDown(own));
+    presume(ownTopics[0] === 1, 'its own topics are granted');
     client.send({ cmd: 'pingreq' });
     const quiet = (await client.next())?.cmd === 'pingresp';
     client.socket.destroy();
@@ -99,11 +102,12 @@ const subscribe: Attack = {
 const will: Attack = {
   name: 'forged will',
   async mount(arena) {
-    const identity = await traitor(arena, 'traitor-3');
+    const own = arena.fresh('traitor');
+    const identity = await traitor(arena, own);
     const wills = [
       { topic: topics.up('pi-1', 'death'), retain: false },
-      { topic: topics.up('traitor-3', 'birth'), retain: false },
-      { topic: topics.up('traitor-3', 'death'), retain: true },
+      { topic: topics.up(own, 'birth'), retain: false },
+      { topic: topics.up(own, 'death'), retain: true },
       { topic: topics.policy, retain: true },
       { topic: topics.down('pi-1', 'task'), retain: false },
     ];
@@ -111,7 +115,7 @@ const will: Attack = {
     for (const { topic, retain } of wills) {
       const payload = Buffer.from(JSON.stringify({ v: 1, boot: 1_000_000, forged: makeNonce() }));
       const fields = { will: { topic, payload, qos: 1, retain } };
-      const code = await loginCode(arena.mqttPort, arena.bundle, identity, 'traitor-3', fields);
+      const code = await arena.loginCode(identity, own, fields);
       const refused = code !== 0 && !(await wasHeard(arena, payload.toString()));
       attempts.push({ what: `${topic}${retain ? ', retained' : ''}`, refused });
     }
@@ -122,13 +126,14 @@ const will: Attack = {
 const takeover: Attack = {
   name: 'takeover of a client id',
   async mount(arena) {
-    const identity = await traitor(arena, 'traitor-4');
+    const own = arena.fresh('traitor');
+    const identity = await traitor(arena, own);
     const given = parseJoinString(await arena.api.joinString());
     const deaths = () => arena.eavesdropper.heard.filter(heard => heard.topic === topics.up('pi-1', 'death')).length;
     const before = deaths();
-    const asNode = await loginCode(arena.mqttPort, arena.bundle, identity, 'pi-1');
-    const asMaster = await loginCode(arena.mqttPort, arena.bundle, identity, 'eavesdropper');
-    const joiner = await dial(arena.mqttPort, arena.bundle);
+    const asNode = await arena.loginCode(identity, 'pi-1');
+    const asMaster = await arena.loginCode(identity, 'eavesdropper');
+    const joiner = await arena.dial();
     await joiner.login('pi-1', { username: given.id });
     const { eavesdropper } = arena;
     const since = eavesdropper.heard.length;
@@ -154,12 +159,13 @@ const takeover: Attack = {
 const retained: Attack = {
   name: 'retained overwrite by a node',
   async mount(arena) {
-    const identity = await traitor(arena, 'traitor-5');
+    const own = arena.fresh('traitor');
+    const identity = await traitor(arena, own);
     const documents = [topics.policy, topics.manifest, topics.service('hello.default')];
     const before = await arena.retained(documents);
-    for (const topic of [...documents, topics.up('traitor-5', 'birth')]) {
+    for (const topic of [...documents, topics.up(own, 'birth')]) {
       for (const payload of ['overwritten', '']) {
-        const client = await login(arena, identity, 'traitor-5');
+        const client = await login(arena, identity, own);
         client.publish(topic, payload, { retain: true, qos: 1, messageId: 1 });
         presume((await client.next()) === undefined, `a retained message to ${topic} ends the connection`);
       }
@@ -195,10 +201,11 @@ const packets: Attack = {
       ['a PUBLISH', mqttPacket.generate(early)],
       ['HTTP', Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')],
     ];
-    const identity = await traitor(arena, 'traitor-6');
+    const own = arena.fresh('traitor');
+    const identity = await traitor(arena, own);
     const attempts = pieces.flatMap(([what, bytes]) =>
       [identity, undefined].map(async who => {
-        const client = await dial(arena.mqttPort, arena.bundle, who);
+        const client = await arena.dial(who);
         if (bytes.length > 0) client.send(bytes);
         const name = who === undefined ? 'a stranger' : 'a node';
         return { what: `${what}, by ${name}`, refused: await isClosed(client, 15_000) };
@@ -208,7 +215,7 @@ const packets: Attack = {
   },
 };
 
-async function isClosed(client: RawClient, withinMs: number): Promise<boolean> {
+async function isClosed(client: HandClient, withinMs: number): Promise<boolean> {
   const timeout = AbortSignal.timeout(withinMs);
   const late = once(timeout, 'abort').then(() => false);
   const closed = await Promise.race([client.closed().then(() => true), late]);
@@ -220,7 +227,7 @@ const slow: Attack = {
   name: `${slowConnects} slow CONNECTs`,
   async mount(arena) {
     const bytes = mqttPacket.generate(connectPacket('n1', { username: 'x'.repeat(100) }));
-    const clients = await Promise.all(Array.from({ length: slowConnects }, () => dial(arena.mqttPort, arena.bundle)));
+    const clients = await Promise.all(Array.from({ length: slowConnects }, () => arena.dial()));
     let sent = 0;
     const drip = () => {
       for (const { socket } of clients) if (!socket.destroyed) socket.write(bytes.subarray(sent, sent + 1));
@@ -232,8 +239,9 @@ const slow: Attack = {
       const held = clients.filter(({ socket }) => !socket.destroyed).length;
       presume(held === slowConnects, `${slowConnects} of them are connected`);
       const begun = performance.now();
-      await arena.startAgent('pi-2');
+      const newcomer = await arena.startAgent(arena.fresh('newcomer'));
       const ms = Math.round(performance.now() - begun);
+      await newcomer.stop();
       const closed = await Promise.all(clients.map(client => isClosed(client, 15_000)));
       return {
         attempts: closed.map((refused, i) => ({ what: `slow CONNECT ${i + 1}`, refused })),

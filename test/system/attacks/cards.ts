@@ -4,7 +4,6 @@ import { endTasks, untilTasks } from '../../fixtures/fleet.ts';
 import { job } from '../../fixtures/fleet-api.ts';
 import { until } from '../../fixtures/fleet-until.ts';
 import { type Attack, presume } from './attack.ts';
-import { loginCode } from './wire.ts';
 
 const cloned: Attack = {
   name: 'cloned card',
@@ -27,7 +26,7 @@ const cloned: Attack = {
     const seconds = ((performance.now() - begun) / 1000).toFixed(0);
     const events = await arena.countOf('node-quarantined', 'pi-5');
     presume(events > 0, 'the operator is told');
-    const code = await loginCode(arena.mqttPort, arena.bundle, identity, 'pi-5');
+    const code = await arena.loginCode(identity, 'pi-5');
     const [after] = await arena.api.tasks('kept');
     presume(after?.id === task?.id && after?.state === 'TASK_RUNNING', 'its task is kept');
     await copy.stop();

@@ -1,23 +1,26 @@
+import { readdirSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:tls';
 import * as v from 'valibot';
 import { decodeJson } from '../../../src/base/shape.ts';
 import { openFiles } from '../../../src/device/files.ts';
 import { clientTlsOptions, type TlsIdentity } from '../../../src/identity/contexts.ts';
+import { makeNonce } from '../../../src/identity/token.ts';
 import { certificateListSchema } from '../../../src/model/certificate.ts';
+import { topics } from '../../../src/model/topics.ts';
 import { untilTasks } from '../../fixtures/fleet.ts';
 import { job } from '../../fixtures/fleet-api.ts';
 import { callerProgram } from '../../fixtures/fleet-calls.ts';
 import { until } from '../../fixtures/fleet-until.ts';
 import type { AgentProgram, Arena } from './arena.ts';
-import { type Attack, presume } from './attack.ts';
-import { dial, loginCode } from './wire.ts';
+import { type Attack, type Attempt, presume } from './attack.ts';
+import type { Heard } from './wire.ts';
 
 const dayMs = 86_400_000;
 const certificateSchema = v.object({ spiffeId: v.string(), keyPem: v.string(), chainPem: v.string() });
 
 /** The status of a call over mutual TLS at the mesh port of pi-1, as the proxy of another node would make it; undefined when it is cut. */
-async function meshStatus(arena: Arena, identity: TlsIdentity): Promise<number | undefined> {
+export async function meshStatus(arena: Arena, identity: TlsIdentity): Promise<number | undefined> {
   const [task] = await arena.api.tasks('hello');
   const servername = await arena.serverNameOf(task?.id ?? '');
   const tls = { ...clientTlsOptions(identity, arena.bundle, 'caller'), ALPNProtocols: ['http/1.1'] };
@@ -51,20 +54,22 @@ const revoked: Attack = {
     const onIt = { constraints: [{ attribute: 'node', operator: 'in', values: ['pi-4'] }] };
     await arena.api.apply(job('stolen', { ...onIt, serviceAccount: 'stolen', command: callerProgram }));
     await untilTasks(arena.api, 'stolen', 'TASK_RUNNING');
-    const workload = await until('its certificate is on the disk', async () =>
-      (await workloadsOf(thiefs)).find(({ spiffeId }) => spiffeId.endsWith('/sa/stolen')),
+    await until('its certificate is on the disk', () =>
+      readdirSync(thiefs.dataDir).some(name => /^certificate-[0-9a-f]+$/.test(name)),
     );
-    const node = await arena.identityOf(thiefs);
     await thiefs.stop();
+    const node = await arena.identityOf(thiefs);
+    const [workload] = await workloadsOf(thiefs);
+    if (workload === undefined) throw new Error('there is no certificate of a workload on the disk');
     presume((await meshStatus(arena, workload)) === 200, 'the mesh answers it before');
-    const session = await dial(arena.mqttPort, arena.bundle, node);
+    const session = await arena.dial(node);
     presume((await session.login('pi-4')) === 0, 'the broker takes it before');
     const begun = performance.now();
     await arena.client.post('/v1/nodes/pi-4/revoke', {}, certificateListSchema);
     await until('the mesh refuses it', async () => (await meshStatus(arena, workload)) === undefined);
     const ms = Math.round(performance.now() - begun);
     await session.closed();
-    const code = await loginCode(arena.mqttPort, arena.bundle, node, 'pi-4');
+    const code = await arena.loginCode(node, 'pi-4');
     await arena.api.remove('Job', 'stolen');
     return {
       attempts: [
@@ -83,19 +88,16 @@ const expired: Attack = {
     const spiffeId = `spiffe://${arena.trustDomain}/ns/default/sa/visitor`;
     const { insider } = arena;
     presume((await meshStatus(arena, insider.workload(spiffeId))) === 200, 'the mesh answers one that is valid');
-    const valid = await loginCode(arena.mqttPort, arena.bundle, insider.node('shadow'), 'shadow');
+    const valid = await arena.loginCode(insider.node('shadow'), 'shadow');
     presume(valid === 0, 'the broker takes one that is valid');
-    const code = await loginCode(
-      arena.mqttPort,
-      arena.bundle,
-      insider.node('shadow', Date.now() - 40 * dayMs),
-      'shadow',
-    );
+    const code = await arena.loginCode(insider.node('shadow', Date.now() - 40 * dayMs), 'shadow');
+    const graced = await inGrace(arena);
     const status = await meshStatus(arena, insider.workload(spiffeId, Date.now() - 2 * dayMs));
     const early = await meshStatus(arena, insider.workload(spiffeId, Date.now() + 2 * dayMs));
     return {
       attempts: [
         { what: 'at the broker, ten days after its end: longer than the grace', refused: code !== 0 },
+        ...graced,
         { what: 'in the mesh, a day after its end', refused: status === undefined },
         { what: 'in the mesh, two days before its begin', refused: early === undefined },
       ],
@@ -104,5 +106,41 @@ const expired: Attack = {
   },
 };
 
-/** Attacks with certificates that were good once. */
-export const certificates: readonly Attack[] = [revoked, expired];
+/** Two days after its end, inside the grace, a certificate may be renewed at the broker, and is good for nothing else. */
+async function inGrace(arena: Arena): Promise<readonly Attempt[]> {
+  const client = await arena.dial(arena.insider.node('late', Date.now() - 32 * dayMs));
+  presume((await client.login('late')) === 0, 'it is let in');
+  const secrets = [topics.policy, topics.manifest, topics.down('late', 'task'), topics.allDown('late')];
+  const [answer, ...granted] = await client.subscribe(topics.down('late', 'ack'), ...secrets);
+  presume(answer === 1, 'it may hear the answer');
+  const since = arena.eavesdropper.heard.length;
+  const marked = `mark ${makeNonce()}`;
+  for (const [i, kind] of (['birth', 'hb', 'task', 'csr'] as const).entries()) {
+    client.publish(topics.up('late', kind), marked, { qos: 1, messageId: i + 1 });
+  }
+  const isMarked = ({ payload }: Heard) => payload.toString() === marked;
+  await arena.eavesdropper.until('it may ask', isMarked, since);
+  client.socket.destroy();
+  const heard = arena.eavesdropper.heard.slice(since).filter(isMarked);
+  const isQuiet = heard.every(({ topic }) => topic === topics.up('late', 'csr'));
+  return [
+    ...secrets.map((what, i) => ({ what: `two days after its end, hearing ${what}`, refused: granted[i] === 128 })),
+    { what: 'two days after its end, saying more than that it wants to renew', refused: isQuiet },
+  ];
+}
+
+const noWorkload: Attack = {
+  name: 'a certificate that is no workload’s, in the mesh',
+  async mount(arena) {
+    const { insider } = arena;
+    const others = { 'a node': insider.node('shadow'), 'the master': insider.broker() };
+    const attempts: Attempt[] = [];
+    for (const [what, identity] of Object.entries(others)) {
+      attempts.push({ what, refused: (await meshStatus(arena, identity)) === undefined });
+    }
+    return { attempts, how: 'the proxy closes, though no policy names who may call' };
+  },
+};
+
+/** Attacks with certificates that were good once, or for something else. */
+export const certificates: readonly Attack[] = [revoked, expired, noWorkload];

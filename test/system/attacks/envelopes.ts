@@ -7,6 +7,7 @@ import { until } from '../../fixtures/fleet-until.ts';
 import { makeTestAuthority } from '../../fixtures/test-authority.ts';
 import type { Arena } from './arena.ts';
 import { type Attack, type Attempt, presume } from './attack.ts';
+import { EvilBroker } from './evil-broker.ts';
 
 /** Of what a node says about what it was sent. */
 type Refused = Pick<DocumentAck, 'kind' | 'revision'>;
@@ -161,5 +162,68 @@ const elsewhere: Attack = {
   },
 };
 
+/** What pi-1 tells of a document by itself, from `since` on. */
+function isTold(arena: Arena, kind: Envelope['kind'], isMeant: (ack: DocumentAck) => boolean, since: number) {
+  const matches = ({ topic, payload }: { topic: string; payload: Buffer }) => {
+    if (topic !== topics.up('pi-1', 'ack')) return false;
+    const ack = decodeUp('ack', payload);
+    return ack.kind === kind && isMeant(ack);
+  };
+  return arena.eavesdropper.until(`what pi-1 says of the ${kind}`, matches, since, 60_000);
+}
+
+const withheld: Attack = {
+  name: 'a withheld update, and old documents in its place',
+  async mount(arena) {
+    const { eavesdropper, relay } = arena;
+    const documents = [topics.policy, topics.manifest, topics.service('hello.default')];
+    const [oldPolicy = Buffer.of(), oldManifest = Buffer.of()] = await arena.retained(documents);
+    await arena.api.apply(openToAll('between'));
+    await until('the policy between holds', async () => (await arena.status('/between')) === 403);
+    const told = await arena.countOf('document-withheld', 'pi-1');
+    const { evil, port } = await EvilBroker.open(arena, documents);
+    const since = eavesdropper.heard.length;
+    relay.lead(port);
+    await eavesdropper.until(
+      'pi-1 is at the evil broker',
+      ({ topic }) => topic === topics.up('pi-1', 'birth'),
+      since,
+      60_000,
+    );
+    presume((await arena.status('/private')) === 403, 'all goes on by way of it');
+
+    evil.withhold(topics.policy);
+    await arena.api.apply(openToAll('kept-back'));
+    await isTold(arena, 'policy', ack => ack.withheld === true, since);
+    await until('the operator is told', async () => (await arena.countOf('document-withheld', 'pi-1')) > told);
+    const view = (await arena.api.policies()).find(({ name }) => name === 'kept-back');
+    const refuses = async (kind: 'policy' | 'manifest', topic: string, wire: Buffer) => {
+      const from = eavesdropper.heard.length;
+      evil.say(topic, wire);
+      const { payload } = await isTold(arena, kind, ({ revision }) => revision === read(wire).revision, from);
+      return decodeUp('ack', payload).reason !== undefined;
+    };
+    const attempts = [
+      {
+        what: 'an update that is kept back passes for in force',
+        refused: (view?.enforcedOn ?? 0) < (view?.nodes ?? 0),
+      },
+      {
+        what: 'an older policy beside the newest manifest',
+        refused: await refuses('policy', topics.policy, oldPolicy),
+      },
+      { what: 'an older manifest', refused: await refuses('manifest', topics.manifest, oldManifest) },
+      { what: 'what was in force holds no more', refused: (await arena.status('/between')) === 403 },
+    ];
+    relay.lead(arena.mqttPort);
+    evil.close();
+    await until('the update is in force', async () => (await arena.status('/kept-back')) === 403);
+    return { attempts, how: 'missed within 20 s and reported; the older ones are refused' };
+  },
+};
+
 /** Attacks on what the master says, by one who owns the broker. */
-export const envelopes: readonly Attack[] = [replay, stranger, elsewhere];
+export const forgeries: readonly Attack[] = [replay, stranger, elsewhere];
+
+/** With those by one who stands between. */
+export const envelopes: readonly Attack[] = [...forgeries, withheld];

@@ -22,10 +22,9 @@ import { encodeMessage, type JoinResult, joinResponseSchema, joinResultSchema } 
 import { topics } from '../../../src/model/topics.ts';
 import { until } from '../../fixtures/fleet-until.ts';
 import { oddExtension } from '../../fixtures/odd-certificate.ts';
-import type { RawClient } from '../../fixtures/wire.ts';
 import type { Arena } from './arena.ts';
 import { type Attack, type Attempt, presume } from './attack.ts';
-import { dial, loginCode } from './wire.ts';
+import type { HandClient } from './wire.ts';
 
 /** What one who joins by hand asks for. */
 interface Wish {
@@ -49,15 +48,15 @@ function requestOf(arena: Arena, token: JoinString, nonce: string, wish: Wish): 
 }
 
 /** Stands at the door with the token's id, listening for an answer. */
-async function knock(arena: Arena, tokenId: string, nonce: string): Promise<RawClient> {
-  const client = await dial(arena.mqttPort, arena.bundle);
+async function knock(arena: Arena, tokenId: string, nonce: string): Promise<HandClient> {
+  const client = await arena.dial();
   presume((await client.login(nonce, { username: tokenId })) === 0, 'the id of a token opens the door');
   presume((await client.subscribe(topics.joinResponse(tokenId, nonce)))[0] === 1, 'it hears its own answer');
   return client;
 }
 
 /** The master's answer, its proof checked; undefined when the connection ends first. */
-async function answerTo(client: RawClient, token: JoinString, nonce: string, keys: KeyPair) {
+async function answerTo(client: HandClient, token: JoinString, nonce: string, keys: KeyPair) {
   const packet = await client.next();
   if (packet?.cmd !== 'publish') return undefined;
   const { body, mac } = decodeJson(joinResponseSchema, Buffer.from(packet.payload), 'answer');
@@ -106,13 +105,14 @@ const replay: Attack = {
   async mount(arena) {
     const given = await token(arena, { uses: 5 });
     const [honest, thief] = [generateKeyPair(), generateKeyPair()];
-    presume((await ask(arena, given, { node: 'joiner-1', keys: honest }))?.status === 'accepted', 'an honest join');
-    const again = await ask(arena, given, { node: 'joiner-1', keys: honest });
+    const [first, second] = [arena.fresh('joiner'), arena.fresh('joiner')];
+    presume((await ask(arena, given, { node: first, keys: honest }))?.status === 'accepted', 'an honest join');
+    const again = await ask(arena, given, { node: first, keys: honest });
     presume(again?.status === 'accepted', 'the same key gets the same answer again');
-    const stolen = await ask(arena, given, { node: 'joiner-1', keys: thief });
+    const stolen = await ask(arena, given, { node: first, keys: thief });
     const nonce = makeNonce();
-    const captured = requestOf(arena, given, nonce, { node: 'joiner-2', keys: honest });
-    const csr = createRequest(uriOf(arena, 'joiner-2'), thief).toString('base64');
+    const captured = requestOf(arena, given, nonce, { node: second, keys: honest });
+    const csr = createRequest(uriOf(arena, second), thief).toString('base64');
     const body = JSON.stringify({ ...JSON.parse(captured.body), csr });
     const altered = await staysUnanswered(arena, given.id, nonce, { ...captured, body });
     const otherNonce = await staysUnanswered(arena, given.id, makeNonce(), captured);
@@ -133,7 +133,7 @@ const expired: Attack = {
     const given = await token(arena, { ttlMs: 1_000 });
     const nonce = makeNonce();
     const early = await knock(arena, given.id, nonce);
-    const connects = () => loginCode(arena.mqttPort, arena.bundle, undefined, makeNonce(), { username: given.id });
+    const connects = () => arena.loginCode(undefined, makeNonce(), { username: given.id });
     const code = await until('the token expires', async () => {
       const code = await connects();
       return code !== 0 && { code };
@@ -157,13 +157,14 @@ const usedUp: Attack = {
   name: 'token used up',
   async mount(arena) {
     const given = await token(arena, { uses: 1 });
-    await joinByHand(arena, 'joiner-3', given);
+    const known = arena.fresh('joiner');
+    await joinByHand(arena, known, given);
     const results = await Promise.all(
-      ['joiner-3', 'joiner-4'].map(node => ask(arena, given, { node, keys: generateKeyPair() })),
+      [known, arena.fresh('joiner')].map(node => ask(arena, given, { node, keys: generateKeyPair() })),
     );
     const race = await token(arena, { uses: 1 });
     const both = await Promise.all(
-      ['racer-1', 'racer-2', 'racer-3'].map(node => ask(arena, race, { node, keys: generateKeyPair() })),
+      [1, 2, 3].map(() => arena.fresh('racer')).map(node => ask(arena, race, { node, keys: generateKeyPair() })),
     );
     const accepted = both.filter(result => result?.status === 'accepted').length;
     return {
@@ -182,7 +183,7 @@ const unknown: Attack = {
   async mount(arena) {
     const codes = await Promise.all(
       ['0123456789ab', '', '../..', '#', "' or 1=1 --"].map(username =>
-        loginCode(arena.mqttPort, arena.bundle, undefined, makeNonce(), { username }),
+        arena.loginCode(undefined, makeNonce(), { username }),
       ),
     );
     return {
@@ -201,7 +202,10 @@ const wrongSecret: Attack = {
     const secret = Buffer.alloc(32, 7).toString('base64url');
     const message = requestOf(arena, given, nonce, { node: 'guesser', keys, secret });
     const refused = await staysUnanswered(arena, given.id, nonce, message);
-    presume((await ask(arena, given, { node: 'joiner-5', keys }))?.status === 'accepted', 'the right secret opens');
+    presume(
+      (await ask(arena, given, { node: arena.fresh('joiner'), keys }))?.status === 'accepted',
+      'the right secret opens',
+    );
     return { attempts: [{ what: 'a proof by another secret', refused }], how: 'no answer, an event for the operator' };
   },
 };
@@ -255,5 +259,8 @@ function oddRequest(keys: KeyPair, extensions: readonly DerValue[]): Buffer {
   return encodeSigned(sequence(integer(Buffer.of(0)), sequence(), spki, element(0xa0, [wish])), keys.privateKey);
 }
 
+/** Attacks on the way in that are for the master to refuse, whatever broker is between. */
+export const proofs: readonly Attack[] = [replay, usedUp, wrongSecret, anotherId, oddRequests];
+
 /** Attacks on the way in. */
-export const joins: readonly Attack[] = [replay, expired, usedUp, unknown, wrongSecret, anotherId, oddRequests];
+export const joins: readonly Attack[] = [...proofs, expired, unknown];

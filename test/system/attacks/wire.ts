@@ -1,30 +1,40 @@
 import { once } from 'node:events';
+import type { Duplex } from 'node:stream';
 import { connect, type TLSSocket } from 'node:tls';
 import type { Packet } from 'mqtt-packet';
+import { createWebSocketStream, WebSocket } from 'ws';
 import { clientTlsOptions, joinTlsOptions, type TlsIdentity } from '../../../src/identity/contexts.ts';
 import type { TrustBundle } from '../../../src/identity/verify.ts';
+import { mqttPath, mqttSubprotocol } from '../../../src/model/websocket.ts';
 import { RawClient } from '../../fixtures/wire.ts';
 
+/** A connection to the broker by hand: over TLS, or over a WebSocket. */
+export type HandClient = RawClient<Duplex>;
+
 /** A TLS connection to the broker by hand, with a certificate or as a stranger. */
-export async function dial(port: number, bundle: TrustBundle, identity?: TlsIdentity): Promise<RawClient> {
+export async function dial(port: number, bundle: TrustBundle, identity?: TlsIdentity): Promise<HandClient> {
+  return new RawClient(await openTls(port, bundle, identity));
+}
+
+/** The same on the port of the API, as a WebSocket. */
+export async function dialWebSocket(port: number, bundle: TrustBundle, identity?: TlsIdentity): Promise<HandClient> {
+  const socket = await openTls(port, bundle, identity);
+  const webSocket = new WebSocket(`wss://127.0.0.1:${port}${mqttPath}`, mqttSubprotocol, {
+    createConnection: () => socket,
+    perMessageDeflate: false,
+  });
+  await once(webSocket, 'open');
+  const stream = createWebSocketStream(webSocket);
+  // the closing handshake may wait for a side that is gone
+  socket.once('close', () => stream.destroy());
+  return new RawClient<Duplex>(stream);
+}
+
+async function openTls(port: number, bundle: TrustBundle, identity?: TlsIdentity): Promise<TLSSocket> {
   const options = identity === undefined ? joinTlsOptions() : clientTlsOptions(identity, bundle, 'caller');
   const socket: TLSSocket = connect({ ...options, host: '127.0.0.1', port });
   await once(socket, 'secureConnect');
-  return new RawClient(socket);
-}
-
-/** The return code of the broker to this CONNECT; undefined when it closes without a word. */
-export async function loginCode(
-  port: number,
-  bundle: TrustBundle,
-  identity: TlsIdentity | undefined,
-  clientId: string,
-  fields: object = {},
-): Promise<number | undefined> {
-  const client = await dial(port, bundle, identity);
-  const code = await client.login(clientId, fields);
-  client.socket.destroy();
-  return code;
+  return socket;
 }
 
 export interface Heard {
@@ -34,12 +44,12 @@ export interface Heard {
 
 /** Somebody with the broker's own rights: hears everything, and can say everything that needs no signature. */
 export class Eavesdropper {
-  readonly #client: RawClient;
+  readonly #client: HandClient;
   readonly #heard: Heard[] = [];
   readonly #waiting = new Set<() => void>();
   #messageId = 10;
 
-  constructor(client: RawClient) {
+  constructor(client: HandClient) {
     this.#client = client;
     void this.#listen();
   }
