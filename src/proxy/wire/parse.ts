@@ -57,7 +57,8 @@ export function parseResponse(head: Head, bytes: Buffer, from: number, limit: nu
   head.minor = (bytes[p + 7] ?? 0) - 48;
   if (!isVersion(bytes, p) || bytes[p + 8] !== 32) return refuse.statusLine;
   head.status = decimal(bytes, p + 9, p + 12);
-  if (head.status < 100 || head.status > 599) return refuse.statusLine;
+  // HTTP/1.0 has no 1xx: some readers take one for the whole answer
+  if (head.status < (head.minor === 0 ? 200 : 100) || head.status > 599) return refuse.statusLine;
   p += 12;
   if (bytes[p] !== 32 && bytes[p] !== 13) return refuse.statusLine;
   while (p < limit && valueByte[bytes[p] ?? 0] === 1) p++;

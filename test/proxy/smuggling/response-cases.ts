@@ -82,6 +82,7 @@ export const responses: readonly ResponseCase[] = [
       { request: 'GET /case HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n' },
     ],
     'a flood of 1xx': [`${hints.repeat(200)}${whole}`, hints.repeat(200)],
+    '103 of HTTP/1.0': [hints.replace('1.1', '1.0') + whole, /103/],
     'the length named by Connection': [answer('connection: content-length\r\ncontent-length: 2\r\n', 'ok'), /ok/],
   }),
   ...responseCases('canonical', {
