@@ -15,6 +15,8 @@ export class FrameWriter {
   #parts: (string | Buffer)[] = [];
   #text = '';
   #queued = 0;
+  /** To be called when the bytes have been taken. */
+  #dones: (() => void)[] = [];
 
   constructor(socket: Duplex) {
     this.#socket = socket;
@@ -34,8 +36,9 @@ export class FrameWriter {
     this.#text += frameHeader(kind, stream, value);
   }
 
-  /** `data` is latin1 text or a Buffer that nobody changes any more. */
-  data(stream: number, data: string | Buffer): void {
+  /** `data` is latin1 text or a Buffer that nobody changes before `done` is called. */
+  data(stream: number, data: string | Buffer, done: (() => void) | undefined): void {
+    if (done !== undefined) this.#dones.push(done);
     this.#count(headerBytes + data.length);
     this.#text += frameHeader(frameKind.data, stream, data.length);
     if (typeof data === 'string') this.#text += data;
@@ -51,19 +54,28 @@ export class FrameWriter {
   }
 
   readonly flush = (): void => {
+    const socket = this.#socket;
+    if (this.#queued === 0 || socket.destroyed) return;
     const parts = this.#parts;
     const text = this.#text;
-    if (this.#queued === 0 || this.#socket.destroyed) return;
     this.#text = '';
     this.#queued = 0;
     if (parts.length === 0) {
-      this.#socket.write(text, 'latin1');
+      socket.write(text, 'latin1');
       return;
     }
     this.#parts = [];
-    this.#socket.cork();
-    for (const part of parts) typeof part === 'string' ? this.#socket.write(part, 'latin1') : this.#socket.write(part);
-    if (text !== '') this.#socket.write(text, 'latin1');
-    this.#socket.uncork();
+    socket.cork();
+    for (const part of parts) typeof part === 'string' ? socket.write(part, 'latin1') : socket.write(part);
+    socket.write(text, 'latin1', this.#takeDones());
+    socket.uncork();
   };
+
+  #takeDones(): () => void {
+    const dones = this.#dones;
+    this.#dones = [];
+    return () => {
+      for (const done of dones) done();
+    };
+  }
 }

@@ -7,6 +7,7 @@ import type { Buffer } from 'node:buffer';
 //   data       `value` bytes follow, within the window of the stream
 //   end        the sender writes no more to the stream               value 0
 //   window     the other side may send so many bytes more
+//   blocked    the sender has more to send than its window allows    value 0
 //   reset      the stream is over, both ways                         value: a reset reason
 //   ping       to be answered by pong                                stream 0, value 0
 //   goaway     the sender opens no more streams and asks the other   stream 0, value 0
@@ -17,7 +18,17 @@ import type { Buffer } from 'node:buffer';
 /** The name by which it is chosen in the TLS handshake (ALPN); a change that an older agent would not understand is a new one. */
 export const muxProtocol = 'mesolite/1';
 
-export const frameKind = { open: 1, data: 2, end: 3, window: 4, reset: 5, ping: 6, pong: 7, goaway: 8 } as const;
+export const frameKind = {
+  open: 1,
+  data: 2,
+  end: 3,
+  window: 4,
+  blocked: 5,
+  reset: 6,
+  ping: 7,
+  pong: 8,
+  goaway: 9,
+} as const;
 /** Why a stream was reset; `refused`: nothing of it was taken. */
 export const resetReason = { cancelled: 0, refused: 1 } as const;
 
@@ -54,6 +65,7 @@ function isFrame(kind: number, stream: number, value: number): boolean {
       return stream > 0 && value > 0 && value <= maxWindowBytes;
     case frameKind.open:
     case frameKind.end:
+    case frameKind.blocked:
       return stream > 0 && value === 0;
     case frameKind.reset:
       return stream > 0 && value <= resetReason.refused;

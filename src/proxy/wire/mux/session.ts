@@ -134,6 +134,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
     if (stream === undefined) return true;
     if (kind === frameKind.data) return stream.beginData(value) || this.#violates('data beyond the window');
     if (kind === frameKind.end) return stream.receiveEnd() || this.#violates('a second end');
+    if (kind === frameKind.blocked) return stream.widen();
     if (kind === frameKind.window) return stream.addCredit(value) || this.#violates('a window beyond 1 MiB');
     stream.refused = value === resetReason.refused;
     stream.fail();
@@ -170,8 +171,8 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
     return this.#writer.isFull;
   }
 
-  sendData(stream: MuxStream, data: string | Buffer): void {
-    this.#writer.data(stream.id, data);
+  sendData(stream: MuxStream, data: string | Buffer, done: (() => void) | undefined): void {
+    this.#writer.data(stream.id, data, done);
   }
 
   sendEnd(stream: MuxStream): void {
@@ -180,6 +181,10 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
 
   sendWindow(stream: MuxStream, credit: number): void {
     this.#writer.control(frameKind.window, stream.id, credit);
+  }
+
+  sendBlocked(stream: MuxStream): void {
+    this.#writer.control(frameKind.blocked, stream.id, 0);
   }
 
   sendReset(stream: MuxStream): void {

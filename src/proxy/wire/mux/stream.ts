@@ -4,12 +4,19 @@ import type { ByteStream } from '../byte-stream.ts';
 import { initialWindowBytes, maxFrameBytes, maxWindowBytes } from './frame.ts';
 import { HeldBytes } from './held-bytes.ts';
 
+/** What is to be sent; `done` is called once it is needed no longer. */
+interface Waiting {
+  data: string | Buffer;
+  readonly done: (() => void) | undefined;
+}
+
 /** What a stream needs of its connection. */
 export interface StreamOwner {
   readonly isFull: boolean;
-  sendData(stream: MuxStream, data: string | Buffer): void;
+  sendData(stream: MuxStream, data: string | Buffer, done: (() => void) | undefined): void;
   sendEnd(stream: MuxStream): void;
   sendWindow(stream: MuxStream, credit: number): void;
+  sendBlocked(stream: MuxStream): void;
   sendReset(stream: MuxStream): void;
   /** It has more to send than the connection takes now: `pump` it when its turn comes. */
   queue(stream: MuxStream): void;
@@ -31,7 +38,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
   readonly #owner: StreamOwner;
   // sending
   #credit = initialWindowBytes;
-  #waiting: (string | Buffer)[] = [];
+  #waiting: Waiting[] = [];
   #needsDrain = false;
   #ending = false;
   #endSent = false;
@@ -39,7 +46,6 @@ export class MuxStream extends EventEmitter implements ByteStream {
   #window = initialWindowBytes;
   #target = initialWindowBytes;
   #consumed = 0;
-  #exhausted = false;
   #held: HeldBytes | undefined;
   #paused = false;
   #endReceived = false;
@@ -58,16 +64,16 @@ export class MuxStream extends EventEmitter implements ByteStream {
     return this.#needsDrain;
   }
 
-  /** A Buffer is never given back: it may wait in parts of several frames. */
-  write(data: string | Buffer, _?: 'latin1' | (() => void)): boolean {
+  write(data: string | Buffer, done?: 'latin1' | (() => void)): boolean {
     if (this.#ending || this.#closed || data.length === 0) return !this.#needsDrain;
     const owner = this.#owner;
+    const onDone = typeof done === 'function' ? done : undefined;
     if (!this.#needsDrain && data.length <= this.#credit && data.length <= maxFrameBytes && !owner.isFull) {
       this.#credit -= data.length;
-      owner.sendData(this, data);
+      owner.sendData(this, data, onDone);
       return true;
     }
-    this.#waiting.push(data);
+    this.#waiting.push({ data, done: onDone });
     this.#needsDrain = true;
     this.#send(Number.POSITIVE_INFINITY);
     this.#needsDrain = this.#waiting.length > 0;
@@ -102,7 +108,6 @@ export class MuxStream extends EventEmitter implements ByteStream {
   /** A data frame of so many bytes begins; false when there was no window for it. */
   beginData(length: number): boolean {
     this.#window -= length;
-    if (this.#window === 0) this.#exhausted = true;
     return this.#window >= 0 && !this.#endReceived;
   }
 
@@ -130,6 +135,15 @@ export class MuxStream extends EventEmitter implements ByteStream {
     this.#credit += bytes;
     if (this.#credit > maxWindowBytes) return false;
     if (this.#waiting.length > 0) this.pump(Number.POSITIVE_INFINITY);
+    return true;
+  }
+
+  /** The other side waits for a larger window, which a reader that keeps up is given as far as there is one; never false. */
+  widen(): true {
+    if (this.#paused || this.#held !== undefined || this.#endReceived) return true;
+    const lent = this.#owner.lend(Math.min(this.#target, maxWindowBytes - this.#target));
+    if (lent > 0) this.#grant(lent);
+    this.#target += lent;
     return true;
   }
 
@@ -169,24 +183,34 @@ export class MuxStream extends EventEmitter implements ByteStream {
 
   #send(most: number): void {
     let left = most;
-    const owner = this.#owner;
     while (this.#waiting.length > 0 && this.#credit > 0) {
-      if (left <= 0 || owner.isFull) {
-        owner.queue(this);
+      if (left <= 0 || this.#owner.isFull) {
+        this.#owner.queue(this);
         return;
       }
-      const [first] = this.#waiting;
-      if (first === undefined) return;
-      const size = Math.min(first.length, this.#credit, maxFrameBytes, left);
-      if (size === first.length) this.#waiting.shift();
-      else this.#waiting[0] = typeof first === 'string' ? first.slice(size) : first.subarray(size);
-      this.#credit -= size;
-      left -= size;
-      owner.sendData(
-        this,
-        size === first.length ? first : typeof first === 'string' ? first.slice(0, size) : first.subarray(0, size),
-      );
+      left -= this.#sendPiece(Math.min(this.#credit, maxFrameBytes, left));
     }
+    if (this.#waiting.length > 0) this.#owner.sendBlocked(this);
+  }
+
+  /** Sends up to `most` bytes of what has waited longest; returns how many. */
+  #sendPiece(most: number): number {
+    const [first] = this.#waiting;
+    if (first === undefined) return 0;
+    const { data, done } = first;
+    const size = Math.min(data.length, most);
+    this.#credit -= size;
+    if (size === data.length) {
+      this.#waiting.shift();
+      this.#owner.sendData(this, data, done);
+    } else if (typeof data === 'string') {
+      first.data = data.slice(size);
+      this.#owner.sendData(this, data.slice(0, size), undefined);
+    } else {
+      first.data = data.subarray(size);
+      this.#owner.sendData(this, data.subarray(0, size), undefined);
+    }
+    return size;
   }
 
   #sendEnd(): void {
@@ -199,20 +223,17 @@ export class MuxStream extends EventEmitter implements ByteStream {
 
   // --- receiving ---
 
-  /** The reader has taken so many bytes; the other side may send as many again, and more when its window was what kept it. */
+  /** The reader has taken so many bytes; the other side may send as many again. */
   #consume(bytes: number): void {
     this.#consumed += bytes;
     if (this.#consumed < this.#target / 2 || this.#endReceived || this.#closed) return;
-    let credit = this.#consumed;
-    if (this.#exhausted) {
-      const lent = this.#owner.lend(Math.min(this.#target, maxWindowBytes - this.#target));
-      this.#target += lent;
-      credit += lent;
-    }
-    this.#exhausted = false;
+    this.#grant(this.#consumed);
     this.#consumed = 0;
-    this.#window += credit;
-    this.#owner.sendWindow(this, credit);
+  }
+
+  #grant(bytes: number): void {
+    this.#window += bytes;
+    this.#owner.sendWindow(this, bytes);
   }
 
   #deliverEnd(): void {
@@ -230,6 +251,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
   #close(hadError: boolean): void {
     this.#closed = true;
     this.#held = undefined;
+    for (const { done } of this.#waiting) done?.();
     this.#waiting = [];
     this.#owner.forget(this, this.#target - initialWindowBytes);
     process.nextTick(emitClose, this, hadError);

@@ -45,7 +45,11 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
     stream: streamId,
     value: fc.integer({ min: 1, max: maxWindowBytes }),
   }),
-  fc.record({ kind: fc.constantFrom(frameKind.open, frameKind.end), stream: streamId, value: fc.constant(0) }),
+  fc.record({
+    kind: fc.constantFrom(frameKind.open, frameKind.end, frameKind.blocked),
+    stream: streamId,
+    value: fc.constant(0),
+  }),
   fc.record({ kind: fc.constant(frameKind.reset), stream: streamId, value: fc.integer({ min: 0, max: 1 }) }),
   fc.record({
     kind: fc.constantFrom(frameKind.ping, frameKind.pong, frameKind.goaway),
@@ -75,10 +79,10 @@ t.test('frames come out as they went in, in whatever pieces they arrive', async 
 });
 
 t.test('whatever breaks a rule is refused before anybody hears of it', async t => {
-  const { open, data, end, window, reset, ping, pong, goaway } = frameKind;
+  const { open, data, end, window, blocked, reset, ping, pong, goaway } = frameKind;
   const odd: readonly (readonly [number, number, number])[] = [
     [0, 1, 0],
-    [9, 1, 0],
+    [10, 1, 0],
     [255, maxStreamId, 0xffff_ffff],
     [open, 0, 0],
     [open, 1, 1],
@@ -88,6 +92,7 @@ t.test('whatever breaks a rule is refused before anybody hears of it', async t =
     [data, 1, 0xffff_ffff],
     [end, 0, 0],
     [end, 1, 1],
+    [blocked, 1, 1],
     [window, 0, 1],
     [window, 1, 0],
     [window, 1, maxWindowBytes + 1],
