@@ -74,6 +74,9 @@ export interface AgentParts {
 /** A node whose clock is behind waits so long for the master's time before it judges peers by the last time it has seen. */
 const waitForTimeMs = 60 * secondMs;
 
+/** A board that is busy for some seconds is not cut off, however often it is to tell how it fares. */
+const leastKeepaliveSeconds = 10;
+
 /** An agent that is up. */
 export interface RunningAgent {
   readonly node: string;
@@ -178,7 +181,7 @@ async function run(
     {
       clientId: node,
       will: { topic: topics.up(node, 'death'), payload: encodeMessage({ v: 1, boot }), qos: 1 },
-      keepaliveSeconds: Math.ceil((1.5 * profile.heartbeatMs) / 1000),
+      keepaliveSeconds: Math.max(leastKeepaliveSeconds, Math.ceil((1.5 * profile.heartbeatMs) / 1000)),
     },
   );
   let isHeldBack = false;
