@@ -112,30 +112,28 @@ class LeastRequest extends Weighted {
 class RandomHost implements Balancer {
   readonly #hosts: readonly Candidate[];
   readonly #random: Random;
-  readonly #equal: boolean;
+  readonly #heaviest: number;
 
   constructor(hosts: readonly Candidate[], random: Random) {
     this.#hosts = hosts;
     this.#random = random;
-    this.#equal = hosts.every(host => host.weight === hosts[0]?.weight);
+    this.#heaviest = hosts.reduce((most, host) => Math.max(most, host.weight), 0);
   }
 
+  /** A host of half the heaviest weight is taken every second time that it is drawn. */
   pick(): number {
-    if (this.#equal) return drawAvailable(this.#hosts, this.#random);
-    let total = 0;
-    for (const host of this.#hosts) if (host.available) total += host.weight;
-    let left = this.#random() * total;
-    let last = -1;
-    for (let i = 0; i < this.#hosts.length; i++) {
-      const host = this.#hosts[i];
-      if (!host?.available) continue;
-      last = i;
-      left -= host.weight;
-      if (left < 0) break;
+    let at = -1;
+    for (let i = 0; i < weighings; i++) {
+      at = drawAvailable(this.#hosts, this.#random);
+      const weight = this.#hosts[at]?.weight ?? this.#heaviest;
+      if (weight === this.#heaviest || this.#random() * this.#heaviest < weight) return at;
     }
-    return last;
+    return at;
   }
 }
+
+/** Enough for weights that differ by less than a factor of ten. */
+const weighings = 32;
 
 /** A request without a hash goes anywhere. */
 class ByHash implements Balancer {

@@ -101,22 +101,30 @@ const vacant = 65_535;
 
 function filled(hosts: readonly Candidate[], size: number): Uint16Array {
   const table = new Uint16Array(size).fill(vacant);
-  const heaviest = hosts.reduce((most, host) => Math.max(most, host.weight), 0);
-  const places = Float64Array.from(hosts, host => hash32(host.key) % size);
-  const steps = Float64Array.from(hosts, host => 1 + (hash32(host.key, 1) % (size - 1)));
+  const weights = Float64Array.from(hosts, host => host.weight);
+  const heaviest = Math.max(...weights);
+  const places = Int32Array.from(hosts, host => hash32(host.key) % size);
+  const steps = Int32Array.from(hosts, host => 1 + (hash32(host.key, 1) % (size - 1)));
   const targets = new Float64Array(hosts.length);
   let left = size;
   for (let turn = 1; left > 0; turn++) {
     for (let i = 0; i < hosts.length && left > 0; i++) {
-      if (turn * (hosts[i]?.weight ?? 0) < (targets[i] ?? 0)) continue;
+      if (turn * (weights[i] ?? 0) < (targets[i] ?? 0)) continue;
       targets[i] = (targets[i] ?? 0) + heaviest;
-      const step = steps[i] ?? 1;
-      let place = places[i] ?? 0;
-      while (table[place] !== vacant) place = (place + step) % size;
-      table[place] = i;
-      places[i] = place;
+      places[i] = nextVacant(table, places[i] ?? 0, steps[i] ?? 1);
+      table[places[i] ?? 0] = i;
       left--;
     }
   }
   return table;
+}
+
+/** Along a permutation; without a division, which would be most of the work. */
+function nextVacant(table: Uint16Array, from: number, step: number): number {
+  let place = from;
+  while (table[place] !== vacant) {
+    place += step;
+    if (place >= table.length) place -= table.length;
+  }
+  return place;
 }

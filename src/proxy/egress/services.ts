@@ -52,9 +52,16 @@ export class Services {
     return endpoints;
   }
 
-  /** Forgets callers that are no longer there. */
+  /** Forgets callers that are no longer there, and what only callers of their namespace used. */
   keepOnly(callers: ReadonlyMap<string, LocalWorkload>): void {
-    for (const { endpoints } of this.#clusters.values()) endpoints.keepOnly(callers);
+    const namespaces = new Set([...callers.values()].map(({ identity }) => identity.namespace));
+    for (const [name, { endpoints, callerNamespace }] of this.#clusters) {
+      if (namespaces.has(callerNamespace)) endpoints.keepOnly(callers);
+      else {
+        this.#clusters.delete(name);
+        endpoints.close();
+      }
+    }
   }
 
   close(): void {
