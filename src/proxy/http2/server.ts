@@ -116,11 +116,14 @@ export class Http2Connection implements Timed, ServerStreamEvents {
     const refilled = this.#patience + ((now - this.#patienceAt) / secondMs) * nuisance.perSecond;
     this.#patience = Math.min(nuisance.burst, refilled) - 1;
     this.#patienceAt = now;
-    if (this.#patience < 0) this.#session.destroy(undefined, reason.enhanceYourCalm);
+    if (this.#patience < 0) this.#session.destroy(new Error('too much work for nothing'), reason.enhanceYourCalm);
   }
 
   #onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
-    if (stream.destroyed) return;
+    if (stream.closed) {
+      this.onCancelled();
+      return;
+    }
     const pipeline = this.#serving.pipelineOf();
     const ended = (flags & endStream) !== 0;
     const request = requestText(raw, ended, this.#serving.form);

@@ -5,10 +5,12 @@ import { EchoClient, startEcho } from '../../fixtures/grpc-echo.ts';
 import { byTask, Mesh, policyOf, serviceOf, startNode } from '../../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
-const credential = `Basic ${Buffer.from('client-1:secret-of-client').toString('base64')}`;
 
-/** Node A runs the caller, node B the gRPC service; the client speaks HTTP/2 with prior knowledge to A's outbound port. */
-async function through(t: Test) {
+/** By CONNECT, as gRPC's clients do when `http_proxy` is set, or with HTTP/2 to the proxy's port itself. */
+type Way = 'connect' | 'straight';
+
+/** Node A runs the caller, node B the gRPC service. */
+async function through(t: Test, way: Way = 'connect') {
   const echo = await startEcho(t);
   const web = mesh.workload('web', { appPort: echo.port, protocol: 'grpc' });
   const b = await startNode(t, { workloads: [web] });
@@ -16,11 +18,23 @@ async function through(t: Test) {
     workloads: [mesh.workload('client', { upstreams: ['web.default'] })],
     services: [serviceOf('web', [b.running.meshPort])],
   });
-  const options = { 'grpc.default_authority': 'web.default.mesh' };
-  const client = new EchoClient(t, `127.0.0.1:${a.running.outboundPort}`, options, {
-    'proxy-authorization': credential,
-  });
+  const client = clientOf(t, way, a.running.outboundPort);
   return { echo, a, b, client };
+}
+
+function clientOf(t: Test, way: Way, outboundPort: number): EchoClient {
+  const proxy = `127.0.0.1:${outboundPort}`;
+  if (way === 'connect') {
+    process.env.http_proxy = `http://client-1:secret-of-client@${proxy}`;
+    return new EchoClient(t, 'web.default.mesh:80', {});
+  }
+  const fields = { 'proxy-authorization': `Basic ${Buffer.from('client-1:secret-of-client').toString('base64')}` };
+  return new EchoClient(
+    t,
+    proxy,
+    { 'grpc.default_authority': 'web.default.mesh', 'grpc.enable_http_proxy': 0 },
+    fields,
+  );
 }
 
 /** How a call ends; a failure is no surprise. */
@@ -30,24 +44,29 @@ function statusOf(call: ClientDuplexStream<Buffer, Buffer>): Promise<StatusObjec
 }
 
 t.test('a unary call goes through both proxies with its metadata and trailers', async t => {
-  const { client, echo, a, b } = await through(t);
-  const { code, message, initial, trailers } = await client.call('Unary', 'hello');
-  t.same({ code, message }, { code: status.OK, message: 'hello' });
-  t.same(initial.get('hello'), ['there']);
-  t.same(trailers.get('sum'), ['5']);
-  t.same(initial.get('content-length'), []);
-  t.same(trailers.get('raw-bin'), [Buffer.from([0, 255, 13, 10])]);
-  t.match(echo.seen.metadata?.get('x-forwarded-client-cert')[0], /URI=spiffe:\/\/edge.local\/ns\/default\/sa\/client$/);
-  t.same(echo.seen.metadata?.get('proxy-authorization'), []);
-  await Promise.all([a.recorded(1), b.recorded(1)]);
-  t.match(b.records[0], {
-    method: 'POST',
-    path: '/test.Echo/Unary',
-    host: 'web.default.mesh',
-    status: 200,
-    flags: '-',
-  });
-  t.match(a.records[0], { direction: 'outbound', status: 200, flags: '-' });
+  for (const way of ['connect', 'straight'] as const) {
+    const { client, echo, a, b } = await through(t, way);
+    const { code, message, initial, trailers } = await client.call('Unary', 'hello');
+    t.same({ code, message }, { code: status.OK, message: 'hello' });
+    t.same(initial.get('hello'), ['there']);
+    t.same(trailers.get('sum'), ['5']);
+    t.same(initial.get('content-length'), []);
+    t.same(trailers.get('raw-bin'), [Buffer.from([0, 255, 13, 10])]);
+    t.match(
+      echo.seen.metadata?.get('x-forwarded-client-cert')[0],
+      /URI=spiffe:\/\/edge.local\/ns\/default\/sa\/client$/,
+    );
+    t.same(echo.seen.metadata?.get('proxy-authorization'), []);
+    await Promise.all([a.recorded(1), b.recorded(1)]);
+    t.match(b.records[0], {
+      method: 'POST',
+      path: '/test.Echo/Unary',
+      host: 'web.default.mesh',
+      status: 200,
+      flags: '-',
+    });
+    t.match(a.records[0], { direction: 'outbound', host: /^web.default.mesh/, status: 200, flags: '-' });
+  }
 });
 
 t.test("a call's failure arrives as the service tells it", async t => {
@@ -59,18 +78,20 @@ t.test("a call's failure arrives as the service tells it", async t => {
 });
 
 t.test('streams go either way, and both ways at once', async t => {
-  const { client } = await through(t);
-  t.same(await client.split('abc'), ['a', 'b', 'c']);
-  const pieces = Array.from({ length: 40 }, (_, i) => Buffer.alloc(20_000, i));
-  t.ok((await client.join(pieces)).equals(Buffer.concat(pieces)));
-  const chat = client.chat();
-  for (const word of ['one', 'two', 'three']) {
-    chat.write(Buffer.from(word));
-    const [answer] = await once(chat, 'data');
-    t.equal(String(answer), `re: ${word}`, 'an answer comes while the call is open');
+  for (const way of ['connect', 'straight'] as const) {
+    const { client } = await through(t, way);
+    t.same(await client.split('abc'), ['a', 'b', 'c']);
+    const pieces = Array.from({ length: 40 }, (_, i) => Buffer.alloc(20_000, i));
+    t.ok((await client.join(pieces)).equals(Buffer.concat(pieces)));
+    const chat = client.chat();
+    for (const word of ['one', 'two', 'three']) {
+      chat.write(Buffer.from(word));
+      const [answer] = await once(chat, 'data');
+      t.equal(String(answer), `re: ${word}`, 'an answer comes while the call is open');
+    }
+    chat.end();
+    t.match(await statusOf(chat), { code: status.OK });
   }
-  chat.end();
-  t.match(await statusOf(chat), { code: status.OK });
 });
 
 t.test('a service that ends a call while its caller still speaks is heard', async t => {
