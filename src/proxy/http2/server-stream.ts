@@ -35,6 +35,7 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
   #answered = false;
   #answerTrailers: OutgoingHttpHeaders = {};
 
+  /** `stream` has a listener for its errors. */
   constructor(stream: ServerHttp2Stream, request: RequestText, head: Head, events: ServerStreamEvents) {
     super();
     this.#stream = stream;
@@ -50,8 +51,6 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
     stream.on('drain', () => this.emit('drain'));
     stream.on('finish', () => this.emit('finish'));
     stream.on('wantTrailers', () => this.#sendTrailers());
-    // errors are followed by 'close'
-    stream.on('error', () => {});
     stream.on('close', () => this.#onClose());
   }
 

@@ -120,6 +120,8 @@ export class Http2Connection implements Timed, ServerStreamEvents {
   }
 
   #onStream(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+    // before anything else, or what is wrong with a stream ends the process; errors are followed by 'close'
+    stream.on('error', () => {});
     if (stream.closed) {
       this.onCancelled();
       return;

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { minuteMs, secondMs } from '../../../src/base/clock.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
@@ -123,4 +124,34 @@ t.test('a client that takes nothing of its answer holds little of it', async t =
   t.ok(written < total / 2, `${written} bytes were taken from the application`);
   client.write(frame(type.windowUpdate, 0, 1, number(2 ** 30)), frame(type.windowUpdate, 0, 0, number(2 ** 30)));
   t.equal(String(await client.outcome(1)).length, total);
+});
+
+/** Frames that mostly make sense, in an order that mostly does not. */
+const anyFrame = fc.oneof(
+  { weight: 4, arbitrary: fc.constantFrom(get, slow, post).map(head => frame(type.headers, 4, 1, fieldBlock(head))) },
+  fc.constantFrom(get, post).map(head => frame(type.headers, 5, 3, fieldBlock(head))),
+  fc.constantFrom(1, 3, 5).map(stream => frame(type.reset, 0, stream, number(8))),
+  fc
+    .tuple(fc.constantFrom(0, 1), fc.constantFrom(1, 3))
+    .map(([flags, stream]) => frame(type.data, flags, stream, Buffer.from('x'))),
+  fc.constantFrom(0, 1, 3).map(stream => frame(type.windowUpdate, 0, stream, number(0))),
+  fc.constant(frame(type.goaway, 0, 0, Buffer.alloc(8))),
+  fc.constant(frame(type.headers, 0, 5, fieldBlock(get))),
+  fc
+    .tuple(fc.nat(12), fc.nat(255), fc.nat(5), fc.uint8Array({ maxLength: 12 }))
+    .map(([kind, flags, stream, payload]) => frame(kind, flags, stream, Buffer.from(payload))),
+);
+
+t.test('nonsense in frames, and an end in the midst of it, harms nobody but who sends it', async t => {
+  const { open } = await stage(t);
+  const good = await open();
+  const nonsense = fc.sample(fc.array(anyFrame, { maxLength: 8 }), { numRuns: 300, seed: 7 });
+  for (const [i, frames] of nonsense.entries()) {
+    const client = await open();
+    client.write(...frames);
+    if (i % 2 === 0) await new Promise(resolve => setImmediate(resolve));
+    client.socket.destroy();
+  }
+  good.headers(1, get, ended);
+  t.equal(await good.outcome(1), 'ok');
 });
