@@ -1,6 +1,6 @@
 /**
  * One side of the proxy without an agent, for measuring: started from the environment (MESH_ROLE=inbound or outbound, LISTEN_PORT,
- * UPSTREAM_PORT, TLS_KEY, TLS_CERT, TLS_CA; MESH_FULL=1 adds a policy of 100 rules and a log to the file ACCESS_LOG;
+ * UPSTREAM_PORT, TLS_KEY, TLS_CERT, TLS_CA; MESH_FULL=1 adds a policy of 100 rules, a limit and a log to the file ACCESS_LOG;
  * MESH_LEG=http/1.1 keeps the calls of the outbound side apart).
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
@@ -12,12 +12,13 @@ import { systemClock } from '../../src/device/clock.ts';
 import { systemRandom } from '../../src/device/dice.ts';
 import { readPeer } from '../../src/identity/peer.ts';
 import type { AccessRecord } from '../../src/model/access.ts';
-import { type AuthorizationPolicy, decodeDocument } from '../../src/model/document.ts';
+import { type AuthorizationPolicy, decodeDocument, type PolicyOf } from '../../src/model/document.ts';
 import type { ServiceDocument } from '../../src/model/service.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { makeProxy } from '../../src/proxy/proxy.ts';
 import type { LocalWorkload } from '../../src/proxy/workload.ts';
 import { compileDestinations, noDestinations } from '../../src/traffic/destinations.ts';
+import { compileLimits, noLimits } from '../../src/traffic/limit.ts';
 import { noRoutes } from '../../src/traffic/service-routes.ts';
 
 const trustDomain = 'edge.local';
@@ -56,6 +57,7 @@ async function run(signal: AbortSignal): Promise<void> {
       peers: { verify: peerOf, mayResume: () => true, mayStay: () => true },
       policy: new Cell(compilePolicy({ ...settings, policies: full ? [hundredRules()] : [] })),
       workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[workload.task, workload]])),
+      limits: new Cell(full ? compileLimits([amplePerCaller()], settings.rootNamespace) : noLimits),
       routes: new Cell(noRoutes),
       services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map([['app.default', serviceAt(upstreamPort)]])),
       destinations: new Cell(process.env.MESH_LEG === 'http/1.1' ? separateCalls() : noDestinations),
@@ -128,6 +130,20 @@ function peerOf(socket: TLSSocket) {
   // OpenSSL's word by the system's clock: there is no master here that knows better
   const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
   return certificate === undefined ? undefined : readPeer(certificate);
+}
+
+/** A limit that counts every request and refuses none. */
+function amplePerCaller(): PolicyOf<'RateLimit'> {
+  return {
+    apiVersion: 'mesolite/v1',
+    kind: 'RateLimit',
+    metadata: { name: 'ample', namespace: 'default', labels: {}, annotations: {} },
+    spec: {
+      tokenBucket: { maxTokens: 1_000_000, tokensPerFill: 1_000_000, fillInterval: 50 },
+      per: 'principal',
+      enforce: true,
+    },
+  };
 }
 
 /** 99 rules that do not match the benchmark's requests, and one that does. */

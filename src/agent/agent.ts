@@ -27,6 +27,7 @@ import type { TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { makeProxy } from '../proxy/proxy.ts';
 import { noDestinations } from '../traffic/destinations.ts';
+import { noLimits } from '../traffic/limit.ts';
 import { noRoutes } from '../traffic/service-routes.ts';
 import { openAccessLog } from './access-log.ts';
 import { makeAuditTrail } from './audit-trail.ts';
@@ -47,7 +48,7 @@ import { startMetrics } from './metrics-server.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
-import { authorizationOf, compileInto, denyAll, destinationsOf, policySlot, routesOf } from './policy.ts';
+import { authorizationOf, compileInto, denyAll, destinationsOf, limitsOf, policySlot, routesOf } from './policy.ts';
 import { makeRefusals } from './refusals.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
@@ -196,6 +197,7 @@ async function run(
 
   const policy = new Cell(denyAll(trustDomain));
   const destinations = new Cell(noDestinations);
+  const limits = new Cell(noLimits);
   const routes = new Cell(noRoutes);
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
@@ -204,6 +206,7 @@ async function run(
     policySlot([
       compileInto(policy, authorizationOf),
       compileInto(destinations, destinationsOf),
+      compileInto(limits, limitsOf),
       compileInto(routes, routesOf),
     ]),
   );
@@ -253,6 +256,7 @@ async function run(
       workloads: workloads.known,
       services: services.known,
       destinations,
+      limits,
       routes,
       onAccess:
         accessLog === undefined

@@ -18,6 +18,15 @@ export function metricsText(proxy: ProxySnapshot, accessLogDropped: number): str
     ...counter('mesolite_proxy_handshakes_failed_total', 'TLS handshakes that failed', proxy.failedHandshakes),
     ...counter('mesolite_proxy_refused_total', 'Bytes that were no request', proxy.refusedRequests),
     ...counter('mesolite_access_log_dropped_total', 'Lines that the access log had no room for', accessLogDropped),
+    ...family(
+      'mesolite_proxy_rate_limited_total',
+      'counter',
+      'Requests over a RateLimit; enforced: were they refused?',
+    ),
+    ...proxy.limits.map(
+      ({ name, enforced, requests }) =>
+        `mesolite_proxy_rate_limited_total{limit="${escaped(name)}",enforced="${enforced}"} ${requests}`,
+    ),
     ...family('mesolite_proxy_received_bytes_total', 'counter', 'Bodies of requests'),
     ...proxy.series.map(each => `mesolite_proxy_received_bytes_total{${labels(each)}} ${each.bytesReceived}`),
     ...family('mesolite_proxy_sent_bytes_total', 'counter', 'Bodies of responses'),

@@ -4,6 +4,7 @@ import { decodeDocument, type PolicyDocument, type PolicyKind, type PolicyOf } f
 import { type PolicyBody, policyBodySchema } from '../model/message.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
 import { compileDestinations, type Destinations } from '../traffic/destinations.ts';
+import { type CompiledLimits, compileLimits } from '../traffic/limit.ts';
 import { type CompiledRoutes, compileRoutes } from '../traffic/service-routes.ts';
 import type { SignedSlot } from './signed-inbox.ts';
 
@@ -37,6 +38,11 @@ export function authorizationOf({ of, ...settings }: PolicySet): CompiledPolicy 
 /** The DestinationRules of a set. */
 export function destinationsOf({ of, rootNamespace }: PolicySet): Destinations {
   return compileDestinations(of('DestinationRule'), rootNamespace);
+}
+
+/** The RateLimits of a set. */
+export function limitsOf({ of, rootNamespace }: PolicySet): CompiledLimits {
+  return compileLimits(of('RateLimit'), rootNamespace);
 }
 
 /** The VirtualServices of a set. The engine of regular expressions is loaded only where there is one. */

@@ -1,7 +1,8 @@
-import type { AuthorizationPolicy, Findings, Job, PolicyDocument } from '../model/document.ts';
+import type { Findings, Job, PolicyDocument } from '../model/document.ts';
+import { type Selecting, selects } from '../model/selector.ts';
 import { checkPolicy } from '../policy/check.ts';
-import { selects } from '../policy/compile.ts';
 import { checkDestinationRule } from '../traffic/destinations.ts';
+import { checkRateLimit } from '../traffic/limit.ts';
 import { compileRegex } from '../traffic/regex.ts';
 import { checkVirtualService } from '../traffic/route-check.ts';
 import { labelsOf } from './task-spec.ts';
@@ -22,6 +23,8 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
       return checkPolicy(document, { servesTcp: servesTcp(document, facts) });
     case 'DestinationRule':
       return checkDestinationRule(document);
+    case 'RateLimit':
+      return checkRateLimit(document, { servesTcp: servesTcp(document, facts) });
     case 'VirtualService':
       return checkVirtualService(document, compileRegex);
     default:
@@ -36,6 +39,8 @@ export function actionOf(document: PolicyDocument): string {
       return document.spec.action;
     case 'DestinationRule':
       return document.spec.host;
+    case 'RateLimit':
+      return `limits each ${document.spec.per}${document.spec.enforce ? '' : ' (shadow)'}`;
     case 'VirtualService':
       return `routes ${document.spec.hosts.join(', ')}`;
     default:
@@ -44,7 +49,7 @@ export function actionOf(document: PolicyDocument): string {
 }
 
 /** Does a job that the policy selects serve the mesh over plain TCP? */
-function servesTcp(policy: AuthorizationPolicy, { jobs, rootNamespace }: MeshFacts): boolean {
+function servesTcp(policy: Selecting, { jobs, rootNamespace }: MeshFacts): boolean {
   return jobs.some(job => {
     const { ports, service, serviceAccount } = job.spec;
     if (ports.find(port => port.name === service?.port)?.protocol !== 'tcp') return false;

@@ -5,6 +5,7 @@ import { destinationRuleSpecSchema } from './destination-rule.ts';
 import { nameSchema } from './ids.ts';
 import { jobSpecSchema } from './job.ts';
 import { authorizationPolicySpecSchema } from './policy.ts';
+import { rateLimitSpecSchema } from './rate-limit.ts';
 import { virtualServiceSpecSchema } from './virtual-service.ts';
 
 const word = v.pipe(v.string(), v.maxLength(253));
@@ -53,6 +54,7 @@ export const policySchemas = {
     v.optional(authorizationPolicySpecSchema, {}),
   ),
   DestinationRule: documentSchema('DestinationRule', [...networkingVersions], destinationRuleSpecSchema),
+  RateLimit: documentSchema('RateLimit', [...ownVersions], rateLimitSpecSchema),
   VirtualService: documentSchema('VirtualService', [...networkingVersions], virtualServiceSpecSchema),
 } as const;
 

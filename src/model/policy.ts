@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { selectorSchema } from './selector.ts';
 
 // Shapes of Istio's security.istio.io/v1 (istio/api security/v1beta1/authorization_policy.proto). The meaning is in policy/.
 
@@ -49,9 +50,7 @@ const ruleSchema = v.strictObject({
 });
 
 export const authorizationPolicySpecSchema = v.strictObject({
-  selector: v.optional(
-    v.strictObject({ matchLabels: v.optional(v.record(v.string(), v.pipe(v.string(), v.maxLength(253))), {}) }),
-  ),
+  selector: selectorSchema,
   action: v.optional(
     v.picklist(['ALLOW', 'DENY', 'AUDIT'], issue =>
       issue.received === '"CUSTOM"'

@@ -1,6 +1,7 @@
 import { MesoliteError } from '../base/errors.ts';
 import { type AuthorizationPolicy, describeDocument } from '../model/document.ts';
 import type { MeshDefault, Verdict, WorkloadIdentity } from '../model/policy.ts';
+import { selects } from '../model/selector.ts';
 import type { Reading } from './attributes.ts';
 import { dryRunAnnotation, findErrors } from './check.ts';
 import { compileRule } from './compile-rule.ts';
@@ -90,15 +91,6 @@ export function compilePolicy(input: PolicyInput): CompiledPolicy {
       return compiled;
     },
   };
-}
-
-/** Does a policy hold for a workload? In its own namespace, or in all from the root namespace, where every label is the workload's. */
-export function selects(policy: AuthorizationPolicy, workload: WorkloadIdentity, rootNamespace: string): boolean {
-  const { namespace } = policy.metadata;
-  if (namespace !== workload.namespace && namespace !== rootNamespace) return false;
-  return Object.entries(policy.spec.selector?.matchLabels ?? {}).every(
-    ([name, value]) => Object.hasOwn(workload.labels, name) && workload.labels[name] === value,
-  );
 }
 
 interface PreparedPolicy {

@@ -79,9 +79,19 @@ interface Entry {
 /** At most this many series; later pairs are counted together under the names `other`. */
 export const maxSeries = 1024;
 
+/** What one RateLimit refused since the start, or would have refused where it is a shadow. */
+export interface LimitSnapshot {
+  /** `<namespace>/<name>` */
+  readonly name: string;
+  readonly enforced: boolean;
+  readonly requests: number;
+}
+
 /** Requests per (service, source, status), counted since the start. */
 export class Counters {
   readonly #entries = new Map<string, Entry>();
+  readonly #limits = new Map<string, number>();
+  readonly #shadows = new Map<string, number>();
   /** TLS handshakes with clients that failed, and bytes on either port that were no request. */
   failedHandshakes = 0;
   refusedRequests = 0;
@@ -95,6 +105,20 @@ export class Counters {
     const entry = { direction, service, source, series: new Series() };
     this.#entries.set(key, entry);
     return entry.series;
+  }
+
+  /** One request over a limit. At most `maxSeries` limits are told apart. */
+  countLimited(name: string, enforced: boolean): void {
+    const counts = enforced ? this.#limits : this.#shadows;
+    const key = counts.size < maxSeries || counts.has(name) ? name : 'other';
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+
+  limitSnapshot(): readonly LimitSnapshot[] {
+    return [
+      ...[...this.#limits].map(([name, requests]) => ({ name, enforced: true, requests })),
+      ...[...this.#shadows].map(([name, requests]) => ({ name, enforced: false, requests })),
+    ];
   }
 
   snapshot(): readonly SeriesSnapshot[] {

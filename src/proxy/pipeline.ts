@@ -4,6 +4,7 @@ import type { Peer } from '../model/identity.ts';
 import { type AccessLog, newFacts } from './access-log.ts';
 import type { Counters } from './counters.ts';
 import { type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
+import type { Limits, StandingLimits } from './limits.ts';
 import { type LocalAnswer, noWorkload } from './respond.ts';
 import type { Applications } from './upstream/applications.ts';
 import type { Exchange, Pipeline, Target } from './wire/exchange.ts';
@@ -15,15 +16,16 @@ import type { LocalWorkload, WorkloadIndex } from './workload.ts';
 //
 //   listener           accepts mutual TLS: SNI says which workload is meant, the client's certificate says who asks
 //   wire/downstream    reads the request head (wire/parse), strictly, and hands it to `admit` below
-//   admit              1. whom is it for?  2. may the caller?  3. where does it go?  4. what is the application told?
+//   admit              1. whom is it for?  2. may the caller?  3. not too often?  4. where does it go?  5. what is the application told?
 //   wire/forward       takes a connection from upstream/pool, sends the request, relays the response (wire/response-relay)
 //   account            counts it, and hands out its access record
 //
 // Whatever fails on the way is answered from respond.ts. The other direction, from a task to a service, is the same with
-// egress/outbound.ts as its pipeline. Steps to come (rate limits, routes) belong between 2 and 3.
+// egress/outbound.ts as its pipeline, where a VirtualService may say what becomes of it (egress/routing.ts).
 
 export interface InboundParts {
   readonly decisions: Decisions;
+  readonly limits: Limits;
   readonly applications: Applications;
   readonly accessLog: AccessLog;
   readonly counters: Counters;
@@ -44,6 +46,7 @@ interface Standing {
   readonly index: WorkloadIndex;
   readonly workload: LocalWorkload;
   readonly scope: Scope;
+  readonly limits: StandingLimits;
   readonly target: Target;
   /** The header line that tells the application who calls. */
   readonly clientCertificate: string;
@@ -64,11 +67,16 @@ export class InboundPipeline implements Pipeline {
   }
 
   admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined {
-    const standing = this.#identify();
+    const standing = this.#identify(exchange.startedAt);
     if (standing === undefined) return this.#unserved(head, bytes);
     const decision = this.#parts.decisions.decide(standing.scope, head, bytes);
     this.#note(decision, head, bytes);
     if (decision.answer !== undefined) return decision.answer;
+    const { limits } = standing;
+    if (limits.limits.length > 0) {
+      const limited = this.#parts.limits.take(limits, exchange, this.#facts, head, bytes);
+      if (limited !== undefined) return limited;
+    }
     exchange.target = standing.target;
     this.#rewrite(exchange, standing, decision, head, bytes);
     return undefined;
@@ -83,15 +91,16 @@ export class InboundPipeline implements Pipeline {
   }
 
   /** 1. The workload that the server name means, with its policy: the ones that hold now; undefined when it has gone. */
-  #identify(): Standing | undefined {
+  #identify(now: number): Standing | undefined {
     const index = this.#parts.workloads();
     const known = this.#standing;
-    if (known !== undefined && known.index === index && this.#parts.decisions.isCurrent(known.scope)) return known;
-    this.#standing = this.#stand(index);
+    const { decisions, limits } = this.#parts;
+    if (known?.index === index && decisions.isCurrent(known.scope) && limits.isCurrent(known.limits)) return known;
+    this.#standing = this.#stand(index, now);
     return this.#standing;
   }
 
-  #stand(index: WorkloadIndex): Standing | undefined {
+  #stand(index: WorkloadIndex, now: number): Standing | undefined {
     const { serverName, peer, sourceIp, localIp } = this.#connection;
     const facts = this.#facts;
     const workload = index.byServerName.get(serverName);
@@ -109,7 +118,8 @@ export class InboundPipeline implements Pipeline {
       serverName,
     });
     const target = this.#parts.applications.targetOf(endpoint);
-    return { index, workload, scope, target, clientCertificate: clientCertificateLine(workload, peer) };
+    const limits = this.#parts.limits.standingOf(workload, peer.principal, now);
+    return { index, workload, scope, limits, target, clientCertificate: clientCertificateLine(workload, peer) };
   }
 
   #unserved(head: Head, bytes: Buffer): LocalAnswer {
@@ -134,7 +144,7 @@ export class InboundPipeline implements Pipeline {
     facts.requestId = head.requestId < 0 ? randomUUID() : valueText(head, bytes, head.requestId);
   }
 
-  /** 4. The application hears who calls, never what the caller claims to be; and the path that the policy saw. */
+  /** 5. The application hears who calls, never what the caller claims to be; and the path that the policy saw. */
   #rewrite(exchange: Exchange, standing: Standing, decision: Decision, head: Head, bytes: Buffer): void {
     exchange.additions =
       head.requestId < 0

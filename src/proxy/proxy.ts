@@ -14,9 +14,10 @@ import type { CompiledPolicy } from '../policy/compile.ts';
 import { newUsage } from '../traffic/breaker.ts';
 import { defaultCluster } from '../traffic/cluster.ts';
 import type { Destinations } from '../traffic/destinations.ts';
+import type { CompiledLimits } from '../traffic/limit.ts';
 import type { CompiledRoutes } from '../traffic/service-routes.ts';
 import { AccessLog } from './access-log.ts';
-import { Counters, type SeriesSnapshot } from './counters.ts';
+import { Counters, type LimitSnapshot, type SeriesSnapshot } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { Decisions } from './decisions.ts';
 import { type LegParts, openLeg } from './egress/legs.ts';
@@ -24,6 +25,7 @@ import { type OutboundParts, OutboundPipeline } from './egress/outbound.ts';
 import { Services } from './egress/services.ts';
 import { Http2Edges } from './http2/edges.ts';
 import type { TargetForm } from './http2/request-text.ts';
+import { Limits } from './limits.ts';
 import { type DefaultIdentity, type GivenListener, Listener, meshServer, outboundServer } from './listener.ts';
 import type { Peers } from './peers.ts';
 import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
@@ -55,6 +57,8 @@ export interface ProxyParts {
   readonly services: Cell<ReadonlyMap<string, ServiceDocument>>;
   /** How the endpoints of services are used. */
   readonly destinations: Cell<Destinations>;
+  /** What RateLimits say of calls to here. */
+  readonly limits: Cell<CompiledLimits>;
   /** What VirtualServices say of calls from here. */
   readonly routes: Cell<CompiledRoutes>;
   /** Hears of each request when it is over; must be quick and must not throw. */
@@ -90,6 +94,7 @@ export interface ProxySnapshot {
   readonly failedHandshakes: number;
   readonly refusedRequests: number;
   readonly series: readonly SeriesSnapshot[];
+  readonly limits: readonly LimitSnapshot[];
 }
 
 /** Sockets that listen already, by the names `mesh` and `outbound`. */
@@ -175,7 +180,12 @@ class JoinedProxy implements NodeProxy {
     this.#services = this.#makeServices(readBuffer);
     const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
     const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
-    this.#inbound = { ...shared, applications, decisions: new Decisions(policy, bounds.decisionCacheEntries) };
+    this.#inbound = {
+      ...shared,
+      applications,
+      decisions: new Decisions(policy, bounds.decisionCacheEntries),
+      limits: new Limits(parts.limits, this.#counters),
+    };
     const { deadlines } = this.#wire;
     const tcp = { deadlines, writeBuffers, idleMs: tcpIdleMs, lingerMs: clientTimeouts.lingerMs };
     this.#tcpInbound = { inbound: this.#inbound, tcp, clock };
@@ -238,6 +248,7 @@ class JoinedProxy implements NodeProxy {
       failedHandshakes: this.#counters.failedHandshakes,
       refusedRequests: this.#counters.refusedRequests,
       series: this.#counters.snapshot(),
+      limits: this.#counters.limitSnapshot(),
     };
   }
 

@@ -11,6 +11,9 @@ t.test('what was counted is there in the words of Prometheus', async t => {
   series.count(200, 0.4, 1, 2);
   series.count(200, 3, 1, 2);
   series.count(503, 1e9, 0, 0);
+  counters.countLimited('default/web', true);
+  counters.countLimited('default/web', true);
+  counters.countLimited('default/try', false);
   const text = metricsText(
     {
       inboundConnections: 3,
@@ -19,6 +22,7 @@ t.test('what was counted is there in the words of Prometheus', async t => {
       failedHandshakes: 4,
       refusedRequests: 5,
       series: counters.snapshot(),
+      limits: counters.limitSnapshot(),
     },
     6,
   );
@@ -30,6 +34,8 @@ t.test('what was counted is there in the words of Prometheus', async t => {
     'mesolite_proxy_handshakes_failed_total 4',
     'mesolite_proxy_refused_total 5',
     'mesolite_access_log_dropped_total 6',
+    'mesolite_proxy_rate_limited_total{limit="default/web",enforced="true"} 2',
+    'mesolite_proxy_rate_limited_total{limit="default/try",enforced="false"} 1',
     `mesolite_proxy_received_bytes_total{${of}} 2`,
     `mesolite_proxy_sent_bytes_total{${of}} 4`,
     `${duration}_bucket{${of},code="200",le="0.0005"} 1`,

@@ -1,7 +1,8 @@
 import t from 'tap';
 import type { AuthorizationRequest } from '../../src/model/policy.ts';
+import { selects } from '../../src/model/selector.ts';
 import { authorize } from '../../src/policy/authorize.ts';
-import { compilePolicy, selects } from '../../src/policy/compile.ts';
+import { compilePolicy } from '../../src/policy/compile.ts';
 import { policyOf } from '../fixtures/istio-corpus.ts';
 
 const web = { namespace: 'shop', serviceAccount: 'default', labels: { app: 'web', tier: 'front' } };
