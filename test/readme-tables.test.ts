@@ -80,9 +80,15 @@ t.test('the table of commands has each command, and options are named as they ar
 
 t.test('the table of a task’s environment is what a task finds', async t => {
   const rows = rowsOf('In a task', 'variable').flatMap(([cell = '']) => codeIn(cell));
-  const spec = taskSpec({ env: {}, ports: [{ name: 'http', protocol: 'http', number: 20_000 }] });
+  const spec = taskSpec({
+    env: {},
+    ports: [{ name: 'http', protocol: 'http', number: 20_000 }],
+    localPorts: [{ service: 'name', port: 1 }],
+  });
   const here = { node: 'n', path: '/bin', outboundPort: 1, secretOf: () => 's', home: '/' };
-  const found = Object.keys(environmentOf(spec, here)).map(name => name.replace('PORT_HTTP', 'PORT_<NAME>'));
+  const found = Object.keys(environmentOf(spec, here)).map(name =>
+    name.replace('PORT_HTTP', 'PORT_<NAME>').replace('UPSTREAM_NAME_', 'UPSTREAM_<NAME>_'),
+  );
   t.same(rows.sort(), found.sort());
 });
 

@@ -23,6 +23,7 @@ import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
+import { portNumbers } from '../model/resources.ts';
 import type { TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { makeProxy } from '../proxy/proxy.ts';
@@ -333,7 +334,7 @@ async function run(
       describe: async () => ({
         version,
         start,
-        ...(await facts.describe(supervisor.live().flatMap(({ spec }) => spec.ports.map(port => port.number)))),
+        ...(await facts.describe(supervisor.live().flatMap(({ spec }) => portNumbers(spec.resources)))),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh?.meshPort ?? config.meshPort,
         via: ways.via.value,

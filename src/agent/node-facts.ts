@@ -1,13 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { capacityOf, freePorts } from '../device/capacity.ts';
+import { capacityOf, freePorts, numberedPorts } from '../device/capacity.ts';
 import { readDisk } from '../device/disk.ts';
 import { readInventory } from '../device/inventory.ts';
 import { openProbe } from '../device/probe.ts';
 import { chooseProfile, loadProfiles } from '../device/profiles.ts';
 import type { FirmwareProfile, Usage } from '../model/profile.ts';
-import type { Resources } from '../model/resources.ts';
+import { nodePorts, type Resources } from '../model/resources.ts';
 import type { AgentConfig } from './config.ts';
 import type { UpBody } from './sender.ts';
 
@@ -37,8 +37,10 @@ export async function openNodeFacts(
     profile,
     readUsage: () => probe.sample(),
     async describe(ownPorts) {
-      const free = await freePorts(taskPorts, new Set(ownPorts));
-      const capacity = capacityOf(inventory, profile, await readDisk(dataDir), free);
+      const own = new Set(ownPorts);
+      const free = await freePorts(taskPorts, own);
+      const numbered = numberedPorts(taskPorts, own);
+      const capacity = capacityOf(inventory, profile, await readDisk(dataDir), { ports: free, [nodePorts]: numbered });
       for (const warning of capacity.warnings) log.warn('a resource is used up', { warning });
       const attributes = { arch: inventory.arch, profile: profile.name, os: inventory.os, ...labels };
       return { profile: profile.name, inventory, total: capacity.total, attributes };

@@ -1,3 +1,4 @@
+import { variableName } from '../model/job.ts';
 import type { TaskSpec } from '../model/task.ts';
 
 export interface NodeEnvironment {
@@ -20,7 +21,8 @@ export function environmentOf(spec: TaskSpec, here: NodeEnvironment): Readonly<R
     LANG: 'C.UTF-8',
     ...spec.env,
     ...(first && { PORT: String(first.number) }),
-    ...Object.fromEntries(spec.ports.map(port => [`PORT_${variable(port.name)}`, String(port.number)])),
+    ...Object.fromEntries(spec.ports.map(port => [`PORT_${variableName(port.name)}`, String(port.number)])),
+    ...Object.fromEntries((spec.localPorts ?? []).flatMap(variablesOf)),
     HTTP_PROXY: proxy,
     http_proxy: proxy,
     NO_PROXY: '127.0.0.1,localhost',
@@ -32,6 +34,11 @@ export function environmentOf(spec: TaskSpec, here: NodeEnvironment): Readonly<R
   };
 }
 
-function variable(name: string): string {
-  return name.toUpperCase().replaceAll('-', '_');
+/** Where a program finds the port that leads to an upstream. */
+function variablesOf({ service, port }: NonNullable<TaskSpec['localPorts']>[number]): [string, string][] {
+  const name = `UPSTREAM_${variableName(service)}`;
+  return [
+    [`${name}_PORT`, String(port)],
+    [`${name}_ADDR`, `127.0.0.1:${port}`],
+  ];
 }

@@ -71,6 +71,10 @@ export function makeWorkloads(
       ...(ready && { endpoint: endpointOf(spec) }),
       callerSecret: callerSecret(settings.taskSecret, task),
       upstreams: upstreamsOf(spec),
+      localPorts: (spec.localPorts ?? []).map(({ service, port }) => ({
+        port,
+        upstream: serviceKey(parseServiceRef(service, namespace)),
+      })),
     };
   }
 

@@ -1,8 +1,8 @@
 import { createServer } from 'node:net';
 import type { FirmwareProfile, Inventory } from '../model/profile.ts';
-import { type Range, type Resources, rangesOf, toMilli } from '../model/resources.ts';
+import { noResources, type Range, type Resources, rangesOf, subtractResources, toMilli } from '../model/resources.ts';
 import type { DiskFacts } from './disk.ts';
-import { listeningPorts } from './proc.ts';
+import { firstOpenPort, listeningPorts } from './proc.ts';
 
 export interface Capacity {
   readonly total: Resources;
@@ -15,7 +15,7 @@ export function capacityOf(
   inventory: Inventory,
   profile: FirmwareProfile,
   disk: DiskFacts | undefined,
-  ports: readonly Range[],
+  ranges: Resources['ranges'],
 ): Capacity {
   const { reserve } = profile;
   const warnings: string[] = [];
@@ -29,7 +29,7 @@ export function capacityOf(
       mem: less('MB of memory', inventory.memoryMb, reserve.memMb),
       disk: less('MB of disk', Math.floor(disk?.freeMb ?? 0), reserve.diskMb),
     },
-    ranges: { ports },
+    ranges,
     sets: {},
   };
   return { total, warnings };
@@ -54,6 +54,26 @@ export async function freePorts(
     if (!taken || own.has(port)) free.push(port);
   }
   return rangesOf(free);
+}
+
+/** As many ranges as a resource may have, with room for what is given back to them. */
+const maxRanges = 200;
+
+/**
+ * Ports that tasks may ask for by number, as ranges: all that this process may listen on, less `kept` and those that somebody else
+ * listens to. Where very many do, the smallest ranges between them are left out.
+ */
+export function numberedPorts(kept: readonly Range[], own: ReadonlySet<number> = new Set(), root?: string): Range[] {
+  const taken = [...(listeningPorts(root) ?? [])]
+    .filter(port => !own.has(port))
+    .map(port => ({ begin: port, end: port }));
+  const ports = (ranges: readonly Range[]): Resources => ({ ...noResources, ranges: { ports: ranges } });
+  const all = ports([{ begin: firstOpenPort(root), end: 65_535 }]);
+  const ranges = subtractResources(all, ports([...kept, ...taken])).ranges.ports ?? [];
+  if (ranges.length <= maxRanges) return [...ranges];
+  const size = ({ begin, end }: Range) => end - begin;
+  const largest = new Set([...ranges].sort((a, b) => size(b) - size(a)).slice(0, maxRanges));
+  return ranges.filter(range => largest.has(range));
 }
 
 function* portsOf(ranges: readonly Range[]): Generator<number> {

@@ -3,6 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { onAbort } from '../base/signal.ts';
 import type { Job } from '../model/document.ts';
+import { nodePortsOf } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 import { isTerminal, liveStates } from '../model/task.ts';
 import { type Estimates, learn, noEstimates } from '../scheduling/estimates.ts';
@@ -17,7 +18,7 @@ import { masterTimes } from './config.ts';
 import { resourcesOf } from './expand-job.ts';
 import type { FleetNode } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
-import { makeTaskSpec, taskOf } from './task-spec.ts';
+import { makeTaskSpec, portCountOf, taskOf } from './task-spec.ts';
 
 /** Gives waiting tasks a place: a round is planned when something happened that may matter, and written before it is told. */
 export interface Rounds {
@@ -228,7 +229,8 @@ function toPending(task: TaskRecord, job: Job | undefined): PendingTask[] {
       class: classOf(task),
       priority: task.priority,
       needs: resourcesOf(needs),
-      portCount: job.spec.ports.length,
+      portCount: portCountOf(job),
+      nodePorts: nodePortsOf(job.spec),
       constraints: job.spec.constraints,
       strategy: job.spec.placement ?? defaultStrategy[task.type],
       expectedMs,

@@ -1,6 +1,6 @@
 import { MesoliteError } from '../base/errors.ts';
 import type { Job } from '../model/document.ts';
-import type { Needs } from '../model/job.ts';
+import { type Needs, upstreamOf } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 import type { TaskSpec } from '../model/task.ts';
 
@@ -28,7 +28,21 @@ export function labelsOf({ metadata }: Job): Readonly<Record<string, string>> {
   return { app: metadata.name, ...metadata.labels };
 }
 
-/** The whole task that a node is given once it is placed: `ports` are the allocated numbers, in the job's order. */
+/** How many ports a task leaves to its node: of its own, and those on loopback that it has no number for. */
+export function portCountOf({ spec }: Job): number {
+  return spec.ports.length + spec.upstreams.filter(upstream => upstreamOf(upstream).localPort === 'auto').length;
+}
+
+/** `numbers` are for those that the node was to choose, in the job's order. */
+function localPortsOf({ spec }: Job, numbers: readonly number[]): NonNullable<TaskSpec['localPorts']> {
+  const left = [...numbers];
+  return spec.upstreams.map(upstreamOf).flatMap(({ service, localPort }) => {
+    const port = localPort === 'auto' ? left.shift() : localPort;
+    return port === undefined ? [] : [{ service, port }];
+  });
+}
+
+/** The whole task that a node is given once it is placed: `ports` are the allocated numbers, in the order of `portCountOf`. */
 export function makeTaskSpec(
   job: Job,
   task: { readonly id: string; readonly label: string },
@@ -37,6 +51,7 @@ export function makeTaskSpec(
 ): TaskSpec {
   const { spec, metadata } = job;
   const { command, env } = taskOf(job, task.label);
+  const localPorts = localPortsOf(job, ports.slice(spec.ports.length));
   if (command === undefined) throw new MesoliteError('INTERNAL', `task ${task.id} has no command`);
   return {
     id: task.id,
@@ -49,7 +64,8 @@ export function makeTaskSpec(
     resources,
     ports: spec.ports.map((port, index) => ({ ...port, number: ports[index] ?? 0 })),
     ...(spec.service && { service: { name: spec.service.name ?? metadata.name, port: spec.service.port } }),
-    upstreams: spec.upstreams,
+    upstreams: spec.upstreams.map(upstream => upstreamOf(upstream).service),
+    ...(localPorts.length > 0 && { localPorts }),
     serviceAccount: spec.serviceAccount,
     killGraceMs: spec.killGrace,
     ...(spec.maxRunTime !== undefined && { maxRunMs: spec.maxRunTime }),

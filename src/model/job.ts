@@ -12,6 +12,9 @@ const count = (min: number, max: number) =>
     v.maxValue(max, `expected at most ${max}`),
   );
 
+const aPort = 'expected a port of 1 to 65535';
+const portNumber = v.pipe(v.number(), v.integer(), v.minValue(1, aPort), v.maxValue(65_535, aPort));
+
 const durationPattern = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
 const durationPart = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/g;
 const durationUnitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -56,6 +59,21 @@ export const portNeedSchema = v.strictObject({
   name: nameSchema,
   protocol: v.optional(v.picklist(portProtocols), 'http'),
 });
+
+const upstreamSchema = v.union(
+  [
+    serviceNameSchema,
+    v.strictObject({
+      service: serviceNameSchema,
+      /** A port on the node's loopback that leads to the service, with the task as the caller; `auto` takes one of the node's. */
+      localPort: v.optional(v.union([portNumber, v.literal('auto')], `${aPort}, or auto`)),
+    }),
+  ],
+  issue =>
+    typeof issue.input === 'object'
+      ? 'expected {service: <service>, localPort: auto or a port}, and nothing else'
+      : `expected <service> or <service>.<namespace>, got ${JSON.stringify(issue.input)?.slice(0, 80)}`,
+);
 
 const constraintSchema = v.strictObject({
   /** A node attribute or label: `arch`, `node`, `profile`, or one that the operator set. */
@@ -113,7 +131,7 @@ export const jobSpecSchema = v.pipe(
     ports: v.optional(v.pipe(v.array(portNeedSchema), v.maxLength(32)), []),
     service: v.optional(serviceSchema),
     /** Services of the mesh that the tasks call; nothing else is reachable through the mesh. */
-    upstreams: v.optional(v.pipe(v.array(serviceNameSchema), v.maxLength(64)), []),
+    upstreams: v.optional(v.pipe(v.array(upstreamSchema), v.maxLength(64)), []),
     /** The identity of the tasks in the mesh: `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`. */
     serviceAccount: v.optional(nameSchema, 'default'),
     /** `completionTime` places for the earliest end, `spread` over nodes, `binpack` on few. */
@@ -132,13 +150,15 @@ export const jobSpecSchema = v.pipe(
     'command: required, but missing',
   ),
   v.check(
-    job => job.tasks === undefined || new Set(job.tasks.map(task => task.name)).size === job.tasks.length,
+    job => job.tasks === undefined || isDistinct(job.tasks.map(task => task.name)),
     'tasks: two tasks have the same name',
   ),
+  v.check(job => isDistinct(job.ports.map(port => port.name)), 'ports: two ports have the same name'),
   v.check(
-    job => new Set(job.ports.map(port => port.name)).size === job.ports.length,
-    'ports: two ports have the same name',
+    job => isDistinct(job.upstreams.map(upstream => variableName(upstreamOf(upstream).service))),
+    'upstreams: two lead to the same service, or differ in "-" and "." alone',
   ),
+  v.check(job => isDistinct(nodePortsOf(job)), 'upstreams: two have the same localPort'),
   v.check(
     job => job.service === undefined || job.ports.some(port => port.name === job.service?.port),
     'service.port: not one of the job’s ports',
@@ -156,3 +176,28 @@ export type Constraint = JobSpec['constraints'][number];
 
 /** Where no duration is known at all, this is what the scheduler reckons with. */
 export const unknownDurationMs = { service: 10 * minuteMs, batch: 30 * secondMs } as const;
+
+/** An upstream as its job writes it. */
+export type Upstream = v.InferOutput<typeof upstreamSchema>;
+
+/** An upstream in its long form. */
+export function upstreamOf(upstream: Upstream): Exclude<Upstream, string> {
+  return typeof upstream === 'string' ? { service: upstream } : upstream;
+}
+
+/** The `<NAME>` of an upstream or a port in the environment of a task. */
+export function variableName(name: string): string {
+  return name.toUpperCase().replace(/[-.]/g, '_');
+}
+
+/** The ports of its node that each task of a job asks for by number. */
+export function nodePortsOf({ upstreams }: { readonly upstreams: readonly Upstream[] }): number[] {
+  return upstreams.flatMap(upstream => {
+    const { localPort } = upstreamOf(upstream);
+    return typeof localPort === 'number' ? [localPort] : [];
+  });
+}
+
+function isDistinct(values: readonly (string | number)[]): boolean {
+  return new Set(values).size === values.length;
+}

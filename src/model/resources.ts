@@ -17,6 +17,9 @@ export interface Resources {
   readonly sets: Readonly<Record<string, readonly string[]>>;
 }
 
+/** The range of ports of a node that tasks may ask for by number; those that it chooses are in `ports`. */
+export const nodePorts = 'node-ports';
+
 export const noResources: Resources = { scalars: {}, ranges: {}, sets: {} };
 
 const scalarSchema = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
@@ -103,8 +106,19 @@ export function rangesOf(numbers: readonly number[]): Range[] {
   );
 }
 
+export function isInRanges(number: number, ranges: readonly Range[]): boolean {
+  return ranges.some(({ begin, end }) => begin <= number && number <= end);
+}
+
 export function countInRanges(ranges: readonly Range[]): number {
   return ranges.reduce((sum, range) => sum + range.end - range.begin + 1, 0);
+}
+
+/** Every number in the ranges of ports. */
+export function portNumbers({ ranges }: Resources): number[] {
+  return [...(ranges.ports ?? []), ...(ranges[nodePorts] ?? [])].flatMap(({ begin, end }) =>
+    Array.from({ length: end - begin + 1 }, (_, i) => begin + i),
+  );
 }
 
 export function printScalar(name: string, milli: number): string {

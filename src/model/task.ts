@@ -61,6 +61,8 @@ export const taskSpecSchema = v.strictObject({
   /** The service that this task is an endpoint of. */
   service: v.optional(v.strictObject({ name: nameSchema, port: nameSchema })),
   upstreams: v.array(serviceNameSchema),
+  /** Ports on loopback that lead to an upstream, with this task as the caller. */
+  localPorts: v.optional(v.pipe(v.array(v.strictObject({ service: serviceNameSchema, port })), v.maxLength(64))),
   serviceAccount: nameSchema,
   killGraceMs: durationMs,
   maxRunMs: v.optional(durationMs),

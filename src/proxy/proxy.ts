@@ -29,6 +29,7 @@ import { Limits } from './limits.ts';
 import { type DefaultIdentity, type GivenListener, Listener, meshServer, outboundServer } from './listener.ts';
 import type { Peers } from './peers.ts';
 import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
+import { type TaskPort, TaskPorts } from './task-ports.ts';
 import { acceptTcp, type TcpInboundParts } from './tcp-inbound.ts';
 import { Applications } from './upstream/applications.ts';
 
@@ -149,6 +150,7 @@ class JoinedProxy implements NodeProxy {
   readonly #legs: LegParts;
   readonly #meshListener: Listener;
   readonly #outboundListener: Listener;
+  readonly #taskPorts: TaskPorts;
   /** Who is on the other side of each open connection of the mesh port. */
   readonly #callers = new Map<TLSSocket, Peer>();
 
@@ -194,13 +196,15 @@ class JoinedProxy implements NodeProxy {
       services: this.#services,
       routes: parts.routes,
       random: parts.random,
-      onConnect: (stream, early, route) => openLeg(this.#legs, { stream, early, asksInHttp: true }, route),
+      onConnect: (stream, early, route) =>
+        openLeg(this.#legs, { stream, early, listener: this.#outboundListener, asksInHttp: true }, route),
     };
     this.#legs = {
       outbound: this.#outbound,
       tcp,
       clock,
-      serveHttp: (stream, early, pipelineOf) => this.#serveTask(stream, 'origin', pipelineOf, early),
+      serveHttp: ({ stream, listener, early }, pipelineOf) =>
+        this.#serveTask(listener, stream, 'origin', pipelineOf, early),
     };
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
@@ -208,6 +212,7 @@ class JoinedProxy implements NodeProxy {
     const mesh = meshServer({ clock, workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
     this.#meshListener = new Listener(mesh, bounds.maxConnections, parts.log);
     this.#outboundListener = new Listener(outboundServer(this.#acceptTask), bounds.maxConnections, parts.log);
+    this.#taskPorts = new TaskPorts(parts, bounds.maxConnections);
   }
 
   async start(signal: AbortSignal, given?: GivenListeners): Promise<RunningProxy> {
@@ -243,7 +248,7 @@ class JoinedProxy implements NodeProxy {
   snapshot(): ProxySnapshot {
     return {
       inboundConnections: this.#meshListener.open,
-      outboundConnections: this.#outboundListener.open,
+      outboundConnections: this.#outboundListener.open + this.#taskPorts.open,
       upstreamConnections: this.#budget.open,
       failedHandshakes: this.#counters.failedHandshakes,
       refusedRequests: this.#counters.refusedRequests,
@@ -253,11 +258,11 @@ class JoinedProxy implements NodeProxy {
   }
 
   async #stop(): Promise<void> {
-    const drained = Promise.all([this.#meshListener.drain(), this.#outboundListener.drain()]);
+    const listeners = [this.#meshListener, this.#outboundListener, this.#taskPorts];
+    const drained = Promise.all(listeners.map(listener => listener.drain()));
     this.#budget.close();
     const cancel = this.#parts.clock.after(drainMs, () => {
-      this.#meshListener.destroy();
-      this.#outboundListener.destroy();
+      for (const listener of listeners) listener.destroy();
     });
     await drained;
     cancel();
@@ -268,7 +273,20 @@ class JoinedProxy implements NodeProxy {
   readonly #onWorkloads = (workloads: ReadonlyMap<string, LocalWorkload>): void => {
     this.#index.set(indexWorkloads(workloads));
     this.#services.keepOnly(workloads);
+    this.#taskPorts.want([...workloads.values()].flatMap(workload => this.#localPortsOf(workload)));
   };
+
+  #localPortsOf({ task, localPorts }: LocalWorkload): TaskPort[] {
+    return (localPorts ?? []).map(({ port, upstream }) => ({
+      task,
+      host: loopback,
+      port,
+      accept: (stream, listener) => {
+        const route = { task, key: upstream, sourceIp: addressOf(stream.remoteAddress) };
+        openLeg(this.#legs, { stream, listener, asksInHttp: false }, route);
+      },
+    }));
+  }
 
   readonly #acceptMesh = (socket: TLSSocket, serverName: string): void => {
     // in the same turn as the handshake's end: nothing of the client has been read
@@ -303,12 +321,17 @@ class JoinedProxy implements NodeProxy {
 
   readonly #acceptTask = (socket: Socket): void => {
     const sourceIp = addressOf(socket.remoteAddress);
-    this.#serveTask(socket, 'absolute', () => new OutboundPipeline(this.#outbound, sourceIp));
+    this.#serveTask(this.#outboundListener, socket, 'absolute', () => new OutboundPipeline(this.#outbound, sourceIp));
   };
 
   /** HTTP/1.1, or HTTP/2 with prior knowledge. */
-  #serveTask(stream: ByteStream, form: TargetForm, pipelineOf: () => Pipeline, early?: Buffer): void {
-    const listener = this.#outboundListener;
+  #serveTask(
+    listener: Listener,
+    stream: ByteStream,
+    form: TargetForm,
+    pipelineOf: () => Pipeline,
+    early?: Buffer,
+  ): void {
     const onHttp2 =
       stream instanceof Socket
         ? (read: Buffer) => this.#http2.accept(listener, stream, form, pipelineOf, read)

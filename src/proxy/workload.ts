@@ -32,6 +32,8 @@ export interface LocalWorkload {
   readonly callerSecret: string;
   /** `<name>.<namespace>` of each service that it may call. */
   readonly upstreams: ReadonlySet<string>;
+  /** Ports on loopback that lead to one upstream each, with this task as the caller of whoever connects. */
+  readonly localPorts?: readonly { readonly port: number; readonly upstream: string }[] | undefined;
 }
 
 /** The workloads of the node, found by task and by server name; made anew at each swap. */

@@ -95,8 +95,9 @@ function memoize(makeShape: (task: PendingTask) => Shape): (task: PendingTask) =
   return task => {
     const known = ofTask.get(task);
     if (known !== undefined) return known;
-    const { class: name, type, needs, portCount, constraints, strategy, expectedMs } = task;
-    const key = JSON.stringify([name, type, needs.scalars, needs.sets, portCount, constraints, strategy, expectedMs]);
+    const { class: name, type, needs, portCount, nodePorts, constraints, strategy, expectedMs } = task;
+    const asked = [needs.scalars, needs.sets, portCount, nodePorts];
+    const key = JSON.stringify([name, type, asked, constraints, strategy, expectedMs]);
     const shape = shapes.get(key) ?? makeShape(task);
     shapes.set(key, shape);
     ofTask.set(task, shape);

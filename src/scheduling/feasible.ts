@@ -1,5 +1,5 @@
 import type { Constraint } from '../model/job.ts';
-import { countInRanges, printScalar, type Resources } from '../model/resources.ts';
+import { countInRanges, isInRanges, nodePorts, printScalar, type Resources } from '../model/resources.ts';
 import type { PendingTask } from './pending.ts';
 
 type Attributes = Readonly<Record<string, string>>;
@@ -14,7 +14,7 @@ export function unmetConstraints(constraints: readonly Constraint[], attributes:
  * mem, has 388 MB mem free" where they do not now; empty when they fit in what is free.
  */
 export function unmetNeeds(
-  task: Pick<PendingTask, 'needs' | 'portCount'>,
+  task: Pick<PendingTask, 'needs' | 'portCount' | 'nodePorts'>,
   node: { readonly total: Resources; readonly free: Resources },
 ): string[] {
   const { total, free } = node;
@@ -27,6 +27,10 @@ export function unmetNeeds(
   const [ports, left] = [countInRanges(total.ranges.ports ?? []), countInRanges(free.ranges.ports ?? [])];
   if (task.portCount > left)
     missing.push(shortage(`${task.portCount} ports`, task.portCount > ports, String, ports, left));
+  for (const port of task.nodePorts ?? []) {
+    if (!isInRanges(port, total.ranges[nodePorts] ?? [])) missing.push(`needs port ${port}, which it does not offer`);
+    else if (!isInRanges(port, free.ranges[nodePorts] ?? [])) missing.push(`needs port ${port}, not free`);
+  }
   for (const [set, words] of Object.entries(task.needs.sets)) {
     for (const word of words) {
       if (total.sets[set]?.includes(word) !== true) missing.push(`needs ${set} ${word}, has none`);

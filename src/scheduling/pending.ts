@@ -14,6 +14,8 @@ export interface PendingTask {
   /** Scalars and sets; ports are asked for by number in `portCount` and chosen at placement. */
   readonly needs: Pick<Resources, 'scalars' | 'sets'>;
   readonly portCount: number;
+  /** Ports of the node that it asks for by number. */
+  readonly nodePorts?: readonly number[];
   readonly constraints: readonly Constraint[];
   readonly strategy: PlacementStrategy;
   /** What its job says it takes on a node of speed 1, where it says so. */

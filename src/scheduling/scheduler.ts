@@ -1,5 +1,5 @@
 import { minuteMs } from '../base/clock.ts';
-import { type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
+import { nodePorts, type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
 import { type Board, makeBoard } from './board.ts';
 import { explainerOf, explainNoRoom, explainWait } from './explain.ts';
 import type { Launch, Scheduler, Waiting } from './offers.ts';
@@ -82,7 +82,12 @@ function launchOn(board: Board, task: PendingTask, { node, startAt, endAt, holdM
   const ports = takeFromRanges(node.left.ranges.ports ?? [], task.portCount);
   if (node.offer === undefined || ports === undefined) return undefined;
   const { scalars, sets } = task.needs;
-  const resources: Resources = { scalars, ranges: ports.length === 0 ? {} : { ports: rangesOf(ports) }, sets };
+  const numbered = task.nodePorts ?? [];
+  const ranges = {
+    ...(ports.length > 0 && { ports: rangesOf(ports) }),
+    ...(numbered.length > 0 && { [nodePorts]: rangesOf(numbered) }),
+  };
+  const resources: Resources = { scalars, ranges, sets };
   reserve(node.timeline, board.shapeOf(task).need, startAt, holdMs);
   node.left = subtractResources(node.left, resources);
   node.used = true;

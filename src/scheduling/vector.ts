@@ -1,35 +1,44 @@
-import { countInRanges, type Resources } from '../model/resources.ts';
+import { countInRanges, isInRanges, nodePorts, type Resources } from '../model/resources.ts';
 import type { PendingTask } from './pending.ts';
 
 /** Amounts by the dimensions of one round: arithmetic on many nodes is cheaper on these than on names. */
 export type Vector = readonly number[];
 
-/** How the resources of one round become vectors: one dimension a scalar, one for the count of ports, one a device. */
+type Needs = Pick<PendingTask, 'needs' | 'nodePorts'>;
+
+/** How the resources of one round become vectors: one dimension a scalar, one for the count of ports, one a device or numbered port. */
 export interface Dimensions {
   /** What is there or held; what no pending task asks for is left out. */
   vectorOf(resources: Resources): Vector;
-  needOf(task: Pick<PendingTask, 'needs' | 'portCount'>): Vector;
+  needOf(task: Needs & Pick<PendingTask, 'portCount'>): Vector;
 }
 
-export function dimensionsOf(pending: readonly Pick<PendingTask, 'needs'>[]): Dimensions {
+export function dimensionsOf(pending: readonly Needs[]): Dimensions {
   const scalars = new Set<string>();
   const devices = new Map<string, { readonly set: string; readonly word: string }>();
-  for (const { needs } of pending) {
+  const numbers = new Set<number>();
+  for (const { needs, nodePorts } of pending) {
     for (const name of Object.keys(needs.scalars)) scalars.add(name);
     for (const [set, words] of Object.entries(needs.sets)) {
       for (const word of words) devices.set(`${set} ${word}`, { set, word });
     }
+    for (const port of nodePorts ?? []) numbers.add(port);
   }
   const scalarNames = [...scalars];
   const deviceList = [...devices.values()];
-  const vectorOf = ({ scalars, sets }: PendingTask['needs'], ports: number): Vector => [
+  const numberList = [...numbers];
+  const vectorOf = ({ scalars, sets }: PendingTask['needs'], ports: number, has: (port: number) => boolean): Vector => [
     ports,
     ...scalarNames.map(name => scalars[name] ?? 0),
     ...deviceList.map(({ set, word }) => (sets[set]?.includes(word) === true ? 1 : 0)),
+    ...numberList.map(port => (has(port) ? 1 : 0)),
   ];
   return {
-    vectorOf: resources => vectorOf(resources, countInRanges(resources.ranges.ports ?? [])),
-    needOf: task => vectorOf(task.needs, task.portCount),
+    vectorOf: resources =>
+      vectorOf(resources, countInRanges(resources.ranges.ports ?? []), port =>
+        isInRanges(port, resources.ranges[nodePorts] ?? []),
+      ),
+    needOf: task => vectorOf(task.needs, task.portCount, port => task.nodePorts?.includes(port) === true),
   };
 }
 

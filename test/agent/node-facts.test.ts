@@ -5,7 +5,7 @@ import t, { type Test } from 'tap';
 import { type AgentConfig, checkAgentConfig, defaultAgentConfig, defaultNodeId } from '../../src/agent/config.ts';
 import { openNodeFacts } from '../../src/agent/node-facts.ts';
 import { silentLog } from '../../src/base/log.ts';
-import { countInRanges } from '../../src/model/resources.ts';
+import { countInRanges, isInRanges } from '../../src/model/resources.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
 const profilesDir = join(import.meta.dirname, '..', '..', '..', 'firmware-profiles');
@@ -52,6 +52,15 @@ t.test('a port that somebody listens to is not given to tasks, unless it is a ta
   const facts = await open(t, { taskPorts: [{ begin: port, end: port }] });
   t.equal(countInRanges((await facts.describe([])).total.ranges.ports ?? []), 0);
   t.same((await facts.describe([port])).total.ranges.ports, [{ begin: port, end: port }]);
+});
+
+t.test('ports that a task may ask for by number are all others that nobody listens to', async t => {
+  const port = await takenPort(t);
+  const facts = await open(t, { taskPorts: [{ begin: 20_000, end: 20_009 }] });
+  const offered = async (own: number[]) => (await facts.describe(own)).total.ranges['node-ports'] ?? [];
+  t.notOk(isInRanges(20_005, await offered([])), 'that is for the node to hand out');
+  t.notOk(isInRanges(port, await offered([])));
+  t.ok(isInRanges(port, await offered([port])), 'a task of ours has it');
 });
 
 t.test('a profile may be named, and labels say what the board cannot', async t => {

@@ -19,6 +19,7 @@ t.test('a task finds its ports, its proxy and who it is in its environment, and 
       { name: 'http', protocol: 'http', number: 20_001 },
       { name: 'admin-api', protocol: 'tcp', number: 20_002 },
     ],
+    localPorts: [{ service: 'mail-out.other', port: 5432 }],
   });
   const proxy = 'http://web.default.0-a:secret-of-web.default.0-a@127.0.0.1:15001';
   t.strictSame(environmentOf(spec, here), {
@@ -29,6 +30,8 @@ t.test('a task finds its ports, its proxy and who it is in its environment, and 
     PORT: '20001',
     PORT_HTTP: '20001',
     PORT_ADMIN_API: '20002',
+    UPSTREAM_MAIL_OUT_OTHER_PORT: '5432',
+    UPSTREAM_MAIL_OUT_OTHER_ADDR: '127.0.0.1:5432',
     HTTP_PROXY: proxy,
     http_proxy: proxy,
     NO_PROXY: '127.0.0.1,localhost',

@@ -61,7 +61,7 @@ t.test('where there is no /proc the same is read through systeminformation', asy
 
 t.test('what a node gives is what it has less what its profile keeps', async t => {
   const ports = [{ begin: 31_000, end: 31_099 }];
-  const { total, warnings } = capacityOf(inventory, unknownBoard, { usedMb: 1, freeMb: 1_256.7 }, ports);
+  const { total, warnings } = capacityOf(inventory, unknownBoard, { usedMb: 1, freeMb: 1_256.7 }, { ports });
   t.strictSame(total, {
     scalars: { cpus: 3_800, mem: 872_000, disk: 1_000_000 },
     ranges: { ports },
@@ -72,7 +72,7 @@ t.test('what a node gives is what it has less what its profile keeps', async t =
 });
 
 t.test('a node that has nothing to give says so and gives nothing', async t => {
-  const { total, warnings } = capacityOf({ ...inventory, memoryMb: 100 }, unknownBoard, undefined, []);
+  const { total, warnings } = capacityOf({ ...inventory, memoryMb: 100 }, unknownBoard, undefined, {});
   t.match(total.scalars, { mem: 0, disk: 0 });
   t.strictSame(warnings, [
     'no MB of memory to give: the node has 100, profile unknown-board keeps 128',

@@ -1,7 +1,8 @@
 import t from 'tap';
 import { expandJob, type PresentTask, resourcesOf } from '../../src/master/expand-job.ts';
-import { makeTaskSpec } from '../../src/master/task-spec.ts';
+import { makeTaskSpec, portCountOf } from '../../src/master/task-spec.ts';
 import { decodeDocument, type Job } from '../../src/model/document.ts';
+import { nodePortsOf } from '../../src/model/job.ts';
 
 function job(spec: object): Job {
   const document = decodeDocument(
@@ -111,4 +112,25 @@ t.test('a task spec has the allocated ports in the job’s order and the task’
   );
   t.equal(spec.restart.policy, 'never');
   t.strictSame(spec.resources.scalars, { cpus: 100, mem: 32_000, disk: 0 });
+});
+
+t.test('ports of upstreams come behind those of the task, in the order of the file', t => {
+  const upstreams = [
+    'plain',
+    { service: 'a', localPort: 'auto' },
+    { service: 'b', localPort: 5432 },
+    { service: 'c.other', localPort: 'auto' },
+  ];
+  const document = job({ ports: [{ name: 'http' }], upstreams });
+  t.equal(portCountOf(document), 3);
+  t.same(nodePortsOf(document.spec), [5432]);
+  const spec = makeTaskSpec(document, { id: 'x', label: '0' }, resourcesOf(document.spec.resources), [1, 2, 3]);
+  t.match(spec.ports, [{ name: 'http', number: 1 }]);
+  t.same(spec.upstreams, ['plain', 'a', 'b', 'c.other']);
+  t.same(spec.localPorts, [
+    { service: 'a', port: 2 },
+    { service: 'b', port: 5432 },
+    { service: 'c.other', port: 3 },
+  ]);
+  t.end();
 });

@@ -87,6 +87,17 @@ t.test('a bad document is refused with the file, the path and what is wrong', as
     [job({ tasks: [{ name: 'a' }] }), 'f: spec: tasks: only a batch job has a list of tasks'],
     [job({ type: 'batch', tasks: [{ name: 'a' }, { name: 'a' }] }), 'f: spec: tasks: two tasks have the same name'],
     [job({ upstreams: ['a.b.c'] }), 'f: spec.upstreams[0]: expected <service> or <service>.<namespace>, got "a.b.c"'],
+    [job({ upstreams: [{ localPort: 1 }] }), 'f: spec.upstreams[0]: expected {service: <service>, localPort: '],
+    [
+      job({ upstreams: [{ service: 'db', localPort: 0 }] }),
+      'f: spec.upstreams[0].localPort: expected a port of 1 to 65535',
+    ],
+    [job({ upstreams: [{ service: 'db', port: 1 }] }), 'f: spec.upstreams[0]: expected {service: <service>, '],
+    [job({ upstreams: ['db', { service: 'db' }] }), 'f: spec: upstreams: two lead to the same service'],
+    [
+      job({ upstreams: ['a', 'b'].map(service => ({ service, localPort: 5432 })) }),
+      'f: spec: upstreams: two have the same localPort',
+    ],
     [policy({ action: 'CUSTOM' }), 'f: spec.action: CUSTOM is not supported'],
     [policy({ action: 'allow' }), 'f: spec.action: expected ALLOW, DENY or AUDIT, got "allow"'],
     [policy({ targetRefs: [] }), 'f: spec.targetRefs: unknown field'],

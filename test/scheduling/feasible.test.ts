@@ -1,4 +1,5 @@
 import t from 'tap';
+import { noResources } from '../../src/model/resources.ts';
 import { unmetConstraints, unmetNeeds } from '../../src/scheduling/feasible.ts';
 import { amounts } from './fixtures.ts';
 
@@ -53,5 +54,10 @@ t.test('a shortage tells what will never fit from what does not fit now', async 
   t.same(whyNot(8, 512), ['needs 8 cpus, has 4 cpus in all', 'needs 512 MB mem, has 388 MB mem free']);
   t.same(whyNot(0, 0, 2), ['needs 2 ports, has 1 free']);
   t.same(whyNot(0, 0, 9), ['needs 9 ports, has 3 in all']);
+  const numbered = (...ports: number[]) => ({ needs: { scalars: {}, sets: {} }, portCount: 0, nodePorts: ports });
+  const has = (...ports: { begin: number; end: number }[]) => ({ ...noResources, ranges: { 'node-ports': ports } });
+  const node = { total: has({ begin: 1024, end: 65_535 }), free: has({ begin: 5433, end: 65_535 }) };
+  t.same(unmetNeeds(numbered(8080), node), []);
+  t.same(unmetNeeds(numbered(80, 5432), node), ['needs port 80, which it does not offer', 'needs port 5432, not free']);
   t.same(whyNot(0, 0, 0, ['17', '99']), ['needs gpio 17, not free', 'needs gpio 99, has none']);
 });

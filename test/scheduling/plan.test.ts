@@ -291,11 +291,26 @@ t.test('offers that are not used are declined', async t => {
   t.same(seen, [['1.b']]);
 });
 
+t.test('a port that tasks ask for by number is held by one task of a node at a time', async t => {
+  const ranges = { 'node-ports': [{ begin: 1024, end: 65_535 }] };
+  const ledger = ledgerOf({ a: { ...amounts(4, 512), ranges }, b: { ...amounts(4, 512), ranges } });
+  const tasks = ['t0', 't1', 't2'].map(id => aTask(id, { type: 'service', strategy: 'spread', nodePorts: [8080] }));
+  const plan = planRound(
+    aRound([aNode('a'), aNode('b')], [...tasks, aTask('t3', { nodePorts: [8081] })], { ledger }),
+    scheduler,
+  );
+  t.same(plan.launches.map(({ task }) => task).sort(), ['t0', 't1', 't3']);
+  t.match(plan.launches[0]?.resources.ranges, { 'node-ports': [{ begin: 8080, end: 8080 }] });
+  t.match(plan.waiting, [{ task: 't2', reasons: [{ node: 'a', why: /needs port 8080, not free/ }, { node: 'b' }] }]);
+  t.same(checkLedger(plan.ledger), []);
+});
+
 const anyNode = fc.record({ cpus: fc.nat(4), mem: fc.nat(512), kind: fc.nat(2), zone: fc.nat(1), off: fc.nat(5) });
 const anyTask = fc.record({
   cpus: fc.nat(4),
   mem: fc.nat(512),
   portCount: fc.nat(2),
+  nodePorts: fc.subarray([5432, 8080]),
   strategy: fc.constantFrom('completionTime' as const, 'spread' as const, 'binpack' as const),
   type: fc.constantFrom('batch' as const, 'service' as const),
   expectedMs: fc.integer({ min: 1, max: 100_000 }),
@@ -310,7 +325,14 @@ type Of<A> = A extends fc.Arbitrary<infer T> ? T : never;
 /** Tasks are pending in the order of their rank; what is held was placed with the lowest ports that were free. */
 function roundOf(nodes: Of<typeof anyNode>[], held: Of<typeof anyTask>[], pending: Of<typeof anyTask>[]): RoundInput {
   const ports = [{ begin: 31000, end: 31003 }];
-  const ledger = ledgerOf(Object.fromEntries(nodes.map(({ cpus, mem }, i) => [`n${i}`, amounts(cpus, mem, ports)])));
+  const ledger = ledgerOf(
+    Object.fromEntries(
+      nodes.map(({ cpus, mem }, i) => [
+        `n${i}`,
+        { ...amounts(cpus, mem), ranges: { ports, 'node-ports': [{ begin: 5000, end: 9000 }] } },
+      ]),
+    ),
+  );
   const views: SchedulingNode[] = nodes.map(({ kind, zone, off }, i) => ({
     ...aNode(`n${i}`, { attributes: { zone: `${zone}` }, profile: `kind-${kind}`, speed: kind + 1 }),
     unavailable: off === 0 ? 'is unreachable' : undefined,

@@ -1,6 +1,7 @@
 import type { Buffer } from 'node:buffer';
 import type { Clock } from '../../base/clock.ts';
 import { newFacts, type RequestFacts } from '../access-log.ts';
+import type { Listener } from '../listener.ts';
 import type { ByteStream } from '../wire/byte-stream.ts';
 import { abortStream } from '../wire/client-socket.ts';
 import { Exchange, type Pipeline } from '../wire/exchange.ts';
@@ -12,7 +13,7 @@ export interface LegParts {
   readonly tcp: TcpParts;
   readonly clock: Clock;
   /** Serves the requests of a connection. */
-  readonly serveHttp: (stream: ByteStream, early: Buffer | undefined, pipelineOf: () => Pipeline) => void;
+  readonly serveHttp: (client: LegClient, pipelineOf: () => Pipeline) => void;
 }
 
 export interface LegClient {
@@ -20,6 +21,8 @@ export interface LegClient {
   readonly stream: ByteStream;
   /** What has been read of it. */
   readonly early?: Buffer | undefined;
+  /** The port that it came to. */
+  readonly listener: Listener;
   /** It is a CONNECT, which waits for its answer. */
   readonly asksInHttp: boolean;
 }
@@ -28,13 +31,14 @@ export interface LegClient {
  * Carries a connection whose caller and service are known before its first byte: behind a CONNECT, and on a port of its own. What speaks
  * HTTP goes through the same engine, policy and records, request by request, as if each request had named its service.
  */
-export function openLeg(parts: LegParts, { stream, early, asksInHttp }: LegClient, route: FixedRoute): void {
+export function openLeg(parts: LegParts, client: LegClient, route: FixedRoute): void {
   const { outbound, tcp, clock, serveHttp } = parts;
+  const { stream, early, asksInHttp } = client;
   const caller = outbound.workloads().byTask.get(route.task);
   const endpoints = caller && outbound.services.endpointsOf(route.key, caller, '');
   if (endpoints !== undefined && endpoints.protocol !== 'tcp') {
     if (asksInHttp) stream.write(connectionEstablished, 'latin1');
-    serveHttp(stream, early, () => new OutboundPipeline(outbound, route.sourceIp, route));
+    serveHttp(client, () => new OutboundPipeline(outbound, route.sourceIp, route));
     return;
   }
   const exchange = new Exchange(clock.monotonic());

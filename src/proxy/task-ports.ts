@@ -1,0 +1,103 @@
+import type { Socket } from 'node:net';
+import { type Clock, secondMs } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { Listener, outboundServer } from './listener.ts';
+
+/** A port that is there for as long as a task is. */
+export interface TaskPort {
+  readonly task: string;
+  /** Absent: all addresses of the node. */
+  readonly host?: string | undefined;
+  readonly port: number;
+  readonly accept: (socket: Socket, listener: Listener) => void;
+}
+
+/** Another process may have the port for a while, as the agent before this one. */
+const retryMs = secondMs;
+
+/** Listens on the ports of tasks, each as long as it is wanted; one that is taken is tried again until it is free. */
+export class TaskPorts {
+  readonly #parts: { readonly clock: Clock; readonly log: Log };
+  readonly #maxConnections: number;
+  readonly #held = new Map<string, HeldPort>();
+  #draining = false;
+
+  constructor(parts: { readonly clock: Clock; readonly log: Log }, maxConnections: number) {
+    this.#parts = parts;
+    this.#maxConnections = maxConnections;
+  }
+
+  /** Client connections of all of them. */
+  get open(): number {
+    let open = 0;
+    for (const { listener } of this.#held.values()) open += listener.open;
+    return open;
+  }
+
+  /** These and no others; a task's port that stays is left alone. */
+  want(ports: readonly TaskPort[]): void {
+    if (this.#draining) return;
+    const wanted = new Map(ports.map(port => [`${port.task} ${port.host ?? ''} ${port.port}`, port]));
+    for (const [key, held] of this.#held) {
+      if (wanted.has(key)) continue;
+      this.#held.delete(key);
+      void held.drain();
+      held.listener.destroy();
+    }
+    for (const [key, port] of wanted) {
+      if (!this.#held.has(key)) this.#held.set(key, new HeldPort(this.#parts, port, this.#maxConnections));
+    }
+  }
+
+  /** Takes no more connections; resolves when all are gone. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    await Promise.all([...this.#held.values()].map(held => held.drain()));
+  }
+
+  destroy(): void {
+    for (const { listener } of this.#held.values()) listener.destroy();
+  }
+}
+
+class HeldPort {
+  readonly listener: Listener;
+  readonly #parts: { readonly clock: Clock; readonly log: Log };
+  readonly #port: TaskPort;
+  #isOver = false;
+  #said = false;
+  #cancel: () => void = () => {};
+  #listening: Promise<void> = Promise.resolve();
+
+  constructor(parts: { readonly clock: Clock; readonly log: Log }, port: TaskPort, maxConnections: number) {
+    this.#parts = parts;
+    this.#port = port;
+    const server = outboundServer(socket => port.accept(socket, this.listener));
+    this.listener = new Listener(server, maxConnections, parts.log);
+    this.#listen();
+  }
+
+  async drain(): Promise<void> {
+    this.#isOver = true;
+    this.#cancel();
+    // at once, so that the next task may have the port in the same turn
+    if (!this.listener.server.listening) await this.#listening;
+    await this.listener.drain();
+  }
+
+  #listen(): void {
+    const { host, port, task } = this.#port;
+    this.#listening = this.listener.listen({ host, port }).then(
+      () => {
+        if (this.#said) this.#parts.log.info('a port of a task is there now', { task, port });
+      },
+      error => {
+        if (!this.#said)
+          this.#parts.log.warn('a port of a task cannot be had yet', { task, port, reason: messageOf(error) });
+        this.#said = true;
+        if (!this.#isOver) this.#cancel = this.#parts.clock.after(retryMs, () => this.#listen());
+      },
+    );
+  }
+}
