@@ -14,9 +14,12 @@ import { requestBounds } from '../src/identity/request.ts';
 import { maxTasksPerNode } from '../src/lifecycle/assignment.ts';
 import { answerOf } from '../src/master/api/errors.ts';
 import { apiBounds } from '../src/master/api/server.ts';
+import { maxGenerations } from '../src/master/authority-file.ts';
 import { bookBounds } from '../src/master/certificate-book.ts';
 import { perHour } from '../src/master/certificates.ts';
+import { eventBounds } from '../src/master/events.ts';
 import { joinGuardBounds } from '../src/master/join-guard.ts';
+import { renewalBounds } from '../src/master/renewals.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
 import { maxYamlBytes } from '../src/model/yaml-text.ts';
@@ -24,6 +27,8 @@ import { maxSeries } from '../src/proxy/counters.ts';
 import { maxTrailerBytes } from '../src/proxy/wire/chunks.ts';
 import { maxHeadBytes, maxHeaders } from '../src/proxy/wire/head.ts';
 import { maxEstimates } from '../src/scheduling/estimates.ts';
+import { joinQueueBounds } from '../src/store/join-requests.ts';
+import { maxTokens } from '../src/store/join-tokens.ts';
 import { run } from './fixtures/cli-run.ts';
 import { codeIn, fencesOf, tablesUnder } from './fixtures/markdown.ts';
 import { taskSpec } from './fixtures/task-spec.ts';
@@ -100,10 +105,20 @@ t.test('limits are what the code has', async t => {
     ['file or standard input', mebi(maxYamlBytes)],
     ['documents in one `apply`', maxDocuments],
     ['body', mebi(apiBounds.bodyBytes)],
-    ['connections', apiBounds.connections],
+    ['connections, of one address', `${apiBounds.connections}, ${apiBounds.connectionsOfAddress}`],
+    ['WebSockets of nodes', apiBounds.upgraded],
     ['one request', `${apiBounds.requestTimeoutMs / 1000} s`],
     ['request for a certificate', `${requestBounds.maxBytes} bytes`],
-    ['nodes that join at once', defaultLimits.maxJoiners],
+    ['join strings', maxTokens],
+    ['nodes that wait for an operator', `${joinQueueBounds.pending}, ${joinQueueBounds.pendingOfToken}`],
+    ['nodes that join at once; of one address', `${defaultLimits.maxJoiners}; ${defaultLimits.joinsPerSource.burst}`],
+    ['generations of the authority', maxGenerations],
+    [
+      'renewal of all nodes',
+      `${1000 / renewalBounds.perNodeMs} nodes in a second, within ${renewalBounds.mostMs / 60_000} min`,
+    ],
+    ['topics that one client hears', defaultLimits.maxSubscriptions],
+    ['events', `${eventBounds.keep}; ${eventBounds.differing}`],
     ['wrong proofs', joinGuardBounds.wrongProofs],
     ['certificates for a node', perHour],
     ['revoked certificates', bookBounds.revoked],

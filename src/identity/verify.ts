@@ -2,7 +2,7 @@ import type { X509Certificate } from 'node:crypto';
 import type { Peer } from '../model/identity.ts';
 import { extensionsOf, maxCertificates, readCertificates } from './certificate.ts';
 import { type Extensions, extendedKeyUsages } from './extensions.ts';
-import { sha256Hex } from './keys.ts';
+import { isP256, sha256Hex } from './keys.ts';
 import { peerFrom, readPeer } from './peer.ts';
 
 /** Whom to believe about which identities: SPIFFE's trust bundle of one trust domain. */
@@ -130,8 +130,11 @@ function findPath(
   return undefined;
 }
 
+/** Authorities are P-256: a stranger's chain of large RSA keys under one name would cost a second to try. */
 function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
-  return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+  if (!certificate.checkIssued(issuer)) return false;
+  const { publicKey } = issuer;
+  return isP256(publicKey) && certificate.verify(publicKey);
 }
 
 function whyNotLeaf({ isAuthority, keyUsage, extendedKeyUsage }: Extensions, usage: Usage): string | undefined {

@@ -34,7 +34,12 @@ interface Peer {
   sentAll: boolean;
   /** Heartbeats in a row that told of another set: the first may have crossed a step on its way. */
   mismatches: number;
+  /** How often all of it was said in a row without the node having it. */
+  vain: number;
 }
+
+/** A link that comes and goes loses one or two. */
+const vainBeforeTold = 3;
 
 export function makeAssignmentOutbox(parts: {
   readonly assignments: Assignments;
@@ -42,12 +47,14 @@ export function makeAssignmentOutbox(parts: {
   readonly outgoing: Pick<Outgoing, 'assignment' | 'ask'>;
   readonly sha256: Sha256;
   readonly log: Log;
+  /** The node does not get what it is sent, though it is heard: something between keeps it back. */
+  readonly onWithheld: (node: string, times: number) => void;
 }): AssignmentOutbox {
-  const { assignments, tasks, outgoing, sha256, log } = parts;
+  const { assignments, tasks, outgoing, sha256, log, onWithheld } = parts;
   const peers = new Map<string, Peer>();
 
   function peerOf(node: string): Peer {
-    const peer = peers.get(node) ?? { gate: new Gate(), known: undefined, sentAll: false, mismatches: 0 };
+    const peer = peers.get(node) ?? { gate: new Gate(), known: undefined, sentAll: false, mismatches: 0, vain: 0 };
     peers.set(node, peer);
     return peer;
   }
@@ -102,14 +109,22 @@ export function makeAssignmentOutbox(parts: {
         if (held !== assignmentHash(wanted.tasks, sha256)) return sendAll(node, peer, wanted);
         peer.known = { epoch, generation, hash: held, tasks: new Set(wanted.tasks.map(task => task.id)) };
         peer.mismatches = 0;
+        peer.vain = 0;
       }),
     async onHeartbeat(node, { held }) {
       const peer = peerOf(node);
-      if (peer.known?.hash === held) peer.mismatches = 0;
-      else if (++peer.mismatches > 1) await withAssignment(node, (peer, wanted) => sendAll(node, peer, wanted));
+      if (peer.known?.hash === held) {
+        peer.mismatches = 0;
+        peer.vain = 0;
+      } else if (++peer.mismatches > 1) {
+        if (++peer.vain > vainBeforeTold) onWithheld(node, peer.vain - 1);
+        await withAssignment(node, (peer, wanted) => sendAll(node, peer, wanted));
+      }
     },
     async onAck(node, { kind, reason }) {
-      if (kind !== 'assignment' || reason === undefined) return;
+      if (kind !== 'assignment') return;
+      peerOf(node).vain = 0;
+      if (reason === undefined) return;
       log.warn('a node did not carry out its assignment', { node, reason });
       await withAssignment(node, async (peer, wanted) => {
         if (!peer.sentAll) await sendAll(node, peer, wanted);

@@ -12,8 +12,8 @@ import type { Events } from './events.ts';
 import type { RunsWorkload } from './workload-rights.ts';
 
 export const bookBounds = {
-  /** As many serial numbers as a manifest carries. */
-  revoked: 100_000,
+  /** Serial numbers in the manifest: they leave half of it to the services. */
+  revoked: 50_000,
   /** Rows of one list. */
   listed: 10_000,
   /** What has expired is known for so long: as long as a node that is cut off may be lenient at most. */
@@ -156,6 +156,11 @@ export async function openCertificateBook(parts: {
         if (state !== 'expiring' || node === null) continue;
         const message = `the node has not renewed its certificate, which expires on ${new Date(notAfter).toISOString()}`;
         events.record('certificate-expiring', { node, message });
+      }
+      for (const { state, notAfter } of await holding('broker')) {
+        if (state !== 'expiring') continue;
+        const message = `the certificate of the broker expires on ${new Date(notAfter).toISOString()}: make another with mesolite broker config`;
+        events.record('certificate-expiring', { message });
       }
       await certificates.trim({ ended: now - bookBounds.keepExpiredMs, workloads: now - bookBounds.keepWorkloadsMs });
       const known = new Set(await certificates.revoked());

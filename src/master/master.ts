@@ -207,6 +207,10 @@ async function run(
     outgoing,
     sha256,
     log,
+    onWithheld: (node, times) => {
+      const message = `assignment: it was sent ${times} times, and the node does not have it`;
+      events.record('document-withheld', { node, message });
+    },
   });
   const publishServices = async (): Promise<void> => {
     if (await services.publish()) await manifest.publish();

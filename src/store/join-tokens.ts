@@ -47,7 +47,7 @@ export type Admission =
   | { readonly admitted: false; readonly pending: string | null; readonly isNew: boolean };
 
 /** Tokens that are kept: more are not made before some are revoked. */
-const maxTokens = 10_000;
+export const maxTokens = 10_000;
 
 export interface JoinTokens {
   /** Throws QUEUE_FULL when there are too many. */

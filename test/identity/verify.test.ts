@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto';
+import forge from 'node-forge';
 import t, { type Test } from 'tap';
 import { dayMs, hourMs, minuteMs } from '../../src/base/clock.ts';
 import {
@@ -54,6 +55,31 @@ function leaf(
   );
 }
 
+/** A root with an RSA key and a leaf by it, as other tools make them. */
+function rsaChain(): { readonly rootPem: string; readonly leaf: X509Certificate } {
+  const { privateKey, publicKey } = forge.pki.rsa.generateKeyPair(2048);
+  const make = (name: string, extensions: object[]) => {
+    const certificate = forge.pki.createCertificate();
+    Object.assign(certificate, { publicKey, serialNumber: name.length.toString().padStart(2, '0') });
+    Object.assign(certificate.validity, { notBefore: new Date(now - hourMs), notAfter: new Date(now + dayMs) });
+    certificate.setSubject([{ name: 'commonName', value: name }]);
+    certificate.setIssuer([{ name: 'commonName', value: 'large' }]);
+    certificate.setExtensions(extensions);
+    certificate.sign(privateKey, forge.md.sha256.create());
+    return forge.pki.certificateToPem(certificate);
+  };
+  const uri = { name: 'subjectAltName', altNames: [{ type: 6, value: nodeUri }] };
+  const usages = [
+    { name: 'keyUsage', digitalSignature: true },
+    { name: 'extKeyUsage', clientAuth: true },
+  ];
+  const rootPem = make('large', [
+    { name: 'basicConstraints', cA: true },
+    { name: 'keyUsage', keyCertSign: true },
+  ]);
+  return { rootPem, leaf: new X509Certificate(make('leaf', [uri, ...usages])) };
+}
+
 function subAuthority(odd: Partial<CertificateTemplate>, issuer: Issuer): Issuer {
   const keys = generateKeyPair();
   const template = {
@@ -101,6 +127,13 @@ t.test('a chain to another root is refused', async t => {
   const chain = [...chainOf(stranger.node('a')), new X509Certificate(stranger.state.rootPem)];
   refused(t, verifyChain(chain, bundle, 'client', moment), /does not end in a trusted root/, 'with its own root in it');
   t.ok(verifyChain(chain, stranger.authority.bundle, 'client', moment).ok, 'it is good where it belongs');
+});
+
+t.test('an authority that is not P-256 is none: to try large keys costs a verifier more than a stranger', async t => {
+  const { rootPem, leaf } = rsaChain();
+  t.ok(leaf.verify(new X509Certificate(rootPem).publicKey), 'OpenSSL would take it');
+  const own = readTrustBundle(trustDomain, [rootPem]);
+  refused(t, verifyChain([leaf], own, 'client', moment), /does not end in a trusted root/, 'RSA');
 });
 
 t.test('an authority of the right name and key id, with another key, issues nothing', async t => {

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { request } from 'node:https';
+import { connect } from 'node:tls';
 import t, { type Test } from 'tap';
 import { MesoliteError } from '../../src/base/errors.ts';
 import { serverTlsOptions } from '../../src/identity/contexts.ts';
@@ -93,7 +95,7 @@ async function serve(t: Test, more: Partial<ApiFace> = {}) {
       });
       asked.end(body);
     });
-  return { call, log, api };
+  return { call, log, api, port };
 }
 
 const refused = (status: number, code: string, message: RegExp | string) => ({
@@ -311,6 +313,31 @@ t.test('a caller who leaves takes the question for a log away', async t => {
   await isAsked;
   call.destroy();
   await left;
+});
+
+t.test('one address does not take all connections, and gives back those that it leaves', async t => {
+  const { port } = await serve(t);
+  const open = async () => {
+    const socket = connect({ host: '127.0.0.1', port, ca: authority.rootPem, checkServerIdentity: () => undefined });
+    t.teardown(() => socket.destroy());
+    socket.on('error', () => {});
+    await once(socket, 'secureConnect');
+    return socket;
+  };
+  const held = await Promise.all(Array.from({ length: apiBounds.connectionsOfAddress }, open));
+  const [first, over] = [held[0], await open()];
+  await once(over.resume(), 'close');
+  first?.destroy();
+  if (first !== undefined) await once(first, 'close');
+  const asks = async () => {
+    const socket = await open();
+    socket.write('GET /v1/version HTTP/1.1\r\nhost: x\r\n\r\n');
+    return Promise.race([once(socket, 'data'), once(socket, 'close').then(() => undefined)]);
+  };
+  let answer = await asks();
+  // the server may hear later that it was left
+  while (answer === undefined) answer = await asks();
+  t.match(String(answer[0]), /^HTTP\/1.1 200/);
 });
 
 t.test('metrics come as Prometheus reads them', async t => {

@@ -23,7 +23,9 @@ async function stage(t: Test) {
   const words = new MasterWords();
   const log = new CapturedLog();
   const { assignments, tasks } = store;
-  const start = () => makeAssignmentOutbox({ assignments, tasks, outgoing: words.outgoing, sha256, log });
+  const withheld: string[] = [];
+  const onWithheld = (node: string, times: number) => void withheld.push(`${node} ${times}`);
+  const start = () => makeAssignmentOutbox({ assignments, tasks, outgoing: words.outgoing, sha256, log, onWithheld });
   /** What a node holds that takes all that is said, and what it answers. */
   let held = nothingDesired;
   const said = () => words.take('assignment').map(({ body }) => body as unknown as Assignment);
@@ -39,7 +41,7 @@ async function stage(t: Test) {
     birth: () => birthOf({ held: node.hash(), epoch: held.epoch, generation: held.generation }),
   };
   const place = (id: string) => placeTask(store, 'pi-1', { id });
-  return { store, words, log, start, said, deliver, node, place };
+  return { store, words, log, withheld, start, said, deliver, node, place };
 }
 
 t.test('a node whose state is not known gets all, and steps from then on', async t => {
@@ -127,6 +129,31 @@ t.test('one heartbeat of another set may have crossed a step, two in a row mean 
   await outbox.onHeartbeat('pi-1', heartbeat(before));
   t.same(said(), [], 'not in a row');
 });
+
+t.test(
+  'an assignment that is sent again and again and does not arrive is told, one that is refused is not',
+  async t => {
+    const { start, place, node, withheld, deliver } = await stage(t);
+    const outbox = start();
+    await place('a');
+    await outbox.send(['pi-1']);
+    const before = node.hash();
+    const beat = async (times: number) => {
+      for (let i = 0; i < times; i++) await outbox.onHeartbeat('pi-1', heartbeat(before));
+    };
+    await beat(6);
+    t.same(withheld, []);
+    await beat(2);
+    t.same(withheld, ['pi-1 3']);
+    await outbox.onAck('pi-1', refusal('no room on the disk'));
+    await beat(6);
+    t.same(withheld, ['pi-1 3'], 'a refusal says that it has come');
+    deliver();
+    await outbox.onHeartbeat('pi-1', heartbeat(node.hash()));
+    await beat(6);
+    t.same(withheld, ['pi-1 3']);
+  },
+);
 
 t.test('a refused step is followed by all of it; a refused whole is not said again', async t => {
   const { start, said, place, log } = await stage(t);

@@ -11,7 +11,7 @@ async function makeBook(t: Test) {
   const clock = new FakeClock();
   const store = await openStore({ path: join(t.testdir(), 'db') });
   t.teardown(() => store.close());
-  const { state, node, workload, server } = makeTestAuthority(clock.now());
+  const { state, node, workload, server, broker } = makeTestAuthority(clock.now());
   const events: string[] = [];
   const told: string[][] = [];
   const inUse = new Set<string>();
@@ -25,7 +25,7 @@ async function makeBook(t: Test) {
       runs: async (node, { serviceAccount }) => running.has(`${node} ${serviceAccount}`),
       onRevoked: async records => void told.push(records.map(({ serial }) => serial)),
     });
-  return { clock, state, node, workload, server, events, told, inUse, running, open, book: await open() };
+  return { clock, state, node, workload, server, broker, events, told, inUse, running, open, book: await open() };
 }
 
 const later = (clock: FakeClock, ms: number) => clock.setNow(clock.now() + ms);
@@ -86,6 +86,17 @@ t.test('who should have renewed is said, who has renewed or runs no more is not'
     events[0],
     /^certificate-expiring lazy: the node has not renewed its certificate, which expires on 2030-01-31/,
   );
+});
+
+t.test('the certificate of a broker of others is nobody’s to renew but its operator’s, who is told', async t => {
+  const { book, clock, broker, events } = await makeBook(t);
+  await book.record(broker().chainPem, null);
+  later(clock, 60 * dayMs);
+  await book.tend();
+  t.same(events, []);
+  later(clock, 10 * dayMs);
+  await book.tend();
+  t.match(events, [/^certificate-expiring -: the certificate of the broker expires on 2030-/]);
 });
 
 t.test('what is revoked is in force here before it is told, and after a start', async t => {

@@ -20,6 +20,8 @@ export const apiBounds = {
   keepAliveTimeoutMs: 30_000,
   handshakeTimeoutMs: 10_000,
   connections: 256,
+  /** Of those, for one address: a stranger does not keep operators out who call from another. */
+  connectionsOfAddress: 128,
   /** Open connections that were upgraded, on top of those: how many of them are taken is for whoever takes them. */
   upgraded: 10_000,
 } as const;
@@ -100,15 +102,28 @@ export async function makeApi(
 /** Callers have a bound of their own, so that a fleet on upgraded connections does not keep them out. */
 function boundConnections(server: Api['server'], upgrade: Parameters<typeof makeApi>[0]['upgrade']): void {
   server.maxConnections = apiBounds.connections + apiBounds.upgraded;
-  const callers = new Set<Duplex>();
+  const callers = new Map<Duplex, string>();
+  const countOf = new Map<string, number>();
+  const leave = (socket: Duplex): void => {
+    const address = callers.get(socket);
+    if (address === undefined) return;
+    callers.delete(socket);
+    const left = (countOf.get(address) ?? 1) - 1;
+    if (left === 0) countOf.delete(address);
+    else countOf.set(address, left);
+  };
   server.on('secureConnection', socket => {
-    if (callers.size >= apiBounds.connections) return void socket.destroy();
-    callers.add(socket);
-    socket.once('close', () => callers.delete(socket));
+    const address = socket.remoteAddress ?? '';
+    const count = countOf.get(address) ?? 0;
+    const isFull = callers.size >= apiBounds.connections || count >= apiBounds.connectionsOfAddress;
+    if (isFull || socket.destroyed) return void socket.destroy();
+    callers.set(socket, address);
+    countOf.set(address, count + 1);
+    socket.once('close', () => leave(socket));
   });
   if (upgrade === undefined) return;
   server.on('upgrade', (request, socket, head) => {
-    callers.delete(socket);
+    leave(socket);
     upgrade(request, socket, head);
   });
 }
