@@ -6,7 +6,7 @@ import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Deadlines } from './deadlines.ts';
 import { renewTickets } from './session-tickets.ts';
-import type { ByteStream } from './wire/byte-stream.ts';
+import { type ByteStream, highWaterMark } from './wire/byte-stream.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
 import type { Pipeline } from './wire/exchange.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
@@ -153,7 +153,7 @@ export class Listener {
  * over TLS, as in Envoy, an end means that the client has gone: it is how a cancelled call looks.
  */
 export function outboundServer(onConnection: (socket: Socket) => void): Server {
-  return createServer({ noDelay: true, allowHalfOpen: true, ...keepAlive }, onConnection);
+  return createServer({ noDelay: true, allowHalfOpen: true, highWaterMark, ...keepAlive }, onConnection);
 }
 
 export interface MeshServerParts {
@@ -182,6 +182,7 @@ export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | un
       rejectUnauthorized: false,
       ALPNProtocols: [muxProtocol, 'h2', 'http/1.1'],
       noDelay: true,
+      highWaterMark,
       ...keepAlive,
       handshakeTimeout: handshakeTimeoutMs,
       // sessions may be resumed, for any workload of this node: the peer's certificate is part of the session

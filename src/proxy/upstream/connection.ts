@@ -65,6 +65,7 @@ export class Upstream implements ConnectionEvents, Timed {
   #opening: { destroy(): unknown } | undefined;
   #stream: ByteStream | undefined;
   #ended = false;
+  #gathers = false;
 
   constructor(owner: UpstreamOwner, deadlines: Deadlines) {
     this.#owner = owner;
@@ -88,6 +89,14 @@ export class Upstream implements ConnectionEvents, Timed {
     const stream = this.#stream;
     if (stream === undefined) return true;
     return typeof data === 'string' ? stream.write(data, 'latin1') : stream.write(data);
+  }
+
+  /** Has what is written in this turn of the event loop leave together at its end: a body comes in many small pieces. */
+  gather(): void {
+    if (this.#gathers || this.#stream?.cork === undefined) return;
+    this.#gathers = true;
+    this.#stream.cork();
+    setImmediate(this.#sendGathered);
   }
 
   endWriting(): void {
@@ -143,6 +152,11 @@ export class Upstream implements ConnectionEvents, Timed {
     if (wasReady) user?.onClosed(this.#ended && !hadError);
     else user?.onUnavailable('connection-failure');
   }
+
+  readonly #sendGathered = (): void => {
+    this.#gathers = false;
+    this.#stream?.uncork?.();
+  };
 
   #onEnd(): void {
     this.#ended = true;

@@ -7,6 +7,7 @@ import type { Peer } from '../../model/identity.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 import type { Deadlines } from '../deadlines.ts';
 import type { Peers } from '../peers.ts';
+import { highWaterMark } from '../wire/byte-stream.ts';
 import { muxProtocol } from '../wire/mux/frame.ts';
 import { MuxSession } from '../wire/mux/session.ts';
 import type { ConnectionEvents, Connector } from './connection.ts';
@@ -41,6 +42,7 @@ interface KnownSession {
 
 /** What tls.connect passes on to its socket, though its types do not say so. */
 interface SocketOptions {
+  readonly highWaterMark: number;
   readonly onread: OnReadOpts;
 }
 
@@ -136,6 +138,7 @@ export class MeshConnector implements Connector {
       // OpenSSL knows neither the node's clock nor who is revoked: `#accept` asks those who do
       rejectUnauthorized: false,
       checkServerIdentity: () => undefined,
+      highWaterMark,
       onread: readInto(readBuffer, length => reader.onBytes(length, readBuffer)),
       ...(resumed !== undefined && { session: resumed.session }),
     };

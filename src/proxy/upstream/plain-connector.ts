@@ -1,5 +1,6 @@
 import type { Buffer } from 'node:buffer';
 import { connect, type OnReadOpts } from 'node:net';
+import { highWaterMark } from '../wire/byte-stream.ts';
 import type { Connector } from './connection.ts';
 
 /** Plain TCP to the application of a workload. `readBuffer` is shared: what is in it is used up before the next read. */
@@ -7,7 +8,8 @@ export function plainConnector(host: string, port: number, readBuffer: Buffer): 
   return {
     connect(events) {
       const onread = readInto(readBuffer, length => events.onBytes(length, readBuffer));
-      const socket = connect({ host, port, noDelay: true, allowHalfOpen: true, onread });
+      const options = { host, port, noDelay: true, allowHalfOpen: true, highWaterMark, onread };
+      const socket = connect(options);
       socket.on('connect', () => events.onConnected(socket));
       // errors are followed by 'close'
       socket.on('error', () => {});

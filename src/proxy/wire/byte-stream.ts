@@ -1,5 +1,8 @@
 import type { Buffer } from 'node:buffer';
 
+/** Beyond so much that waits in a socket its other side is held back; from Node 22 on it is the default. */
+export const highWaterMark = 64 * 1024;
+
 /**
  * What the HTTP/1.1 engine needs of a connection, in Node's terms: a socket, plain or TLS, or one stream of a connection that
  * carries many. Events: `data` (Buffer), `drain`, `end`, `finish`, `error`, `close` (hadError). `error` is followed by `close`.
@@ -14,6 +17,9 @@ export interface ByteStream {
   /** False when it is better to wait for `drain` before writing more; `done` is called once the bytes are needed no longer. */
   write(data: Buffer, done?: () => void): boolean;
   write(data: string, encoding: 'latin1'): boolean;
+  /** Keeps what is written from now on until `uncork`, to send it in one go. Absent where it is gathered anyway. */
+  cork?(): unknown;
+  uncork?(): unknown;
   pause(): unknown;
   resume(): unknown;
   end(): unknown;

@@ -4,7 +4,7 @@ import { TLSSocket } from 'node:tls';
 import type { ByteStream } from './byte-stream.ts';
 
 /** Why a client is not read from; a bit each. */
-export const heldFor = { upstream: 1, pipelined: 2, drain: 4 } as const;
+export const heldFor = { upstream: 1, pipelined: 2 } as const;
 
 export interface ClientSocketEvents {
   onClientData(bytes: Buffer): void;

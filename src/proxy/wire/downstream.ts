@@ -128,7 +128,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   onClientData(bytes: Buffer): void {
     switch (this.#state) {
       case 'head':
-        if (this.#partial === undefined) this.#readHead(bytes, bytes);
+        if (this.#partial === undefined) this.#readNext(bytes);
         else this.#readHead(Buffer.concat([this.#partial, bytes]), bytes);
         return;
       case 'exchange':
@@ -144,7 +144,6 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   }
 
   onClientDrain(): void {
-    this.#socket.letGo(heldFor.drain);
     if (this.#state === 'exchange') this.#forward.onClientDrain();
     else this.#readOn();
   }
@@ -247,6 +246,12 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   }
 
   // --- reading ---
+
+  /** The next request, which waits while the client has not taken the answers it has. */
+  #readNext(bytes: Buffer): void {
+    if (this.#socket.isFull) this.#keep(bytes);
+    else this.#readHead(bytes, bytes);
+  }
 
   /** Looks for a request head in `bytes`, of which `piece` is new. */
   #readHead(bytes: Buffer, piece: Buffer): void {
@@ -363,7 +368,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#socket.hold(heldFor.pipelined);
   }
 
-  /** Ready for another request; not before the client has taken the answers it has. */
+  /** Ready for another request. */
   #next(): void {
     if (this.closing) {
       this.#endGently();
@@ -371,7 +376,6 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     }
     this.#state = 'head';
     this.deadlineAt = this.#parts.deadlines.now + this.#parts.timeouts.idleMs;
-    if (this.#socket.isFull) this.#socket.hold(heldFor.drain);
     this.#readOn();
   }
 

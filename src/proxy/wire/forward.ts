@@ -105,6 +105,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
       if (!this.#tries.canResend) this.#request = '';
       if (this.#client.requestDone) this.#limit(this.#tries);
     }
+    if (!this.#client.requestDone) this.#upstream?.gather();
     // behind the last of it comes the next request, which must not wait for this one's drain
     if (this.#upstream?.write(data) === false && !this.#client.requestDone) this.#client.holdRequest();
   }
@@ -137,6 +138,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
 
   onReady(upstream: Upstream): void {
     this.#upstream = upstream;
+    if (!this.#client.requestDone) upstream.gather();
     let flows = upstream.write(this.#request);
     if (this.#tries !== undefined) for (const piece of this.#tries.kept) flows = upstream.write(piece);
     if (this.#client.requestDone) return;
