@@ -4,7 +4,8 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { Deadlines } from './deadlines.ts';
+import { Admission, type AdmissionBounds, Shares } from './admission.ts';
+import { type Deadlines, never } from './deadlines.ts';
 import { renewTickets } from './session-tickets.ts';
 import { type ByteStream, highWaterMark } from './wire/byte-stream.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
@@ -16,6 +17,8 @@ import type { WorkloadIndex } from './workload.ts';
 /** A TLS handshake may take this long. */
 const handshakeTimeoutMs = 10_000;
 const backlog = 1024;
+/** Beyond the bound, so many are accepted for as long as it takes to make room for them, or to close them. */
+const sparePlaces = 64;
 /** So that clients that vanished without a word are noticed. */
 const keepAlive = { keepAlive: true, keepAliveInitialDelay: 30_000 };
 
@@ -30,6 +33,9 @@ export interface ListenAddress {
 export interface Draining {
   /** Takes no more requests, and ends when those it has are answered. */
   drain(): void;
+  /** When its time is up, if it waits for a request and can give way to another connection. */
+  readonly waitsUntil?: number;
+  giveWay?(): void;
 }
 
 /** A socket that listens before this process does: the server of another one, or a descriptor. */
@@ -46,32 +52,34 @@ export interface Serving {
 /** One port with its client connections, from accept to close. */
 export class Listener {
   readonly server: Server;
-  readonly #maxConnections: number;
+  readonly #maxStreams: number;
   readonly #log: Log;
-  /** All that are accepted, those in a TLS handshake among them. */
-  readonly #sockets = new Set<Socket>();
+  readonly #admission: Admission;
   /** What a drain ends: single connections, and those that carry many streams. */
   readonly #connections = new Set<Draining>();
   #streams = 0;
+  readonly #streamShares: Shares;
   #draining = false;
 
-  constructor(server: Server, maxConnections: number, log: Log) {
+  constructor(server: Server, bounds: AdmissionBounds, log: Log) {
     this.server = server;
-    this.#maxConnections = maxConnections;
+    this.#maxStreams = bounds.connections;
+    this.#streamShares = new Shares(bounds.ofOneSource);
     this.#log = log;
-    server.maxConnections = maxConnections;
+    this.#admission = new Admission(bounds);
+    server.maxConnections = bounds.connections + sparePlaces;
     // an accept may fail, for want of descriptors; the listener goes on
     server.on('error', error => {
       if (server.listening) log.warn('a connection could not be accepted', { reason: messageOf(error) });
     });
     server.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on('close', () => this.#sockets.delete(socket));
+      const mayStay = this.#admission.enter(socket) && (!this.#admission.isOverfull || this.#makeRoom());
+      if (!mayStay) socket.destroy();
     });
   }
 
   get open(): number {
-    return this.#sockets.size;
+    return this.#admission.sockets.size;
   }
 
   /** Listens there, or on a socket that listens already; returns the port, or throws START_FAILED with what is in the way. */
@@ -92,6 +100,11 @@ export class Listener {
     });
   }
 
+  /** A connection has done its TLS handshake. */
+  established(socket: Socket): void {
+    this.#admission.established(socket);
+  }
+
   /** Reads requests from a connection that is ready for them. */
   serve(parts: DownstreamParts, stream: ByteStream, pipeline: Pipeline, { early, onHttp2 }: Serving = {}): void {
     const connection = new Downstream(parts, stream, pipeline, this.onGone, onHttp2);
@@ -108,10 +121,15 @@ export class Listener {
 
   /** Hands out each stream of a multiplexed connection, which drains by itself; streams of all of them count as connections do. */
   serveMany(deadlines: Deadlines, socket: TLSSocket, accept: (stream: ByteStream) => void): void {
+    const source = socket.remoteAddress ?? '';
+    const onGone = () => {
+      this.#streams--;
+      this.#streamShares.give(source);
+    };
     const onStream = (stream: ByteStream) => {
-      if (this.#streams >= this.#maxConnections) return false;
+      if (this.#streams >= this.#maxStreams || !this.#streamShares.take(source)) return false;
       this.#streams++;
-      stream.on('close', this.#onStreamGone);
+      stream.on('close', onGone);
       accept(stream);
       return true;
     };
@@ -136,16 +154,23 @@ export class Listener {
 
   /** Cuts off what is left. */
   destroy(): void {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of this.#admission.sockets) socket.destroy();
   }
 
   readonly onGone = (connection: Draining): void => {
     this.#connections.delete(connection);
   };
 
-  readonly #onStreamGone = (): void => {
-    this.#streams--;
-  };
+  /** Closes the connection that has waited for a request longest of its time; false when all have one. */
+  #makeRoom(): boolean {
+    let next: Draining | undefined;
+    for (const connection of this.#connections) {
+      const waitsUntil = connection.waitsUntil ?? never;
+      if (waitsUntil < (next?.waitsUntil ?? never)) next = connection;
+    }
+    next?.giveWay?.();
+    return next !== undefined;
+  }
 }
 
 /**

@@ -54,6 +54,7 @@ interface Standing {
 
 /** The steps of one mTLS connection's requests. */
 export class InboundPipeline implements Pipeline {
+  readonly source: string;
   readonly #parts: InboundParts;
   readonly #connection: InboundConnection;
   readonly #facts;
@@ -62,6 +63,7 @@ export class InboundPipeline implements Pipeline {
   constructor(parts: InboundParts, connection: InboundConnection) {
     this.#parts = parts;
     this.#connection = connection;
+    this.source = connection.peer.principal;
     this.#facts = newFacts('inbound', connection.sourceIp);
     this.#facts.source = connection.peer.principal;
   }

@@ -17,6 +17,7 @@ import type { Destinations } from '../traffic/destinations.ts';
 import type { CompiledLimits } from '../traffic/limit.ts';
 import type { CompiledRoutes } from '../traffic/service-routes.ts';
 import { AccessLog } from './access-log.ts';
+import { meshBounds, taskBounds } from './admission.ts';
 import { Counters, type LimitSnapshot, type SeriesSnapshot } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { Decisions } from './decisions.ts';
@@ -157,6 +158,7 @@ class JoinedProxy implements NodeProxy {
   constructor(parts: ProxyParts, settings: ProxySettings) {
     const { clock, policy, workloads } = parts;
     const { bounds } = settings;
+    const { maxConnections, maxUpstreamConnections } = bounds;
     this.#parts = parts;
     this.#settings = settings;
     this.#deadlines = new Deadlines(clock);
@@ -177,7 +179,7 @@ class JoinedProxy implements NodeProxy {
       const isHttp2 = protocol === 'http2' || protocol === 'grpc';
       const connector = isHttp2 ? this.#http2.connector(host, port) : plainConnector(host, port, readBuffer);
       const bounds = { ...defaultCluster, connections: applicationConnections, used: newUsage() };
-      return this.#makePool({ connector, load: { active: 0 }, bounds });
+      return this.#makePool({ connector, load: { active: 0 }, bounds, ofOneSource: halfOf(maxUpstreamConnections) });
     });
     this.#services = this.#makeServices(readBuffer);
     const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
@@ -210,8 +212,8 @@ class JoinedProxy implements NodeProxy {
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
     const onConnection = this.#acceptMesh;
     const mesh = meshServer({ clock, workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
-    this.#meshListener = new Listener(mesh, bounds.maxConnections, parts.log);
-    this.#outboundListener = new Listener(outboundServer(this.#acceptTask), bounds.maxConnections, parts.log);
+    this.#meshListener = new Listener(mesh, meshBounds(maxConnections), parts.log);
+    this.#outboundListener = new Listener(outboundServer(this.#acceptTask), taskBounds(maxConnections), parts.log);
     this.#taskPorts = new TaskPorts(parts, bounds.maxConnections);
   }
 
@@ -289,6 +291,7 @@ class JoinedProxy implements NodeProxy {
   }
 
   readonly #acceptMesh = (socket: TLSSocket, serverName: string): void => {
+    this.#meshListener.established(socket);
     // in the same turn as the handshake's end: nothing of the client has been read
     const peer = this.#parts.peers.verify(socket, 'client');
     if (peer === undefined) {
@@ -352,6 +355,10 @@ class JoinedProxy implements NodeProxy {
   #makePool(host: Omit<PoolParts, 'deadlines' | 'budget'>): Pool {
     return new Pool({ deadlines: this.#deadlines, budget: this.#budget, ...host });
   }
+}
+
+function halfOf(count: number): number {
+  return Math.ceil(count / 2);
 }
 
 /** Without the prefix that IPv4 has on a socket of both families. */

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import { type Clock, secondMs } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { taskBounds } from './admission.ts';
 import { Listener, outboundServer } from './listener.ts';
 
 /** A port that is there for as long as a task is. */
@@ -74,7 +75,7 @@ class HeldPort {
     this.#parts = parts;
     this.#port = port;
     const server = outboundServer(socket => port.accept(socket, this.listener));
-    this.listener = new Listener(server, maxConnections, parts.log);
+    this.listener = new Listener(server, taskBounds(maxConnections), parts.log);
     this.#listen();
   }
 

@@ -41,6 +41,7 @@ export function acceptTcp(
   facts.rule = ruleText(verdict);
   facts.series = inbound.counters.series('inbound', endpoint.service, peer.principal);
   const exchange = new Exchange(clock.monotonic());
+  exchange.source = peer.principal;
   const onOver = () => inbound.accessLog.record(exchange, facts);
   if (verdict.allow) {
     const target = inbound.applications.targetOf(endpoint);

@@ -143,10 +143,10 @@ t.test('whoever is slow with a head, idle for long, or silent within a request i
   t.match(node.records.map(record => record.flags).sort(), ['-', '-', 'SI', 'SI']);
 });
 
-t.test('connections beyond the bound are refused at once', async t => {
+t.test('connections beyond the bound of an address are refused at once', async t => {
   const { origin } = await patient(t);
   const workloads = [mesh.workload('web', { appPort: origin.port })];
-  const node = await startNode(t, { workloads, bounds: { maxConnections: 2 } });
+  const node = await startNode(t, { workloads, bounds: { maxConnections: 4 } });
   const [one] = [await client(t, node), await client(t, node)];
   await t.rejects(client(t, node));
   t.match(await one.askWhole(get('/')), /^HTTP\/1\.1 200/);

@@ -5,6 +5,8 @@ import type { ByteStream } from '../wire/byte-stream.ts';
 
 /** Who uses an upstream connection at the moment: one request, or a tunnel. */
 export interface UpstreamUser {
+  /** For whom, where nobody may have a host for himself; empty or absent where that does not matter. */
+  readonly source?: string;
   /** A connection is there; may be called before `acquire` returns. */
   onReady(upstream: Upstream): void;
   /** None will come. */

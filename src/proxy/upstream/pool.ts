@@ -68,6 +68,8 @@ export interface PoolParts {
   readonly connector: Connector;
   readonly load: HostLoad;
   readonly bounds: Bounds;
+  /** So many connections one source may use at a time; more of its requests wait. Absent: as many as there are. */
+  readonly ofOneSource?: number;
   /** Hears how the host answered: a status, or `noAnswer`. */
   readonly onOutcome?: (status: number) => void;
 }
@@ -102,16 +104,18 @@ export class Pool implements UpstreamOwner {
     const { load, bounds } = this.#parts;
     const { breaker, used } = bounds;
     if (used.requests >= breaker.maxRequests) return 'overflow';
-    const idle = fresh ? undefined : this.#takeIdle();
-    if (idle !== undefined) {
-      load.active++;
-      this.#use(idle, user);
-      return undefined;
-    }
-    if (this.#mayOpen()) {
-      load.active++;
-      this.#open(user);
-      return undefined;
+    if (!this.#hasItsShare(user)) {
+      const idle = fresh ? undefined : this.#takeIdle();
+      if (idle !== undefined) {
+        load.active++;
+        this.#use(idle, user);
+        return undefined;
+      }
+      if (this.#mayOpen()) {
+        load.active++;
+        this.#open(user);
+        return undefined;
+      }
     }
     if (this.#all.size === 0 || used.pending >= breaker.maxPending) return 'overflow';
     load.active++;
@@ -220,10 +224,25 @@ export class Pool implements UpstreamOwner {
     this.#parts.bounds.used.requests--;
   }
 
+  /** Takes out who waits longest of those that may have one more connection. */
   #nextWaiting(): UpstreamUser | undefined {
-    const next = this.#waiting.shift();
-    if (next !== undefined) this.#parts.bounds.used.pending--;
-    return next;
+    for (let at = 0; at < this.#waiting.length; at++) {
+      const next = this.#waiting[at];
+      if (next === undefined || this.#hasItsShare(next)) continue;
+      this.#waiting.splice(at, 1);
+      this.#parts.bounds.used.pending--;
+      return next;
+    }
+    return undefined;
+  }
+
+  /** Has the source of `user` as many connections as one may have? Counted only while enough are in use for that. */
+  #hasItsShare({ source = '' }: UpstreamUser): boolean {
+    const { ofOneSource } = this.#parts;
+    if (ofOneSource === undefined || source === '' || this.#all.size - this.#idle.length < ofOneSource) return false;
+    let held = 0;
+    for (const { user } of this.#all) if (user?.source === source) held++;
+    return held >= ofOneSource;
   }
 
   /** As in Envoy, the breaker leaves each host one connection. */
@@ -248,7 +267,8 @@ export class Pool implements UpstreamOwner {
     if (this.#waiting.length === 0) return;
     if (this.#mayOpen()) {
       const next = this.#nextWaiting();
-      if (next !== undefined) this.#open(next);
+      if (next === undefined) this.#parts.budget.give();
+      else this.#open(next);
       return;
     }
     // with no connection left nothing would ever wake those who wait

@@ -94,6 +94,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#onGone = onGone;
     this.#onHttp2 = onHttp2;
     this.#forward = new Forward(this, parts);
+    this.exchange.source = pipeline.source ?? '';
     this.deadlineAt = parts.deadlines.now + parts.timeouts.idleMs;
     parts.deadlines.add(this);
     this.#socket = new ClientSocket(socket, this);
@@ -117,6 +118,16 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     if (this.#state === 'head' && this.#partial === undefined) {
       this.deadlineAt = this.#parts.deadlines.now + this.#parts.timeouts.drainIdleMs;
     }
+  }
+
+  /** When its time is up, while it waits for a request or for the rest of a head. */
+  get waitsUntil(): number {
+    return this.#state === 'head' ? this.deadlineAt : never;
+  }
+
+  giveWay(): void {
+    this.#state = 'closing';
+    this.#socket.destroy();
   }
 
   destroy(): void {

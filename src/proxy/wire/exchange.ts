@@ -50,6 +50,8 @@ export class Exchange {
   flag: ResponseFlag = '-';
   /** What else is to be seen beside the flag; empty for nothing. */
   note: ResponseNote = '';
+  /** Who asks, the same for all requests of a connection; empty where that does not matter. */
+  source = '';
   bytesReceived = 0;
   bytesSent = 0;
   /** Monotonic milliseconds. */
@@ -78,6 +80,8 @@ export type Takeover = (stream: ByteStream, early: Buffer | undefined) => void;
 
 /** The steps between a request that was read and where it goes; there is one for each client connection. */
 export interface Pipeline {
+  /** Who asks, where nobody may have an application for himself. */
+  readonly source?: string;
   /** Decides about a request: an answer to give at once, or undefined after `exchange.target` has been set. */
   admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined;
   /** Decides about a CONNECT: an answer that refuses it, or who takes the connection. Absent where there is no CONNECT. */

@@ -75,6 +75,10 @@ export class Forward implements UpstreamUser, ResponseJudge {
     this.#relay = new ResponseRelay(client, parts, this);
   }
 
+  get source(): string {
+    return this.#client.exchange.source;
+  }
+
   /** Has the client seen the beginning of the response? */
   get hasBegun(): boolean {
     return this.#relay.begun;

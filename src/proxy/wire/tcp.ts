@@ -59,6 +59,10 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
 
   // --- the upstream side ---
 
+  get source(): string {
+    return this.#terms.exchange.source;
+  }
+
   onReady(upstream: Upstream): void {
     const { deadlines, writeBuffers, idleMs } = this.#parts;
     const { exchange, asksInHttp, onOver } = this.#terms;

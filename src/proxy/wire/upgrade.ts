@@ -47,6 +47,10 @@ export class Tunnel implements UpstreamUser, ClientSocketEvents, Timed {
     this.#progress();
   }
 
+  get source(): string {
+    return this.#parts.exchange.source;
+  }
+
   // --- the client's socket ---
 
   onClientData(bytes: Buffer): void {

@@ -18,11 +18,14 @@ class TestUser implements UpstreamUser {
   closed = false;
   #resolve: (upstream: Upstream) => void = () => {};
 
-  constructor() {
+  constructor(source = '') {
+    this.source = source;
     this.ready = new Promise(resolve => {
       this.#resolve = resolve;
     });
   }
+
+  readonly source: string;
 
   onReady(upstream: Upstream): void {
     this.#resolve(upstream);
@@ -38,7 +41,7 @@ class TestUser implements UpstreamUser {
   }
 }
 
-async function pools(t: Test, count: number, limit: number, maxPending = 2) {
+async function pools(t: Test, count: number, limit: number, maxPending = 2, ofOneSource?: number) {
   const clock = new FakeClock();
   const deadlines = new Deadlines(clock);
   const budget = new ConnectionBudget(limit);
@@ -49,7 +52,16 @@ async function pools(t: Test, count: number, limit: number, maxPending = 2) {
   const breaker = { ...defaultCluster.breaker, maxPending };
   const connections = { ...defaultCluster.connections, idleMs: 4 * secondMs };
   const bounds = { breaker, connections, used: newUsage() };
-  const parts = { deadlines, budget, connector, load, bounds, onOutcome: (status: number) => outcomes.push(status) };
+  const onOutcome = (status: number) => outcomes.push(status);
+  const parts = {
+    deadlines,
+    budget,
+    connector,
+    load,
+    bounds,
+    onOutcome,
+    ...(ofOneSource !== undefined && { ofOneSource }),
+  };
   const list = Array.from({ length: count }, () => new Pool(parts));
   t.teardown(() => budget.close());
   return { clock, bounds, budget, load, outcomes, origin, list };
@@ -228,4 +240,24 @@ t.test('a connection that does not come about in time is given up, to the millis
   await clock.advance(20);
   while (user.unavailable === undefined) await new Promise(resolve => setImmediate(resolve));
   t.same([user.unavailable, outcomes], ['connection-failure', [noAnswer]]);
+});
+
+t.test('a source that has its part waits for itself, and others are served meanwhile', async t => {
+  const { budget, bounds, list } = await pools(t, 1, 4, 8, 2);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  const greedy = Array.from({ length: 4 }, () => new TestUser('greedy'));
+  for (const user of greedy) t.equal(pool.acquire(user, false), undefined);
+  t.same([budget.open, bounds.used.pending], [2, 2]);
+  const other = new TestUser('other');
+  t.equal(pool.acquire(other, false), undefined);
+  pool.release(await other.ready, true);
+  t.equal(bounds.used.pending, 2, 'what the other one gives back is not for the greedy one');
+  const [first, second] = await Promise.all(greedy.slice(0, 2).map(user => user.ready));
+  if (first === undefined || second === undefined) throw new Error('no connections');
+  pool.release(first, true);
+  t.equal(await greedy[2]?.ready, first, 'what it gives back itself is');
+  pool.release(second, false);
+  await greedy[3]?.ready;
+  t.same([budget.open, bounds.used.pending], [3, 0]);
 });
