@@ -270,6 +270,7 @@ class JoinedProxy implements NodeProxy {
     cancel();
     this.#services.close();
     this.#budget.close();
+    this.#wire.writeBuffers.close();
   }
 
   readonly #onWorkloads = (workloads: ReadonlyMap<string, LocalWorkload>): void => {

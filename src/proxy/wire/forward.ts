@@ -171,7 +171,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
     if (!begun && this.#relay.begun) {
       this.#request = '';
       if (this.#tries !== undefined) this.#onBegun(this.#tries);
-      this.#pool?.report(this.#client.exchange.status);
+      this.#pool?.report(this.#relay.outcome);
     }
     switch (step) {
       case 'more':
@@ -331,7 +331,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
     const pool = this.#pool;
     const upstream = this.#upstream;
     this.#pool = this.#upstream = undefined;
-    pool?.report(this.#parts.responseHead.status);
+    pool?.report(this.#relay.outcome);
     if (upstream !== undefined) pool?.release(upstream, reusable);
     this.#waitToRetry(pool);
   }

@@ -38,6 +38,7 @@ export class Mirrors {
 export class Mirror implements Client, Timed {
   readonly exchange = new Exchange();
   toHead = false;
+  readonly isGrpc = false;
   readonly asksWebSocket = false;
   readonly minor = 1;
   readonly closing = false;

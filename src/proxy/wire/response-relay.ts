@@ -1,7 +1,8 @@
 import { Buffer } from 'node:buffer';
+import { httpStatusOf } from '../grpc.ts';
 import { Body } from './body.ts';
 import type { Exchange } from './exchange.ts';
-import { dropNamed } from './fields.ts';
+import { dropNamed, fieldNamed } from './fields.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { parseResponse } from './parse.ts';
 import { forwardedHead, goesAsItCame, upgradeLines } from './rewrite.ts';
@@ -11,6 +12,8 @@ import type { Sink, WriteBuffers } from './write-buffers.ts';
 export interface ResponseClient extends Sink {
   readonly exchange: Exchange;
   readonly toHead: boolean;
+  /** Is it a call of gRPC, whose outcome may stand beside the status? */
+  readonly isGrpc: boolean;
   readonly asksWebSocket: boolean;
   /** Has the whole request been read? */
   readonly requestDone: boolean;
@@ -55,6 +58,8 @@ const maxInformational = 16;
 export class ResponseRelay {
   /** The final response head has been written to the client. */
   begun = false;
+  /** The status by which the host is judged: that of the response, or what its `grpc-status` stands for. */
+  outcome = 0;
   readonly #client: ResponseClient;
   readonly #head: Head;
   readonly #buffers: WriteBuffers;
@@ -130,6 +135,7 @@ export class ResponseRelay {
     // an encoding that HTTP/1.0 does not have
     if (head.chunked && head.minor === 0) return 'bad';
     body.beginResponse(head, client.toHead);
+    this.outcome = client.isGrpc ? outcomeOf(head, bytes) : head.status;
     this.#reusable = !head.close && (head.minor === 1 || head.keepAlive) && body.framing !== 'until-close';
     if (client.exchange.tries !== undefined && this.#judge.discards(head, bytes)) {
       const end = body.take(bytes, headEnd, limit);
@@ -202,4 +208,10 @@ export class ResponseRelay {
     this.#client.write(forwardedHead(this.#head, bytes, '', upgradeLines, false));
     return 'upgraded';
   }
+}
+
+/** As in Envoy, trailers are too late to tell of a host: a failure that it knows of at once stands in the head. */
+function outcomeOf(head: Head, bytes: Buffer): number {
+  const status = fieldNamed(head, bytes, 'grpc-status');
+  return (status === undefined ? undefined : httpStatusOf(status)) ?? head.status;
 }

@@ -24,6 +24,7 @@ export class WriteBuffers implements Timed {
   deadlineAt = never;
   readonly #deadlines: Deadlines;
   readonly #spare: WriteBuffer[] = [];
+  #closed = false;
 
   constructor(deadlines: Deadlines) {
     this.#deadlines = deadlines;
@@ -44,8 +45,14 @@ export class WriteBuffers implements Timed {
     this.#deadlines.delete(this);
   }
 
+  /** Keeps nothing from now on, so that the process need not wait for it to age. */
+  close(): void {
+    this.#closed = true;
+    this.onDeadline();
+  }
+
   readonly #keep = (buffer: WriteBuffer): void => {
-    if (this.#spare.length >= maxSpareBuffers) return;
+    if (this.#closed || this.#spare.length >= maxSpareBuffers) return;
     if (this.#spare.length === 0) this.#deadlines.add(this);
     this.#spare.push(buffer);
     this.deadlineAt = this.#deadlines.now + spareMs;

@@ -149,3 +149,30 @@ t.test('policy is asked for each call of a connection, and says no as gRPC does'
   b.workloads.set(byTask([]));
   t.match(await client.call('Unary', 'c'), { code: status.UNIMPLEMENTED, details: /no workload/ });
 });
+
+t.test(
+  'an endpoint that answers UNAVAILABLE five times in a row is left out, though its HTTP status is 200',
+  async t => {
+    const [good, gone] = [await startEcho(t), await startEcho(t)];
+    const nodes = await Promise.all(
+      [good, gone].map(({ port }) =>
+        startNode(t, { workloads: [mesh.workload('web', { appPort: port, protocol: 'grpc' })] }),
+      ),
+    );
+    gone.kill();
+    const a = await startNode(t, {
+      workloads: [mesh.workload('client', { upstreams: ['web.default'] })],
+      services: [
+        serviceOf(
+          'web',
+          nodes.map(({ running }) => running.meshPort),
+        ),
+      ],
+    });
+    const client = clientOf(t, 'connect', a.running.outboundPort);
+    const codes: number[] = [];
+    for (let i = 0; i < 60; i++) codes.push((await client.call('Unary', 'x')).code);
+    t.equal(codes.filter(code => code === status.UNAVAILABLE).length, 5);
+    t.equal(codes.filter(code => code === status.OK).length, 55);
+  },
+);

@@ -72,3 +72,15 @@ t.test('so many are kept to spare, and none after ten seconds without use', asyn
   for (let second = 0; second < 12; second++) await clock.advance(secondMs);
   t.notOk([...fill(maxSpareBuffers)].some(memory => kept.has(memory)));
 });
+
+t.test('nothing is kept, and no timer, after the proxy has stopped', t => {
+  const { clock, sink, buffers } = setUp();
+  buffers.write(sink, '', large, 0, large.length);
+  buffers.write(sink, '', large, 0, large.length);
+  sink.send();
+  t.equal(clock.sleepers, 1);
+  buffers.close();
+  sink.send();
+  t.equal(clock.sleepers, 0);
+  t.end();
+});
