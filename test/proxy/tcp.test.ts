@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/device/clock.ts';
 import type { ServiceDocument } from '../../src/model/service.ts';
+import { destinationsOf } from '../fixtures/destination-rules.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 import {
   Mesh,
@@ -285,6 +286,46 @@ t.test('a connection without a byte for an hour is closed', async t => {
   const [application] = origin.connections;
   if (application !== undefined) await Promise.all([client.untilClosed(), once(application, 'close')]);
   t.equal(origin.connections.size, 0);
+});
+
+t.test('a DestinationRule says how long a connection may be silent', async t => {
+  const clock = new FakeClock();
+  const origin = await rawOrigin(t, (socket, text) => socket.write(text.slice(-1)));
+  const { a } = await twoNodes(t, origin.port, { caller: { clock, peers: openSslPeers(systemClock) } });
+  a.destinations.set(destinationsOf('db', { trafficPolicy: { connectionPool: { tcp: { idleTimeout: '10s' } } } }));
+  const client = await tunnel(t, a.running.outboundPort);
+  await client.ask('1', '1');
+  await clock.advance(9_000);
+  t.equal(await client.ask('2', '2'), '2');
+  await clock.advance(12_000);
+  await client.untilClosed();
+});
+
+t.test('under consistent hashing by source a task keeps its endpoint', async t => {
+  const asked = [0, 0, 0];
+  const nodes = await Promise.all(
+    asked.map(async (_, i) => {
+      const origin = await rawOrigin(t, socket => {
+        asked[i] = (asked[i] ?? 0) + 1;
+        socket.write('!');
+      });
+      return startNode(t, { workloads: [mesh.workload('db', { appPort: origin.port, protocol: 'tcp' })] });
+    }),
+  );
+  const a = await startNode(t, {
+    workloads: [mesh.workload('client', { upstreams: ['db.default'] })],
+    services: [
+      serviceOf(
+        'db',
+        nodes.map(node => node.running.meshPort),
+        'tcp',
+      ),
+    ],
+  });
+  const loadBalancer = { consistentHash: { useSourceIp: true } };
+  a.destinations.set(destinationsOf('db', { trafficPolicy: { loadBalancer } }));
+  for (let i = 0; i < 6; i++) await (await tunnel(t, a.running.outboundPort)).ask('?', '!');
+  t.same([...asked].sort(), [0, 0, 6]);
 });
 
 t.test('a service that speaks TCP is not asked in HTTP', async t => {

@@ -1,5 +1,6 @@
 import type { Buffer } from 'node:buffer';
 import type { Clock } from '../../base/clock.ts';
+import { hash32 } from '../../traffic/hash.ts';
 import { newFacts, type RequestFacts } from '../access-log.ts';
 import type { Listener } from '../listener.ts';
 import type { ByteStream } from '../wire/byte-stream.ts';
@@ -52,6 +53,7 @@ export function openLeg(parts: LegParts, client: LegClient, route: FixedRoute): 
     return;
   }
   facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
+  if (endpoints.hashKey?.from === 'source') exchange.hash = hash32(caller.task);
   const target = new ServiceTarget(caller, endpoints);
   new TcpConnection(tcp, stream, { exchange, target, early, asksInHttp, onOver });
 }

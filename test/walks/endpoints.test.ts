@@ -1,0 +1,107 @@
+/** A DestinationRule from the operator to the next call, with a real task that falls ill and comes back. */
+import { join } from 'node:path';
+import t from 'tap';
+import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
+import { job } from '../fixtures/fleet-api.ts';
+import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
+import { FreePorts } from '../fixtures/fleet-ports.ts';
+import { until } from '../fixtures/fleet-until.ts';
+
+const home = makeHome(t);
+const ports = new FreePorts();
+const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
+await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node' }, ports);
+const { api } = master;
+
+/** Says its version; asked for /sicken it is ill until it is started anew. */
+const reviewsProgram = [
+  process.execPath,
+  '-e',
+  `let ill = false;
+   require('node:http').createServer(({ url }, response) => {
+     ill ||= url === '/sicken';
+     response.writeHead(ill && url === '/health' ? 500 : 200).end(process.env.VERSION);
+   }).listen(process.env.PORT, '127.0.0.1')`,
+];
+
+const reviews = (version: string) => ({
+  apiVersion: 'mesolite/v1',
+  kind: 'Job',
+  metadata: { name: `reviews-${version}`, labels: { version } },
+  spec: {
+    serviceAccount: 'reviews',
+    command: reviewsProgram,
+    env: { VERSION: version },
+    ports: [{ name: 'http' }],
+    service: { name: 'reviews', port: 'http' },
+    health: { type: 'http', port: 'http', path: '/health', interval: '200ms', threshold: 2 },
+  },
+});
+
+const istio = (kind: string, name: string, spec: object) => ({
+  apiVersion: 'networking.istio.io/v1',
+  kind,
+  metadata: { name },
+  spec,
+});
+const subset = (version: string) => ({ name: version, labels: { version } });
+const toSubset = (version: string) =>
+  istio('VirtualService', 'reviews', {
+    hosts: ['reviews'],
+    http: [{ route: [{ destination: { host: 'reviews', subset: version } }] }],
+  });
+
+await api.apply(
+  reviews('v1'),
+  reviews('v2'),
+  job('caller', { serviceAccount: 'caller', upstreams: ['reviews'], command: callerProgram }),
+);
+for (const version of ['v1', 'v2']) await untilTasks(api, `reviews-${version}`, 'TASK_RUNNING');
+const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
+const proxy = await until('the caller says where its proxy is', async () => {
+  const output = await api.output(caller?.id ?? '');
+  return output.endsWith('\n') && output.trim();
+});
+
+async function answers(path = '/'): Promise<string> {
+  const seen = new Set<string>();
+  for (let i = 0; i < 20; i++) {
+    const { status, text } = await callThrough(proxy, `http://reviews.default.mesh${path}`);
+    seen.add(status === 200 ? text : String(status));
+  }
+  return [...seen].sort().join(' ');
+}
+
+const untilAnswers = (wanted: string) => until(`${wanted} answers`, async () => (await answers()) === wanted);
+
+t.test('without a rule both answer, and a subset is the tasks with its labels', async t => {
+  await untilAnswers('v1 v2');
+  await api.apply(istio('DestinationRule', 'reviews', { host: 'reviews', subsets: [subset('v1'), subset('v2')] }));
+  await api.apply(toSubset('v2'));
+  await untilAnswers('v2');
+  await api.apply(toSubset('v1'));
+  await untilAnswers('v1');
+  t.match(await api.policies(), [{ kind: 'DestinationRule', action: 'reviews', nodes: 1 }, { kind: 'VirtualService' }]);
+  await api.client.remove('/v1/documents/VirtualService/default/reviews');
+  await untilAnswers('v1 v2');
+});
+
+t.test('what the mesh cannot do is refused with its place, and nothing of it is stored', async t => {
+  const wrong = istio('DestinationRule', 'wrong', { host: 'reviews', trafficPolicy: { tls: { mode: 'SIMPLE' } } });
+  await t.rejects(api.apply(wrong), { code: 'INVALID_INPUT', message: /document 1: spec\.trafficPolicy\.tls\.mode: / });
+  await t.rejects(api.apply(istio('DestinationRule', 'wrong', { host: 'example.com' })), {
+    code: 'INVALID_INPUT',
+    message: /document 1: spec\.host: expected a service as reviews, /,
+  });
+  t.equal((await api.policies()).length, 1);
+});
+
+t.test('a task that is ill leaves the endpoints before it is restarted, and comes back when it is well', async t => {
+  t.equal((await api.endpoints()).length, 2);
+  await api.apply(toSubset('v2'));
+  await untilAnswers('v2');
+  await callThrough(proxy, 'http://reviews.default.mesh/sicken');
+  await until('it has left', async () => (await api.endpoints()).length === 1);
+  await until('it is back', async () => (await api.endpoints()).length === 2);
+  await untilAnswers('v2');
+});
