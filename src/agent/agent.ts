@@ -287,7 +287,7 @@ async function run(
 
   const directories = await openTaskDirectories(config.dataDir);
   const logKeeper = makeLogKeeper({ clock, log });
-  const reach = { node, path: process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin', outboundPort: config.outboundPort };
+  const path = process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin';
   const supervisor = makeSupervisor({
     processes: makeProcesses({ clock }),
     inBackground,
@@ -302,7 +302,9 @@ async function run(
     sha256: sha256Hex,
     environmentOf: spec =>
       environmentOf(spec, {
-        ...reach,
+        node,
+        path,
+        outboundPort: mesh?.outboundPort ?? config.outboundPort,
         secretOf: task => callerSecret(identity.taskSecret, task),
         home: join(directories.of(spec.id), sandboxName),
       }),
