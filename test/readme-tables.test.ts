@@ -24,11 +24,13 @@ import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
 import { maxYamlBytes } from '../src/model/yaml-text.ts';
 import { maxSeries } from '../src/proxy/counters.ts';
+import { maxFixedBuckets, maxVaryingBuckets } from '../src/proxy/limits.ts';
 import { maxTrailerBytes } from '../src/proxy/wire/chunks.ts';
 import { maxHeadBytes, maxHeaders } from '../src/proxy/wire/head.ts';
 import { maxEstimates } from '../src/scheduling/estimates.ts';
 import { joinQueueBounds } from '../src/store/join-requests.ts';
 import { maxTokens } from '../src/store/join-tokens.ts';
+import { maxProgramSize } from '../src/traffic/regex.ts';
 import { run } from './fixtures/cli-run.ts';
 import { codeIn, fencesOf, tablesUnder } from './fixtures/markdown.ts';
 import { taskSpec } from './fixtures/task-spec.ts';
@@ -142,6 +144,8 @@ t.test('limits are what the code has', async t => {
     ['head of a request', `${kibi(maxHeadBytes)}, ${maxHeaders} headers`],
     ['trailers', kibi(maxTrailerBytes)],
     ['series of counters', maxSeries],
+    ['regular expression of a route', `${maxProgramSize} instructions`],
+    ['buckets of RateLimits', `${maxFixedBuckets} of tasks and callers, ${maxVaryingBuckets} of paths`],
     ['learned durations', maxEstimates],
   ];
   for (const [what, value] of expected) {

@@ -12,7 +12,7 @@ import type { Head } from './wire/head.ts';
 import type { LocalWorkload } from './workload.ts';
 
 /** Buckets of tasks and of callers, and those that a caller may make by writing another header or path: the ones unused longest go. */
-const maxFixedBuckets = 4096;
+export const maxFixedBuckets = 4096;
 export const maxVaryingBuckets = 16_384;
 /** Longer texts share a bucket with others that begin alike. */
 const maxKeyText = 256;

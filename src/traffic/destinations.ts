@@ -3,7 +3,7 @@ import type { DestinationRule, Findings } from '../model/document.ts';
 import type { ServiceRef } from '../model/ids.ts';
 import { meshDomain } from '../model/service.ts';
 import { type ClusterSettings, clusterSettings, defaultCluster } from './cluster.ts';
-import { serviceOfHost } from './routes.ts';
+import { serviceOfHost } from './service-of-host.ts';
 
 /** All DestinationRules, ready to be asked. */
 export interface Destinations {

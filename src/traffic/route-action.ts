@@ -5,7 +5,7 @@ import type { DestinationRef, HttpRoute } from '../model/virtual-service.ts';
 import { type CorsPolicy, compileCors } from './cors.ts';
 import { compileHeaderEdits, type HeaderEdits } from './header-edits.ts';
 import { compileRetries, type RetryPolicy } from './retry.ts';
-import { serviceOfHost } from './routes.ts';
+import { serviceOfHost } from './service-of-host.ts';
 import type { Regex, RegexCompiler } from './text-test.ts';
 
 /** A service, or the part of it that a DestinationRule calls a subset. */

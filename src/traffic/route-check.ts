@@ -11,7 +11,7 @@ import type {
 import { headerProblem } from './header-edits.ts';
 import { unknownConditions } from './retry.ts';
 import { isPath } from './rewrite-path.ts';
-import { serviceOfHost } from './routes.ts';
+import { serviceOfHost } from './service-of-host.ts';
 import type { RegexCompiler } from './text-test.ts';
 
 type VirtualService = PolicyOf<'VirtualService'>;

@@ -6,7 +6,7 @@ import type { HttpRoute } from '../model/virtual-service.ts';
 import { compileAction, type Destination, type RouteAction } from './route-action.ts';
 import { findErrors } from './route-check.ts';
 import { type Condition, compileCondition, concerns, holds, type RouteRequest } from './route-match.ts';
-import { serviceOfHost } from './routes.ts';
+import { serviceOfHost } from './service-of-host.ts';
 import type { RegexCompiler, TextTest } from './text-test.ts';
 
 export type VirtualService = PolicyOf<'VirtualService'>;

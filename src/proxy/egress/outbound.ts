@@ -5,7 +5,7 @@ import type { Random } from '../../base/random.ts';
 import { serviceKey } from '../../model/ids.ts';
 import { meshDomain } from '../../model/service.ts';
 import type { Destination } from '../../traffic/route-action.ts';
-import { serviceOfHost } from '../../traffic/routes.ts';
+import { serviceOfHost } from '../../traffic/service-of-host.ts';
 import type { CompiledRoutes, ServiceRoutes } from '../../traffic/service-routes.ts';
 import { type AccessLog, newFacts } from '../access-log.ts';
 import type { Counters, Series } from '../counters.ts';

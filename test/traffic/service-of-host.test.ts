@@ -1,5 +1,5 @@
 import t from 'tap';
-import { serviceOfHost } from '../../src/traffic/routes.ts';
+import { serviceOfHost } from '../../src/traffic/service-of-host.ts';
 
 t.test('a full name, a short name and a name with a port are services', async t => {
   t.same(serviceOfHost('web.shop.mesh', 'default'), { name: 'web', namespace: 'shop' });
