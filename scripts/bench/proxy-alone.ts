@@ -105,8 +105,15 @@ function calling(tls: LocalWorkload['tls']): LocalWorkload {
 }
 
 function serviceAt(port: number): ServiceDocument {
-  const endpoint = { task: 'app-1', node: 'n1', address: '127.0.0.1', port, serverName, weight: 1, labels: {} };
-  return { name: 'app', namespace: 'default', protocol: 'http', spiffeId: serverId, endpoints: [endpoint] };
+  const endpoint = { task: 'app-1', node: 'n1', address: '127.0.0.1', port, serverName, weight: 1, labelSet: 0 };
+  return {
+    name: 'app',
+    namespace: 'default',
+    protocol: 'http',
+    spiffeId: serverId,
+    endpoints: [endpoint],
+    labelSets: [],
+  };
 }
 
 /** Each call has a connection of its own, as to a peer that is not one of our agents. */

@@ -51,12 +51,10 @@ export function makeServices(
       if (spec?.service === undefined) continue;
       const ref = { name: spec.service.name, namespace: spec.namespace };
       const known = services.get(serviceKey(ref));
-      const document = known ?? { ...ref, protocol: protocolOf(task), spiffeId: spiffeIdOf(task), endpoints: [] };
+      const fresh = { protocol: protocolOf(task), spiffeId: spiffeIdOf(task), endpoints: [], labelSets: [] };
+      const document = known ?? { ...ref, ...fresh };
       const endpoint = endpointOf(task);
-      services.set(
-        serviceKey(ref),
-        endpoint ? { ...document, endpoints: [...document.endpoints, endpoint] } : document,
-      );
+      services.set(serviceKey(ref), endpoint ? withEndpoint(document, endpoint, spec.labels) : document);
     }
     return [...services.values()];
   }
@@ -67,7 +65,7 @@ export function makeServices(
     for (const [key, { document }] of published) {
       if (services.has(key)) continue;
       if (all && document.endpoints.length === 0) published.delete(key);
-      else services.set(key, { ...document, endpoints: [] });
+      else services.set(key, { ...document, endpoints: [], labelSets: [] });
     }
     return services;
   }
@@ -82,22 +80,14 @@ export function makeServices(
     return true;
   }
 
-  function endpointOf(task: TaskRecord): Endpoint | undefined {
+  function endpointOf(task: TaskRecord): Omit<Endpoint, 'labelSet'> | undefined {
     const node = task.node === null ? undefined : nodeOf(task.node);
     const birth = node?.state === 'quarantined' ? undefined : node?.birth;
     const serverName = task.spec === null ? undefined : endpointName(task.spec);
     const serves = task.state === 'TASK_RUNNING' && task.ready && !task.stopping;
     if (!serves || !birth || task.node === null || serverName === undefined) return undefined;
     const { address, meshPort: port } = birth;
-    return {
-      task: task.id,
-      node: task.node,
-      address,
-      port,
-      serverName,
-      weight: weightOf(task.node),
-      labels: task.spec?.labels ?? {},
-    };
+    return { task: task.id, node: task.node, address, port, serverName, weight: weightOf(task.node) };
   }
 
   function spiffeIdOf({ namespace, spec }: TaskRecord): string {
@@ -116,6 +106,21 @@ export function makeServices(
         return changed;
       }),
     revisions: () => Object.fromEntries([...published].map(([key, { revision }]) => [key, revision])),
+  };
+}
+
+function withEndpoint(
+  { endpoints, labelSets, ...document }: ServiceDocument,
+  endpoint: Omit<Endpoint, 'labelSet'>,
+  labels: Readonly<Record<string, string>>,
+): ServiceDocument {
+  const text = JSON.stringify(labels);
+  const known = labelSets.findIndex(set => JSON.stringify(set) === text);
+  const labelSet = known < 0 ? labelSets.length : known;
+  return {
+    ...document,
+    endpoints: [...endpoints, { ...endpoint, labelSet }],
+    labelSets: known < 0 ? [...labelSets, labels] : labelSets,
   };
 }
 

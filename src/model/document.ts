@@ -14,7 +14,7 @@ const word = v.pipe(v.string(), v.maxLength(253));
 export const metadataSchema = v.strictObject({
   name: nameSchema,
   namespace: v.optional(nameSchema, 'default'),
-  labels: v.optional(v.record(word, word), {}),
+  labels: v.optional(v.pipe(v.record(word, word), v.maxEntries(64, 'expected at most 64 labels')), {}),
   annotations: v.optional(v.record(word, v.pipe(v.string(), v.maxLength(4096))), {}),
 });
 

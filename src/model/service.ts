@@ -17,8 +17,8 @@ export const endpointSchema = v.object({
   /** What to ask for by SNI, so that the inbound proxy finds the task. */
   serverName: v.pipe(v.string(), v.maxLength(253)),
   weight: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
-  /** The task's: subsets are told apart by them. */
-  labels: v.optional(v.record(v.string(), v.string()), {}),
+  /** Which of the document's `labelSets` its task has. */
+  labelSet: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(9_999)), 0),
 });
 
 /** All that a caller needs to know of one service; travels signed and retained under `all/services/<name>.<namespace>`. */
@@ -29,6 +29,8 @@ export const serviceDocumentSchema = v.object({
   /** The one SPIFFE id that an endpoint may show. */
   spiffeId: v.pipe(v.string(), v.maxLength(2048)),
   endpoints: v.pipe(v.array(endpointSchema), v.maxLength(10_000)),
+  /** Labels of tasks, by which subsets are told apart: those of one job are said once. */
+  labelSets: v.optional(v.pipe(v.array(v.record(v.string(), v.string())), v.maxLength(10_000)), []),
 });
 
 export type Endpoint = v.InferOutput<typeof endpointSchema>;

@@ -17,6 +17,7 @@ const document = (name: string, more: Partial<ServiceDocument> = {}): ServiceDoc
   protocol: 'http',
   spiffeId: `spiffe://test.mesolite/ns/default/sa/${name}`,
   endpoints: [],
+  labelSets: [],
   ...more,
 });
 

@@ -171,7 +171,21 @@ t.test('an endpoint has the labels of its task and the weight of its node; anoth
   await place('pi-1', 'web.default.0-a', { labels: { app: 'web', version: 'v2' } });
   await say('pi-1', 'web.default.0-a', 'TASK_RUNNING', true);
   await services.publish();
-  t.match(published(), [{ endpoints: [{ weight: 100, labels: { app: 'web', version: 'v2' } }] }]);
+  await place('pi-1', 'web.default.1-b', { labels: { app: 'web', version: 'v3' } });
+  await say('pi-1', 'web.default.1-b', 'TASK_RUNNING', true);
+  await place('pi-2', 'web.default.2-c', { labels: { app: 'web', version: 'v2' } });
+  await say('pi-2', 'web.default.2-c', 'TASK_RUNNING', true);
+  await services.publish();
+  t.match(published(), [
+    { endpoints: [{ weight: 100, labelSet: 0 }] },
+    {
+      endpoints: [{ labelSet: 0 }, { labelSet: 1 }, { labelSet: 0 }],
+      labelSets: [
+        { app: 'web', version: 'v2' },
+        { app: 'web', version: 'v3' },
+      ],
+    },
+  ]);
   weights.set('pi-1', 25);
   t.ok(await services.publish());
   t.match(published(), [{ endpoints: [{ weight: 25 }] }]);

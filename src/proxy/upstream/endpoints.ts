@@ -162,7 +162,7 @@ export class Endpoints {
     const { now } = this.#parts.deadlines;
     const byKey = new Map<string, Host>();
     for (const endpoint of this.#document.endpoints) {
-      if (!hasLabels(endpoint, this.#settings.labels)) continue;
+      if (!hasLabels(this.#document.labelSets[endpoint.labelSet], this.#settings.labels)) continue;
       const key = `${endpoint.address} ${endpoint.port} ${endpoint.serverName}`;
       const host = this.#byKey.get(key) ?? new Host(key, endpoint, now);
       host.endpoint = endpoint;
@@ -217,6 +217,8 @@ export class Endpoints {
   }
 }
 
-function hasLabels({ labels }: Endpoint, wanted: Readonly<Record<string, string>>): boolean {
-  return Object.entries(wanted).every(([key, value]) => labels[key] === value);
+type Labels = Readonly<Record<string, string>>;
+
+function hasLabels(labels: Labels | undefined, wanted: Labels): boolean {
+  return Object.entries(wanted).every(([key, value]) => labels?.[key] === value);
 }

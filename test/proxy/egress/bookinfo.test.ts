@@ -61,8 +61,9 @@ async function bookinfo(t: Test, account: string, files: readonly string[], cloc
     endpoints: plain.endpoints.map((endpoint, i) => ({
       ...endpoint,
       serverName: `${names[i]}.${account}.default.mesh`,
-      labels: { version: names[i] ?? '' },
+      labelSet: i,
     })),
+    labelSets: names.map(version => ({ version })),
   };
   const documents = documentsOf(...files);
   const of = <K extends PolicyDocument['kind']>(kind: K) =>

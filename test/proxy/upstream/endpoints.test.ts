@@ -25,7 +25,7 @@ const endpoint = (id: number, more: Partial<Endpoint> = {}): Endpoint => ({
   port: 15_008,
   serverName: `${id}.web.default.mesh`,
   weight: 100,
-  labels: { version: id % 2 === 0 ? 'even' : 'odd' },
+  labelSet: id % 2,
   ...more,
 });
 
@@ -35,6 +35,7 @@ const document = (...endpoints: Endpoint[]): ServiceDocument => ({
   protocol: 'http',
   spiffeId: 'spiffe://edge.local/ns/default/sa/web',
   endpoints,
+  labelSets: [{ version: 'even' }, { version: 'odd' }],
 });
 
 /** The services of a node whose connections go nowhere; `made` are its pools. */
