@@ -47,7 +47,7 @@ async function run(signal: AbortSignal): Promise<void> {
   const listenPort = Number(wanted('LISTEN_PORT'));
   const upstreamPort = Number(wanted('UPSTREAM_PORT'));
   const tls = new Cell(createSecureContext({ ...files, minVersion: 'TLSv1.3' }));
-  const workload = role === 'inbound' ? serving(tls, upstreamPort) : calling(tls);
+  const workload = role === 'inbound' ? serving(tls, upstreamPort) : calling(tls, listenPort);
   const settings = { trustDomain, rootNamespace: 'mesolite-system', meshDefault: 'allow', revision: 1 } as const;
   const proxy = makeProxy(
     {
@@ -66,7 +66,7 @@ async function run(signal: AbortSignal): Promise<void> {
     {
       meshPort: role === 'inbound' ? listenPort : 0,
       meshHost: '127.0.0.1',
-      outboundPort: role === 'inbound' ? 0 : listenPort,
+      outboundPort: 0,
       bounds: { maxConnections: 20_000, maxUpstreamConnections: 1024, decisionCacheEntries: 10_000 },
       unnamed: role === 'inbound' ? { serverName, ...files } : undefined,
     },
@@ -92,15 +92,16 @@ function serving(tls: LocalWorkload['tls'], port: number): LocalWorkload {
   };
 }
 
-/** Its credential, as the benchmark's load shows it, is `caller` and `secret`. */
-function calling(tls: LocalWorkload['tls']): LocalWorkload {
+/** Reaches the service on a port of its own, so that its requests look as those to the peers of the comparison. */
+function calling(tls: LocalWorkload['tls'], port: number): LocalWorkload {
   return {
     task: 'caller',
     identity: { namespace: 'default', serviceAccount: 'client', labels: {} },
     spiffeId: `spiffe://${trustDomain}/ns/default/sa/client`,
     tls,
-    callerSecret: 'secret',
+    callerSecret: '',
     upstreams: new Set(['app.default']),
+    localPorts: [{ port, upstream: 'app.default' }],
   };
 }
 

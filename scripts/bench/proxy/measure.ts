@@ -31,7 +31,6 @@ export interface BenchSettings {
 
 interface RunningProxy {
   readonly name: string;
-  readonly peer: Peer;
   readonly port: number;
   readonly sides: readonly RunningProgram[];
 }
@@ -135,7 +134,7 @@ async function start(
     }
     upstreamPort = port;
   }
-  return { name, peer, port: upstreamPort, sides };
+  return { name, port: upstreamPort, sides };
 }
 
 async function stopAll(proxies: readonly RunningProxy[]): Promise<void> {
@@ -157,24 +156,16 @@ async function loadOnce(settings: BenchSettings, what: Case, proxy: RunningProxy
   return { ...rates, p50Us, p99Us, errors, spread: 0 };
 }
 
-function loadOptions(
-  { dir }: BenchSettings,
-  { port, peer, sides }: RunningProxy,
-  seconds: number,
-  what?: Case,
-): LoadOptions {
-  const isChain = sides.length > 1;
+function loadOptions({ dir }: BenchSettings, { port, sides }: RunningProxy, seconds: number, what?: Case): LoadOptions {
   const tls = credentialsOf({ dir, label: '', role: 'outbound', port: 0, upstreamPort: 0 });
   const body = what?.load.bodyBytes ?? 0;
-  const target = `${isChain && peer.asForwardProxy ? 'http://app.default.mesh' : ''}/${what?.answerBytes ?? 100}`;
   const lines = [
-    `${body > 0 ? 'POST' : 'GET'} ${target} HTTP/1.1`,
+    `${body > 0 ? 'POST' : 'GET'} /${what?.answerBytes ?? 100} HTTP/1.1`,
     'Host: app.default.mesh',
     'User-Agent: bench/1.0',
     'Accept: */*',
     'X-Request-Id: 7f3c0a1e-5b1d-4a55-9c7e-0e1f2a3b4c5d',
     ...(body > 0 ? [`Content-Length: ${body}`] : []),
-    ...(isChain && peer.asForwardProxy ? [`Proxy-Authorization: Basic ${btoa('caller:secret')}`] : []),
   ];
   const common = {
     port,
@@ -184,7 +175,7 @@ function loadOptions(
     bodyBytes: body,
     mode: 'loop',
   } as const;
-  return isChain ? common : { ...common, tls };
+  return sides.length > 1 ? common : { ...common, tls };
 }
 
 async function runLoad(options: LoadOptions): Promise<LoadResult> {

@@ -22,8 +22,6 @@ export interface Launch {
 export interface Peer {
   readonly program: string;
   launch(place: Place): Launch;
-  /** Is asked for a whole address, with the credential of proxy-alone. */
-  readonly asForwardProxy?: boolean;
 }
 
 /** What the README tells to start an agent with. */
@@ -31,11 +29,10 @@ const nodeFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-
 const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 export const peers: Readonly<Record<string, Peer>> = {
-  mesolite: { program: 'node', launch: mesolite, asForwardProxy: true },
+  mesolite: { program: 'node', launch: mesolite },
   'mesolite-http1': {
     program: 'node',
     launch: place => mesolite(place, { MESH_LEG: 'http/1.1' }),
-    asForwardProxy: true,
   },
   nginx: { program: 'nginx', launch: place => configured(place, nginxConfig(place), nginxCommand) },
   haproxy: { program: 'haproxy', launch: place => configured(place, haproxyConfig(place, 'http/1.1'), haproxyCommand) },
