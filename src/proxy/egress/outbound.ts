@@ -16,6 +16,7 @@ import type { ByteStream } from '../wire/byte-stream.ts';
 import type { Exchange, Pipeline, Takeover, Target } from '../wire/exchange.ts';
 import { valueText } from '../wire/fields.ts';
 import type { Head } from '../wire/head.ts';
+import { methodOf } from '../wire/methods.ts';
 import type { LocalWorkload, WorkloadIndex } from '../workload.ts';
 import { callerOf } from './credential.ts';
 import { noteHash } from './hash-key.ts';
@@ -66,6 +67,7 @@ interface Route {
   readonly index: WorkloadIndex;
   readonly caller: LocalWorkload;
   readonly authority: string;
+  readonly hostLine: string;
   readonly series: Series;
   readonly rule: string;
   readonly answer: LocalAnswer | undefined;
@@ -84,6 +86,8 @@ export class OutboundPipeline implements Pipeline {
   readonly #parts: OutboundParts;
   readonly #facts;
   readonly #fixed: FixedRoute | undefined;
+  /** What a request on a fixed route calls by the path alone. */
+  readonly #fixedHost: string;
   #proof = '';
   #proven: { readonly index: WorkloadIndex; readonly caller: LocalWorkload } | undefined;
   #route: Route | undefined;
@@ -94,6 +98,7 @@ export class OutboundPipeline implements Pipeline {
   constructor(parts: OutboundParts, sourceIp: string, fixed?: FixedRoute) {
     this.#parts = parts;
     this.#fixed = fixed;
+    this.#fixedHost = fixed === undefined ? '' : hostOfService(fixed.key);
     this.#facts = newFacts('outbound', sourceIp);
   }
 
@@ -119,7 +124,7 @@ export class OutboundPipeline implements Pipeline {
     if (endpoints === undefined) return notYetKnown(route.key);
     if (endpoints.protocol === 'tcp') return speaksTcp(route.key);
     this.#sendTo(exchange, caller, endpoints, head, bytes);
-    this.#rewrite(exchange, route.authority, this.#facts.path, '', head, bytes);
+    this.#rewrite(exchange, this.#facts.path, route.hostLine, head, bytes);
     return undefined;
   }
 
@@ -168,7 +173,7 @@ export class OutboundPipeline implements Pipeline {
       return undefined;
     }
     this.#sendTo(exchange, caller, endpoints, head, bytes);
-    this.#rewrite(exchange, authority, path, destination.requestEdits?.lines ?? '', head, bytes);
+    this.#rewrite(exchange, path, hostLine(authority) + (destination.requestEdits?.lines ?? ''), head, bytes);
     if (mirrors.length > 0) this.#mirror(exchange, caller, authority, mirrors);
     return undefined;
   }
@@ -196,10 +201,10 @@ export class OutboundPipeline implements Pipeline {
 
   #note(head: Head, bytes: Buffer): void {
     const facts = this.#facts;
-    facts.method = bytes.toString('latin1', head.start, head.methodEnd);
+    facts.method = methodOf(bytes, head);
     facts.host =
       this.#fixed !== undefined && head.authorityStart === head.authorityEnd
-        ? hostOfService(this.#fixed.key)
+        ? this.#fixedHost
         : bytes.toString('latin1', head.authorityStart, head.authorityEnd);
     facts.path = pathOf(head, bytes);
     facts.requestId = head.requestId < 0 ? randomUUID() : valueText(head, bytes, head.requestId);
@@ -210,7 +215,10 @@ export class OutboundPipeline implements Pipeline {
   /** Which task calls? The proof is looked at again only when it, or the set of tasks, has changed. */
   #identify(head: Head, bytes: Buffer): LocalWorkload | undefined {
     const index = this.#parts.workloads();
-    if (this.#fixed !== undefined) return this.#prove(index, index.byTask.get(this.#fixed.task));
+    if (this.#fixed !== undefined) {
+      if (this.#proven?.index === index) return this.#proven.caller;
+      return this.#prove(index, index.byTask.get(this.#fixed.task));
+    }
     const proof = head.proxyAuthorization < 0 ? '' : valueText(head, bytes, head.proxyAuthorization);
     if (this.#proven?.index === index && proof === this.#proof) return this.#proven.caller;
     this.#proof = proof;
@@ -241,7 +249,7 @@ export class OutboundPipeline implements Pipeline {
     const declared = caller.upstreams.has(key);
     const series = this.#parts.counters.series('outbound', declared ? key : '-', this.#facts.source);
     const routes = declared ? compiled.routesOf(key, caller.identity) : undefined;
-    const found = { index, caller, authority, series, compiled, routes };
+    const found = { index, caller, authority, hostLine: hostLine(authority), series, compiled, routes };
     if (service === undefined) {
       this.#route = { ...found, rule: 'not-in-mesh', answer: notInMesh(authority), key: '' };
     } else if (!declared) {
@@ -258,12 +266,17 @@ export class OutboundPipeline implements Pipeline {
     return target;
   }
 
-  /** Origin form with the authority as Host (RFC 9112 section 3.2.2); the credential is hop-by-hop and stays here. */
-  #rewrite(exchange: Exchange, authority: string, path: string, lines: string, head: Head, bytes: Buffer): void {
-    const { method, requestId } = this.#facts;
-    const query = bytes.toString('latin1', head.queryStart, head.pathEnd);
-    exchange.startLine = `${method} ${path}${query} HTTP/1.1`;
-    exchange.additions = hostLine(authority) + lines;
+  /**
+   * Origin form with the authority as Host (RFC 9112 section 3.2.2), which `lines` begin with; the credential is hop-by-hop and
+   * stays here. A request line that is as it should be goes on as it came.
+   */
+  #rewrite(exchange: Exchange, path: string, lines: string, head: Head, bytes: Buffer): void {
+    const { method, path: asked, requestId } = this.#facts;
+    if (head.authorityEnd > head.authorityStart || path !== asked || head.minor === 0) {
+      const query = bytes.toString('latin1', head.queryStart, head.pathEnd);
+      exchange.startLine = `${method} ${path}${query} HTTP/1.1`;
+    }
+    exchange.additions = lines;
     if (head.requestId < 0) exchange.additions += `x-request-id: ${requestId}\r\n`;
     head.drop(head.host);
   }

@@ -22,6 +22,8 @@ interface Cluster {
 export class Services {
   readonly #parts: ServicesParts;
   readonly #clusters = new Map<string, Cluster>();
+  /** The one asked for last, which mostly is asked for next. */
+  #latest: Cluster | undefined;
 
   constructor(parts: ServicesParts) {
     this.#parts = parts;
@@ -41,8 +43,13 @@ export class Services {
    */
   endpointsOf(key: string, caller: LocalWorkload, subset: string): Endpoints | undefined {
     const { namespace: callerNamespace } = caller.identity;
+    const latest = this.#latest;
+    if (latest?.key === key && latest.callerNamespace === callerNamespace && latest.subset === subset) {
+      return latest.endpoints;
+    }
     const name = subset === '' ? `${key} ${callerNamespace}` : `${key} ${callerNamespace} ${subset}`;
     const known = this.#clusters.get(name);
+    this.#latest = known;
     if (known !== undefined) return known.endpoints;
     const document = this.#parts.documents.value.get(key);
     const settings = document && this.#parts.destinations.value.settingsFor(document, callerNamespace, subset);
@@ -62,14 +69,17 @@ export class Services {
         endpoints.close();
       }
     }
+    this.#latest = undefined;
   }
 
   close(): void {
+    this.#latest = undefined;
     for (const { endpoints } of this.#clusters.values()) endpoints.close();
     this.#clusters.clear();
   }
 
   readonly #onSwap = (): void => {
+    this.#latest = undefined;
     const { documents, destinations } = this.#parts;
     for (const [name, { key, callerNamespace, subset, endpoints }] of this.#clusters) {
       const document = documents.value.get(key);

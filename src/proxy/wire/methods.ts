@@ -29,6 +29,13 @@ export function traitsOf(bytes: Buffer, head: Head): number {
   return 0;
 }
 
+/** The request's method; no new text for one that is known. */
+export function methodOf(bytes: Buffer, head: Head): string {
+  const length = head.methodEnd - head.start;
+  for (const [name] of traits) if (name.length === length && matches(bytes, head.start, name)) return name;
+  return bytes.toString('latin1', head.start, head.methodEnd);
+}
+
 function matches(bytes: Buffer, start: number, name: string): boolean {
   for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name.charCodeAt(i)) return false;
   return true;
