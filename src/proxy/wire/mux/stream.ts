@@ -65,9 +65,12 @@ export class MuxStream extends EventEmitter implements ByteStream {
   }
 
   write(data: string | Buffer, done?: 'latin1' | (() => void)): boolean {
-    if (this.#ending || this.#closed || data.length === 0) return !this.#needsDrain;
-    const owner = this.#owner;
     const onDone = typeof done === 'function' ? done : undefined;
+    if (this.#ending || this.#closed || data.length === 0) {
+      onDone?.();
+      return !this.#needsDrain;
+    }
+    const owner = this.#owner;
     if (!this.#needsDrain && data.length <= this.#credit && data.length <= maxFrameBytes && !owner.isFull) {
       this.#credit -= data.length;
       owner.sendData(this, data, onDone);

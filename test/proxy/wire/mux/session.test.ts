@@ -88,6 +88,22 @@ t.test('for a slow reader no more than its window is held, and the other streams
   t.ok(reading.whole.equals(body));
 });
 
+t.test('on a full connection the streams take turns, so that little waits behind much', async t => {
+  const { open } = await muxPair(t);
+  const bulk: (readonly [MuxStream, MuxStream])[] = [];
+  while (bulk.length < 8) bulk.push(await open());
+  const readings = bulk.map(([, theirs]) => new Reading(theirs));
+  const [small, smallTheirs] = await open();
+  const before = new Promise(resolve => {
+    smallTheirs.on('data', () => resolve(readings.map(({ length }) => length / kib)));
+  });
+  const flows = bulk.map(([ours]) => ours.write(bytesOf(64 * kib)));
+  t.same(flows, [true, true, true, true, false, false, false, false]);
+  t.equal(small.write('me too', 'latin1'), false);
+  t.same(await before, [64, 64, 64, 64, 16, 16, 16, 16]);
+  for (const each of readings) await each.until(({ length }) => length === 64 * kib);
+});
+
 t.test('whoever keeps up is given a larger window, up to its bound and to that of the connection', async t => {
   const { open, clientSocket } = await muxPair(t);
   const body = Buffer.alloc(4 * mib);
@@ -142,6 +158,8 @@ t.test('a Buffer is given back once it has left, or is not going to', async t =>
   t.equal(given.length, 2);
   ours.destroy();
   t.equal(given.at(-1), 'in vain');
+  ours.write(Buffer.alloc(10), () => given.push('too late'));
+  t.equal(given.at(-1), 'too late');
 });
 
 t.test('a stream that is resumed hears of nothing during the call, then of all in order', async t => {
