@@ -1,5 +1,5 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type Settings } from 'node:http2';
-import { connect as connectTcp } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import type { ClientStream } from './client-stream.ts';
 import { bounds, maxStreams, settings } from './limits.ts';
 
@@ -34,6 +34,7 @@ interface ClientSessionEvents {
 
 /** One connection to the application; it ends with the last of its streams. */
 class ClientSession {
+  readonly #socket: Socket;
   readonly #session: ClientHttp2Session;
   readonly #events: ClientSessionEvents;
   readonly #streams = new Set<ClientStream>();
@@ -43,8 +44,10 @@ class ClientSession {
 
   constructor(host: string, port: number, events: ClientSessionEvents) {
     this.#events = events;
+    const socket = connectTcp({ host, port, noDelay: true });
+    this.#socket = socket;
     this.#session = connect(`http://${host}:${port}`, {
-      createConnection: () => connectTcp({ host, port, noDelay: true }),
+      createConnection: () => socket,
       settings,
       peerMaxConcurrentStreams: maxStreams,
       maxReservedRemoteStreams: 0,
@@ -54,8 +57,7 @@ class ClientSession {
     this.#session.on('goaway', () => this.#stop());
     // what an application pushes nobody has asked for
     this.#session.on('stream', (pushed: ClientHttp2Stream) => pushed.destroy());
-    // errors are followed by 'close'
-    this.#session.on('error', () => {});
+    this.#session.on('error', () => this.#socket.destroy());
     this.#session.on('close', () => this.#onClosed());
   }
 
@@ -88,7 +90,9 @@ class ClientSession {
   }
 
   #leave(stream: ClientStream): void {
-    if (this.#streams.delete(stream) && this.#streams.size === 0) this.#stop();
+    if (!this.#streams.delete(stream) || this.#streams.size > 0) return;
+    this.#stop();
+    this.#socket.destroy();
   }
 
   #stop(): void {

@@ -90,6 +90,8 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
   destroy(): void {
     if (this.#stream.destroyed) return;
     this.#stream.close(this.#answered ? reason.none : reason.internal);
+    // a connection that node:http2 has given up sends no reset, and would never say that the stream is closed
+    setImmediate(() => this.#stream.destroy());
   }
 
   // --- the answer ---

@@ -52,7 +52,7 @@ export class Http2Acceptor {
     if (early !== undefined) socket.unshift(early);
     this.#server.emit('connection', socket);
     this.#server.removeAllListeners('session');
-    return made === undefined ? undefined : new Http2Connection(this.#parts, made, serving, this.#head);
+    return made === undefined ? undefined : new Http2Connection(this.#parts, socket, made, serving, this.#head);
   }
 }
 
@@ -61,18 +61,28 @@ export class Http2Connection implements Timed, ServerStreamEvents {
   deadlineAt: number;
   readonly #parts: DownstreamParts;
   readonly #deadlines: Deadlines;
+  readonly #socket: Socket;
   readonly #session: ServerHttp2Session;
   readonly #serving: Http2Serving;
   readonly #responseHead: Head;
-  readonly #open = new Set<Downstream>();
+  readonly #open = new Map<Downstream, Pipeline>();
+  /** Those of requests that are over know the caller and the way, as on a connection that is used again; at most as many as streams. */
+  readonly #rested: Pipeline[] = [];
   #draining = false;
   /** How much of what only costs work may still come; refilled as time goes by. */
   #patience: number = nuisance.burst;
   #patienceAt: number;
 
-  constructor(parts: DownstreamParts, session: ServerHttp2Session, serving: Http2Serving, responseHead: Head) {
+  constructor(
+    parts: DownstreamParts,
+    socket: Socket,
+    session: ServerHttp2Session,
+    serving: Http2Serving,
+    responseHead: Head,
+  ) {
     this.#parts = parts;
     this.#deadlines = parts.deadlines;
+    this.#socket = socket;
     this.#session = session;
     this.#serving = serving;
     this.#responseHead = responseHead;
@@ -84,8 +94,7 @@ export class Http2Connection implements Timed, ServerStreamEvents {
     );
     session.on('ping', () => this.#annoy());
     session.on('remoteSettings', () => this.#annoy());
-    // errors are followed by 'close'
-    session.on('error', () => {});
+    session.on('error', () => this.#linger());
     session.on('close', () => {
       this.#deadlines.delete(this);
       serving.onGone(this);
@@ -103,11 +112,18 @@ export class Http2Connection implements Timed, ServerStreamEvents {
   }
 
   onDeadline(): void {
-    if (this.#draining) this.#session.destroy();
+    // not the session: once that has ended its side, nobody looks at the socket any more
+    if (this.#draining) this.#socket.destroy();
     else {
       this.drain();
-      this.deadlineAt = this.#deadlines.now + lingerMs;
+      this.#linger();
     }
+  }
+
+  /** The client may read what it was told, and close. */
+  #linger(): void {
+    this.#draining = true;
+    this.deadlineAt = this.#deadlines.now + lingerMs;
   }
 
   /** Whoever makes work for nothing is sent away (CVE-2023-44487 and its like). */
@@ -126,11 +142,12 @@ export class Http2Connection implements Timed, ServerStreamEvents {
       this.onCancelled();
       return;
     }
-    const pipeline = this.#serving.pipelineOf();
+    const pipeline = this.#rested.pop() ?? this.#serving.pipelineOf();
     const ended = (flags & endStream) !== 0;
     const request = requestText(raw, ended, this.#serving.form);
     if (isAnswer(request)) {
       pipeline.refused(request);
+      this.#rested.push(pipeline);
       this.#refuse(stream, request);
       return;
     }
@@ -145,11 +162,13 @@ export class Http2Connection implements Timed, ServerStreamEvents {
 
   #begin(bytes: ServerStream, pipeline: Pipeline): void {
     this.deadlineAt = never;
-    this.#open.add(new Downstream(this.#parts, bytes, pipeline, this.#onGone));
+    this.#open.set(new Downstream(this.#parts, bytes, pipeline, this.#onGone), pipeline);
     bytes.start();
   }
 
   readonly #onGone = (request: Downstream): void => {
+    const pipeline = this.#open.get(request);
+    if (pipeline !== undefined) this.#rested.push(pipeline);
     this.#open.delete(request);
     if (this.#open.size === 0) this.deadlineAt = this.#deadlines.now + (this.#draining ? lingerMs : idleMs);
   };
