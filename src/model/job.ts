@@ -167,6 +167,10 @@ export const jobSpecSchema = v.pipe(
     job => job.health === undefined || job.ports.some(port => port.name === job.health?.port),
     'health.port: not one of the job’s ports',
   ),
+  v.check(
+    job => job.health?.type !== 'http' || job.ports.find(port => port.name === job.health?.port)?.protocol !== 'grpc',
+    'health.type: expected tcp, since a server of gRPC does not answer HTTP/1.1',
+  ),
 );
 
 export type JobSpec = v.InferOutput<typeof jobSpecSchema>;

@@ -84,6 +84,10 @@ t.test('a bad document is refused with the file, the path and what is wrong', as
     [job({ ports: [{ name: 'a' }, { name: 'a' }] }), 'f: spec: ports: two ports have the same name'],
     [job({ service: { port: 'http' } }), 'f: spec: service.port: not one of the job’s ports'],
     [job({ health: { type: 'http', port: 'http' } }), 'f: spec: health.port: not one of the job’s ports'],
+    [
+      job({ ports: [{ name: 'rpc', protocol: 'grpc' }], health: { type: 'http', port: 'rpc' } }),
+      'f: spec: health.type: expected tcp, since a server of gRPC does not answer HTTP/1.1',
+    ],
     [job({ tasks: [{ name: 'a' }] }), 'f: spec: tasks: only a batch job has a list of tasks'],
     [job({ type: 'batch', tasks: [{ name: 'a' }, { name: 'a' }] }), 'f: spec: tasks: two tasks have the same name'],
     [job({ upstreams: ['a.b.c'] }), 'f: spec.upstreams[0]: expected <service> or <service>.<namespace>, got "a.b.c"'],
