@@ -94,6 +94,8 @@ class Client {
 
   static async open(port: number, identity: TestIdentity, clientId: string, filters: readonly string[]) {
     const socket = connect({ ...clientTlsOptions(identity, bundle, 'tls'), host: '127.0.0.1', port });
+    // as agents do: 40 ms of delayed acknowledgements are not the broker's
+    socket.setNoDelay(true);
     await once(socket, 'secureConnect');
     const client = new Client(socket);
     const protocol = { protocolId: 'MQTT', protocolVersion: 4, clean: true, keepalive: keepaliveSeconds } as const;
