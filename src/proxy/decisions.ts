@@ -24,7 +24,9 @@ export interface Scope {
   readonly asking: Asking;
   readonly compiled: CompiledPolicy;
   readonly policy: WorkloadPolicy;
-  readonly keyPrefix: string;
+  /** What beside the request's own texts the verdict depends on. */
+  readonly key: string;
+  readonly seed: number;
 }
 
 /** A verdict with the request's texts, which are read once for many like requests. */
@@ -44,15 +46,62 @@ export interface Decision {
 /** Requests whose texts are longer are decided each time, so that the cache is bounded in bytes too. */
 const maxKeyLength = 1024;
 
+/** A decision and the request that it is for. */
+class Remembered {
+  readonly decision: Decision;
+  readonly #scopeKey: string;
+  readonly #headers: string;
+  /** Method and target without query, then the Host header. */
+  readonly #line: Uint8Array;
+  readonly #host: Uint8Array;
+
+  constructor(decision: Decision, scope: Scope, head: Head, bytes: Buffer, headers: string) {
+    this.decision = decision;
+    this.#scopeKey = scope.key;
+    this.#headers = headers;
+    this.#line = new Uint8Array(bytes.subarray(head.start, head.queryStart));
+    this.#host = new Uint8Array(bytes.subarray(head.valueStart[head.host], head.valueEnd[head.host]));
+  }
+
+  isFor(scope: Scope, head: Head, bytes: Buffer, headers: string): boolean {
+    return (
+      this.#scopeKey === scope.key &&
+      this.#headers === headers &&
+      holds(bytes, head.start, head.queryStart, this.#line) &&
+      holds(bytes, head.valueStart[head.host] ?? 0, head.valueEnd[head.host] ?? 0, this.#host)
+    );
+  }
+}
+
+function holds(bytes: Buffer, start: number, end: number, known: Uint8Array): boolean {
+  if (end - start !== known.length) return false;
+  for (let i = 0; i < known.length; i++) if (known[i] !== bytes[start + i]) return false;
+  return true;
+}
+
+/** FNV-1a, going on from `seed`. */
+function hashBytes(seed: number, bytes: Buffer, start: number, end: number): number {
+  let hash = seed;
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  return hash;
+}
+
+function hashText(seed: number, text: string): number {
+  let hash = seed;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash;
+}
+
 /**
  * Asks the policy, and remembers what it said: by policy, principal, method, host, path without query, and what else the
- * rules read. The memory belongs to one compiled policy and goes with it.
+ * rules read. They are found again by the bytes as they came, without a text made of them; where two requests have one hash, the
+ * later is remembered. The memory belongs to one compiled policy and goes with it.
  */
 export class Decisions {
   readonly #policy: Cell<CompiledPolicy>;
   readonly #maxEntries: number;
   #compiled: CompiledPolicy | undefined;
-  #cache: LRUCache<string, Decision>;
+  #cache: LRUCache<number, Remembered>;
   #serials = new WeakMap<WorkloadPolicy, number>();
   #nextSerial = 0;
 
@@ -74,7 +123,8 @@ export class Decisions {
     if (policy.readsSourceIp) parts.push(asking.sourceIp);
     if (policy.readsDestinationIp) parts.push(asking.destinationIp);
     if (policy.readsServerName) parts.push(asking.serverName ?? '');
-    return { asking, compiled, policy, keyPrefix: `${parts.join(' ')}\n` };
+    const key = parts.join(' ');
+    return { asking, compiled, policy, key, seed: hashText(0x811c9dc5 | 0, key) };
   }
 
   /** Decides about a connection of which nothing but its ends is known: Istio's rules for TCP. Not remembered, for it is asked once. */
@@ -90,14 +140,18 @@ export class Decisions {
       this.#compiled = scope.compiled;
       this.#cache = new LRUCache({ max: this.#maxEntries });
     }
-    const line = bytes.toString('latin1', head.start, head.queryStart);
-    const host = hostOf(head, bytes);
-    let key = `${scope.keyPrefix}${line}\n${host}`;
-    for (const name of scope.policy.headersRead) key += `\n${fieldNamed(head, bytes, name) ?? '\0'}`;
-    const known = this.#cache.get(key);
-    if (known !== undefined) return known;
-    const decision = decide(scope, head, bytes, host);
-    if (key.length <= maxKeyLength) this.#cache.set(key, decision);
+    let headers = '';
+    for (const name of scope.policy.headersRead) headers += `\n${fieldNamed(head, bytes, name) ?? '\0'}`;
+    const hostStart = head.valueStart[head.host] ?? 0;
+    const hostEnd = head.valueEnd[head.host] ?? 0;
+    let hash = hashBytes(scope.seed, bytes, head.start, head.queryStart);
+    hash = hashBytes(hash, bytes, hostStart, hostEnd);
+    if (headers !== '') hash = hashText(hash, headers);
+    const known = this.#cache.get(hash);
+    if (known?.isFor(scope, head, bytes, headers) === true) return known.decision;
+    const decision = decide(scope, head, bytes, hostOf(head, bytes));
+    const length = head.queryStart - head.start + hostEnd - hostStart + headers.length;
+    if (length <= maxKeyLength) this.#cache.set(hash, new Remembered(decision, scope, head, bytes, headers));
     return decision;
   }
 

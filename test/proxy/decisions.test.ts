@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import t from 'tap';
 import { Cell } from '../../src/base/cell.ts';
 import { Decisions } from '../../src/proxy/decisions.ts';
@@ -33,6 +34,28 @@ t.test('the same question gets the same decision, whatever its query', async t =
   t.equal(ask('/a'), first);
   t.not(ask('/b'), first);
   t.match(first, { allow: true, method: 'GET', host: 'web', path: '/a', rule: 'no-policy' });
+});
+
+t.test('what is remembered of one request never answers another', async t => {
+  const rules = [{ to: [{ operation: { methods: ['GET'], paths: ['/a*'], hosts: ['a'] } }] }];
+  const policy = new Cell(policyOf('allow', { action: 'ALLOW', rules }));
+  const remembering = new Decisions(policy, 64);
+  const request = fc.record({
+    method: fc.constantFrom('GET', 'PUT', 'G'),
+    path: fc.string({ unit: fc.constantFrom('a', 'b', '/', 'A'), maxLength: 6 }),
+    host: fc.string({ unit: fc.constantFrom('a', 'A', 'b'), minLength: 1, maxLength: 3 }),
+  });
+  fc.assert(
+    fc.property(request, ({ method, path, host }) => {
+      const bytes = Buffer.from(`${method} /${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+      parseRequest(head, bytes, 0, bytes.length);
+      const [known, anew] = [remembering, new Decisions(policy, 64)].map(decisions =>
+        decisions.decide(decisions.scopeOf(asking), head, bytes),
+      );
+      t.same(known, anew);
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 t.test("a new policy knows nothing of the old one's decisions", async t => {

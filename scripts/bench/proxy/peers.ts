@@ -25,7 +25,7 @@ export interface Peer {
 }
 
 /** What the README tells to start an agent with. */
-const nodeFlags = ['--max-semi-space-size=1', '--optimize-for-size', '--v8-pool-size=0'];
+const nodeFlags = ['--max-semi-space-size=1', '--v8-pool-size=0'];
 const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 export const peers: Readonly<Record<string, Peer>> = {
