@@ -13,6 +13,7 @@ import {
 import { messageBounds } from '../model/message.ts';
 import type { DocumentOutcome, DocumentRef } from '../store/documents.ts';
 import type { Store } from '../store/store.ts';
+import type { VirtualService } from '../traffic/service-routes.ts';
 import { asJob, type Jobs } from './jobs.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
 
@@ -71,10 +72,26 @@ export function makeDocuments(
   async function checkPolicies(sent: readonly Sent[]): Promise<string[][]> {
     if (sent.every(({ document }) => document.kind === 'Job')) return [];
     await refuseTooMany(sent);
-    const facts = { jobs: [...jobsOf(sent), ...(await jobs.list())], rootNamespace: settings.rootNamespace };
+    const facts = {
+      jobs: [...jobsOf(sent), ...(await jobs.list())],
+      rootNamespace: settings.rootNamespace,
+      virtualServices: await virtualServices(sent),
+    };
     return sent.map(({ document }, i) =>
       document.kind === 'Job' ? [] : checkOne(document, `document ${i + 1}`, facts),
     );
+  }
+
+  /** All that there will be; looked for only where one is among those sent. */
+  async function virtualServices(sent: readonly Sent[]): Promise<VirtualService[]> {
+    const isOne = (document: OperatorDocument): document is VirtualService => document.kind === 'VirtualService';
+    const fresh = sent.map(({ document }) => document).filter(isOne);
+    if (fresh.length === 0) return fresh;
+    const replaced = new Set(fresh.map(describeDocument));
+    const stored = (await store.documents.list('VirtualService'))
+      .map(row => decodeDocument(JSON.parse(row.json), row.name))
+      .filter(isOne);
+    return [...fresh, ...stored.filter(document => !replaced.has(describeDocument(document)))];
   }
 
   async function refuseTooMany(sent: readonly Sent[]): Promise<void> {

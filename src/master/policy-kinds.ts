@@ -5,6 +5,7 @@ import { checkDestinationRule } from '../traffic/destinations.ts';
 import { checkRateLimit } from '../traffic/limit.ts';
 import { compileRegex } from '../traffic/regex.ts';
 import { checkVirtualService } from '../traffic/route-check.ts';
+import { servicesNamed, type VirtualService } from '../traffic/service-routes.ts';
 import { labelsOf } from './task-spec.ts';
 
 // What the master knows of each policy kind: a kind that is missing here does not compile.
@@ -14,6 +15,8 @@ export interface MeshFacts {
   /** Those that are sent with it first: a job that replaces another may be there twice. */
   readonly jobs: readonly Job[];
   readonly rootNamespace: string;
+  /** All of them, as they are once those that are sent are stored. */
+  readonly virtualServices: readonly VirtualService[];
 }
 
 /** What the shape of a document does not say. */
@@ -26,7 +29,7 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
     case 'RateLimit':
       return checkRateLimit(document, { servesTcp: servesTcp(document, facts) });
     case 'VirtualService':
-      return checkVirtualService(document, compileRegex);
+      return withTwins(checkVirtualService(document, compileRegex), document, facts.virtualServices);
     default:
       return document satisfies never;
   }
@@ -46,6 +49,24 @@ export function actionOf(document: PolicyDocument): string {
     default:
       return document satisfies never;
   }
+}
+
+/** Only one VirtualService of a namespace is asked about a service. */
+function withTwins(found: Findings, document: VirtualService, all: readonly VirtualService[]): Findings {
+  const { name, namespace } = document.metadata;
+  const servicesOf = ({ metadata, spec }: VirtualService) => servicesNamed(spec.hosts, metadata.namespace);
+  const own = new Set(servicesOf(document));
+  const warnings = all
+    .filter(({ metadata }) => metadata.namespace === namespace && metadata.name !== name)
+    .flatMap(other =>
+      servicesOf(other)
+        .filter(service => own.has(service))
+        .map(service => {
+          const [first] = [other.metadata.name, name].sort();
+          return `spec.hosts: ${namespace}/${other.metadata.name} speaks of ${service} too: only ${namespace}/${first} is asked`;
+        }),
+    );
+  return { errors: found.errors, warnings: [...found.warnings, ...warnings] };
 }
 
 /** Does a job that the policy selects serve the mesh over plain TCP? */

@@ -83,9 +83,25 @@ export function holds(condition: Condition, request: RouteRequest): boolean {
   if (condition.authority !== undefined && !passes(condition.authority, request.authority)) return false;
   if (condition.port !== 0 && condition.port !== request.port) return false;
   if (condition.scheme !== undefined && !passes(condition.scheme, scheme)) return false;
-  for (const { bytes, test } of condition.headers) if (!passes(test, request.header(bytes))) return false;
-  for (const { bytes, test } of condition.withoutHeaders) if (passes(test, request.header(bytes))) return false;
-  for (const { name, test } of condition.queryParams) if (!passes(test, parameterOf(request.query, name))) return false;
+  return (
+    (condition.headers.length === 0 || haveHeaders(condition.headers, request)) &&
+    (condition.withoutHeaders.length === 0 || !haveAnyHeader(condition.withoutHeaders, request)) &&
+    (condition.queryParams.length === 0 || haveParameters(condition.queryParams, request))
+  );
+}
+
+function haveHeaders(tests: readonly NamedTest[], request: RouteRequest): boolean {
+  for (const { bytes, test } of tests) if (!passes(test, request.header(bytes))) return false;
+  return true;
+}
+
+function haveAnyHeader(tests: readonly NamedTest[], request: RouteRequest): boolean {
+  for (const { bytes, test } of tests) if (passes(test, request.header(bytes))) return true;
+  return false;
+}
+
+function haveParameters(tests: readonly NamedTest[], request: RouteRequest): boolean {
+  for (const { name, test } of tests) if (!passes(test, parameterOf(request.query, name))) return false;
   return true;
 }
 
