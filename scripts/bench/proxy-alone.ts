@@ -15,6 +15,7 @@ import type { AccessRecord } from '../../src/model/access.ts';
 import { type AuthorizationPolicy, decodeDocument, type PolicyOf } from '../../src/model/document.ts';
 import type { ServiceDocument } from '../../src/model/service.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
+import { noPeerAuthentication } from '../../src/policy/peer-authentication.ts';
 import { makeProxy } from '../../src/proxy/proxy.ts';
 import type { LocalWorkload } from '../../src/proxy/workload.ts';
 import { compileDestinations, noDestinations } from '../../src/traffic/destinations.ts';
@@ -57,6 +58,7 @@ async function run(signal: AbortSignal): Promise<void> {
       peers: { verify: peerOf, mayResume: () => true, mayStay: () => true },
       policy: new Cell(compilePolicy({ ...settings, policies: full ? [hundredRules()] : [] })),
       workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[workload.task, workload]])),
+      peerAuthentication: new Cell(noPeerAuthentication),
       limits: new Cell(full ? compileLimits([amplePerCaller()], settings.rootNamespace) : noLimits),
       routes: new Cell(noRoutes),
       services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map([['app.default', serviceAt(upstreamPort)]])),

@@ -26,6 +26,7 @@ import { encodeMessage } from '../model/message.ts';
 import { portNumbers } from '../model/resources.ts';
 import type { TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
+import { noPeerAuthentication } from '../policy/peer-authentication.ts';
 import { makeProxy } from '../proxy/proxy.ts';
 import { noDestinations } from '../traffic/destinations.ts';
 import { noLimits } from '../traffic/limit.ts';
@@ -49,7 +50,16 @@ import { startMetrics } from './metrics-server.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
-import { authorizationOf, compileInto, denyAll, destinationsOf, limitsOf, policySlot, routesOf } from './policy.ts';
+import {
+  authorizationOf,
+  compileInto,
+  denyAll,
+  destinationsOf,
+  limitsOf,
+  peerAuthenticationOf,
+  policySlot,
+  routesOf,
+} from './policy.ts';
 import { makeRefusals } from './refusals.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
@@ -199,6 +209,7 @@ async function run(
   const policy = new Cell(denyAll(trustDomain));
   const destinations = new Cell(noDestinations);
   const limits = new Cell(noLimits);
+  const peerAuthentication = new Cell(noPeerAuthentication);
   const routes = new Cell(noRoutes);
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
@@ -208,6 +219,7 @@ async function run(
       compileInto(policy, authorizationOf),
       compileInto(destinations, destinationsOf),
       compileInto(limits, limitsOf),
+      compileInto(peerAuthentication, peerAuthenticationOf),
       compileInto(routes, routesOf),
     ]),
   );
@@ -258,6 +270,7 @@ async function run(
       services: services.known,
       destinations,
       limits,
+      peerAuthentication,
       routes,
       onAccess:
         accessLog === undefined
@@ -271,6 +284,7 @@ async function run(
       meshHost: config.meshHost,
       meshPort: config.meshPort,
       outboundPort: config.outboundPort,
+      publishHost: config.publishHost,
       bounds: profile.proxy,
     },
   );

@@ -19,6 +19,8 @@ export interface AgentConfig {
   /** Address that the inbound proxy listens on. */
   readonly meshHost: string;
   readonly meshPort: number;
+  /** Address that published ports listen on; all when it is not given. */
+  readonly publishHost?: string | undefined;
   /** Port of the outbound proxy, on 127.0.0.1. */
   readonly outboundPort: number;
   /** Ports that tasks are given. */

@@ -3,6 +3,7 @@ import { decode } from '../base/shape.ts';
 import { decodeDocument, type PolicyDocument, type PolicyKind, type PolicyOf } from '../model/document.ts';
 import { type PolicyBody, policyBodySchema } from '../model/message.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
+import { type CompiledPeerAuthentication, compilePeerAuthentication } from '../policy/peer-authentication.ts';
 import { compileDestinations, type Destinations } from '../traffic/destinations.ts';
 import { type CompiledLimits, compileLimits } from '../traffic/limit.ts';
 import { type CompiledRoutes, compileRoutes } from '../traffic/service-routes.ts';
@@ -38,6 +39,11 @@ export function authorizationOf({ of, ...settings }: PolicySet): CompiledPolicy 
 /** The DestinationRules of a set. */
 export function destinationsOf({ of, rootNamespace }: PolicySet): Destinations {
   return compileDestinations(of('DestinationRule'), rootNamespace);
+}
+
+/** The PeerAuthentications of a set. */
+export function peerAuthenticationOf({ of, rootNamespace }: PolicySet): CompiledPeerAuthentication {
+  return compilePeerAuthentication(of('PeerAuthentication'), rootNamespace);
 }
 
 /** The RateLimits of a set. */

@@ -7,7 +7,7 @@ import type { TrustBundle } from '../identity/verify.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { parseServiceRef, serviceKey } from '../model/ids.ts';
 import { endpointName, type TaskSpec } from '../model/task.ts';
-import type { LocalWorkload, ServedEndpoint } from '../proxy/workload.ts';
+import type { LocalWorkload, PublishedPort, ServedEndpoint } from '../proxy/workload.ts';
 import type { Certificates } from './certificates.ts';
 
 /** What the mesh proxy knows of this node's tasks. */
@@ -71,6 +71,7 @@ export function makeWorkloads(
       ...(ready && { endpoint: endpointOf(spec) }),
       callerSecret: callerSecret(settings.taskSecret, task),
       upstreams: upstreamsOf(spec),
+      published: publishedOf(spec, ready),
       localPorts: (spec.localPorts ?? []).map(({ service, port }) => ({
         port,
         upstream: serviceKey(parseServiceRef(service, namespace)),
@@ -85,10 +86,7 @@ export function makeWorkloads(
       const made = toWorkload(spec, ready);
       if (made === undefined) continue;
       const before = known.value.get(spec.id);
-      const same =
-        before !== undefined &&
-        before.tls === made.tls &&
-        (before.endpoint === undefined) === (made.endpoint === undefined);
+      const same = before !== undefined && before.tls === made.tls && isServed(before) === isServed(made);
       next.set(spec.id, same ? before : made);
     }
     known.set(next);
@@ -111,6 +109,18 @@ export function makeWorkloads(
     spiffeIdOf,
     upstreamsOf,
   };
+}
+
+function isServed({ endpoint, published }: LocalWorkload): boolean {
+  return endpoint !== undefined || published?.some(({ application }) => application !== undefined) === true;
+}
+
+function publishedOf(spec: TaskSpec, ready: boolean): PublishedPort[] {
+  const service = serviceKey({ name: spec.service?.name ?? spec.job, namespace: spec.namespace });
+  return spec.ports.flatMap(({ number, protocol, publish }) => {
+    if (publish === undefined) return [];
+    return [{ port: publish, ...(ready && { application: { service, host: '127.0.0.1', port: number, protocol } }) }];
+  });
 }
 
 function endpointOf(spec: TaskSpec): ServedEndpoint | undefined {

@@ -36,6 +36,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option('--address <address>', 'where other nodes reach it')
     .option('--mesh-port <port>', 'port of the mesh proxy for other nodes', parsePort)
     .option('--outbound-port <port>', "port of the mesh proxy for this node's own tasks, on 127.0.0.1", parsePort)
+    .option('--publish-host <address>', 'address that published ports listen on; all of the node when left out')
     .option('--ports <range>', 'ports for tasks, as 20000-20999', parsePortRange)
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
     .option(

@@ -45,6 +45,8 @@ export interface AgentOptions {
   readonly meshPort?: number;
   /** Port of the proxy by which this node's tasks call others, on 127.0.0.1. */
   readonly outboundPort?: number;
+  /** Where published ports listen. */
+  readonly publishHost?: string;
   /** For tasks, inclusive. */
   readonly ports?: { readonly begin: number; readonly end: number };
   /** The name of a firmware profile, when the board should not be recognised by itself. */

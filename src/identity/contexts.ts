@@ -22,7 +22,13 @@ export type Judge = 'tls' | 'caller';
 
 /** Key and chain alone: enough for a server that asks nobody for a certificate, as the HTTP API. */
 export function secureContextOptions(identity: TlsIdentity, settings: ContextSettings = {}): SecureContextOptions {
-  return { key: identity.keyPem, cert: identity.chainPem, minVersion: settings.minVersion ?? 'TLSv1.3' };
+  return {
+    key: identity.keyPem,
+    cert: identity.chainPem,
+    minVersion: settings.minVersion ?? 'TLSv1.3',
+    // a server that asks for certificates resumes no session without
+    sessionIdContext: 'mesolite',
+  };
 }
 
 /** For `tls.createServer`: asks for a certificate. With `caller` a client may come without one. */

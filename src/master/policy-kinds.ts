@@ -1,6 +1,7 @@
 import type { Findings, Job, PolicyDocument } from '../model/document.ts';
 import { type Selecting, selects } from '../model/selector.ts';
 import { checkPolicy } from '../policy/check.ts';
+import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
 import { checkDestinationRule } from '../traffic/destinations.ts';
 import { checkRateLimit } from '../traffic/limit.ts';
 import { compileRegex } from '../traffic/regex.ts';
@@ -26,6 +27,8 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
       return checkPolicy(document, { servesTcp: servesTcp(document, facts) });
     case 'DestinationRule':
       return checkDestinationRule(document);
+    case 'PeerAuthentication':
+      return checkPeerAuthentication(document, { ...facts, publishes: publishedBy(document, facts) });
     case 'RateLimit':
       return checkRateLimit(document, { servesTcp: servesTcp(document, facts) });
     case 'VirtualService':
@@ -42,6 +45,8 @@ export function actionOf(document: PolicyDocument): string {
       return document.spec.action;
     case 'DestinationRule':
       return document.spec.host;
+    case 'PeerAuthentication':
+      return document.spec.mtls.mode;
     case 'RateLimit':
       return `limits each ${document.spec.per}${document.spec.enforce ? '' : ' (shadow)'}`;
     case 'VirtualService':
@@ -70,11 +75,18 @@ function withTwins(found: Findings, document: VirtualService, all: readonly Virt
 }
 
 /** Does a job that the policy selects serve the mesh over plain TCP? */
-function servesTcp(policy: Selecting, { jobs, rootNamespace }: MeshFacts): boolean {
-  return jobs.some(job => {
-    const { ports, service, serviceAccount } = job.spec;
-    if (ports.find(port => port.name === service?.port)?.protocol !== 'tcp') return false;
-    const workload = { namespace: job.metadata.namespace, serviceAccount, labels: labelsOf(job) };
-    return selects(policy, workload, rootNamespace);
-  });
+function servesTcp(policy: Selecting, facts: MeshFacts): boolean {
+  return selectedBy(policy, facts).some(
+    ({ spec }) => spec.ports.find(port => port.name === spec.service?.port)?.protocol === 'tcp',
+  );
+}
+
+function publishedBy(policy: Selecting, facts: MeshFacts): ReadonlySet<number> {
+  return new Set(selectedBy(policy, facts).flatMap(({ spec }) => spec.ports.flatMap(({ publish }) => publish ?? [])));
+}
+
+function selectedBy(policy: Selecting, { jobs, rootNamespace }: MeshFacts): Job[] {
+  return jobs.filter(job =>
+    selects(policy, { namespace: job.metadata.namespace, labels: labelsOf(job) }, rootNamespace),
+  );
 }

@@ -4,6 +4,7 @@ import { decode } from '../base/shape.ts';
 import { destinationRuleSpecSchema } from './destination-rule.ts';
 import { nameSchema } from './ids.ts';
 import { jobSpecSchema } from './job.ts';
+import { peerAuthenticationSpecSchema } from './peer-authentication.ts';
 import { authorizationPolicySpecSchema } from './policy.ts';
 import { rateLimitSpecSchema } from './rate-limit.ts';
 import { virtualServiceSpecSchema } from './virtual-service.ts';
@@ -54,6 +55,11 @@ export const policySchemas = {
     v.optional(authorizationPolicySpecSchema, {}),
   ),
   DestinationRule: documentSchema('DestinationRule', [...networkingVersions], destinationRuleSpecSchema),
+  PeerAuthentication: documentSchema(
+    'PeerAuthentication',
+    [...securityVersions],
+    v.optional(peerAuthenticationSpecSchema, {}),
+  ),
   RateLimit: documentSchema('RateLimit', [...ownVersions], rateLimitSpecSchema),
   VirtualService: documentSchema('VirtualService', [...networkingVersions], virtualServiceSpecSchema),
 } as const;

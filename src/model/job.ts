@@ -58,6 +58,8 @@ export type PortProtocol = (typeof portProtocols)[number];
 export const portNeedSchema = v.strictObject({
   name: nameSchema,
   protocol: v.optional(v.picklist(portProtocols), 'http'),
+  /** The port of the node on which the proxy takes clients from outside of the mesh for it. */
+  publish: v.optional(portNumber),
 });
 
 const upstreamSchema = v.union(
@@ -158,7 +160,7 @@ export const jobSpecSchema = v.pipe(
     job => isDistinct(job.upstreams.map(upstream => variableName(upstreamOf(upstream).service))),
     'upstreams: two lead to the same service, or differ in "-" and "." alone',
   ),
-  v.check(job => isDistinct(nodePortsOf(job)), 'upstreams: two have the same localPort'),
+  v.check(job => isDistinct(nodePortsOf(job)), 'two ports or upstreams ask for the same port of the node'),
   v.check(
     job => job.service === undefined || job.ports.some(port => port.name === job.service?.port),
     'service.port: not one of the job’s ports',
@@ -195,11 +197,16 @@ export function variableName(name: string): string {
 }
 
 /** The ports of its node that each task of a job asks for by number. */
-export function nodePortsOf({ upstreams }: { readonly upstreams: readonly Upstream[] }): number[] {
-  return upstreams.flatMap(upstream => {
-    const { localPort } = upstreamOf(upstream);
-    return typeof localPort === 'number' ? [localPort] : [];
-  });
+export function nodePortsOf({
+  ports,
+  upstreams,
+}: {
+  readonly ports: readonly { readonly publish?: number | undefined }[];
+  readonly upstreams: readonly Upstream[];
+}): number[] {
+  const published = ports.flatMap(({ publish }) => publish ?? []);
+  const local = upstreams.map(upstream => upstreamOf(upstream).localPort);
+  return [...published, ...local.filter(port => typeof port === 'number')];
 }
 
 function isDistinct(values: readonly (string | number)[]): boolean {

@@ -120,7 +120,7 @@ export class Decisions {
     const compiled = this.#policy.value;
     const policy = compiled.forWorkload(asking.identity);
     const parts = [this.#serialOf(policy), asking.destinationPort, asking.principal ?? ''];
-    if (policy.readsSourceIp) parts.push(asking.sourceIp);
+    if (policy.readsSourceIp || policy.readsRemoteIp) parts.push(asking.sourceIp);
     if (policy.readsDestinationIp) parts.push(asking.destinationIp);
     if (policy.readsServerName) parts.push(asking.serverName ?? '');
     const key = parts.join(' ');
@@ -131,7 +131,15 @@ export class Decisions {
   decideConnection(asking: Asking): Verdict {
     const { principal, sourceIp, destinationIp, destinationPort, serverName } = asking;
     const policy = this.#policy.value.forWorkload(asking.identity);
-    return authorize(policy, { protocol: 'tcp', principal, sourceIp, destinationIp, destinationPort, serverName });
+    return authorize(policy, {
+      protocol: 'tcp',
+      principal,
+      sourceIp,
+      remoteIp: sourceIp,
+      destinationIp,
+      destinationPort,
+      serverName,
+    });
   }
 
   /** Decides the request in `head`; `scope` must be current. */
@@ -170,6 +178,8 @@ function decide({ asking, policy }: Scope, head: Head, bytes: Buffer, host: stri
     protocol: 'http',
     principal: asking.principal,
     sourceIp: asking.sourceIp,
+    // no forwarding header is believed, whoever writes it
+    remoteIp: asking.sourceIp,
     destinationIp: asking.destinationIp,
     destinationPort: asking.destinationPort,
     serverName: asking.serverName,

@@ -177,7 +177,7 @@ export class Listener {
  * The plain port on loopback that tasks use as their HTTP proxy. A plain client may end its side and wait for the answer;
  * over TLS, as in Envoy, an end means that the client has gone: it is how a cancelled call looks.
  */
-export function outboundServer(onConnection: (socket: Socket) => void): Server {
+export function outboundServer(onConnection?: (socket: Socket) => void): Server {
   return createServer({ noDelay: true, allowHalfOpen: true, highWaterMark, ...keepAlive }, onConnection);
 }
 

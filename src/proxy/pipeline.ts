@@ -5,16 +5,17 @@ import { type AccessLog, newFacts } from './access-log.ts';
 import type { Counters } from './counters.ts';
 import { type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
 import type { Limits, StandingLimits } from './limits.ts';
-import { type LocalAnswer, noWorkload } from './respond.ts';
+import { type LocalAnswer, notReady, noWorkload } from './respond.ts';
 import type { Applications } from './upstream/applications.ts';
 import type { Exchange, Pipeline, Target } from './wire/exchange.ts';
-import { valueText } from './wire/fields.ts';
+import { dropNamed, fieldOf, valueText, word } from './wire/fields.ts';
 import type { Head } from './wire/head.ts';
-import type { LocalWorkload, WorkloadIndex } from './workload.ts';
+import type { LocalWorkload, Served, WorkloadIndex } from './workload.ts';
 
 // Read this first. A request to a workload of this node goes this way:
 //
-//   listener           accepts mutual TLS: SNI says which workload is meant, the client's certificate says who asks
+//   listener           accepts mutual TLS: SNI says which workload is meant, the client's certificate says who asks;
+//                      or a published port does, as PeerAuthentication says (published.ts)
 //   wire/downstream    reads the request head (wire/parse), strictly, and hands it to `admit` below
 //   admit              1. whom is it for?  2. may the caller?  3. not too often?  4. where does it go?  5. what is the application told?
 //   wire/forward       takes a connection from upstream/pool, sends the request, relays the response (wire/response-relay)
@@ -33,10 +34,15 @@ export interface InboundParts {
   readonly workloads: () => WorkloadIndex;
 }
 
-/** A client's connection as TLS has established it. */
+/** A client's connection as it came about. */
 export interface InboundConnection {
-  readonly serverName: string;
-  readonly peer: Peer;
+  /** Whom it is for, among the workloads as they are now. */
+  readonly find: (index: WorkloadIndex) => Served | undefined;
+  readonly serverName: string | undefined;
+  /** Absent: the client showed no certificate, as it may on a published port. */
+  readonly peer: Peer | undefined;
+  /** Of a published port, whose clients are outside of the mesh: what is spoken there. */
+  readonly outside: 'http' | 'https' | undefined;
   readonly sourceIp: string;
   readonly localIp: string;
 }
@@ -52,7 +58,7 @@ interface Standing {
   readonly clientCertificate: string;
 }
 
-/** The steps of one mTLS connection's requests. */
+/** The steps of one connection's requests. */
 export class InboundPipeline implements Pipeline {
   readonly source: string;
   readonly #parts: InboundParts;
@@ -63,9 +69,9 @@ export class InboundPipeline implements Pipeline {
   constructor(parts: InboundParts, connection: InboundConnection) {
     this.#parts = parts;
     this.#connection = connection;
-    this.source = connection.peer.principal;
+    this.source = connection.peer?.principal ?? connection.sourceIp;
     this.#facts = newFacts('inbound', connection.sourceIp);
-    this.#facts.source = connection.peer.principal;
+    this.#facts.source = connection.peer?.principal ?? '-';
   }
 
   admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined {
@@ -103,25 +109,31 @@ export class InboundPipeline implements Pipeline {
   }
 
   #stand(index: WorkloadIndex, now: number): Standing | undefined {
-    const { serverName, peer, sourceIp, localIp } = this.#connection;
+    const { find, serverName, peer, sourceIp, localIp } = this.#connection;
     const facts = this.#facts;
-    const workload = index.byServerName.get(serverName);
-    const endpoint = workload?.endpoint;
+    const { workload, application, port } = find(index) ?? nobody;
     facts.destination = workload?.spiffeId.slice('spiffe://'.length) ?? '-';
     facts.task = workload?.task ?? '-';
-    facts.series = this.#parts.counters.series('inbound', endpoint?.service ?? '-', peer.principal);
-    if (workload === undefined || endpoint === undefined) return undefined;
+    facts.series = this.#parts.counters.series('inbound', application?.service ?? '-', facts.source);
+    if (workload === undefined || application === undefined) return undefined;
     const scope = this.#parts.decisions.scopeOf({
       identity: workload.identity,
-      principal: peer.principal,
+      principal: peer?.principal,
       sourceIp,
       destinationIp: localIp,
-      destinationPort: endpoint.port,
+      destinationPort: port,
       serverName,
     });
-    const target = this.#parts.applications.targetOf(endpoint);
-    const limits = this.#parts.limits.standingOf(workload, peer.principal, now);
-    return { index, workload, scope, limits, target, clientCertificate: clientCertificateLine(workload, peer) };
+    const target = this.#parts.applications.targetOf(application);
+    const limits = this.#parts.limits.standingOf(workload, facts.source, now);
+    return {
+      index,
+      workload,
+      scope,
+      limits,
+      target,
+      clientCertificate: peer === undefined ? '' : clientCertificateLine(workload, peer),
+    };
   }
 
   #unserved(head: Head, bytes: Buffer): LocalAnswer {
@@ -132,7 +144,7 @@ export class InboundPipeline implements Pipeline {
     facts.allow = false;
     facts.rule = 'no-workload';
     facts.requestId = '-';
-    return noWorkload;
+    return this.#connection.outside === undefined ? noWorkload : notReady;
   }
 
   /** 2. What was decided, for the access record. */
@@ -152,6 +164,8 @@ export class InboundPipeline implements Pipeline {
       head.requestId < 0
         ? `${standing.clientCertificate}x-request-id: ${this.#facts.requestId}\r\n`
         : standing.clientCertificate;
+    const { outside, sourceIp } = this.#connection;
+    if (outside !== undefined) exchange.additions += forwardedLines(head, bytes, sourceIp, outside);
     const absolute = head.authorityEnd > head.authorityStart;
     if (absolute) {
       head.drop(head.host);
@@ -162,6 +176,19 @@ export class InboundPipeline implements Pipeline {
       exchange.startLine = `${decision.method} ${decision.path}${query} HTTP/1.1`;
     }
   }
+}
+
+const forwardedFor = word('x-forwarded-for');
+const forwardedProto = word('x-forwarded-proto');
+const nobody: Partial<Served> & Pick<Served, 'port'> = { port: 0 };
+
+/** `x-forwarded-for` and `x-forwarded-proto` as Envoy writes them at an edge: the first is added to, the second is not believed. */
+function forwardedLines(head: Head, bytes: Buffer, sourceIp: string, scheme: string): string {
+  const before = fieldOf(head, bytes, forwardedFor);
+  dropNamed(head, bytes, forwardedFor);
+  dropNamed(head, bytes, forwardedProto);
+  const addresses = before === undefined ? sourceIp : `${before},${sourceIp}`;
+  return `x-forwarded-for: ${addresses}\r\nx-forwarded-proto: ${scheme}\r\n`;
 }
 
 /** `x-forwarded-client-cert` as Envoy writes it with `forward_client_cert_details: SANITIZE_SET`, subject and URI. */

@@ -11,12 +11,14 @@ import type { Peer } from '../model/identity.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
 import type { ServiceDocument } from '../model/service.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
+import type { CompiledPeerAuthentication } from '../policy/peer-authentication.ts';
 import { newUsage } from '../traffic/breaker.ts';
 import { defaultCluster } from '../traffic/cluster.ts';
 import type { Destinations } from '../traffic/destinations.ts';
 import type { CompiledLimits } from '../traffic/limit.ts';
 import type { CompiledRoutes } from '../traffic/service-routes.ts';
 import { AccessLog } from './access-log.ts';
+import { addressOf } from './address.ts';
 import { meshBounds, taskBounds } from './admission.ts';
 import { Counters, type LimitSnapshot, type SeriesSnapshot } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
@@ -28,6 +30,7 @@ import { Http2Edges } from './http2/edges.ts';
 import type { TargetForm } from './http2/request-text.ts';
 import { Limits } from './limits.ts';
 import { type DefaultIdentity, type GivenListener, Listener, meshServer, outboundServer } from './listener.ts';
+import { acceptOutside, type OutsideParts } from './outside.ts';
 import type { Peers } from './peers.ts';
 import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
 import { type TaskPort, TaskPorts } from './task-ports.ts';
@@ -45,7 +48,7 @@ import { Head } from './wire/head.ts';
 import { Mirrors } from './wire/mirror.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
 import { readBufferBytes, WriteBuffers } from './wire/write-buffers.ts';
-import { indexWorkloads, type LocalWorkload, type WorkloadIndex } from './workload.ts';
+import { indexWorkloads, type LocalWorkload, servedByName, servedOnPort, type WorkloadIndex } from './workload.ts';
 
 export interface ProxyParts {
   readonly clock: Clock;
@@ -61,6 +64,8 @@ export interface ProxyParts {
   readonly destinations: Cell<Destinations>;
   /** What RateLimits say of calls to here. */
   readonly limits: Cell<CompiledLimits>;
+  /** How clients outside of the mesh are taken. */
+  readonly peerAuthentication: Cell<CompiledPeerAuthentication>;
   /** What VirtualServices say of calls from here. */
   readonly routes: Cell<CompiledRoutes>;
   /** Hears of each request when it is over; must be quick and must not throw. */
@@ -74,6 +79,8 @@ export interface ProxySettings {
   readonly meshHost?: string | undefined;
   /** On loopback. */
   readonly outboundPort: number;
+  /** Where published ports listen; absent: on all addresses of the node. */
+  readonly publishHost?: string | undefined;
   /** From the node's firmware profile. */
   readonly bounds: FirmwareProfile['proxy'];
   /** Who answers clients that send no server name; absent: they are refused. */
@@ -149,9 +156,11 @@ class JoinedProxy implements NodeProxy {
   readonly #tcpInbound: TcpInboundParts;
   readonly #outbound: OutboundParts;
   readonly #legs: LegParts;
+  readonly #outside: OutsideParts;
   readonly #meshListener: Listener;
   readonly #outboundListener: Listener;
-  readonly #taskPorts: TaskPorts;
+  readonly #localPorts: TaskPorts;
+  readonly #publishedPorts: TaskPorts;
   /** Who is on the other side of each open connection of the mesh port. */
   readonly #callers = new Map<TLSSocket, Peer>();
 
@@ -206,15 +215,26 @@ class JoinedProxy implements NodeProxy {
       tcp,
       clock,
       serveHttp: ({ stream, listener, early }, pipelineOf) =>
-        this.#serveTask(listener, stream, 'origin', pipelineOf, early),
+        this.#servePlain(listener, stream, 'origin', pipelineOf, early),
     };
     const { unnamed } = settings;
     const onFailedHandshake = () => this.#counters.failedHandshakes++;
+    this.#outside = {
+      inbound: this.#inbound,
+      deadlines,
+      peerAuthentication: parts.peerAuthentication,
+      identify: socket => this.#identify(socket),
+      takeTcp: (...connection) => this.#takeTcp(...connection),
+      servePlain: (...connection) => this.#servePlain(...connection),
+      serveSecure: (...connection) => this.#serveSecure(...connection),
+      onFailedHandshake,
+    };
     const onConnection = this.#acceptMesh;
     const mesh = meshServer({ clock, workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
     this.#meshListener = new Listener(mesh, meshBounds(maxConnections), parts.log);
     this.#outboundListener = new Listener(outboundServer(this.#acceptTask), taskBounds(maxConnections), parts.log);
-    this.#taskPorts = new TaskPorts(parts, bounds.maxConnections);
+    this.#localPorts = new TaskPorts(parts, taskBounds(maxConnections));
+    this.#publishedPorts = new TaskPorts(parts, meshBounds(maxConnections));
   }
 
   async start(signal: AbortSignal, given?: GivenListeners): Promise<RunningProxy> {
@@ -249,8 +269,8 @@ class JoinedProxy implements NodeProxy {
 
   snapshot(): ProxySnapshot {
     return {
-      inboundConnections: this.#meshListener.open,
-      outboundConnections: this.#outboundListener.open + this.#taskPorts.open,
+      inboundConnections: this.#meshListener.open + this.#publishedPorts.open,
+      outboundConnections: this.#outboundListener.open + this.#localPorts.open,
       upstreamConnections: this.#budget.open,
       failedHandshakes: this.#counters.failedHandshakes,
       refusedRequests: this.#counters.refusedRequests,
@@ -260,7 +280,7 @@ class JoinedProxy implements NodeProxy {
   }
 
   async #stop(): Promise<void> {
-    const listeners = [this.#meshListener, this.#outboundListener, this.#taskPorts];
+    const listeners = [this.#meshListener, this.#outboundListener, this.#localPorts, this.#publishedPorts];
     const drained = Promise.all(listeners.map(listener => listener.drain()));
     this.#budget.close();
     const cancel = this.#parts.clock.after(drainMs, () => {
@@ -276,7 +296,9 @@ class JoinedProxy implements NodeProxy {
   readonly #onWorkloads = (workloads: ReadonlyMap<string, LocalWorkload>): void => {
     this.#index.set(indexWorkloads(workloads));
     this.#services.keepOnly(workloads);
-    this.#taskPorts.want([...workloads.values()].flatMap(workload => this.#localPortsOf(workload)));
+    const all = [...workloads.values()];
+    this.#localPorts.want(all.flatMap(workload => this.#localPortsOf(workload)));
+    this.#publishedPorts.want(all.flatMap(workload => this.#publishedPortsOf(workload)));
   };
 
   #localPortsOf({ task, localPorts }: LocalWorkload): TaskPort[] {
@@ -291,45 +313,66 @@ class JoinedProxy implements NodeProxy {
     }));
   }
 
-  readonly #acceptMesh = (socket: TLSSocket, serverName: string): void => {
-    this.#meshListener.established(socket);
-    // in the same turn as the handshake's end: nothing of the client has been read
+  #publishedPortsOf({ task, published }: LocalWorkload): TaskPort[] {
+    const host = this.#settings.publishHost;
+    return (published ?? []).map(({ port }) => ({
+      task,
+      host,
+      port,
+      accept: (socket, listener) => acceptOutside(this.#outside, socket, listener, servedOnPort(task, port)),
+    }));
+  }
+
+  /** Who is on the other side of a connection whose handshake ended in this turn; it is closed when nobody may be. */
+  #identify(socket: TLSSocket): Peer | undefined {
     const peer = this.#parts.peers.verify(socket, 'client');
     if (peer === undefined) {
       this.#counters.failedHandshakes++;
       socket.destroy();
-      return;
+      return undefined;
     }
     this.#callers.set(socket, peer);
     socket.once('close', () => this.#callers.delete(socket));
+    return peer;
+  }
+
+  readonly #acceptMesh = (socket: TLSSocket, serverName: string): void => {
+    this.#meshListener.established(socket);
+    const peer = this.#identify(socket);
+    if (peer === undefined) return;
     const sourceIp = addressOf(socket.remoteAddress);
     const localIp = addressOf(socket.localAddress);
-    const connection = { serverName, peer, sourceIp, localIp };
+    const find = servedByName(serverName);
+    const connection = { find, serverName, peer, sourceIp, localIp, outside: undefined };
     const pipelineOf = () => new InboundPipeline(this.#inbound, connection);
     if (socket.alpnProtocol === muxProtocol) {
       this.#meshListener.serveMany(this.#deadlines, socket, stream => {
         if (!this.#takeTcp(stream, connection)) new Downstream(this.#wire, stream, pipelineOf(), () => {});
       });
     } else if (this.#takeTcp(socket, connection)) socket.allowHalfOpen = true;
-    else if (socket.alpnProtocol === 'h2') this.#http2.accept(this.#meshListener, socket, 'origin', pipelineOf);
-    else this.#meshListener.serve(this.#wire, socket, pipelineOf());
+    else this.#serveSecure(this.#meshListener, socket, pipelineOf);
   };
 
+  #serveSecure(listener: Listener, socket: TLSSocket, pipelineOf: () => Pipeline): void {
+    if (socket.alpnProtocol === 'h2') this.#http2.accept(listener, socket, 'origin', pipelineOf);
+    else listener.serve(this.#wire, socket, pipelineOf());
+  }
+
   /** False when the workload that the connection is for does not speak TCP. */
-  #takeTcp(stream: ByteStream, connection: InboundConnection): boolean {
-    const workload = this.#index.value.byServerName.get(connection.serverName);
-    if (workload?.endpoint?.protocol !== 'tcp') return false;
-    acceptTcp(this.#tcpInbound, stream, workload, workload.endpoint, connection);
+  #takeTcp(stream: ByteStream, connection: InboundConnection, early?: Buffer): boolean {
+    const served = connection.find(this.#index.value);
+    if (served?.application?.protocol !== 'tcp') return false;
+    acceptTcp(this.#tcpInbound, { stream, early }, served, connection);
     return true;
   }
 
   readonly #acceptTask = (socket: Socket): void => {
     const sourceIp = addressOf(socket.remoteAddress);
-    this.#serveTask(this.#outboundListener, socket, 'absolute', () => new OutboundPipeline(this.#outbound, sourceIp));
+    this.#servePlain(this.#outboundListener, socket, 'absolute', () => new OutboundPipeline(this.#outbound, sourceIp));
   };
 
   /** HTTP/1.1, or HTTP/2 with prior knowledge. */
-  #serveTask(
+  #servePlain(
     listener: Listener,
     stream: ByteStream,
     form: TargetForm,
@@ -360,10 +403,4 @@ class JoinedProxy implements NodeProxy {
 
 function halfOf(count: number): number {
   return Math.ceil(count / 2);
-}
-
-/** Without the prefix that IPv4 has on a socket of both families. */
-function addressOf(address: string | undefined): string {
-  if (address === undefined) return '-';
-  return address.startsWith('::ffff:') ? address.slice(7) : address;
 }

@@ -53,6 +53,7 @@ export function messageOfAnswer(answer: LocalAnswer, toHead: boolean, close: boo
 export const accessDenied = makeAnswer(403, 'RBAC: access denied', '-');
 export const badPath = makeAnswer(400, 'the path has no normal form', 'DPE');
 export const noWorkload = makeAnswer(404, 'no workload is served under this name here', 'NR');
+export const notReady = makeAnswer(503, 'the task that is published here is not ready', 'UH');
 export const requestTimeout = makeAnswer(408, 'request timeout', '-');
 export const streamIdleRequest = makeAnswer(408, 'stream timeout', 'SI');
 export const streamIdle = makeAnswer(504, 'stream timeout', 'SI');

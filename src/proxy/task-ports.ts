@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { type Clock, secondMs } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { taskBounds } from './admission.ts';
+import type { AdmissionBounds } from './admission.ts';
 import { Listener, outboundServer } from './listener.ts';
 
 /** A port that is there for as long as a task is. */
@@ -20,13 +20,13 @@ const retryMs = secondMs;
 /** Listens on the ports of tasks, each as long as it is wanted; one that is taken is tried again until it is free. */
 export class TaskPorts {
   readonly #parts: { readonly clock: Clock; readonly log: Log };
-  readonly #maxConnections: number;
+  readonly #bounds: AdmissionBounds;
   readonly #held = new Map<string, HeldPort>();
   #draining = false;
 
-  constructor(parts: { readonly clock: Clock; readonly log: Log }, maxConnections: number) {
+  constructor(parts: { readonly clock: Clock; readonly log: Log }, bounds: AdmissionBounds) {
     this.#parts = parts;
-    this.#maxConnections = maxConnections;
+    this.#bounds = bounds;
   }
 
   /** Client connections of all of them. */
@@ -47,7 +47,7 @@ export class TaskPorts {
       held.listener.destroy();
     }
     for (const [key, port] of wanted) {
-      if (!this.#held.has(key)) this.#held.set(key, new HeldPort(this.#parts, port, this.#maxConnections));
+      if (!this.#held.has(key)) this.#held.set(key, new HeldPort(this.#parts, port, this.#bounds));
     }
   }
 
@@ -71,11 +71,15 @@ class HeldPort {
   #cancel: () => void = () => {};
   #listening: Promise<void> = Promise.resolve();
 
-  constructor(parts: { readonly clock: Clock; readonly log: Log }, port: TaskPort, maxConnections: number) {
+  constructor(parts: { readonly clock: Clock; readonly log: Log }, port: TaskPort, bounds: AdmissionBounds) {
     this.#parts = parts;
     this.#port = port;
-    const server = outboundServer(socket => port.accept(socket, this.listener));
-    this.listener = new Listener(server, taskBounds(maxConnections), parts.log);
+    const server = outboundServer();
+    this.listener = new Listener(server, bounds, parts.log);
+    // behind the listener, which may have sent it away
+    server.on('connection', (socket: Socket) => {
+      if (!socket.destroyed) port.accept(socket, this.listener);
+    });
     this.#listen();
   }
 

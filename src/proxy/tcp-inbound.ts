@@ -1,3 +1,4 @@
+import type { Buffer } from 'node:buffer';
 import type { Clock } from '../base/clock.ts';
 import { newFacts } from './access-log.ts';
 import { ruleText } from './decisions.ts';
@@ -6,7 +7,7 @@ import type { ByteStream } from './wire/byte-stream.ts';
 import { abortStream } from './wire/client-socket.ts';
 import { Exchange } from './wire/exchange.ts';
 import { TcpConnection, type TcpParts } from './wire/tcp.ts';
-import type { LocalWorkload, ServedEndpoint } from './workload.ts';
+import type { Served } from './workload.ts';
 
 export interface TcpInboundParts {
   readonly inbound: InboundParts;
@@ -20,34 +21,34 @@ export interface TcpInboundParts {
  */
 export function acceptTcp(
   { inbound, tcp, clock }: TcpInboundParts,
-  stream: ByteStream,
-  workload: LocalWorkload,
-  endpoint: ServedEndpoint,
+  { stream, early }: { readonly stream: ByteStream; readonly early?: Buffer | undefined },
+  { workload, application, port }: Served,
   { peer, sourceIp, localIp, serverName }: InboundConnection,
 ): void {
   const verdict = inbound.decisions.decideConnection({
     identity: workload.identity,
-    principal: peer.principal,
+    principal: peer?.principal,
     sourceIp,
     destinationIp: localIp,
-    destinationPort: endpoint.port,
+    destinationPort: port,
     serverName,
   });
   const facts = newFacts('inbound', sourceIp);
-  facts.source = peer.principal;
+  facts.source = peer?.principal ?? '-';
   facts.destination = workload.spiffeId.slice('spiffe://'.length);
   facts.task = workload.task;
   facts.allow = verdict.allow;
   facts.rule = ruleText(verdict);
-  facts.series = inbound.counters.series('inbound', endpoint.service, peer.principal);
+  facts.series = inbound.counters.series('inbound', application?.service ?? '-', facts.source);
   const exchange = new Exchange(clock.monotonic());
-  exchange.source = peer.principal;
+  exchange.source = peer?.principal ?? sourceIp;
   const onOver = () => inbound.accessLog.record(exchange, facts);
-  if (verdict.allow) {
-    const target = inbound.applications.targetOf(endpoint);
-    new TcpConnection(tcp, stream, { exchange, target, asksInHttp: false, onOver });
+  if (verdict.allow && application !== undefined) {
+    const target = inbound.applications.targetOf(application);
+    new TcpConnection(tcp, stream, { exchange, target, early, asksInHttp: false, onOver });
     return;
   }
+  if (application === undefined) exchange.flag = 'UH';
   abortStream(stream);
   onOver();
 }

@@ -3,16 +3,35 @@ import type { Cell } from '../base/cell.ts';
 import type { PortProtocol } from '../model/job.ts';
 import type { WorkloadIdentity } from '../model/policy.ts';
 
-/** What a task serves to the mesh. */
-export interface ServedEndpoint {
-  /** `<name>.<namespace>` of its service. */
+/** Where a task's process listens, and what it speaks there: HTTP/1.1, HTTP/2 with prior knowledge, or what the proxy does not read. */
+export interface Application {
+  /** `<name>.<namespace>` of its service, or of its job where it is none. */
   readonly service: string;
-  /** What callers ask for by SNI (`endpointName` of model/task.ts). */
-  readonly serverName: string;
-  /** Where the task's process listens, and what it speaks there: HTTP/1.1, HTTP/2 with prior knowledge, or what the proxy does not read. */
   readonly host: string;
   readonly port: number;
   readonly protocol: PortProtocol;
+}
+
+/** What a task serves to the mesh. */
+export interface ServedEndpoint extends Application {
+  /** What callers ask for by SNI (`endpointName` of model/task.ts). */
+  readonly serverName: string;
+}
+
+/** A port of the node on which a task is served to clients outside of the mesh. */
+export interface PublishedPort {
+  readonly port: number;
+  /** Absent while the task is not ready. */
+  readonly application?: Application | undefined;
+}
+
+/** Whom a connection is for. */
+export interface Served {
+  readonly workload: LocalWorkload;
+  /** Absent while it takes no calls. */
+  readonly application: Application | undefined;
+  /** As policies know it: that of the task's process, or the published one. */
+  readonly port: number;
 }
 
 /** A task of this node as the mesh knows it. A changed task is a new object. */
@@ -32,6 +51,8 @@ export interface LocalWorkload {
   readonly callerSecret: string;
   /** `<name>.<namespace>` of each service that it may call. */
   readonly upstreams: ReadonlySet<string>;
+  /** Ports of the node for clients outside of the mesh. */
+  readonly published?: readonly PublishedPort[] | undefined;
   /** Ports on loopback that lead to one upstream each, with this task as the caller of whoever connects. */
   readonly localPorts?: readonly { readonly port: number; readonly upstream: string }[] | undefined;
 }
@@ -47,4 +68,22 @@ export function indexWorkloads(byTask: ReadonlyMap<string, LocalWorkload>): Work
     workload.endpoint === undefined ? [] : [[workload.endpoint.serverName, workload] as const],
   );
   return { byTask, byServerName: new Map(served) };
+}
+
+/** Finds the workload that a server name means. */
+export function servedByName(serverName: string): (index: WorkloadIndex) => Served | undefined {
+  return ({ byServerName }) => {
+    const workload = byServerName.get(serverName);
+    const application = workload?.endpoint;
+    return workload && { workload, application, port: application?.port ?? 0 };
+  };
+}
+
+/** Finds the task that has published a port. */
+export function servedOnPort(task: string, port: number): (index: WorkloadIndex) => Served | undefined {
+  return ({ byTask }) => {
+    const workload = byTask.get(task);
+    const application = workload?.published?.find(each => each.port === port)?.application;
+    return workload && { workload, application, port };
+  };
 }

@@ -100,7 +100,7 @@ t.test('a bad document is refused with the file, the path and what is wrong', as
     [job({ upstreams: ['db', { service: 'db' }] }), 'f: spec: upstreams: two lead to the same service'],
     [
       job({ upstreams: ['a', 'b'].map(service => ({ service, localPort: 5432 })) }),
-      'f: spec: upstreams: two have the same localPort',
+      'f: spec: two ports or upstreams ask for the same port of the node',
     ],
     [policy({ action: 'CUSTOM' }), 'f: spec.action: CUSTOM is not supported'],
     [policy({ action: 'allow' }), 'f: spec.action: expected ALLOW, DENY or AUDIT, got "allow"'],

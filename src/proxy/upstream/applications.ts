@@ -1,17 +1,17 @@
 import type { Target } from '../wire/exchange.ts';
-import type { ServedEndpoint } from '../workload.ts';
+import type { Application } from '../workload.ts';
 import type { Pool } from './pool.ts';
 
 /** Where the applications of this node's workloads listen: one pool each, which empties itself soon after its last use. */
 export class Applications {
-  readonly #makePool: (endpoint: ServedEndpoint) => Pool;
-  readonly #targets = new WeakMap<ServedEndpoint, Target>();
+  readonly #makePool: (endpoint: Application) => Pool;
+  readonly #targets = new WeakMap<Application, Target>();
 
-  constructor(makePool: (endpoint: ServedEndpoint) => Pool) {
+  constructor(makePool: (endpoint: Application) => Pool) {
     this.#makePool = makePool;
   }
 
-  targetOf(endpoint: ServedEndpoint): Target {
+  targetOf(endpoint: Application): Target {
     const known = this.#targets.get(endpoint);
     if (known !== undefined) return known;
     const pool = this.#makePool(endpoint);

@@ -13,7 +13,8 @@ export const valueByte = new Uint8Array(256).fill(1, 32);
 valueByte[9] = 1;
 valueByte[127] = 0;
 
-const word = (text: string): Uint8Array => Uint8Array.from(text, c => c.charCodeAt(0));
+/** A lower-case name as `fieldOf` and `dropNamed` look for it. */
+export const word = (text: string): Uint8Array => Uint8Array.from(text, c => c.charCodeAt(0));
 const chunkedWord = word('chunked');
 const continueWord = word('100-continue');
 const webSocketWord = word('websocket');
