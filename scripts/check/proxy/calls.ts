@@ -49,6 +49,12 @@ export function expectedBody({ id, body, size }: Call): string {
   return `${id} ${body?.length ?? 0} true ${id.slice(-1).repeat(size)}`;
 }
 
+/** A call with nothing of note. */
+export function plainCall(number: number): Call {
+  const id = String(number).padStart(9, '0');
+  return { id, place: 'always', body: undefined, isChunked: false, size: 100, answerBy: 'length' };
+}
+
 /** Makes calls over connections that stay open. */
 export class Caller {
   readonly #fleet: Fleet;
