@@ -172,6 +172,8 @@ function caddyConfig(place: Place): string {
     listen: [`127.0.0.1:${place.port}`],
     protocols: ['h1'],
     automatic_https: { disable: true },
+    // with client certificates it would refuse a Host that is not the server name
+    strict_sni_host: false,
     routes: [{ handle: [proxy] }],
     tls_connection_policies: [
       {
