@@ -13,7 +13,7 @@ import { type Files, openFiles } from '../device/files.ts';
 import type { GivenSockets } from '../device/given-sockets.ts';
 import { makeProcesses, sandboxName } from '../device/process.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
-import { clientTlsOptions } from '../identity/contexts.ts';
+import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import { isOlder } from '../lifecycle/assignment.ts';
 import { Fallback } from '../link/fallback.ts';
@@ -257,7 +257,7 @@ async function run(
   certificates.put(ownId, identity);
   const workloads = makeWorkloads(
     { certificates: () => certificates, bundle },
-    { trustDomain, taskSecret: identity.taskSecret },
+    { trustDomain, taskSecret: identity.taskSecret, minTls: config.minTls },
   );
   const proxy = makeProxy(
     {
@@ -285,6 +285,7 @@ async function run(
       meshPort: config.meshPort,
       outboundPort: config.outboundPort,
       publishHost: config.publishHost,
+      ...(config.minTls === 'TLSv1.2' && { olderTls: { ciphers: goodCiphers } }),
       bounds: profile.proxy,
     },
   );

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import { dayMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
+import type { TlsVersion } from '../identity/contexts.ts';
 import type { ProxySettings } from '../link/proxy-rules.ts';
 import { maxOfflineGraceMs } from '../model/identity.ts';
 import type { Range } from '../model/resources.ts';
@@ -16,9 +17,11 @@ export interface AgentConfig {
   readonly join?: string | undefined;
   /** Where peers reach this node; found out when it is not given. */
   readonly address?: string | undefined;
-  /** Address that the inbound proxy listens on. */
-  readonly meshHost: string;
+  /** Address that the inbound proxy listens on; all when it is not given. */
+  readonly meshHost?: string | undefined;
   readonly meshPort: number;
+  /** The oldest version of TLS that proxies and clients from outside may speak with this node's; 1.3 when it is not given. */
+  readonly minTls?: TlsVersion | undefined;
   /** Address that published ports listen on; all when it is not given. */
   readonly publishHost?: string | undefined;
   /** Port of the outbound proxy, on 127.0.0.1. */
@@ -43,7 +46,6 @@ export interface AgentConfig {
 }
 
 export const defaultAgentConfig = {
-  meshHost: '0.0.0.0',
   meshPort: 15_008,
   outboundPort: 15_001,
   taskPorts: [{ begin: 20_000, end: 20_999 }],

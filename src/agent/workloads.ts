@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer';
 import { createHmac } from 'node:crypto';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import { Cell } from '../base/cell.ts';
-import { clientTlsOptions } from '../identity/contexts.ts';
+import { clientTlsOptions, type TlsIdentity, type TlsVersion } from '../identity/contexts.ts';
 import type { TrustBundle } from '../identity/verify.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { parseServiceRef, serviceKey } from '../model/ids.ts';
@@ -32,19 +32,22 @@ export function callerSecret(taskSecret: string, task: string): string {
 
 export function makeWorkloads(
   parts: { readonly certificates: () => Certificates; readonly bundle: () => TrustBundle },
-  settings: { readonly trustDomain: string; readonly taskSecret: string },
+  settings: { readonly trustDomain: string; readonly taskSecret: string; readonly minTls?: TlsVersion | undefined },
 ): Workloads {
   const { certificates, bundle } = parts;
   const known = new Cell<ReadonlyMap<string, LocalWorkload>>(new Map());
   const contexts = new Map<string, Cell<SecureContext>>();
   let present: readonly { readonly spec: TaskSpec; readonly ready: boolean }[] = [];
 
+  const minVersion = settings.minTls ?? 'TLSv1.3';
+  const tlsOptions = (identity: TlsIdentity) => clientTlsOptions(identity, bundle(), 'tls', { minVersion });
+
   function contextOf(spiffeId: string): Cell<SecureContext> | undefined {
     const cached = contexts.get(spiffeId);
     if (cached !== undefined) return cached;
     const identity = certificates().get(spiffeId);
     if (identity === undefined) return undefined;
-    const context = new Cell(createSecureContext(clientTlsOptions(identity, bundle(), 'tls')));
+    const context = new Cell(createSecureContext(tlsOptions(identity)));
     contexts.set(spiffeId, context);
     return context;
   }
@@ -103,7 +106,7 @@ export function makeWorkloads(
     onIssued(spiffeId) {
       const identity = certificates().get(spiffeId);
       if (identity === undefined) return;
-      contexts.get(spiffeId)?.set(createSecureContext(clientTlsOptions(identity, bundle(), 'tls')));
+      contexts.get(spiffeId)?.set(createSecureContext(tlsOptions(identity)));
       publish();
     },
     spiffeIdOf,

@@ -15,10 +15,13 @@ import { logLevels } from './master.ts';
 import type { AgentOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
-interface Flags extends Omit<AgentOptions, 'dataDir' | 'labels' | 'offlineGraceMs' | 'accessLog'>, JoinFileOptions {
+interface Flags
+  extends Omit<AgentOptions, 'dataDir' | 'labels' | 'offlineGraceMs' | 'accessLog' | 'minTls'>,
+    JoinFileOptions {
   readonly data: string;
   readonly label?: Record<string, string>;
   readonly offlineGrace?: number;
+  readonly tlsMin?: '1.2' | '1.3';
   readonly accessLog?: string;
   readonly accessLogFormat: AccessLogFormat;
   readonly accessLogSample: number;
@@ -34,9 +37,13 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .addOption(new Option('--join <string>', 'what `mesolite token create` printed').env('MESOLITE_JOIN'))
     .option('--node <id>', 'how this node is called; its host name when left out', parseName)
     .option('--address <address>', 'where other nodes reach it')
+    .option('--mesh-host <address>', 'address that the mesh proxy listens on; all of the node when left out')
     .option('--mesh-port <port>', 'port of the mesh proxy for other nodes', parsePort)
     .option('--outbound-port <port>', "port of the mesh proxy for this node's own tasks, on 127.0.0.1", parsePort)
     .option('--publish-host <address>', 'address that published ports listen on; all of the node when left out')
+    .addOption(
+      new Option('--tls-min <version>', 'oldest TLS between proxies and for published ports').choices(['1.2', '1.3']),
+    )
     .option('--ports <range>', 'ports for tasks, as 20000-20999', parsePortRange)
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
     .option(
@@ -60,7 +67,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
 }
 
 function optionsOf(flags: Flags): AgentOptions {
-  const { data, joinFile, tokenFile, label, join: given, offlineGrace, accessLog, ...rest } = flags;
+  const { data, joinFile, tokenFile, label, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
   const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...options } = rest;
   const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
   return {
@@ -69,6 +76,7 @@ function optionsOf(flags: Flags): AgentOptions {
     ...(join !== undefined && { join }),
     ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
     ...(label !== undefined && { labels: label }),
+    ...(tlsMin !== undefined && { minTls: `TLSv${tlsMin}` }),
     ...(accessLog !== undefined && {
       accessLog: { file: resolve(accessLog), format, sample: accessLogSample / 100, perSecond },
     }),

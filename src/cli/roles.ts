@@ -45,6 +45,8 @@ export interface AgentOptions {
   readonly meshPort?: number;
   /** Port of the proxy by which this node's tasks call others, on 127.0.0.1. */
   readonly outboundPort?: number;
+  readonly meshHost?: string;
+  readonly minTls?: 'TLSv1.2' | 'TLSv1.3';
   /** Where published ports listen. */
   readonly publishHost?: string;
   /** For tasks, inclusive. */

@@ -9,10 +9,16 @@ export interface TlsIdentity {
   readonly chainPem: string;
 }
 
+export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
+
 export interface ContextSettings {
   /** TLS 1.3 unless an older peer must be served. */
-  readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
+  readonly minVersion?: TlsVersion;
 }
+
+/** Those of TLS 1.3, and of 1.2 what is as good: a fresh key for each connection and authenticated encryption. */
+export const goodCiphers =
+  'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE+AESGCM:ECDHE+CHACHA20';
 
 /**
  * Who judges the other side's chain: `tls` is OpenSSL by the system's clock; with `caller` every handshake succeeds, for joins and for
@@ -26,6 +32,7 @@ export function secureContextOptions(identity: TlsIdentity, settings: ContextSet
     key: identity.keyPem,
     cert: identity.chainPem,
     minVersion: settings.minVersion ?? 'TLSv1.3',
+    ...(settings.minVersion === 'TLSv1.2' && { ciphers: goodCiphers }),
     // a server that asks for certificates resumes no session without
     sessionIdContext: 'mesolite',
   };

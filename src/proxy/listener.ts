@@ -196,12 +196,20 @@ export interface DefaultIdentity {
   readonly ca: string;
 }
 
-/** The mesh port: TLS 1.3 with client certificates, which `onConnection` judges; the server name picks the workload and so the certificate. */
-export function meshServer(parts: MeshServerParts, unnamed: DefaultIdentity | undefined): Server {
+export interface MeshServerSettings {
+  /** Absent: clients that send no server name are refused. */
+  readonly unnamed: DefaultIdentity | undefined;
+  /** Absent: TLS 1.3 alone. */
+  readonly olderTls: { readonly ciphers: string } | undefined;
+}
+
+/** The mesh port: TLS with client certificates, which `onConnection` judges; the server name picks the workload and so the certificate. */
+export function meshServer(parts: MeshServerParts, { unnamed, olderTls }: MeshServerSettings): Server {
   const { clock, workloads, onFailedHandshake, onConnection } = parts;
   const server = createTlsServer(
     {
-      minVersion: 'TLSv1.3',
+      minVersion: olderTls === undefined ? 'TLSv1.3' : 'TLSv1.2',
+      ...olderTls,
       requestCert: true,
       // OpenSSL knows neither the node's clock nor who is revoked
       rejectUnauthorized: false,

@@ -79,6 +79,8 @@ export interface ProxySettings {
   readonly meshHost?: string | undefined;
   /** On loopback. */
   readonly outboundPort: number;
+  /** Peers may speak TLS 1.2 too, with these ciphers (those of 1.3 among them). */
+  readonly olderTls?: { readonly ciphers: string } | undefined;
   /** Where published ports listen; absent: on all addresses of the node. */
   readonly publishHost?: string | undefined;
   /** From the node's firmware profile. */
@@ -230,7 +232,10 @@ class JoinedProxy implements NodeProxy {
       onFailedHandshake,
     };
     const onConnection = this.#acceptMesh;
-    const mesh = meshServer({ clock, workloads: shared.workloads, onFailedHandshake, onConnection }, unnamed);
+    const mesh = meshServer(
+      { clock, workloads: shared.workloads, onFailedHandshake, onConnection },
+      { unnamed, olderTls: settings.olderTls },
+    );
     this.#meshListener = new Listener(mesh, meshBounds(maxConnections), parts.log);
     this.#outboundListener = new Listener(outboundServer(this.#acceptTask), taskBounds(maxConnections), parts.log);
     this.#localPorts = new TaskPorts(parts, taskBounds(maxConnections));
@@ -325,6 +330,8 @@ class JoinedProxy implements NodeProxy {
 
   /** Who is on the other side of a connection whose handshake ended in this turn; it is closed when nobody may be. */
   #identify(socket: TLSSocket): Peer | undefined {
+    // TLS 1.2 lets a client ask for another handshake, and who it is was settled by this one
+    if (this.#settings.olderTls !== undefined) socket.disableRenegotiation();
     const peer = this.#parts.peers.verify(socket, 'client');
     if (peer === undefined) {
       this.#counters.failedHandshakes++;

@@ -133,7 +133,6 @@ export class MeshConnector implements Connector {
       port,
       servername: serverName,
       secureContext: caller,
-      minVersion: 'TLSv1.3',
       ALPNProtocols: bounds.connections.multiplexed ? [muxProtocol, 'http/1.1'] : ['http/1.1'],
       // OpenSSL knows neither the node's clock nor who is revoked: `#accept` asks those who do
       rejectUnauthorized: false,
