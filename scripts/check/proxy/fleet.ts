@@ -17,7 +17,10 @@ class Node {
   /** The newest policy that it has in force. */
   revision = 0;
   readonly rssMb: number[] = [];
+  /** Since its start. */
+  cpuMs = 0;
   readonly #child = start('./node.js');
+  #measured: () => void = () => {};
   readonly #exited = once(this.#child, 'exit');
 
   async start(workload: WorkloadOrder, revision: number): Promise<void> {
@@ -26,8 +29,11 @@ class Node {
     await new Promise<void>(resolve => {
       this.#child.on('message', (report: NodeReport) => {
         if (report.kind === 'policy') this.revision = report.revision;
-        else if (report.kind === 'memory') this.rssMb.push(report.rssMb);
-        else {
+        else if (report.kind === 'memory') {
+          this.rssMb.push(report.rssMb);
+          this.cpuMs = report.cpuMs;
+          this.#measured();
+        } else {
           this.meshPort = report.meshPort;
           this.outboundPort = report.outboundPort;
           resolve();
@@ -39,6 +45,15 @@ class Node {
   tell(order: NodeOrder): void {
     // one that is just ending hears nothing any more
     if (this.#child.connected) this.#child.send(order, () => {});
+  }
+
+  /** Asks for memory and CPU time, and waits for them. */
+  async measure(): Promise<void> {
+    const measured = new Promise<void>(resolve => {
+      this.#measured = resolve;
+    });
+    this.tell({ kind: 'memory' });
+    await measured;
   }
 
   /** Drains and ends. */

@@ -26,7 +26,7 @@ export type NodeOrder =
 export type NodeReport =
   | { readonly kind: 'started'; readonly meshPort: number; readonly outboundPort: number }
   | { readonly kind: 'policy'; readonly revision: number }
-  | { readonly kind: 'memory'; readonly rssMb: number };
+  | { readonly kind: 'memory'; readonly rssMb: number; readonly cpuMs: number };
 
 let node: TestNode | undefined;
 
@@ -41,6 +41,11 @@ function workloadOf({ account, keyPem, chainPem, rootPem, appPort, upstreams }: 
     callerSecret: `secret-of-${account}`,
     upstreams: new Set(upstreams),
   };
+}
+
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
 
 async function obey(order: NodeOrder): Promise<NodeReport | undefined> {
@@ -61,7 +66,7 @@ async function obey(order: NodeOrder): Promise<NodeReport | undefined> {
     case 'memory':
       // the fixture keeps them all for tests
       if (node !== undefined) node.records.length = 0;
-      return { kind: 'memory', rssMb: process.memoryUsage().rss / 2 ** 20 };
+      return { kind: 'memory', rssMb: process.memoryUsage().rss / 2 ** 20, cpuMs: cpuMs() };
     case 'stop':
       await node?.stop();
       process.exit();
