@@ -98,7 +98,12 @@ function disturb(fleet: Fleet): void {
     });
   }
   if (done % Math.ceil(wanted / samples) === 0) fleet.measure();
-  if (done % 100_000 === 0) process.stderr.write(`${done} of ${wanted} requests\n`);
+  if (done % 100_000 === 0) {
+    const { wrong, mixedUp, unanswered } = counts;
+    const memory = [fleet.caller, fleet.steady].map(({ rssMb }) => `${rssMb.at(-1)?.toFixed(0)} MB`).join(', ');
+    const so = `${wrong} wrong, ${mixedUp} mixed up, ${unanswered} without an answer; ${memory}`;
+    process.stderr.write(`${done} of ${wanted} requests: ${so}\n`);
+  }
 }
 
 /** MB for 100,000 requests over the second half of the samples, by least squares. */
