@@ -1,10 +1,10 @@
 import type { Buffer } from 'node:buffer';
-import { randomUUID } from 'node:crypto';
 import type { Peer } from '../model/identity.ts';
 import { type AccessLog, newFacts } from './access-log.ts';
 import type { Counters } from './counters.ts';
 import { type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
 import type { Limits, StandingLimits } from './limits.ts';
+import type { RequestIds } from './request-ids.ts';
 import { type LocalAnswer, notReady, noWorkload } from './respond.ts';
 import type { Applications } from './upstream/applications.ts';
 import type { Exchange, Pipeline, Target } from './wire/exchange.ts';
@@ -30,6 +30,7 @@ export interface InboundParts {
   readonly applications: Applications;
   readonly accessLog: AccessLog;
   readonly counters: Counters;
+  readonly requestIds: RequestIds;
   /** The workloads as they are now. */
   readonly workloads: () => WorkloadIndex;
 }
@@ -155,7 +156,7 @@ export class InboundPipeline implements Pipeline {
     facts.path = decision.path;
     facts.allow = decision.allow;
     facts.rule = decision.rule;
-    facts.requestId = head.requestId < 0 ? randomUUID() : valueText(head, bytes, head.requestId);
+    facts.requestId = head.requestId < 0 ? this.#parts.requestIds.next() : valueText(head, bytes, head.requestId);
   }
 
   /** 5. The application hears who calls, never what the caller claims to be; and the path that the policy saw. */

@@ -33,6 +33,7 @@ import { type DefaultIdentity, type GivenListener, Listener, meshServer, outboun
 import { acceptOutside, type OutsideParts } from './outside.ts';
 import type { Peers } from './peers.ts';
 import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
+import { RequestIds } from './request-ids.ts';
 import { type TaskPort, TaskPorts } from './task-ports.ts';
 import { acceptTcp, type TcpInboundParts } from './tcp-inbound.ts';
 import { Applications } from './upstream/applications.ts';
@@ -194,7 +195,12 @@ class JoinedProxy implements NodeProxy {
     });
     this.#services = this.#makeServices(readBuffer);
     const accessLog = new AccessLog({ clock, counters: this.#counters, onAccess: parts.onAccess });
-    const shared = { accessLog, counters: this.#counters, workloads: () => this.#index.value };
+    const shared = {
+      accessLog,
+      counters: this.#counters,
+      requestIds: new RequestIds(),
+      workloads: () => this.#index.value,
+    };
     this.#inbound = {
       ...shared,
       applications,

@@ -1,5 +1,4 @@
 import type { Buffer } from 'node:buffer';
-import { randomUUID } from 'node:crypto';
 import type { Cell } from '../../base/cell.ts';
 import type { Random } from '../../base/random.ts';
 import { serviceKey } from '../../model/ids.ts';
@@ -10,6 +9,7 @@ import type { CompiledRoutes, ServiceRoutes } from '../../traffic/service-routes
 import { type AccessLog, newFacts } from '../access-log.ts';
 import type { Counters, Series } from '../counters.ts';
 import { pathOf } from '../decisions.ts';
+import type { RequestIds } from '../request-ids.ts';
 import { type LocalAnswer, makeAnswer } from '../respond.ts';
 import type { Endpoints } from '../upstream/endpoints.ts';
 import type { ByteStream } from '../wire/byte-stream.ts';
@@ -29,6 +29,7 @@ export interface OutboundParts {
   readonly random: Random;
   readonly accessLog: AccessLog;
   readonly counters: Counters;
+  readonly requestIds: RequestIds;
   readonly workloads: () => WorkloadIndex;
   /** Takes over a connection that asked for a service by CONNECT. */
   readonly onConnect: (stream: ByteStream, early: Buffer | undefined, route: FixedRoute) => void;
@@ -207,7 +208,7 @@ export class OutboundPipeline implements Pipeline {
         ? this.#fixedHost
         : bytes.toString('latin1', head.authorityStart, head.authorityEnd);
     facts.path = pathOf(head, bytes);
-    facts.requestId = head.requestId < 0 ? randomUUID() : valueText(head, bytes, head.requestId);
+    facts.requestId = head.requestId < 0 ? this.#parts.requestIds.next() : valueText(head, bytes, head.requestId);
     facts.destination = '-';
     facts.series = undefined;
   }
@@ -249,12 +250,19 @@ export class OutboundPipeline implements Pipeline {
     const declared = caller.upstreams.has(key);
     const series = this.#parts.counters.series('outbound', declared ? key : '-', this.#facts.source);
     const routes = declared ? compiled.routesOf(key, caller.identity) : undefined;
-    const found = { index, caller, authority, hostLine: hostLine(authority), series, compiled, routes };
-    if (service === undefined) {
-      this.#route = { ...found, rule: 'not-in-mesh', answer: notInMesh(authority), key: '' };
-    } else if (!declared) {
-      this.#route = { ...found, rule: 'not-declared', answer: notDeclared(key), key: '' };
-    } else this.#route = { ...found, rule: 'declared-upstream', answer: undefined, key };
+    // one literal: objects that are spread together have a shape each, and each look at one of them is a search
+    this.#route = {
+      index,
+      caller,
+      authority,
+      hostLine: hostLine(authority),
+      series,
+      rule: service === undefined ? 'not-in-mesh' : declared ? 'declared-upstream' : 'not-declared',
+      answer: service === undefined ? notInMesh(authority) : declared ? undefined : notDeclared(key),
+      key: declared ? key : '',
+      compiled,
+      routes,
+    };
     return this.#route;
   }
 

@@ -4,6 +4,8 @@ import type { ByteStream } from '../byte-stream.ts';
 import { initialWindowBytes, maxFrameBytes, maxWindowBytes } from './frame.ts';
 import { HeldBytes } from './held-bytes.ts';
 
+type Listener = Parameters<EventEmitter['on']>[1];
+
 /** What is to be sent; `done` is called once it is needed no longer. */
 interface Waiting {
   data: string | Buffer;
@@ -36,6 +38,8 @@ export class MuxStream extends EventEmitter implements ByteStream {
   readonly id: number;
   refused = false;
   readonly #owner: StreamOwner;
+  /** Who listens to `data`, called without a search among all events: it is one for each request. */
+  readonly #readers: ((bytes: Buffer) => void)[] = [];
   // sending
   #credit = initialWindowBytes;
   #waiting: Waiting[] = [];
@@ -59,6 +63,19 @@ export class MuxStream extends EventEmitter implements ByteStream {
   }
 
   // --- as a ByteStream ---
+
+  override on(event: string | symbol, listener: Listener): this {
+    if (event !== 'data') return super.on(event, listener);
+    this.#readers.push(listener);
+    return this;
+  }
+
+  override off(event: string | symbol, listener: Listener): this {
+    if (event !== 'data') return super.off(event, listener);
+    const at = this.#readers.indexOf(listener);
+    if (at >= 0) this.#readers.splice(at, 1);
+    return this;
+  }
 
   get writableNeedDrain(): boolean {
     return this.#needsDrain;
@@ -121,8 +138,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
       this.#held.append(bytes, from, end);
       return;
     }
-    this.emit('data', bytes.subarray(from, end));
-    this.#consume(end - from);
+    this.#read(bytes.subarray(from, end));
   }
 
   /** False when it had ended before. */
@@ -175,10 +191,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
     if (this.#paused || this.#closed) return;
     const held = this.#held?.whole;
     this.#held = undefined;
-    if (held !== undefined) {
-      this.emit('data', held);
-      this.#consume(held.length);
-    }
+    if (held !== undefined) this.#read(held);
     if (this.#endReceived && !this.#paused && this.#held === undefined) this.#deliverEnd();
   }
 
@@ -225,6 +238,11 @@ export class MuxStream extends EventEmitter implements ByteStream {
   }
 
   // --- receiving ---
+
+  #read(bytes: Buffer): void {
+    for (const reader of this.#readers) reader(bytes);
+    this.#consume(bytes.length);
+  }
 
   /** The reader has taken so many bytes; the other side may send as many again. */
   #consume(bytes: number): void {
