@@ -3,7 +3,7 @@ import type { Server } from 'node:net';
 /** A socket that listens already: the server of the process before, or a descriptor. */
 export type GivenSocket = Server | { readonly fd: number };
 
-/** Sockets that are there before this process listens, by name: `mesh`, `outbound`. */
+/** Sockets that are there before this process listens, by the names of the proxy's `GivenListeners`. */
 export interface GivenSockets {
   /** Undefined when there is none of that name: the caller opens its own. */
   take(name: string): Promise<GivenSocket | undefined>;

@@ -41,6 +41,11 @@ export interface Draining {
 /** A socket that listens before this process does: the server of another one, or a descriptor. */
 export type GivenListener = Server | { readonly fd: number };
 
+/** Sockets that listen already, by name: `mesh`, `outbound`, and `port <host>:<port>` for those of tasks (`*` for all addresses). */
+export interface GivenListeners {
+  take(name: string): Promise<GivenListener | undefined>;
+}
+
 /** How requests are read from a connection. */
 export interface Serving {
   /** What has been read of it already; it is then paused. */

@@ -29,7 +29,7 @@ import { Services } from './egress/services.ts';
 import { Http2Edges } from './http2/edges.ts';
 import type { TargetForm } from './http2/request-text.ts';
 import { Limits } from './limits.ts';
-import { type DefaultIdentity, type GivenListener, Listener, meshServer, outboundServer } from './listener.ts';
+import { type DefaultIdentity, type GivenListeners, Listener, meshServer, outboundServer } from './listener.ts';
 import { acceptOutside, type OutsideParts } from './outside.ts';
 import type { Peers } from './peers.ts';
 import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
@@ -93,7 +93,7 @@ export interface ProxySettings {
 export interface RunningProxy {
   readonly meshPort: number;
   readonly outboundPort: number;
-  /** The server of `mesh` or `outbound`, for another process to go on with. */
+  /** The server of a port, by its name among `GivenListeners`, for another process to go on with. */
   readonly socketOf: (name: string) => Server | undefined;
   /** Settles after the signal, when everything is closed. */
   readonly stopped: Promise<void>;
@@ -107,11 +107,6 @@ export interface ProxySnapshot {
   readonly refusedRequests: number;
   readonly series: readonly SeriesSnapshot[];
   readonly limits: readonly LimitSnapshot[];
-}
-
-/** Sockets that listen already, by the names `mesh` and `outbound`. */
-export interface GivenListeners {
-  take(name: string): Promise<GivenListener | undefined>;
 }
 
 export interface NodeProxy {
@@ -251,8 +246,9 @@ class JoinedProxy implements NodeProxy {
   async start(signal: AbortSignal, given?: GivenListeners): Promise<RunningProxy> {
     const { meshHost, meshPort, outboundPort } = this.#settings;
     const { workloads } = this.#parts;
-    const unfollow = [workloads.watch(this.#onWorkloads), this.#services.follow()];
-    this.#onWorkloads(workloads.value);
+    const onSwap = (swapped: ReadonlyMap<string, LocalWorkload>) => void this.#onWorkloads(swapped);
+    const unfollow = [workloads.watch(onSwap), this.#services.follow()];
+    const taskPorts = this.#onWorkloads(workloads.value, given);
     const mesh = await this.#meshListener.listen({ host: meshHost, port: meshPort }, await given?.take('mesh'));
     let outbound: number;
     try {
@@ -262,6 +258,7 @@ class JoinedProxy implements NodeProxy {
       await this.#meshListener.drain();
       throw error;
     }
+    await taskPorts;
     const stopped = aborted(signal).then(() => {
       for (const stop of unfollow) stop();
       return this.#stop();
@@ -270,7 +267,9 @@ class JoinedProxy implements NodeProxy {
       ['mesh', this.#meshListener.server],
       ['outbound', this.#outboundListener.server],
     ]);
-    return { meshPort: mesh, outboundPort: outbound, socketOf: name => servers.get(name), stopped };
+    const socketOf = (name: string) =>
+      servers.get(name) ?? this.#localPorts.serverOf(name) ?? this.#publishedPorts.serverOf(name);
+    return { meshPort: mesh, outboundPort: outbound, socketOf, stopped };
   }
 
   recheck(): void {
@@ -304,13 +303,22 @@ class JoinedProxy implements NodeProxy {
     this.#wire.writeBuffers.close();
   }
 
-  readonly #onWorkloads = (workloads: ReadonlyMap<string, LocalWorkload>): void => {
+  /** Settles when the ports of the tasks are there, or were found to be taken. */
+  async #onWorkloads(workloads: ReadonlyMap<string, LocalWorkload>, given?: GivenListeners): Promise<void> {
     this.#index.set(indexWorkloads(workloads));
     this.#services.keepOnly(workloads);
     const all = [...workloads.values()];
-    this.#localPorts.want(all.flatMap(workload => this.#localPortsOf(workload)));
-    this.#publishedPorts.want(all.flatMap(workload => this.#publishedPortsOf(workload)));
-  };
+    await Promise.all([
+      this.#localPorts.want(
+        all.flatMap(workload => this.#localPortsOf(workload)),
+        given,
+      ),
+      this.#publishedPorts.want(
+        all.flatMap(workload => this.#publishedPortsOf(workload)),
+        given,
+      ),
+    ]);
+  }
 
   #localPortsOf({ task, localPorts }: LocalWorkload): TaskPort[] {
     return (localPorts ?? []).map(({ port, upstream }) => ({

@@ -1,9 +1,9 @@
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { type Clock, secondMs } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { AdmissionBounds } from './admission.ts';
-import { Listener, outboundServer } from './listener.ts';
+import { type GivenListeners, Listener, outboundServer } from './listener.ts';
 
 /** A port that is there for as long as a task is. */
 export interface TaskPort {
@@ -36,8 +36,11 @@ export class TaskPorts {
     return open;
   }
 
-  /** These and no others; a task's port that stays is left alone. */
-  want(ports: readonly TaskPort[]): void {
+  /**
+   * These and no others; a task's port that stays is left alone. One that is new goes on with the socket in `given`, if there is one.
+   * Settles when each new one is there, or was found to be taken.
+   */
+  async want(ports: readonly TaskPort[], given?: GivenListeners): Promise<void> {
     if (this.#draining) return;
     const wanted = new Map(ports.map(port => [`${port.task} ${port.host ?? ''} ${port.port}`, port]));
     for (const [key, held] of this.#held) {
@@ -46,9 +49,21 @@ export class TaskPorts {
       void held.drain();
       held.listener.destroy();
     }
+    const added: Promise<void>[] = [];
     for (const [key, port] of wanted) {
-      if (!this.#held.has(key)) this.#held.set(key, new HeldPort(this.#parts, port, this.#bounds));
+      if (this.#held.has(key)) continue;
+      const held = new HeldPort(this.#parts, port, this.#bounds, given);
+      this.#held.set(key, held);
+      added.push(held.tried);
     }
+    await Promise.all(added);
+  }
+
+  /** The server of a port that is there, by its name among `GivenListeners`. */
+  serverOf(name: string): Server | undefined {
+    for (const { socketName, listener } of this.#held.values())
+      if (socketName === name && listener.server.listening) return listener.server;
+    return undefined;
   }
 
   /** Takes no more connections; resolves when all are gone. */
@@ -64,23 +79,35 @@ export class TaskPorts {
 
 class HeldPort {
   readonly listener: Listener;
+  readonly socketName: string;
   readonly #parts: { readonly clock: Clock; readonly log: Log };
   readonly #port: TaskPort;
   #isOver = false;
   #said = false;
   #cancel: () => void = () => {};
-  #listening: Promise<void> = Promise.resolve();
+  #listening: Promise<void>;
 
-  constructor(parts: { readonly clock: Clock; readonly log: Log }, port: TaskPort, bounds: AdmissionBounds) {
+  constructor(
+    parts: { readonly clock: Clock; readonly log: Log },
+    port: TaskPort,
+    bounds: AdmissionBounds,
+    given: GivenListeners | undefined,
+  ) {
     this.#parts = parts;
     this.#port = port;
+    this.socketName = `port ${port.host ?? '*'}:${port.port}`;
     const server = outboundServer();
     this.listener = new Listener(server, bounds, parts.log);
     // behind the listener, which may have sent it away
     server.on('connection', (socket: Socket) => {
       if (!socket.destroyed) port.accept(socket, this.listener);
     });
-    this.#listen();
+    this.#listening = this.#listen(given);
+  }
+
+  /** Settles when it is there, or was found to be taken. */
+  get tried(): Promise<void> {
+    return this.#listening;
   }
 
   async drain(): Promise<void> {
@@ -91,18 +118,22 @@ class HeldPort {
     await this.listener.drain();
   }
 
-  #listen(): void {
+  async #listen(given?: GivenListeners): Promise<void> {
     const { host, port, task } = this.#port;
-    this.#listening = this.listener.listen({ host, port }).then(
-      () => {
-        if (this.#said) this.#parts.log.info('a port of a task is there now', { task, port });
-      },
-      error => {
-        if (!this.#said)
-          this.#parts.log.warn('a port of a task cannot be had yet', { task, port, reason: messageOf(error) });
-        this.#said = true;
-        if (!this.#isOver) this.#cancel = this.#parts.clock.after(retryMs, () => this.#listen());
-      },
-    );
+    const { clock, log } = this.#parts;
+    try {
+      const address = { host, port };
+      await (given === undefined
+        ? this.listener.listen(address)
+        : this.listener.listen(address, await given.take(this.socketName)));
+      if (this.#said) log.info('a port of a task is there now', { task, port });
+    } catch (error) {
+      if (!this.#said) log.warn('a port of a task cannot be had yet', { task, port, reason: messageOf(error) });
+      this.#said = true;
+      if (this.#isOver) return;
+      this.#cancel = clock.after(retryMs, () => {
+        this.#listening = this.#listen();
+      });
+    }
   }
 }

@@ -16,6 +16,7 @@ const settings = { dataDir: join(home, 'node'), node: 'node', join: await api.jo
 const agent = startAgentProcess(t, await agentConfig(t, settings, ports));
 await untilReady(api, 'node');
 
+const published = await ports.take();
 /** Answers at once, or, at `/slow`, when the file is there. */
 const go = join(home, 'go');
 const server = `
@@ -29,7 +30,7 @@ const server = `
 await api.apply(
   job('echo', {
     command: [process.execPath, '-e', server],
-    ports: [{ name: 'http' }],
+    ports: [{ name: 'http', publish: published }],
     service: { port: 'http' },
     health: { type: 'http', port: 'http', interval: '1s' },
   }),
@@ -84,6 +85,10 @@ t.test('three times in a row under calls: none fails, and the task goes on', asy
   const calls = (async () => {
     for (let count = 0; ; count++) {
       if (calling.signal.aborted) return count;
+      const outside = await fetch(`http://127.0.0.1:${published}/`, { headers: { connection: 'close' } })
+        .then(response => response.text())
+        .catch((error: Error) => `from outside: ${error.message}`);
+      if (outside !== first) failures.push(outside);
       // each with a connection of its own, so that somebody has to accept it
       const answer = await callThrough(proxy, url).catch((error: Error) => ({ status: 0, text: error.message }));
       if (answer.status !== 200 || answer.text !== first) failures.push(`${answer.status} ${answer.text}`);
