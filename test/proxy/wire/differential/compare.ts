@@ -92,6 +92,8 @@ export class Comparison {
       const isLast = i === messages.length - 1;
       if (other === undefined || !isSame(message, other)) return this.#missing(ours, theirs, other);
       if (!message.isWhole && refusal !== undefined && isLast) break;
+      // a tab behind chunked, to llhttp another encoding: what ours makes of it is compared by itself
+      if (message.isWhole && !other.isWhole && ours.rewrites) return undefined;
       if (message.isWhole !== other.isWhole && !(message.isWhole && this.#tolerates(ours, theirs)))
         return `llhttp has ${other.isWhole ? 'the whole of a body where ours waits' : 'no end of a body where ours has'}`;
       if (message.isWhole && message.bodyBytes !== other.bodyBytes) return 'llhttp reads another body';
