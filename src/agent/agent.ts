@@ -126,7 +126,7 @@ async function joinFirst(
   if (join !== undefined) return joinFleet(parts, { ...config, join }, files, signal);
   throw new MesoliteError(
     'START_FAILED',
-    `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join`,
+    `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join-file`,
   );
 }
 

@@ -38,8 +38,12 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option('--node <id>', 'how this node is called; its host name when left out', parseName)
     .option('--address <address>', 'where other nodes reach it')
     .option('--mesh-host <address>', 'address that the mesh proxy listens on; all of the node when left out')
-    .option('--mesh-port <port>', 'port of the mesh proxy for other nodes', parsePort)
-    .option('--outbound-port <port>', "port of the mesh proxy for this node's own tasks, on 127.0.0.1", parsePort)
+    .option('--mesh-port <port>', 'port of the mesh proxy for other nodes (15008)', parsePort)
+    .option(
+      '--outbound-port <port>',
+      "port of the mesh proxy for this node's own tasks, on 127.0.0.1 (15001)",
+      parsePort,
+    )
     .option('--publish-host <address>', 'address that published ports listen on; all of the node when left out')
     .addOption(
       new Option('--tls-min <version>', 'oldest TLS between proxies and for published ports').choices(['1.2', '1.3']),
