@@ -66,7 +66,7 @@ export function makeClones(parts: {
           return false;
         case 'copied': {
           await fleet.quarantine(id, judged.reason);
-          const message = `${judged.reason}; its tasks go on: mesolite token create --node ${id}, and join anew`;
+          const message = `${judged.reason}; its tasks go on: mesolite token create --node ${id}, and on the node mesolite join --replace --node ${id} --join-file FILE`;
           events.record('node-quarantined', { node: id, message });
           await onQuarantined(id);
           return false;
