@@ -7,6 +7,7 @@ import { environmentOf } from '../src/agent/task-environment.ts';
 import { reportBounds } from '../src/agent/task-reports.ts';
 import { errorCodes, MesoliteError } from '../src/base/errors.ts';
 import { defaultLimits } from '../src/broker/limits.ts';
+import { maxCaseFileBytes } from '../src/cli/case-file.ts';
 import { maxDocuments } from '../src/cli/document-files.ts';
 import { exitCodes } from '../src/cli/exit-codes.ts';
 import { maxPorts } from '../src/device/capacity.ts';
@@ -104,6 +105,7 @@ t.test('limits are what the code has', async t => {
   const mebi = (bytes: number) => `${bytes / 1024 ** 2} MiB`;
   const kibi = (bytes: number) => `${bytes / 1024} KiB`;
   const expected: readonly (readonly [string, string | number])[] = [
+    ['file of `policy test`', mebi(maxCaseFileBytes)],
     ['file or standard input', mebi(maxYamlBytes)],
     ['documents in one `apply`', maxDocuments],
     ['body', mebi(apiBounds.bodyBytes)],

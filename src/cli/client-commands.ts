@@ -8,6 +8,7 @@ import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
 import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
+import { addPolicy } from './policy.ts';
 import { addRevoke } from './revoke.ts';
 import type { Shell } from './shell.ts';
 import { addToken } from './token.ts';
@@ -25,6 +26,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addRevoke(program, shell);
   addAuthority(program, shell);
   addBroker(program, shell);
+  addPolicy(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

@@ -16,8 +16,8 @@ export async function readDocumentFiles(paths: readonly string[], shell: Shell):
   const problems: string[] = [];
   for (const path of paths) {
     try {
-      if (path === '-') documents.push(...parse(await readStdin(shell, maxYamlBytes), 'standard input'));
-      else for (const file of filesOf(path)) documents.push(...parse(readFile(file), file));
+      if (path === '-') documents.push(...parseYaml(await readStdinText(shell, maxYamlBytes), stdinName));
+      else for (const file of filesOf(path)) documents.push(...parseYaml(readFile(file, maxYamlBytes), file));
     } catch (error) {
       if (!isMesoliteError(error)) throw error;
       problems.push(error.message);
@@ -31,6 +31,12 @@ export async function readDocumentFiles(paths: readonly string[], shell: Shell):
   return documents;
 }
 
+const stdinName = 'standard input';
+
+async function readStdinText(shell: Shell, limitBytes: number): Promise<string> {
+  return decodeText(await readStdin(shell, limitBytes), stdinName);
+}
+
 function filesOf(path: string): string[] {
   if (!describe(path, () => statSync(path)).isDirectory()) return [path];
   const names = describe(path, () => readdirSync(path)).filter(name => /\.(ya?ml|json)$/.test(name));
@@ -38,22 +44,24 @@ function filesOf(path: string): string[] {
   return names.sort().map(name => join(path, name));
 }
 
-function readFile(file: string): Buffer {
+/** The text of a file; throws INVALID_INPUT or TOO_LARGE naming it. */
+export function readFile(file: string, limitBytes: number): string {
   const { size } = describe(file, () => statSync(file));
-  if (size > maxYamlBytes) {
-    throw new MesoliteError('TOO_LARGE', `${file}: ${size} bytes, at most ${maxYamlBytes} are taken`);
+  if (size > limitBytes) {
+    throw new MesoliteError('TOO_LARGE', `${file}: ${size} bytes, at most ${limitBytes} are taken`);
   }
-  return describe(file, () => readFileSync(file));
+  return decodeText(
+    describe(file, () => readFileSync(file)),
+    file,
+  );
 }
 
-function parse(bytes: Buffer, file: string): YamlDocument[] {
-  let text: string;
+function decodeText(bytes: Buffer, file: string): string {
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new MesoliteError('INVALID_INPUT', `${file}: not UTF-8 text`, { cause });
   }
-  return parseYaml(text, file);
 }
 
 const fileWords: Readonly<Record<string, string>> = {

@@ -4,6 +4,7 @@ import { MesoliteError } from '../base/errors.ts';
 import { checkedLifetimes, type Lifetimes } from '../identity/lifetimes.ts';
 import type { RootState } from '../identity/root.ts';
 import { isTrustDomain, maxOfflineGraceMs } from '../model/identity.ts';
+import { defaultMesh } from '../model/policy.ts';
 
 /** Settings of a master; the command line gives some, the rest are the defaults below. */
 export interface MasterConfig {
@@ -37,9 +38,7 @@ export const defaultMasterConfig = {
   host: '0.0.0.0',
   mqttPort: 8883,
   apiPort: 8443,
-  trustDomain: 'mesolite.local',
-  rootNamespace: 'istio-system',
-  meshDefault: 'allow',
+  ...defaultMesh,
   offlineGraceMs: 7 * dayMs,
 } as const;
 

@@ -71,6 +71,13 @@ export type Condition = v.InferOutput<typeof conditionSchema>;
 /** What is decided when no policy speaks of a workload: Istio's default is `allow`. */
 export type MeshDefault = 'allow' | 'deny';
 
+/** The mesh as a master makes it that was told nothing else. */
+export const defaultMesh = {
+  trustDomain: 'mesolite.local',
+  rootNamespace: 'istio-system',
+  meshDefault: 'allow',
+} as const;
+
 /** Everything that is known of a request when it is authorized; absent means: the attribute does not exist. */
 export interface AuthorizationRequest {
   readonly protocol: 'http' | 'tcp';
@@ -100,6 +107,11 @@ export interface Verdict {
   readonly reason: 'policy-allow' | 'policy-deny' | 'no-allow-matched' | 'no-policy' | 'mesh-default' | 'bad-path';
   readonly policy?: string | undefined;
   readonly rule?: number | undefined;
+}
+
+/** The rule that spoke as `<namespace>/<name>#<rule index>`, or the reason where none did. */
+export function ruleText(verdict: Verdict): string {
+  return verdict.policy === undefined ? verdict.reason : `${verdict.policy}#${verdict.rule ?? 0}`;
 }
 
 /** Who is asked: the workload whose inbound proxy decides. */

@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer';
 import { LRUCache } from 'lru-cache';
 import type { Cell } from '../base/cell.ts';
-import type { AuthorizationRequest, Verdict, WorkloadIdentity } from '../model/policy.ts';
+import { type AuthorizationRequest, ruleText, type Verdict, type WorkloadIdentity } from '../model/policy.ts';
 import { authorize } from '../policy/authorize.ts';
 import type { CompiledPolicy, WorkloadPolicy } from '../policy/compile.ts';
 import { normalizePath } from '../policy/normalize-path.ts';
@@ -211,9 +211,4 @@ function hostOf(head: Head, bytes: Buffer): string {
 /** The path without query; `/` where an absolute-form target has none. */
 export function pathOf(head: Head, bytes: Buffer): string {
   return head.queryStart > head.pathStart ? bytes.toString('latin1', head.pathStart, head.queryStart) : '/';
-}
-
-/** The rule that spoke, for the access record. */
-export function ruleText(verdict: Verdict): string {
-  return verdict.policy === undefined ? verdict.reason : `${verdict.policy}#${verdict.rule ?? 0}`;
 }

@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer';
 import type { Clock } from '../base/clock.ts';
+import { ruleText } from '../model/policy.ts';
 import { newFacts } from './access-log.ts';
-import { ruleText } from './decisions.ts';
 import type { InboundConnection, InboundParts } from './pipeline.ts';
 import type { ByteStream } from './wire/byte-stream.ts';
 import { abortStream } from './wire/client-socket.ts';
