@@ -1,132 +1,16 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { AuthorizationPolicy } from '../../src/model/document.ts';
-import type { AuthorizationRequest, MeshDefault, WorkloadIdentity } from '../../src/model/policy.ts';
-import { authorize } from '../../src/policy/authorize.ts';
-import { compilePolicy } from '../../src/policy/compile.ts';
+import type { AuthorizationRequest } from '../../src/model/policy.ts';
 import { policyOf } from '../fixtures/istio-corpus.ts';
-import { authorizeNaively } from '../fixtures/naive-authorizer.ts';
+import { agrees, decide, policyProperties, requests } from '../fixtures/policy-properties.ts';
+import { hosts, paths, principals } from '../fixtures/random-policies.ts';
 
-const mesh = { trustDomain: 'td', rootNamespace: 'root', revision: 1 } as const;
-const workload: WorkloadIdentity = { namespace: 'shop', serviceAccount: 'default', labels: { app: 'web' } };
-
-// Few words, so that rules and requests meet often.
-const principals = ['td/ns/shop/sa/web', 'td/ns/shop/sa/cart', 'td/ns/bank/sa/web', 'other/ns/shop/sa/web'];
-const paths = ['/', '/a', '/a/b', '/a/b/c', '/admin', '/admin/x', '/A'];
-const hosts = ['web.shop', 'WEB.shop:80', 'cart.shop'];
-const methods = ['GET', 'POST'];
-const addresses = ['10.0.0.1', '10.0.1.1'];
-
-const some = (...words: string[]) =>
-  fc.option(fc.uniqueArray(fc.constantFrom(...words), { maxLength: 3 }), { nil: undefined, freq: 1 });
-const clean = <T extends object>(value: T) =>
-  Object.fromEntries(Object.entries(value).filter(([, part]) => part !== undefined));
-
-const principalWords = [...principals, '*', 'td/*', '*/sa/web', 'td/ns/shop/*', 'td/ns/*/sa/web', 'cluster.local/ns/x'];
-const pathWords = [...paths, '*', '/a*', '/a/*', '*/c', '/admin*', '/a/{*}', '/a/{**}', '/{*}/b', '*b'];
-const source = fc
-  .record({
-    principals: some(...principalWords),
-    notPrincipals: some(...principalWords),
-    namespaces: some('shop', 'bank', '*', 'sh*', '*nk'),
-    notNamespaces: some('shop', '*'),
-    ipBlocks: some('10.0.0.0/24', '10.0.1.0/24'),
-  })
-  .map(clean);
-const operation = fc
-  .record({
-    hosts: some(...hosts, '*', 'web*', '*.SHOP'),
-    methods: some(...methods, '*', 'P*'),
-    paths: some(...pathWords),
-    notPaths: some(...pathWords),
-    ports: some('80', '443'),
-    notPorts: some('443'),
-  })
-  .map(clean);
-const condition = fc.oneof(
-  fc.record({ key: fc.constant('request.headers[x-a]'), values: fc.constantFrom(['1'], ['*'], ['1*', '*2']) }),
-  fc.record({ key: fc.constant('source.principal'), notValues: fc.constantFrom(['td/*'], ['*/sa/web']) }),
-);
-const few = <T>(item: fc.Arbitrary<T>) => fc.option(fc.array(item, { maxLength: 2 }), { nil: undefined, freq: 2 });
-const rule = fc
-  .record({
-    from: few(source.map(source => ({ source }))),
-    to: few(operation.map(operation => ({ operation }))),
-    when: few(condition),
-  })
-  .map(clean);
-
-const policy = (action: fc.Arbitrary<string>) =>
-  fc
-    .record({
-      name: fc.stringMatching(/^[a-z]{1,5}$/),
-      namespace: fc.constantFrom('shop', 'shop', 'shop', 'root', 'bank'),
-      action,
-      selector: fc.constantFrom(undefined, undefined, { matchLabels: { app: 'web' } }, { matchLabels: { app: 'x' } }),
-      rules: fc.option(fc.array(rule, { maxLength: 12 }), { nil: undefined, freq: 5 }),
-    })
-    .map(({ name, namespace, ...spec }) =>
-      policyOf({
-        apiVersion: 'security.istio.io/v1',
-        kind: 'AuthorizationPolicy',
-        metadata: { name, namespace },
-        spec: clean(spec),
-      }),
-    );
-const anyPolicies = fc.array(policy(fc.constantFrom('ALLOW', 'ALLOW', 'DENY', 'AUDIT')), { maxLength: 6 });
-
-const request: fc.Arbitrary<AuthorizationRequest> = fc
-  .record({
-    protocol: fc.constantFrom('http' as const, 'http' as const, 'tcp' as const),
-    principal: fc.option(fc.constantFrom(...principals), { nil: undefined, freq: 4 }),
-    sourceIp: fc.constantFrom(...addresses),
-    destinationPort: fc.constantFrom(80, 443),
-    method: fc.constantFrom(...methods),
-    host: fc.constantFrom(...hosts),
-    path: fc.constantFrom(...paths),
-    header: fc.option(fc.constantFrom('1', '2', '12'), { nil: undefined, freq: 2 }),
-  })
-  .map(({ protocol, header, method, host, path, ...connection }) => ({
-    ...connection,
-    protocol,
-    destinationIp: '10.9.9.9',
-    ...(protocol === 'http' && { method, host, path, header: () => header }),
-  }));
-const requests = fc.array(request, { minLength: 1, maxLength: 10 });
-const meshDefault = fc.constantFrom<MeshDefault>('allow', 'deny');
-
-function decide(
-  policies: readonly AuthorizationPolicy[],
-  request: AuthorizationRequest,
-  fallback: MeshDefault = 'allow',
-) {
-  return authorize(compilePolicy({ ...mesh, meshDefault: fallback, policies }).forWorkload(workload), request);
+for (const [name, property] of Object.entries(policyProperties)) {
+  t.test(name, async () => fc.assert<unknown[]>(property, { seed: 1, numRuns: 2000 }));
 }
 
-function agrees(
-  policies: readonly AuthorizationPolicy[],
-  meshDefault: MeshDefault,
-  requests: readonly AuthorizationRequest[],
-) {
-  const workloadPolicy = compilePolicy({ ...mesh, meshDefault, policies }).forWorkload(workload);
-  for (const request of requests) {
-    const expected = authorizeNaively({ ...mesh, meshDefault, policies }, workload, request);
-    const got = authorize(workloadPolicy, request);
-    const differs = (['allow', 'reason', 'policy', 'rule'] as const).some(key => got[key] !== expected[key]);
-    if (differs) throw new Error(`got ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`);
-  }
-}
-
-t.test('the indexed engine agrees with a plain interpreter, down to the rule it names', async () => {
-  fc.assert(
-    fc.property(anyPolicies, meshDefault, requests, (policies, fallback, requests) =>
-      agrees(policies, fallback, requests),
-    ),
-    { seed: 1, numRuns: 4000 },
-  );
-});
-
-t.test('so it does for many narrow rules, which the index keeps apart', async () => {
+t.test('the engine agrees with it on many narrow rules, which the index keeps apart', async () => {
   const picked = (...words: string[]) => fc.uniqueArray(fc.constantFrom(...words), { minLength: 1, maxLength: 2 });
   const narrowSource = fc.oneof(
     { weight: 4, arbitrary: fc.record({ principals: picked(...principals, 'td/ns/shop/*', '*/sa/web') }) },
@@ -191,50 +75,6 @@ t.test('one big policy whose rules differ in one attribute agrees with a plain i
       }
     }),
     { seed: 2, numRuns: 300 },
-  );
-});
-
-t.test('DENY wins: with a DENY policy that matches, no ALLOW policy lets a request through', async () => {
-  fc.assert(
-    fc.property(anyPolicies, policy(fc.constant('DENY')), requests, (policies, deny, requests) => {
-      for (const request of requests) {
-        if (decide([deny], request).allow) continue;
-        if (decide([...policies, deny], request).allow) throw new Error('allowed');
-        if (decide([deny, ...policies], request).allow) throw new Error('allowed');
-      }
-    }),
-    { seed: 3, numRuns: 500 },
-  );
-});
-
-t.test('one more ALLOW policy never takes away what another ALLOW policy gave', async () => {
-  fc.assert(
-    fc.property(anyPolicies, policy(fc.constant('ALLOW')), requests, (policies, more, requests) => {
-      for (const request of requests) {
-        const before = decide(policies, request);
-        if (before.reason === 'policy-allow' && !decide([...policies, more], request).allow) throw new Error('denied');
-      }
-    }),
-    { seed: 4, numRuns: 500 },
-  );
-});
-
-t.test('one more DENY policy never gives access', async () => {
-  fc.assert(
-    fc.property(
-      anyPolicies,
-      policy(fc.constant('DENY')),
-      meshDefault,
-      requests,
-      (policies, more, fallback, requests) => {
-        for (const request of requests) {
-          if (decide([...policies, more], request, fallback).allow && !decide(policies, request, fallback).allow) {
-            throw new Error('allowed');
-          }
-        }
-      },
-    ),
-    { seed: 5, numRuns: 500 },
   );
 });
 
