@@ -14,7 +14,7 @@ export interface ByteStream {
   readonly allowHalfOpen: boolean;
   /** Said when it closes: the other side took nothing of it, so that all of it may be sent elsewhere. */
   readonly refused?: boolean;
-  /** False when it is better to wait for `drain` before writing more; `done` is called once the bytes are needed no longer. */
+  /** False when it is better to wait for `drain` before writing more; `done` is called once the bytes are needed no longer, if ever. */
   write(data: Buffer, done?: () => void): boolean;
   write(data: string, encoding: 'latin1'): boolean;
   /** Keeps what is written from now on until `uncork`, to send it in one go. Absent where it is gathered anyway. */

@@ -210,7 +210,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
   onClosed(): void {
     const stale = (this.#upstream?.served ?? 0) > 0;
     const pool = this.#pool;
-    if (this.#upstream?.refused === true && this.#request !== '') {
+    if (this.#upstream?.refused === true && this.#request !== '' && !this.#relay.touched) {
       this.#upstream = undefined;
       if (this.#tries === undefined || !this.#triesAgain('refused-stream', pool)) this.onUnavailable('overflow');
       return;

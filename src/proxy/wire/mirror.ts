@@ -42,6 +42,7 @@ export class Mirror implements Client, Timed {
   readonly asksWebSocket = false;
   readonly minor = 1;
   readonly closing = false;
+  /** Has all of it been handed on? What is queued has not: a host that answers early still waits for it. */
   requestDone = false;
   deadlineAt: number;
   readonly #deadlines: Deadlines;
@@ -51,6 +52,8 @@ export class Mirror implements Client, Timed {
   #isOver = false;
   #queued: Buffer[] = [];
   #queuedBytes = 0;
+  /** Is what is queued the end of the request? */
+  #queuedLast = false;
 
   constructor(parts: ForwardParts, deadlines: Deadlines, onOver: () => void) {
     this.#deadlines = deadlines;
@@ -70,11 +73,12 @@ export class Mirror implements Client, Timed {
   /** More of the body; `isLast` tells that it is the end of it. */
   send(data: Buffer, isLast: boolean): void {
     if (this.#isOver) return;
-    this.requestDone = isLast;
     if (!this.#isHeld) {
+      this.requestDone = isLast;
       this.#forward.send(data);
       return;
     }
+    this.#queuedLast = isLast;
     this.#queuedBytes += data.length;
     if (this.#queuedBytes > maxQueuedBytes) this.abort();
     else this.#queued.push(data);
@@ -97,7 +101,9 @@ export class Mirror implements Client, Timed {
     const queued = this.#queued;
     this.#queued = [];
     this.#queuedBytes = 0;
-    for (const data of queued) this.send(data, this.requestDone);
+    const isWhole = this.#queuedLast;
+    let left = queued.length;
+    for (const data of queued) this.send(data, --left === 0 && isWhole);
   }
 
   progress(): void {

@@ -6,7 +6,7 @@ import { HeldBytes } from './held-bytes.ts';
 
 type Listener = Parameters<EventEmitter['on']>[1];
 
-/** What is to be sent; `done` is called once it is needed no longer. */
+/** What is to be sent; `done` is called once it has been, and never when the stream breaks before. */
 interface Waiting {
   data: string | Buffer;
   readonly done: (() => void) | undefined;
@@ -272,7 +272,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
   #close(hadError: boolean): void {
     this.#closed = true;
     this.#held = undefined;
-    for (const { done } of this.#waiting) done?.();
+    // without `done`: the first piece of a Buffer may still stand in the connection's queue, and must not change there
     this.#waiting = [];
     this.#owner.forget(this, this.#target - initialWindowBytes);
     process.nextTick(emitClose, this, hadError);

@@ -62,6 +62,20 @@ t.test('what many streams say in one turn leaves in one write', async t => {
   t.equal(writes, 1);
 });
 
+t.test('the memory of what is on its way is not given back when its stream is taken back', async t => {
+  const { client, accepted, readings } = await muxPair(t);
+  const bytes = Buffer.alloc(96 * kib, 'a');
+  const stream = client.open();
+  // what WriteBuffers does: the next response is copied to the same place
+  stream.write(bytes, () => bytes.fill('z'));
+  stream.destroy();
+  await accepted(0);
+  const [reading] = readings;
+  await reading?.until(({ closed }) => closed !== undefined);
+  t.ok(reading?.whole.includes('a'));
+  t.notOk(reading?.whole.includes('z'));
+});
+
 t.test('for a slow reader no more than its window is held, and the other streams go on', async t => {
   const { open, clientSocket } = await muxPair(t);
   const [slow, slowTheirs] = await open();
@@ -143,7 +157,7 @@ t.test('a reader that does not keep up gets no larger window', async t => {
   }
 });
 
-t.test('a Buffer is given back once it has left, or is not going to', async t => {
+t.test('a Buffer is given back once it has left; one that was cut off in the middle never is', async t => {
   const { open } = await muxPair(t);
   const [ours, theirs] = await open();
   const reading = new Reading(theirs);
@@ -157,7 +171,8 @@ t.test('a Buffer is given back once it has left, or is not going to', async t =>
   await settle();
   t.equal(given.length, 2);
   ours.destroy();
-  t.equal(given.at(-1), 'in vain');
+  await settle();
+  t.equal(given.length, 2);
   ours.write(Buffer.alloc(10), () => given.push('too late'));
   t.equal(given.at(-1), 'too late');
 });
