@@ -54,6 +54,8 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
     this.#client = new ClientSocket(stream, this);
     this.#client.hold(heldFor.upstream);
     parts.deadlines.add(this);
+    // nothing is read of it, so a client that leaves its place in a queue is not seen to go
+    this.deadlineAt = parts.deadlines.now + parts.idleMs;
     this.#acquire(undefined, 'no-healthy-upstream');
   }
 
