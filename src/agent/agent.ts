@@ -9,6 +9,7 @@ import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
 import { ownAddresses } from '../device/addresses.ts';
 import { newId, systemRandom } from '../device/dice.ts';
+import { lockDirectory } from '../device/directory-lock.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import type { GivenSockets } from '../device/given-sockets.ts';
 import { makeProcesses, sandboxName } from '../device/process.ts';
@@ -105,14 +106,30 @@ export interface RunningAgent {
 export async function startAgent(parts: AgentParts, config: AgentConfig, signal: AbortSignal): Promise<RunningAgent> {
   const proxyFor = readProxyRules(config.proxy ?? {});
   const files = await openFiles(config.dataDir);
-  const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
-  const runParts = { ...parts, clock, proxyFor };
-  const identity = (await loadIdentity(files)) ?? (await joinFirst(runParts, config, files, signal));
-  return run(runParts, config, files, identity, signal);
+  const letGo = await lockDirectory(config.dataDir);
+  try {
+    const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
+    const runParts = { ...parts, clock, proxyFor, letGo };
+    const known = await loadIdentity(files);
+    if (known !== undefined && config.join !== undefined) {
+      const next = `mesolite join --replace --node ${known.node}`;
+      parts.log.info('this node has an identity, so the join string is not used', {
+        node: known.node,
+        toJoinAnew: next,
+      });
+    }
+    const identity = known ?? (await joinFirst(runParts, config, files, signal));
+    return await run(runParts, config, files, identity, signal);
+  } catch (error) {
+    await letGo();
+    throw error;
+  }
 }
 
 interface RunParts extends AgentParts {
   readonly clock: NodeClock;
+  /** Lets another agent have the data directory. */
+  readonly letGo: () => Promise<void>;
   readonly proxyFor: ProxyRules;
 }
 
@@ -132,7 +149,7 @@ async function joinFirst(
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
 async function run(
-  { clock, log, version, proxyFor, sockets, serving }: RunParts,
+  { clock, log, version, proxyFor, sockets, serving, letGo }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -487,6 +504,7 @@ async function run(
     await link.closed;
     await background.settled();
     facts.close();
+    await letGo();
   };
   const stop = async (): Promise<void> => {
     await Promise.all([released, stopped]);

@@ -1,0 +1,59 @@
+import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+import { newId } from './dice.ts';
+import { identify, isAlive } from './process-identity.ts';
+
+const fileName = 'lock';
+/** A lock that another process has left is removed and tried again; somebody else may be quicker. */
+const tries = 5;
+
+/**
+ * Keeps a directory for this process; the returned function lets it go. Who holds it is in a file there, with the start of the process
+ * and the number of the directory, so that neither a power cut nor a copy of the directory keeps anybody out. Throws START_FAILED when a
+ * process that lives has it.
+ */
+export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
+  const path = join(directory, fileName);
+  const own = await describeHolder(directory);
+  for (let i = 0; i < tries; i++) {
+    if (await create(path, own)) return () => rm(path, { force: true });
+    const pid = await holderOf(path, directory);
+    if (pid !== undefined) {
+      const advice = 'stop it first, or give this one a directory of its own with --data';
+      throw new MesoliteError('START_FAILED', `another agent (process ${pid}) works in ${directory}: ${advice}`);
+    }
+    await rm(path, { force: true });
+  }
+  throw new MesoliteError('START_FAILED', `${path} cannot be had: another agent starts in the same moment`);
+}
+
+async function describeHolder(directory: string): Promise<string> {
+  const identity = await identify(process.pid);
+  const { dev, ino } = await stat(directory);
+  return `${[identity?.pid, identity?.boot, identity?.start, `${dev}:${ino}`].join('\n')}\n`;
+}
+
+/** The file is there whole or not at all: nobody may take one that is half written for one that was left. */
+async function create(path: string, text: string): Promise<boolean> {
+  const whole = `${path}.${newId()}`;
+  try {
+    await writeFile(whole, text, { flag: 'wx', mode: 0o600 });
+    await link(whole, path);
+    return true;
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return false;
+    throw new MesoliteError('START_FAILED', `${path} cannot be written: ${messageOf(cause)}`, { cause });
+  } finally {
+    await rm(whole, { force: true });
+  }
+}
+
+/** The process that has locked this very directory and lives. */
+async function holderOf(path: string, directory: string): Promise<number | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => '');
+  const [pid = '', boot = '', start = '', place = ''] = text.split('\n');
+  const { dev, ino } = await stat(directory);
+  if (place !== `${dev}:${ino}` || !/^\d{1,10}$/.test(pid)) return undefined;
+  return (await isAlive({ pid: Number(pid), boot, start })) ? Number(pid) : undefined;
+}
