@@ -210,10 +210,10 @@ async function showEverything(): Promise<void> {
   verify(denied.length > 0 && allowed.length > 0, 'the audit has what was allowed and what was denied');
   for (const { node, usage } of await fleet.readyNodes()) {
     const rss = Math.round(usage.agentRssMb * 10) / 10;
-    verify(
-      rss < maxAgentRssMb,
-      `the agent of ${node}, its proxy in it, takes ${rss} MB of memory (less than ${maxAgentRssMb})`,
-    );
+    const takes = `the agent of ${node}, its proxy in it, takes ${rss} MB of memory`;
+    // who looks around on a busy machine shall not lose it all over a megabyte
+    if (!options.check && rss >= maxAgentRssMb) say(`  ${takes} (meant to be less than ${maxAgentRssMb})`);
+    else verify(rss < maxAgentRssMb, `${takes} (less than ${maxAgentRssMb})`);
   }
 }
 
