@@ -34,6 +34,9 @@ import type { NodeIdentity } from './node-identity.ts';
 const answerWithinMs = 5 * secondMs;
 const maxRequests = 12;
 
+const tokenGone =
+  'the master lets nobody in by this join string: it has expired, is used up or was revoked. `mesolite token create` makes another';
+
 type Accepted = Extract<JoinResult, { status: 'accepted' }>;
 
 export interface EnrollmentParts {
@@ -132,7 +135,8 @@ function openDoor(
   });
   // a master that is away may come back, one that is another never becomes the right one
   const onFailure = (error: MesoliteError) => {
-    if (error.code === 'UNTRUSTED' || error.code === 'FORBIDDEN') refuse(error);
+    if (error.code === 'UNTRUSTED') refuse(error);
+    if (error.code === 'FORBIDDEN') refuse(new MesoliteError('FORBIDDEN', tokenGone, { cause: error }));
   };
   const link = new MqttLink({ dial, clock, random, log, onFailure }, { clientId: nonce, username: join.id });
   const up = link.start(ended.signal).then(() => untilUp(link, ended.signal));

@@ -226,8 +226,9 @@ function printRan({ startedAt, endedAt }: TaskView, now: number): string {
   return startedAt === null ? '-' : printDuration(Math.max(0, (endedAt ?? now) - startedAt));
 }
 
-/** Why it is as it is: what its node said, or why no node takes it. */
-function printWhy({ message, reason, waiting }: TaskView): string {
+/** Why it is as it is: what its node said, or why no node takes it. A task that runs and is ready needs no reason. */
+function printWhy({ state, ready, message, reason, waiting }: TaskView): string {
+  if (state === 'TASK_RUNNING' && ready) return '';
   const said = message ?? reason;
   if (said !== null) return said;
   return waiting.map(({ node, why }) => `${node}: ${why}`).join('; ');

@@ -87,7 +87,6 @@ async function run(
   const epoch = await store.meta.nextEpoch();
   const events = makeEvents({ events: store.events, clock, log });
   const operators = makeOperators({ tokens: store.operatorTokens, clock, log });
-  await operators.ensureAdmin(config.dataDir);
   const names = [...new Set([...config.advertise, 'localhost', '127.0.0.1', '::1'])];
   const background = new Background(log);
   const inBackground = background.run;
@@ -400,6 +399,8 @@ async function run(
   const api = await makeApi({ face, log, upgrade: wire.upgrade }, apiTls(server.current.value));
   server.current.watch(identity => api.server.setSecureContext(apiTls(identity)));
   const apiPort = await listen(api, config);
+  // not before the ports are had: nobody should be told of the token of a master that did not start
+  await operators.ensureAdmin(config.dataDir);
 
   const keepHouse = async (): Promise<void> => {
     while (await clock.sleep(masterTimes.housekeepingEveryMs, signal)) {

@@ -71,7 +71,7 @@ t.test('jobs, services and policies are filtered by namespace', async t => {
 t.test('tasks show state, exit and why, and the filter goes to the master', async t => {
   const { server, mesolite } = await makeUser(t);
   server.world.tasks = [
-    taskView('hello.default.a'),
+    taskView('hello.default.a', { reason: 'REASON_TASK_HEALTH_CHECK_STATUS_UPDATED', message: 'healthy' }),
     taskView('hello.default.b', { state: 'TASK_FAILED', ready: false, exitCode: 3, message: 'exited with 3' }),
     taskView('hello.default.c', {
       type: 'batch',

@@ -32,6 +32,7 @@ for (const [what, same, sentence] of cases) {
     t.equal(plain.length, 1, second.output);
     t.match(plain[0], sentence);
     t.notMatch(second.output, /^\s+at /m, 'no stack');
+    t.notMatch(second.output, /operator token/, 'nobody is told of a token that opens nothing');
     t.strictSame(await first.api.nodes(), [], 'the first one answers as before');
   });
 }
