@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { addAgent } from './agent.ts';
-import { exitCodeOf, exitCodes } from './exit-codes.ts';
+import { AnsweredNo, exitCodeOf, exitCodes } from './exit-codes.ts';
 import { addJoin } from './join.ts';
 import { addMaster } from './master.ts';
 import type { CliParts } from './roles.ts';
@@ -9,14 +9,15 @@ import { processShell, remark, type Shell } from './shell.ts';
 
 /** The command `mesolite`: runs `argv` (without node and script) to its end and gives the exit code; never rejects. */
 export async function runCli(argv: readonly string[], parts: CliParts, shell: Shell = processShell()): Promise<number> {
+  let program: Command | undefined;
   try {
-    const program = await makeProgram(argv, parts, shell);
+    program = await makeProgram(argv, parts, shell);
     await program.parseAsync([...argv], { from: 'user' });
     return exitCodes.ok;
   } catch (error) {
     if (shell.signal.aborted) return exitCodes.interrupted;
     report(shell, error);
-    return exitCodeOf(error);
+    return exitCodeOf(error, program?.args[0]);
   }
 }
 
@@ -47,6 +48,7 @@ async function makeProgram(argv: readonly string[], parts: CliParts, shell: Shel
 
 /** One sentence a line; only a defect of ours shows where it happened. */
 function report(shell: Shell, error: unknown): void {
+  if (error instanceof AnsweredNo) return;
   if (error instanceof CommanderError) {
     // help has been printed already
     if (error.code.startsWith('commander.help') || error.code === 'commander.version') return;

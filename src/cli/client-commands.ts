@@ -6,6 +6,7 @@ import { addAuthority } from './authority.ts';
 import { addBroker } from './broker.ts';
 import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
+import { addExplain } from './explain.ts';
 import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
 import { addPolicy } from './policy.ts';
@@ -27,6 +28,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addAuthority(program, shell);
   addBroker(program, shell);
   addPolicy(program, shell);
+  addExplain(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

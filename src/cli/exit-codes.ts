@@ -22,13 +22,25 @@ const unreachable: ReadonlySet<ErrorCode> = new Set([
   'FORBIDDEN',
 ]);
 
+/** A question was answered with no, and that has been said. */
+export class AnsweredNo extends Error {
+  constructor() {
+    super('no');
+  }
+}
+
+/** Commands that ask: as with `diff`, 1 is an answer, and what keeps them from one is 2. */
+const questions: ReadonlySet<string> = new Set(['diff', 'explain']);
+
 /** The command cannot be carried out as it was written. */
 export function usageError(message: string): CommanderError {
   return new CommanderError(exitCodes.usage, 'mesolite.usage', message);
 }
 
-/** The one place where an error becomes an exit code. */
-export function exitCodeOf(error: unknown): number {
+/** The one place where an error becomes an exit code; `command` is the first word of the command line. */
+export function exitCodeOf(error: unknown, command = ''): number {
+  if (error instanceof AnsweredNo) return exitCodes.failed;
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  return isMesoliteError(error) && unreachable.has(error.code) ? exitCodes.unreachable : exitCodes.failed;
+  if (isMesoliteError(error) && unreachable.has(error.code)) return exitCodes.unreachable;
+  return questions.has(command) ? exitCodes.usage : exitCodes.failed;
 }

@@ -1,43 +1,28 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Command } from 'commander';
 import { MesoliteError } from '../base/errors.ts';
-import { isTrustDomain } from '../model/identity.ts';
-import { defaultMesh, type MeshDefault } from '../model/policy.ts';
 import { type CaseResult, type CaseVerdict, runCases } from '../policy/cases.ts';
-import { parseName } from './arguments.ts';
 import { readCaseFile } from './case-file.ts';
+import { type MeshOptions, meshOf, withMeshOptions } from './mesh-options.ts';
 import { print, remark, type Shell } from './shell.ts';
 import { type Column, renderTable } from './table.ts';
 
-interface TestOptions {
-  readonly rootNamespace: string;
-  readonly meshDefault: MeshDefault;
-  readonly trustDomain?: string;
+interface TestOptions extends MeshOptions {
   readonly json?: true;
 }
 
 /** `mesolite policy test FILE` */
 export function addPolicy(program: Command, shell: Shell): void {
   const policy = program.command('policy').description('try policies out before they are applied');
-  policy
+  const test = policy
     .command('test')
     .description('ask policies about requests, and compare with what is expected; needs no master')
     .argument('<file>', 'YAML or JSON with `policies` and `cases`')
-    .option('--root-namespace <name>', 'policies in it hold for every namespace', parseName, defaultMesh.rootNamespace)
-    .addOption(
-      new Option('--mesh-default <verdict>', 'what holds where no policy speaks')
-        .choices(['allow', 'deny'])
-        .default(defaultMesh.meshDefault),
-    )
-    .option(
-      '--trust-domain <name>',
-      `of the mesh (default: "${defaultMesh.trustDomain}", or "cluster.local" for callers of that name)`,
-      parseTrustDomain,
-    )
-    .option('--json', 'one JSON object for each case, with name, expect, got and rule')
-    .action((file: string, options: TestOptions) => testPolicies(shell, file, options));
+    .option('--json', 'one JSON object for each case, with name, expect, got and rule');
+  withMeshOptions(test).action((file: string, options: TestOptions) => testPolicies(shell, file, options));
 }
 
-function testPolicies(shell: Shell, file: string, { json, ...mesh }: TestOptions): void {
+function testPolicies(shell: Shell, file: string, { json, ...options }: TestOptions): void {
+  const mesh = meshOf(options);
   const { cases, warnings, ...documents } = readCaseFile(file, mesh.rootNamespace);
   for (const warning of warnings.slice(0, maxWarnings)) remark(shell, `warning: ${warning}`);
   if (warnings.length > maxWarnings) remark(shell, `warning: and ${warnings.length - maxWarnings} more`);
@@ -74,9 +59,4 @@ function dryRunText(dryRun: CaseVerdict | undefined): string {
 
 function differs({ expect, got }: CaseResult): boolean {
   return expect !== got;
-}
-
-function parseTrustDomain(text: string): string {
-  if (!isTrustDomain(text)) throw new InvalidArgumentError('expected a name as edge.example');
-  return text;
 }

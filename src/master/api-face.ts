@@ -124,6 +124,7 @@ export function makeApiFace(parts: {
       return logs.ask(node, query, signal);
     },
     policies: () => policies.view(fleet.list().flatMap(node => (node.state === 'ready' ? [node.id] : []))),
+    mesh: () => policies.settings,
     audit: query => queryAudit(query),
   };
 

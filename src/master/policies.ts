@@ -20,6 +20,8 @@ export interface Policies {
   onAck(node: string, ack: DocumentAck): void;
   view(nodes: readonly string[]): Promise<PolicyView[]>;
   readonly revision: number;
+  /** What they are published with. */
+  readonly settings: Omit<PolicyBody, 'documents'>;
 }
 
 const metaName = 'policy';
@@ -103,6 +105,7 @@ export async function openPolicies(
       const isOld = ack.reason !== undefined && ack.revision < (acks.get(node)?.revision ?? 0);
       if (!isOld) acks.set(node, ack);
     },
+    settings,
     view: async nodes => (await list()).map(policy => view(policy, nodes)),
     get revision() {
       return state.revision;

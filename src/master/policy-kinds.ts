@@ -1,4 +1,4 @@
-import type { Findings, Job, PolicyDocument } from '../model/document.ts';
+import { type Findings, type Job, labelsOf, type PolicyDocument } from '../model/document.ts';
 import { type Selecting, selects } from '../model/selector.ts';
 import { checkPolicy } from '../policy/check.ts';
 import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
@@ -7,7 +7,6 @@ import { checkRateLimit } from '../traffic/limit.ts';
 import { compileRegex } from '../traffic/regex.ts';
 import { checkVirtualService } from '../traffic/route-check.ts';
 import { servicesNamed, type VirtualService } from '../traffic/service-routes.ts';
-import { labelsOf } from './task-spec.ts';
 
 // What the master knows of each policy kind: a kind that is missing here does not compile.
 

@@ -1,5 +1,5 @@
 import { MesoliteError } from '../base/errors.ts';
-import type { Job } from '../model/document.ts';
+import { type Job, labelsOf } from '../model/document.ts';
 import { type Needs, upstreamOf } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 import type { TaskSpec } from '../model/task.ts';
@@ -21,11 +21,6 @@ export function taskOf(job: Job, label: string): TaskTemplate {
     needs: own?.resources ?? job.spec.resources,
     expectedMs: own?.expectedDuration ?? job.spec.expectedDuration,
   };
-}
-
-/** The labels of a job's tasks, which policies select by. */
-export function labelsOf({ metadata }: Job): Readonly<Record<string, string>> {
-  return { app: metadata.name, ...metadata.labels };
 }
 
 /** How many ports a task leaves to its node: of its own, and those on loopback that it has no number for. */

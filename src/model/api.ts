@@ -116,6 +116,13 @@ export const policyViewSchema = v.object({
   refusals: v.array(v.object({ node: v.string(), reason: v.string() })),
 });
 
+/** GET /v1/mesh: what all policies are read in, as the master was started. */
+export const meshSchema = v.object({
+  trustDomain: v.string(),
+  rootNamespace: v.string(),
+  meshDefault: v.picklist(['allow', 'deny']),
+});
+
 /** A decided request as its node recorded it, or the mark of a gap: what came before record `number + 1` is not there. */
 export const auditEntrySchema = v.variant('kind', [
   v.object({ kind: v.literal('record'), node: v.string(), number: v.number(), record: accessRecordSchema }),
@@ -219,6 +226,7 @@ export type NodeView = v.InferOutput<typeof nodeViewSchema>;
 export type TaskView = v.InferOutput<typeof taskViewSchema>;
 export type TaskDetail = v.InferOutput<typeof taskDetailSchema>;
 export type JobView = v.InferOutput<typeof jobViewSchema>;
+export type MeshView = v.InferOutput<typeof meshSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;
 export type AuditEntry = v.InferOutput<typeof auditEntrySchema>;
 export type JoinTokenView = v.InferOutput<typeof joinTokenViewSchema>;

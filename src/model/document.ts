@@ -113,6 +113,11 @@ export interface Findings {
   readonly warnings: readonly string[];
 }
 
+/** The labels of a job's tasks, which policies select by. */
+export function labelsOf({ metadata }: Job): Readonly<Record<string, string>> {
+  return { app: metadata.name, ...metadata.labels };
+}
+
 /** `Job default/hello`: how a document is called in messages. */
 export function describeDocument(document: OperatorDocument): string {
   return `${document.kind} ${document.metadata.namespace}/${document.metadata.name}`;

@@ -55,11 +55,18 @@ const requestSchema = v.strictObject({
   claims: v.optional(v.record(v.string(), v.unknown())),
 });
 
-const policyCaseSchema = v.strictObject({
-  name: v.pipe(v.string(), v.minLength(1, 'expected a name that is not empty'), v.maxLength(1024)),
+const question = {
   from: v.optional(callerSchema, {}),
   to: v.optional(calledSchema, {}),
   request: v.optional(requestSchema, {}),
+};
+
+/** Who calls whom, and how. */
+export const questionSchema = v.strictObject(question);
+
+const policyCaseSchema = v.strictObject({
+  name: v.pipe(v.string(), v.minLength(1, 'expected a name that is not empty'), v.maxLength(1024)),
+  ...question,
   expect: v.picklist(['allow', 'deny']),
 });
 
@@ -69,5 +76,6 @@ export const caseFileSchema = v.strictObject({
   cases: v.pipe(v.array(policyCaseSchema), v.minLength(1, 'expected at least one case')),
 });
 
+export type Question = v.InferOutput<typeof questionSchema>;
 /** One request, and what is expected to become of it. */
 export type PolicyCase = v.InferOutput<typeof policyCaseSchema>;

@@ -48,6 +48,8 @@ export interface Attribute {
   /** The lower-case name of the header it reads. */
   readonly header?: string;
   readonly dimension?: Dimension;
+  /** What a request has of it, in words; undefined when it has none. */
+  show(facts: Facts): string | undefined;
   /** Why a value cannot be taken. */
   problem(value: string): string | undefined;
   /** Why a value, though legal, hardly means what its author thinks. */
@@ -75,6 +77,7 @@ export function textAttribute(read: (facts: Facts) => string | undefined, settin
   return {
     ...settings,
     httpOnly: settings.httpOnly ?? false,
+    show: read,
     problem: settings.problem ?? none,
     trap: settings.trap ?? innerStar,
     compile: (values, scope) =>
@@ -89,10 +92,14 @@ export function textAttribute(read: (facts: Facts) => string | undefined, settin
   };
 }
 
-function addressAttribute(read: (facts: Facts) => Facts['sourceAddress'], reading: Reading): Attribute {
+function addressAttribute(
+  read: (facts: Facts) => Facts['sourceAddress'],
+  reading: 'sourceIp' | 'remoteIp' | 'destinationIp',
+): Attribute {
   return {
     httpOnly: false,
     reading,
+    show: facts => facts.request[reading] || undefined,
     problem(value) {
       const block = parseCidr(value);
       return 'reason' in block ? block.reason : undefined;
@@ -117,6 +124,7 @@ export function claimAttribute(path: ClaimPath): Attribute {
   return {
     httpOnly: true,
     reading: 'claims',
+    show: facts => claimTexts(facts.request.claims, path).join(', ') || undefined,
     problem: none,
     trap: innerStar,
     compile(values) {
@@ -133,6 +141,10 @@ export function claimAttribute(path: ClaimPath): Attribute {
 const requestPrincipal: Attribute = {
   httpOnly: true,
   reading: 'claims',
+  show({ request: { claims } }) {
+    const parts = [...claimTexts(claims, ['iss']).slice(0, 1), ...claimTexts(claims, ['sub']).slice(0, 1)];
+    return parts.length === 2 ? parts.join('/') : undefined;
+  },
   problem: none,
   trap: value => innerStar(value.replace(/^\*\/|\/\*$/, '')),
   compile(values) {
@@ -149,6 +161,7 @@ const requestPrincipal: Attribute = {
 
 const port: Attribute = {
   httpOnly: false,
+  show: facts => String(facts.request.destinationPort),
   problem: value =>
     /^(0|[1-9]\d{0,4})$/.test(value) && Number(value) <= 65_535
       ? undefined

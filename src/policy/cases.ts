@@ -1,6 +1,6 @@
 import type { PolicyOf } from '../model/document.ts';
 import { type AuthorizationRequest, defaultMesh, ruleText, type Verdict } from '../model/policy.ts';
-import type { PolicyCase } from '../model/policy-case.ts';
+import type { PolicyCase, Question } from '../model/policy-case.ts';
 import { authorize } from './authorize.ts';
 import { type CompiledPolicy, compilePolicy, type PolicyInput } from './compile.ts';
 import { compilePeerAuthentication } from './peer-authentication.ts';
@@ -8,7 +8,7 @@ import { compilePeerAuthentication } from './peer-authentication.ts';
 /** The mesh that the cases are asked in. */
 export interface CaseMesh extends Omit<PolicyInput, 'trustDomain' | 'revision'> {
   readonly peerAuthentications: readonly PolicyOf<'PeerAuthentication'>[];
-  /** Where left out: `cluster.local` for callers of that name, so that Istio's own files hold as they are, else our default. */
+  /** Where left out: by `trustDomainFor` the caller. */
   readonly trustDomain?: string;
 }
 
@@ -43,7 +43,8 @@ export function runCases(mesh: CaseMesh, cases: readonly PolicyCase[]): CaseResu
   });
 }
 
-function trustDomainFor({ from }: PolicyCase): string {
+/** `cluster.local` for callers of that name, so that Istio's own files hold as they are, else our default. */
+export function trustDomainFor({ from }: Pick<Question, 'from'>): string {
   return from.principal?.startsWith('cluster.local/') === true ? 'cluster.local' : defaultMesh.trustDomain;
 }
 
@@ -61,7 +62,7 @@ function verdictOf(verdict: Verdict): CaseVerdict {
 }
 
 /** What every request has and a case need not say: a method, and a path. */
-function requestOf({ from, to, request }: Pick<PolicyCase, 'from' | 'to' | 'request'>): AuthorizationRequest {
+export function requestOf({ from, to, request }: Question): AuthorizationRequest {
   const connection = {
     principal: from.principal,
     sourceIp: from.ip ?? '',

@@ -7,6 +7,11 @@ import { presentOrText } from './patterns.ts';
 export interface Field {
   /** Where it is in the document, as `spec.rules[0].from[1].source.principals`. */
   readonly path: string;
+  /** As documents call it where it must match and where it must not: `paths` and `notPaths`, or the key of a condition. */
+  readonly name: string;
+  readonly notName: string;
+  /** Two fields with one key are of the same attribute. */
+  readonly key: string;
   readonly attribute: Attribute;
   readonly values: readonly string[];
   readonly notValues: readonly string[];
@@ -27,22 +32,24 @@ interface UnknownCondition extends Unreadable {
   readonly path: string;
 }
 
+type AttributeName = keyof typeof attributes;
+
 const sourceFields = [
-  ['principals', 'notPrincipals', attributes['source.principal']],
-  ['requestPrincipals', 'notRequestPrincipals', attributes['request.auth.principal']],
-  ['namespaces', 'notNamespaces', attributes['source.namespace']],
-  ['serviceAccounts', 'notServiceAccounts', attributes['source.serviceAccount']],
-  ['trustDomains', 'notTrustDomains', attributes['source.trustDomain']],
-  ['ipBlocks', 'notIpBlocks', attributes['source.ip']],
-  ['remoteIpBlocks', 'notRemoteIpBlocks', attributes['remote.ip']],
-] as const satisfies readonly (readonly [keyof Source, keyof Source, Attribute])[];
+  ['principals', 'notPrincipals', 'source.principal'],
+  ['requestPrincipals', 'notRequestPrincipals', 'request.auth.principal'],
+  ['namespaces', 'notNamespaces', 'source.namespace'],
+  ['serviceAccounts', 'notServiceAccounts', 'source.serviceAccount'],
+  ['trustDomains', 'notTrustDomains', 'source.trustDomain'],
+  ['ipBlocks', 'notIpBlocks', 'source.ip'],
+  ['remoteIpBlocks', 'notRemoteIpBlocks', 'remote.ip'],
+] as const satisfies readonly (readonly [keyof Source, keyof Source, AttributeName])[];
 
 const operationFields = [
-  ['hosts', 'notHosts', attributes.host],
-  ['methods', 'notMethods', attributes.method],
-  ['paths', 'notPaths', attributes.path],
-  ['ports', 'notPorts', attributes['destination.port']],
-] as const satisfies readonly (readonly [keyof Operation, keyof Operation, Attribute])[];
+  ['hosts', 'notHosts', 'host'],
+  ['methods', 'notMethods', 'method'],
+  ['paths', 'notPaths', 'path'],
+  ['ports', 'notPorts', 'destination.port'],
+] as const satisfies readonly (readonly [keyof Operation, keyof Operation, AttributeName])[];
 
 /** The keys of `when` that have no name in brackets. */
 const conditionKeys = [
@@ -78,14 +85,17 @@ export function readRule(rule: Rule, path: string): RuleFields {
 }
 
 function readFields<K extends string>(
-  table: readonly (readonly [K, K, Attribute])[],
+  table: readonly (readonly [K, K, AttributeName])[],
   values: Partial<Readonly<Record<K, readonly string[] | undefined>>>,
   path: string,
 ): Field[] {
-  return table.flatMap(([name, notName, attribute]) => {
-    const field = {
+  return table.flatMap(([name, notName, key]) => {
+    const field: Field = {
       path: `${path}.${values[name] === undefined ? notName : name}`,
-      attribute,
+      name,
+      notName,
+      key,
+      attribute: attributes[key],
       values: values[name] ?? [],
       notValues: values[notName] ?? [],
     };
@@ -96,7 +106,13 @@ function readFields<K extends string>(
 function readCondition(when: Condition, path: string): Field | UnknownCondition {
   const attribute = conditionAttribute(when.key);
   if ('reason' in attribute) return { path: `${path}.key`, reason: attribute.reason };
-  return { path, attribute, values: when.values ?? [], notValues: when.notValues ?? [] };
+  const { key, values = [], notValues = [] } = when;
+  return { path, name: key, notName: `${key} (not)`, key: keyOf(key), attribute, values, notValues };
+}
+
+/** Names of headers are the same in capitals. */
+function keyOf(key: string): string {
+  return key.startsWith('request.headers') ? key.toLowerCase() : key;
 }
 
 function isField(condition: Field | UnknownCondition): condition is Field {

@@ -45,6 +45,7 @@ function emptyFace(): ApiFace {
     task: none,
     taskLog: none,
     services: async () => [],
+    mesh: () => ({ trustDomain: 'edge', rootNamespace: 'istio-system', meshDefault: 'allow' }),
     policies: async () => [],
     audit: async () => [],
     events: async () => [],

@@ -8,6 +8,7 @@ import type {
   JobView,
   JoinTokenView,
   JoinView,
+  MeshView,
   NodeView,
   PolicyView,
   TaskDetail,
@@ -59,6 +60,7 @@ export interface ApiFace {
   taskLog(query: LogQuery, signal: AbortSignal): Promise<string>;
   services(): Promise<ServiceDocument[]>;
   policies(): Promise<PolicyView[]>;
+  mesh(): MeshView;
   audit(query: AuditQuery): Promise<AuditEntry[]>;
   events(query: EventQuery): Promise<FleetEvent[]>;
   /** Newest first; without `all` only what holds or should have been renewed. */

@@ -12,6 +12,7 @@ import {
   joinDecisionSchema,
   joinListSchema,
   joinTokenListSchema,
+  meshSchema,
   nodeListSchema,
   policyListSchema,
   serviceListSchema,
@@ -161,6 +162,9 @@ function addFleetRoutes(app: Api, face: ApiFace): void {
     async () => ({
       policies: await face.policies(),
     }),
+  );
+  app.get('/v1/mesh', { ...reader, schema: answers('What policies are read in', meshSchema, {}) }, async () =>
+    face.mesh(),
   );
   app.get<{ Querystring: v.InferOutput<typeof auditQuery> }>(
     '/v1/audit',

@@ -1,0 +1,54 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { isTrustDomain } from '../model/identity.ts';
+import { defaultMesh, type MeshDefault } from '../model/policy.ts';
+import { parseName } from './arguments.ts';
+
+/** What policies are read in, as far as the command line says it. */
+export interface MeshOptions {
+  readonly rootNamespace?: string;
+  readonly meshDefault?: MeshDefault;
+  readonly trustDomain?: string;
+}
+
+export interface Mesh {
+  readonly rootNamespace: string;
+  readonly meshDefault: MeshDefault;
+  readonly trustDomain?: string;
+}
+
+/** Adds the options by which `mesolite master` is told of its mesh, for commands that ask none. */
+export function withMeshOptions(command: Command): Command {
+  return command
+    .option(
+      '--root-namespace <name>',
+      `policies in it hold for every namespace (default: "${defaultMesh.rootNamespace}")`,
+      parseName,
+    )
+    .addOption(
+      new Option(
+        '--mesh-default <verdict>',
+        `what holds where no policy speaks (default: "${defaultMesh.meshDefault}")`,
+      ).choices(['allow', 'deny']),
+    )
+    .option(
+      '--trust-domain <name>',
+      `of the mesh (default: "${defaultMesh.trustDomain}", or "cluster.local" for callers of that name)`,
+      parseTrustDomain,
+    );
+}
+
+/** `known` is what a master says, where one was asked. */
+export function meshOf(options: MeshOptions, known: MeshOptions = {}): Mesh {
+  const { rootNamespace, meshDefault } = defaultMesh;
+  const trustDomain = options.trustDomain ?? known.trustDomain;
+  return {
+    rootNamespace: options.rootNamespace ?? known.rootNamespace ?? rootNamespace,
+    meshDefault: options.meshDefault ?? known.meshDefault ?? meshDefault,
+    ...(trustDomain !== undefined && { trustDomain }),
+  };
+}
+
+function parseTrustDomain(text: string): string {
+  if (!isTrustDomain(text)) throw new InvalidArgumentError('expected a name as edge.example');
+  return text;
+}
