@@ -133,12 +133,20 @@ export class ClientStream extends EventEmitter implements ByteStream, MessageEve
     stream.on('trailers', (fields: Fields) => this.#onTrailers(fields));
     stream.on('end', () => this.#onEnd(stream));
     stream.on('drain', () => this.emit('drain'));
-    stream.on('wantTrailers', () => {
-      if (!stream.destroyed) stream.sendTrailers(this.#requestTrailers);
-    });
+    stream.on('wantTrailers', () => this.#sendTrailers(stream));
     // errors are followed by 'close'
     stream.on('error', () => {});
     stream.on('close', () => this.#onStreamClosed(stream));
+  }
+
+  #sendTrailers(stream: ClientHttp2Stream): void {
+    if (stream.destroyed) return;
+    try {
+      stream.sendTrailers(this.#requestTrailers);
+    } catch {
+      // a header twice that HTTP/2 has once
+      this.destroy();
+    }
   }
 
   // --- the answer ---

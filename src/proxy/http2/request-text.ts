@@ -50,6 +50,7 @@ export function requestText(raw: readonly string[], ended: boolean, form: Target
   let host: string | undefined;
   let length: string | undefined;
   let cookie = '';
+  let announcesTrailers = false;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] ?? '';
     const value = raw[i + 1] ?? '';
@@ -67,7 +68,10 @@ export function requestText(raw: readonly string[], ended: boolean, form: Target
       length = value;
     } else if (name === 'cookie') cookie += cookie === '' ? value : `; ${value}`;
     else if (name === 'te' && value !== 'trailers') return badTe;
-    else lines += `${name}: ${value}\r\n`;
+    else {
+      if (name === 'trailer') announcesTrailers = true;
+      lines += `${name}: ${value}\r\n`;
+    }
   }
   const start = startLines(pseudo, host, form);
   if (typeof start !== 'string') return start;
@@ -75,8 +79,9 @@ export function requestText(raw: readonly string[], ended: boolean, form: Target
   if (ended && contentLength > 0) return badLength;
   if (cookie !== '') lines += `cookie: ${cookie}\r\n`;
   const method = pseudo.get(':method') ?? '';
-  const chunked = !ended && contentLength < 0;
-  const framing = framingLine(method, ended, contentLength);
+  // a length leaves no room for trailers
+  const chunked = !ended && (contentLength < 0 || announcesTrailers);
+  const framing = framingLine(method, chunked, contentLength);
   return { head: `${start}${lines}${framing}\r\n`, contentLength, chunked, toHead: method === 'HEAD' };
 }
 
@@ -99,9 +104,9 @@ function startLines(
   return `${method} http://${authority}${path} HTTP/1.1\r\nhost: ${authority}\r\n`;
 }
 
-function framingLine(method: string, ended: boolean, contentLength: number): string {
+function framingLine(method: string, chunked: boolean, contentLength: number): string {
+  if (chunked) return 'transfer-encoding: chunked\r\n';
   if (contentLength >= 0) return `content-length: ${contentLength}\r\n`;
-  if (!ended) return 'transfer-encoding: chunked\r\n';
   return wantsLength.has(method) ? 'content-length: 0\r\n' : '';
 }
 

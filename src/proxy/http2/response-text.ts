@@ -24,8 +24,9 @@ export function responseText(
   const lines = fieldLines(fields);
   if (lines === undefined || Array.isArray(length)) return undefined;
   const isBodyless = toHead || status < 200 || status === 204 || status === 304;
-  // a length leaves no room for trailers, and those of gRPC are its status
-  const chunked = !isBodyless && !ended && (length === undefined || isGrpcType(String(fields['content-type'])));
+  // a length leaves no room for trailers; those of gRPC are its status
+  const hasTrailers = fields.trailer !== undefined || isGrpcType(String(fields['content-type']));
+  const chunked = !isBodyless && !ended && (length === undefined || hasTrailers);
   const framing = chunked
     ? 'transfer-encoding: chunked\r\n'
     : length !== undefined

@@ -10,8 +10,14 @@ import { type MessageEvents, MessageReader } from './message-reader.ts';
 import { fieldLines, type RequestText } from './request-text.ts';
 
 export interface ServerStreamEvents {
-  /** The client took the request back before its answer had begun. */
+  /** The client took the request back before its answer was whole, or made it one that has to be. */
   onCancelled(): void;
+}
+
+/** What waits for the writes up to that number. */
+interface Waiting {
+  readonly upTo: number;
+  readonly done: () => void;
 }
 
 /**
@@ -23,17 +29,23 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
   readonly toHead: boolean;
   readonly #stream: ServerHttp2Stream;
   readonly #chunked: boolean;
+  readonly #hasLength: boolean;
   readonly #reader: MessageReader;
   readonly #events: ServerStreamEvents;
   /** What the engine gets when it is ready to read. */
   #early: Buffer[] | undefined;
   /** Bytes still to come of a body with a length. */
   #left: number;
+  /** The last of such a body, until the client has said that nothing follows it: what is no whole request must not look like one. */
+  #last: Buffer | undefined;
   #requestEnded = false;
   #trailers = '';
-  #begun = false;
   #answered = false;
+  #givenUp = false;
   #answerTrailers: OutgoingHttpHeaders = {};
+  #writes = 0;
+  #written = 0;
+  readonly #waiting: Waiting[] = [];
 
   /** `stream` has a listener for its errors. */
   constructor(stream: ServerHttp2Stream, request: RequestText, head: Head, events: ServerStreamEvents) {
@@ -42,6 +54,7 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
     this.#events = events;
     this.toHead = request.toHead;
     this.#chunked = request.chunked;
+    this.#hasLength = request.contentLength >= 0;
     this.#left = Math.max(request.contentLength, 0);
     this.#reader = new MessageReader('response', head, this);
     this.#early = [Buffer.from(request.head, 'latin1')];
@@ -67,9 +80,10 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
     if (this.#requestEnded) this.emit('end');
   }
 
-  write(data: string | Buffer): boolean {
+  write(data: string | Buffer, done?: 'latin1' | (() => void)): boolean {
     const bytes = typeof data === 'string' ? Buffer.from(data, 'latin1') : data;
     if (!this.#stream.destroyed && !this.#reader.take(bytes)) this.destroy();
+    if (typeof done === 'function') this.#whenWritten(done);
     return !this.#stream.writableNeedDrain;
   }
 
@@ -89,6 +103,7 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
 
   destroy(): void {
     if (this.#stream.destroyed) return;
+    this.#givenUp = true;
     this.#stream.close(this.#answered ? reason.none : reason.internal);
     // a connection that node:http2 has given up sends no reset, and would never say that the stream is closed
     setImmediate(() => this.#stream.destroy());
@@ -98,7 +113,12 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
 
   onInterim(status: number, fields: OutgoingHttpHeaders): void {
     // what 101 means is a matter of HTTP/1.1
-    if (status !== 101 && !this.#stream.closed) this.#stream.additionalHeaders({ ':status': status, ...fields });
+    if (status === 101 || this.#stream.closed) return;
+    try {
+      this.#stream.additionalHeaders({ ':status': status, ...fields });
+    } catch {
+      // a header twice that HTTP/2 has once; nobody has to hear of what comes before an answer
+    }
   }
 
   onHead({ status }: Head, _: Buffer, fields: OutgoingHttpHeaders, ended: boolean, chunked: boolean): void {
@@ -113,12 +133,14 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
       this.destroy();
       return;
     }
-    this.#begun = true;
     if (ended) this.#onAnswered();
   }
 
   onData(data: Buffer): void {
-    if (!this.#stream.closed) this.#stream.write(data);
+    // what comes behind a status that has no body in HTTP/2
+    if (this.#stream.closed || this.#stream.writableEnded) return;
+    this.#writes++;
+    this.#stream.write(data, this.#onWritten);
   }
 
   onEnd(trailers: OutgoingHttpHeaders | undefined): void {
@@ -129,8 +151,27 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
   }
 
   #sendTrailers(): void {
-    if (!this.#stream.destroyed) this.#stream.sendTrailers(this.#answerTrailers);
+    if (this.#stream.destroyed) return;
+    try {
+      this.#stream.sendTrailers(this.#answerTrailers);
+    } catch {
+      // a header twice that HTTP/2 has once
+      this.#answered = false;
+      this.destroy();
+    }
   }
+
+  #whenWritten(done: () => void): void {
+    if (this.#written === this.#writes) done();
+    else this.#waiting.push({ upTo: this.#writes, done });
+  }
+
+  /** Of a stream that was cut off node:http2 says so too, while a part of the bytes may still stand in the connection's queue. */
+  readonly #onWritten = (error?: Error | null): void => {
+    if ((error !== undefined && error !== null) || this.#stream.destroyed) return;
+    this.#written++;
+    while (this.#waiting[0] !== undefined && this.#waiting[0].upTo <= this.#written) this.#waiting.shift()?.done();
+  };
 
   #onAnswered(): void {
     this.#answered = true;
@@ -142,19 +183,17 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
   // --- the request ---
 
   readonly #onData = (data: Buffer): void => {
-    if (!this.#chunked) {
-      this.#left -= data.length;
-      if (this.#left < 0) {
-        this.#refuse();
-        return;
-      }
-    }
-    this.#hand(this.#chunked ? chunkOf(data) : data);
+    if (this.#hasLength) this.#left -= data.length;
+    if (this.#left < 0) this.#refuse();
+    else if (this.#chunked) this.#hand(chunkOf(data));
+    else if (this.#left === 0 && data.length > 0) this.#last = data;
+    else this.#hand(data);
   };
 
   #onTrailers(fields: Record<string, string | string[] | undefined>): void {
     const lines = fieldLines(fields);
-    if (lines === undefined) this.#refuse();
+    // behind a length HTTP/1.1 has no place for them; where they are announced there is none
+    if (lines === undefined || (lines !== '' && !this.#chunked)) this.#refuse();
     else this.#trailers = lines;
   }
 
@@ -167,6 +206,8 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
     }
     this.#requestEnded = true;
     if (this.#chunked) this.#hand(lastChunk(this.#trailers));
+    else if (this.#last !== undefined) this.#hand(this.#last);
+    this.#last = undefined;
     if (this.#early === undefined) this.emit('end');
   }
 
@@ -181,8 +222,9 @@ export class ServerStream extends EventEmitter implements ByteStream, MessageEve
   }
 
   #onClose(): void {
-    this.#early = undefined;
-    if (!this.#begun && this.#stream.rstCode === reason.cancel) this.#events.onCancelled();
+    this.#early = this.#last = undefined;
+    // whatever the client gives as its reason, or does so that node:http2 resets the stream
+    if (!this.#answered && !this.#givenUp) this.#events.onCancelled();
     this.emit('close', false);
   }
 }

@@ -25,15 +25,40 @@ async function stage(t: Test, clock?: FakeClock) {
 const slow: typeof get = get.map(([name, value]) => [name, name === ':path' ? '/slow' : value]);
 const post: typeof get = [...slow.slice(1), [':method', 'POST']];
 
-t.test('requests that are taken back at once, over and over, end the connection', async t => {
+t.test('requests that are taken back at once, whatever the way, end the connection', async t => {
   const { open } = await stage(t);
-  const client = await open();
-  for (let i = 0; i < 400 && !client.closed; i++) {
-    client.headers(2 * i + 1, slow, ended);
-    client.write(frame(type.reset, 0, 2 * i + 1, number(8)));
-    await new Promise(resolve => setImmediate(resolve));
+  const reset = (code: number) => (client: RawHttp2, stream: number) => {
+    client.headers(stream, slow, ended);
+    client.write(frame(type.reset, 0, stream, number(code)));
+  };
+  // the others have the server reset what it has begun to work for
+  const ways: Readonly<Record<string, (client: RawHttp2, stream: number) => void>> = {
+    cancelled: reset(8),
+    'without an error': reset(0),
+    'as if refused': reset(refused),
+    'a window of nothing': (client, stream) => {
+      client.headers(stream, slow, ended);
+      client.write(frame(type.windowUpdate, 0, stream, number(0)));
+    },
+    'a window beyond all bounds': (client, stream) => {
+      client.headers(stream, slow, ended);
+      client.write(frame(type.windowUpdate, 0, stream, number(2 ** 31 - 1)));
+    },
+    'more than its length': (client, stream) => {
+      client.headers(stream, [...post, ['content-length', '1']], 0);
+      client.write(frame(type.data, 0, stream, Buffer.from('xx')));
+    },
+  };
+  for (const [name, take] of Object.entries(ways)) {
+    const client = await open();
+    let made = 0;
+    for (; made < 400 && !client.closed; made++) {
+      take(client, 2 * made + 1);
+      await new Promise(resolve => setImmediate(resolve));
+    }
+    t.not(await client.gone(), 0, name);
+    t.ok(made < 400, name);
   }
-  t.ok([calm, undefined].includes(await client.gone()));
 });
 
 t.test('pings and settings without end, empty frames and endless heads end the connection', async t => {
