@@ -8,7 +8,7 @@ import type { RequestIds } from './request-ids.ts';
 import { type LocalAnswer, notReady, noWorkload } from './respond.ts';
 import type { Applications } from './upstream/applications.ts';
 import type { Exchange, Pipeline, Target } from './wire/exchange.ts';
-import { dropNamed, fieldOf, valueText, word } from './wire/fields.ts';
+import { dropAlike, fieldOf, valueText, word } from './wire/fields.ts';
 import type { Head } from './wire/head.ts';
 import type { LocalWorkload, Served, WorkloadIndex } from './workload.ts';
 
@@ -180,14 +180,18 @@ export class InboundPipeline implements Pipeline {
 }
 
 const forwardedFor = word('x-forwarded-for');
-const forwardedProto = word('x-forwarded-proto');
+const lettersOfFor = word('xforwardedfor');
+const lettersOfProto = word('xforwardedproto');
 const nobody: Partial<Served> & Pick<Served, 'port'> = { port: 0 };
 
-/** `x-forwarded-for` and `x-forwarded-proto` as Envoy writes them at an edge: the first is added to, the second is not believed. */
+/**
+ * `x-forwarded-for` and `x-forwarded-proto` as Envoy writes them at an edge: the first is added to, the second is not believed.
+ * Other spellings go, for some application servers fold them to the real one.
+ */
 function forwardedLines(head: Head, bytes: Buffer, sourceIp: string, scheme: string): string {
   const before = fieldOf(head, bytes, forwardedFor);
-  dropNamed(head, bytes, forwardedFor);
-  dropNamed(head, bytes, forwardedProto);
+  dropAlike(head, bytes, lettersOfFor);
+  dropAlike(head, bytes, lettersOfProto);
   const addresses = before === undefined ? sourceIp : `${before},${sourceIp}`;
   return `x-forwarded-for: ${addresses}\r\nx-forwarded-proto: ${scheme}\r\n`;
 }

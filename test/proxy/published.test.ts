@@ -124,6 +124,17 @@ t.test('who calls from outside cannot say who it is or whence it comes', async t
   t.equal(seen[0]?.['x-forwarded-proto'], 'http');
 });
 
+t.test('what an application may take for the name of a forwarding header does not pass either', async t => {
+  const { seen, appPort } = await website(t);
+  const { port } = await publish(t, { appPort, protocol: 'http', mode: 'DISABLE' });
+  const spellings = ['X_Forwarded_For', 'x_forwarded-for', 'X.Forwarded.For', 'XForwardedFor', 'x-forwarded_PROTO'];
+  const forged = spellings.map(name => `${name}: 10.1.1.1\r\n`).join('');
+  await (await plain(t, port)).askWhole(get(`${forged}X-Forwarded-Foreign: kept\r\nX-Forwarded-Port: 8080\r\n`));
+  const names = Object.keys(seen[0] ?? {}).filter(name => name.replace(/[^a-z]/g, '').startsWith('xforwarded'));
+  t.same(names.sort(), ['x-forwarded-for', 'x-forwarded-foreign', 'x-forwarded-port', 'x-forwarded-proto']);
+  t.equal(seen[0]?.['x-forwarded-for'], '127.0.0.1');
+});
+
 t.test('STRICT takes nobody without a certificate of the mesh', async t => {
   const { seen, appPort } = await website(t);
   const { node, port } = await publish(t, { appPort, protocol: 'http', mode: 'STRICT' });

