@@ -15,6 +15,8 @@ export class FrameWriter {
   #parts: (string | Buffer)[] = [];
   #text = '';
   #queued = 0;
+  /** Counts the writes: what was queued in this one has not left. */
+  turn = 0;
   /** To be called when the bytes have been taken. */
   #dones: (() => void)[] = [];
 
@@ -55,7 +57,9 @@ export class FrameWriter {
 
   readonly flush = (): void => {
     const socket = this.#socket;
-    if (this.#queued === 0 || socket.destroyed) return;
+    // one that has been ended from the other side is no longer writable: what is queued never leaves
+    if (this.#queued === 0 || !socket.writable) return;
+    this.turn++;
     const parts = this.#parts;
     const text = this.#text;
     this.#text = '';

@@ -61,6 +61,10 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
     this.deadlineAt = deadlines.now + quietMs;
     deadlines.add(this);
     socket.on('drain', () => this.#serveQueue());
+    // it takes no streams any more, though it has not said so
+    socket.on('end', () => {
+      this.#draining = true;
+    });
     socket.on('close', () => this.#onClose());
   }
 
@@ -169,6 +173,10 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
 
   get isFull(): boolean {
     return this.#writer.isFull;
+  }
+
+  get turn(): number {
+    return this.#writer.turn;
   }
 
   sendData(stream: MuxStream, data: string | Buffer, done: (() => void) | undefined): void {

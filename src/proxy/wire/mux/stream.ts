@@ -15,6 +15,8 @@ interface Waiting {
 /** What a stream needs of its connection. */
 export interface StreamOwner {
   readonly isFull: boolean;
+  /** The write that what is sent now leaves with. */
+  readonly turn: number;
   sendData(stream: MuxStream, data: string | Buffer, done: (() => void) | undefined): void;
   sendEnd(stream: MuxStream): void;
   sendWindow(stream: MuxStream, credit: number): void;
@@ -46,6 +48,8 @@ export class MuxStream extends EventEmitter implements ByteStream {
   #needsDrain = false;
   #ending = false;
   #endSent = false;
+  /** The write with which the first bytes left since the other side last sent some; -1: none have. */
+  #sentIn = -1;
   // receiving
   #window = initialWindowBytes;
   #target = initialWindowBytes;
@@ -90,7 +94,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
     const owner = this.#owner;
     if (!this.#needsDrain && data.length <= this.#credit && data.length <= maxFrameBytes && !owner.isFull) {
       this.#credit -= data.length;
-      owner.sendData(this, data, onDone);
+      this.#give(data, onDone);
       return true;
     }
     this.#waiting.push({ data, done: onDone });
@@ -114,7 +118,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    if (this.#held !== undefined || this.#endReceived) process.nextTick(deliverHeld, this);
+    if (this.#held !== undefined || (this.#endReceived && !this.#endDelivered)) process.nextTick(deliverHeld, this);
   }
 
   destroy(): void {
@@ -133,6 +137,7 @@ export class MuxStream extends EventEmitter implements ByteStream {
 
   /** Bytes that are only valid during the call, if they are those of a shared buffer. */
   receive(bytes: Buffer, from: number, end: number): void {
+    this.#sentIn = -1;
     if (this.#paused || this.#held !== undefined) {
       this.#held ??= new HeldBytes();
       this.#held.append(bytes, from, end);
@@ -182,9 +187,11 @@ export class MuxStream extends EventEmitter implements ByteStream {
     this.emit('retire');
   }
 
-  /** The other side, or the connection, has closed it. */
+  /** The other side, or the connection, has closed it. What never left was not taken. */
   fail(): void {
-    if (!this.#closed) this.#close(true);
+    if (this.#closed) return;
+    if (this.#sentIn < 0 || this.#sentIn === this.#owner.turn) this.refused = true;
+    this.#close(true);
   }
 
   deliverHeld(): void {
@@ -218,15 +225,20 @@ export class MuxStream extends EventEmitter implements ByteStream {
     this.#credit -= size;
     if (size === data.length) {
       this.#waiting.shift();
-      this.#owner.sendData(this, data, done);
+      this.#give(data, done);
     } else if (typeof data === 'string') {
       first.data = data.slice(size);
-      this.#owner.sendData(this, data.slice(0, size), undefined);
+      this.#give(data.slice(0, size), undefined);
     } else {
       first.data = data.subarray(size);
-      this.#owner.sendData(this, data.subarray(0, size), undefined);
+      this.#give(data.subarray(0, size), undefined);
     }
     return size;
+  }
+
+  #give(data: string | Buffer, done: (() => void) | undefined): void {
+    if (this.#sentIn < 0) this.#sentIn = this.#owner.turn;
+    this.#owner.sendData(this, data, done);
   }
 
   #sendEnd(): void {
@@ -257,9 +269,11 @@ export class MuxStream extends EventEmitter implements ByteStream {
     this.#owner.sendWindow(this, bytes);
   }
 
+  /** Once, however often a reader pauses and resumes behind it. */
   #deliverEnd(): void {
-    this.emit('end');
+    if (this.#endDelivered) return;
     this.#endDelivered = true;
+    this.emit('end');
     this.#closeIfOver();
   }
 

@@ -373,6 +373,53 @@ t.test('a drain that a client does not answer is over in time', async t => {
   t.ok(socket.destroyed);
 });
 
+t.test(
+  'of a connection that ends without a word, what had not left counts as refused, and nothing new is opened',
+  async t => {
+    const { client, open, socket, clientSocket } = await muxPair(t);
+    const [[sent], [used, usedThere], [answered, answeredThere]] = [await open(), await open(), await open()];
+    for (const stream of [sent, used, answered]) stream.write('first', 'latin1');
+    await settle();
+    for (const stream of [usedThere, answeredThere]) stream.write('answer', 'latin1');
+    await settle();
+    answered.write('second', 'latin1');
+    await settle();
+    let late: MuxStream | undefined;
+    clientSocket.prependOnceListener('end', () => {
+      late = client.open();
+      late.write('first', 'latin1');
+      used.write('second', 'latin1');
+    });
+    socket.end();
+    await once(clientSocket, 'end');
+    t.notOk(client.hasRoom);
+    await once(clientSocket, 'close');
+    t.same(
+      [sent, used, answered, late].map(stream => stream?.refused),
+      [false, true, false, true],
+    );
+  },
+);
+
+t.test('a stream ends once, however often its reader pauses', async t => {
+  const { open } = await muxPair(t);
+  const [ours, theirs] = await open();
+  let ends = 0;
+  theirs.on('data', () => {});
+  theirs.on('end', () => {
+    ends++;
+  });
+  ours.write('all', 'latin1');
+  ours.end();
+  await settle();
+  for (let i = 0; i < 3; i++) {
+    theirs.pause();
+    theirs.resume();
+    await settle();
+  }
+  t.equal(ends, 1);
+});
+
 /** What one side does with a stream. */
 const action = fc.record({
   stream: fc.nat({ max: 4 }),
