@@ -4,7 +4,7 @@ import { MesoliteError } from '../base/errors.ts';
 import type { TlsVersion } from '../identity/contexts.ts';
 import type { ProxySettings } from '../link/proxy-rules.ts';
 import { maxOfflineGraceMs } from '../model/identity.ts';
-import type { Range } from '../model/resources.ts';
+import type { CustomResources, Range } from '../model/resources.ts';
 import type { AccessLogSettings } from './access-log.ts';
 import type { MetricsAddress } from './metrics-server.ts';
 
@@ -29,6 +29,8 @@ export interface AgentConfig {
   /** Ports that tasks are given. */
   readonly taskPorts: readonly Range[];
   readonly labels: Readonly<Record<string, string>>;
+  /** What this node has beside what every node has, added to what its profile says of such boards. */
+  readonly resources?: CustomResources | undefined;
   /** The name of the firmware profile, when the board is not to be recognised. */
   readonly profile?: string | undefined;
   /** How the network lets this node out. */

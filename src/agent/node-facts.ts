@@ -25,7 +25,7 @@ export interface NodeFacts {
 /** Reads the board once, and chooses its profile. */
 export async function openNodeFacts(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
-  { dataDir, profilesDir, taskPorts, labels, profile: asked }: AgentConfig,
+  { dataDir, profilesDir, taskPorts, labels, resources, profile: asked }: AgentConfig,
 ): Promise<NodeFacts> {
   const { inventory, warnings } = await readInventory();
   const profiles = await loadProfiles(profilesDir);
@@ -40,7 +40,8 @@ export async function openNodeFacts(
       const own = new Set(ownPorts);
       const free = await freePorts(taskPorts, own);
       const numbered = numberedPorts(taskPorts, own);
-      const capacity = capacityOf(inventory, profile, await readDisk(dataDir), { ports: free, [nodePorts]: numbered });
+      const ranges = { ports: free, [nodePorts]: numbered };
+      const capacity = capacityOf(inventory, profile, await readDisk(dataDir), ranges, resources);
       for (const warning of capacity.warnings) log.warn('a resource is used up', { warning });
       const attributes = { arch: inventory.arch, profile: profile.name, os: inventory.os, ...labels };
       return { profile: profile.name, inventory, total: capacity.total, attributes };

@@ -1,6 +1,12 @@
 import type { Cell } from '../base/cell.ts';
 import { decode } from '../base/shape.ts';
-import { decodeDocument, type PolicyDocument, type PolicyKind, type PolicyOf } from '../model/document.ts';
+import {
+  decodeDocument,
+  isPolicyDocument,
+  type PolicyDocument,
+  type PolicyKind,
+  type PolicyOf,
+} from '../model/document.ts';
 import { type PolicyBody, policyBodySchema } from '../model/message.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
 import { type CompiledPeerAuthentication, compilePeerAuthentication } from '../policy/peer-authentication.ts';
@@ -84,7 +90,7 @@ export function policySlot(compilers: readonly PolicyCompiler[]): SignedSlot {
 
 function asPolicy(sent: unknown, what: string): PolicyDocument {
   const document = decodeDocument(sent, what);
-  if (document.kind === 'Job') throw new TypeError(`${what}: a ${document.kind} is no policy`);
+  if (!isPolicyDocument(document)) throw new TypeError(`${what}: a ${document.kind} is no policy`);
   return document;
 }
 

@@ -1,8 +1,10 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type AccessLogFormat, accessLogFormats } from '../model/access-line.ts';
+import type { CustomResources } from '../model/resources.ts';
 import {
   collectLabels,
+  collectResources,
   parseAddress,
   parseDuration,
   parseName,
@@ -16,10 +18,11 @@ import type { AgentOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
 interface Flags
-  extends Omit<AgentOptions, 'dataDir' | 'labels' | 'offlineGraceMs' | 'accessLog' | 'minTls'>,
+  extends Omit<AgentOptions, 'dataDir' | 'labels' | 'resources' | 'offlineGraceMs' | 'accessLog' | 'minTls'>,
     JoinFileOptions {
   readonly data: string;
   readonly label?: Record<string, string>;
+  readonly resource?: CustomResources;
   readonly offlineGrace?: number;
   readonly tlsMin?: '1.2' | '1.3';
   readonly accessLog?: string;
@@ -66,12 +69,17 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option('--access-log-rate <lines>', 'a second, at the most', parseWhole(1, 100_000), 100)
     .option('--metrics <address:port>', 'serve what the proxy has counted there, for Prometheus', parseAddress)
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
+    .option(
+      '--resource <name=what>',
+      'what this node has for tasks: an amount (npu=1), or devices by name (gpio=17,27); may be repeated',
+      collectResources,
+    )
     .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
   withJoinFile(command).action((flags: Flags) => start(optionsOf(flags), shell.signal));
 }
 
 function optionsOf(flags: Flags): AgentOptions {
-  const { data, joinFile, tokenFile, label, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
+  const { data, joinFile, tokenFile, label, resource, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
   const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...options } = rest;
   const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
   return {
@@ -80,6 +88,7 @@ function optionsOf(flags: Flags): AgentOptions {
     ...(join !== undefined && { join }),
     ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
     ...(label !== undefined && { labels: label }),
+    ...(resource !== undefined && { resources: resource }),
     ...(tlsMin !== undefined && { minTls: `TLSv${tlsMin}` }),
     ...(accessLog !== undefined && {
       accessLog: { file: resolve(accessLog), format, sample: accessLogSample / 100, perSecond },

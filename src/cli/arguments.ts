@@ -2,6 +2,7 @@ import { InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
 import { nameSchema } from '../model/ids.ts';
 import { durationSchema } from '../model/job.ts';
+import { type CustomResources, customResourcesSchema } from '../model/resources.ts';
 
 // What stands behind an option on the command line becomes a value here, or a usage error that says what was expected.
 
@@ -72,13 +73,27 @@ export function collectLabels(text: string, before: Readonly<Record<string, stri
   return { ...before, [key]: value };
 }
 
+/** Gathers `--resource npu=1 --resource gpio=17,27`: a number is an amount, words are devices; a list of one ends in a comma. */
+export function collectResources(text: string, before: CustomResources = {}): CustomResources {
+  const [, name = '', value = ''] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  const isAmount = /^\d+(\.\d+)?$/.test(value);
+  const words = value.split(',').filter(word => word !== '');
+  const { scalars, sets } = before;
+  return checked(
+    customResourcesSchema,
+    isAmount
+      ? { ...before, scalars: { ...scalars, [name]: Number(value) } }
+      : { ...before, sets: { ...sets, [name]: words } },
+  );
+}
+
 /** Gathers an option that may be given several times. */
 export function collect(text: string, before: readonly string[] = []): string[] {
   return [...before, text];
 }
 
-function checked<S extends v.GenericSchema>(schema: S, text: string): v.InferOutput<S> {
-  const result = v.safeParse(schema, text);
+function checked<S extends v.GenericSchema>(schema: S, value: unknown): v.InferOutput<S> {
+  const result = v.safeParse(schema, value);
   if (!result.success) throw new InvalidArgumentError(result.issues[0].message);
   return result.output;
 }

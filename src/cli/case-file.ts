@@ -6,6 +6,7 @@ import {
   decodeDocument,
   describeDocument,
   type Findings,
+  isPolicyDocument,
   type PolicyDocument,
   type PolicyOf,
 } from '../model/document.ts';
@@ -53,8 +54,8 @@ export function readCaseFile(file: string, rootNamespace: string): CaseFile {
 function decodeOr(problems: string[], value: unknown, what: string): PolicyDocument | undefined {
   try {
     const document = decodeDocument(value, what);
-    if (document.kind !== 'Job') return document;
-    problems.push(`${what}: kind: a Job is no policy`);
+    if (isPolicyDocument(document)) return document;
+    problems.push(`${what}: kind: a ${document.kind} is no policy`);
   } catch (error) {
     if (!isMesoliteError(error)) throw error;
     problems.push(error.message);

@@ -1,4 +1,5 @@
 import type { AccessLogFormat } from '../model/access-line.ts';
+import type { CustomResources } from '../model/resources.ts';
 
 // What `mesolite master` and `mesolite agent` were asked for. What is left out is for the role to choose.
 
@@ -54,6 +55,8 @@ export interface AgentOptions {
   /** The name of a firmware profile, when the board should not be recognised by itself. */
   readonly profile?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** What it has beside what every node has. */
+  readonly resources?: CustomResources;
   readonly offlineGraceMs?: number;
   /** A file that gets a line about each request. */
   readonly accessLog?: {

@@ -1,6 +1,15 @@
 import { createServer } from 'node:net';
 import type { FirmwareProfile, Inventory } from '../model/profile.ts';
-import { noResources, type Range, type Resources, rangesOf, subtractResources, toMilli } from '../model/resources.ts';
+import {
+  type CustomResources,
+  customResources,
+  noResources,
+  type Range,
+  type Resources,
+  rangesOf,
+  subtractResources,
+  toMilli,
+} from '../model/resources.ts';
 import type { DiskFacts } from './disk.ts';
 import { firstOpenPort, listeningPorts } from './proc.ts';
 
@@ -10,27 +19,34 @@ export interface Capacity {
   readonly warnings: readonly string[];
 }
 
-/** What a node gives to tasks: what it has less what its profile keeps for the system, never below zero. */
+/**
+ * What a node gives to tasks: what it has less what its profile keeps for the system, never below zero, and the resources that
+ * the profile and then `own` (an operator's word for this node) give a name.
+ */
 export function capacityOf(
   inventory: Inventory,
   profile: FirmwareProfile,
   disk: DiskFacts | undefined,
   ranges: Resources['ranges'],
+  own: CustomResources = {},
 ): Capacity {
-  const { reserve } = profile;
+  const { reserve, resources = {} } = profile;
   const warnings: string[] = [];
   const less = (what: string, has: number, kept: number): number => {
     if (has <= kept) warnings.push(`no ${what} to give: the node has ${has}, profile ${profile.name} keeps ${kept}`);
     return toMilli(Math.max(0, has - kept));
   };
+  const [ofBoard, given] = [customResources(resources), customResources(own)];
   const total: Resources = {
     scalars: {
+      ...ofBoard.scalars,
+      ...given.scalars,
       cpus: less('cpus', inventory.cpuCount, reserve.cpus),
       mem: less('MB of memory', inventory.memoryMb, reserve.memMb),
       disk: less('MB of disk', Math.floor(disk?.freeMb ?? 0), reserve.diskMb),
     },
     ranges,
-    sets: {},
+    sets: { ...ofBoard.sets, ...given.sets },
   };
   return { total, warnings };
 }

@@ -5,6 +5,7 @@ import type { ApplyResult } from '../model/api.ts';
 import {
   decodeDocument,
   describeDocument,
+  isPolicyDocument,
   type Job,
   type OperatorDocument,
   type PolicyDocument,
@@ -16,6 +17,7 @@ import type { Store } from '../store/store.ts';
 import type { VirtualService } from '../traffic/service-routes.ts';
 import { asJob, type Jobs } from './jobs.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
+import { checkRoles } from './roles.ts';
 
 /** What operators send: checked whole, stored whole, and then carried out. */
 export interface Documents {
@@ -43,11 +45,12 @@ export function makeDocuments(
     readonly jobs: Jobs;
     readonly clock: Clock;
     readonly onJobs: () => void;
+    readonly onRoles: () => Promise<void>;
     readonly onPolicies: () => Promise<void>;
   },
   settings: { readonly rootNamespace: string },
 ): Documents {
-  const { store, jobs, clock, onJobs, onPolicies } = parts;
+  const { store, jobs, clock, onJobs, onRoles, onPolicies } = parts;
   const gate = new Gate(64);
 
   async function applyAll(bodies: readonly unknown[]): Promise<ApplyResult> {
@@ -57,10 +60,17 @@ export function makeDocuments(
     }));
     refuseTwins(sent);
     const warnings = await checkPolicies(sent);
+    const hasRoles = sent.some(({ document }) => document.kind === 'Role');
+    if (hasRoles)
+      checkRoles(
+        sent.map(({ document }) => document),
+        await storedRoles(),
+      );
     const outcomes = await store.documents.apply(
       sent.map(({ document, json }) => ({ ...refOf(document), json })),
       clock.now(),
     );
+    if (hasRoles) await onRoles();
     const changedJobs = jobsOf(sent);
     for (const job of changedJobs) await jobs.apply(job);
     if (changedJobs.length > 0) onJobs();
@@ -70,7 +80,7 @@ export function makeDocuments(
 
   /** The warnings of each document; throws for what no node would take. */
   async function checkPolicies(sent: readonly Sent[]): Promise<string[][]> {
-    if (sent.every(({ document }) => document.kind === 'Job')) return [];
+    if (!sent.some(({ document }) => isPolicyDocument(document))) return [];
     await refuseTooMany(sent);
     const facts = {
       jobs: [...jobsOf(sent), ...(await jobs.list())],
@@ -78,8 +88,12 @@ export function makeDocuments(
       virtualServices: await virtualServices(sent),
     };
     return sent.map(({ document }, i) =>
-      document.kind === 'Job' ? [] : checkOne(document, `document ${i + 1}`, facts),
+      isPolicyDocument(document) ? checkOne(document, `document ${i + 1}`, facts) : [],
     );
+  }
+
+  async function storedRoles(): Promise<OperatorDocument[]> {
+    return (await store.documents.list('Role')).map(row => decodeDocument(JSON.parse(row.json), row.name));
   }
 
   /** All that there will be; looked for only where one is among those sent. */
@@ -100,7 +114,7 @@ export function makeDocuments(
       sizes.set(`${kind} ${namespace}/${name}`, Buffer.byteLength(json));
     }
     for (const { document, json } of sent)
-      if (document.kind !== 'Job') sizes.set(describeDocument(document), Buffer.byteLength(json));
+      if (isPolicyDocument(document)) sizes.set(describeDocument(document), Buffer.byteLength(json));
     const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0);
     if (sizes.size <= policyBounds.count && bytes <= policyBounds.bytes) return;
     throw new MesoliteError(
@@ -117,6 +131,7 @@ export function makeDocuments(
     if (ref.kind === 'Job') await jobs.remove(asJob(JSON.parse(stored.json)));
     await store.documents.remove(ref);
     if (ref.kind === 'Job') onJobs();
+    else if (ref.kind === 'Role') await onRoles();
     else await onPolicies();
   }
 
@@ -162,5 +177,5 @@ function refOf({ kind, metadata }: OperatorDocument): DocumentRef {
 }
 
 function isChangedPolicy({ kind, result }: DocumentOutcome): boolean {
-  return kind !== 'Job' && result !== 'unchanged';
+  return policyKinds.includes(kind) && result !== 'unchanged';
 }

@@ -1,7 +1,7 @@
 import type { Sha256 } from '../model/audit-chain.ts';
 import type { Job } from '../model/document.ts';
 import type { Needs } from '../model/job.ts';
-import { type Resources, toMilli } from '../model/resources.ts';
+import { customResources, type Resources, toMilli } from '../model/resources.ts';
 import { taskOf } from './task-spec.ts';
 
 /** A task that a job wants, before it has a place. */
@@ -58,12 +58,13 @@ export function expandJob(job: Job, present: readonly PresentTask[], { sha256, s
 /** Needs as an operator writes them, as resources; ports are chosen at placement. */
 export function resourcesOf(needs: Needs): Resources {
   const scalars = { cpus: toMilli(needs.cpus), mem: toMilli(needs.mem), disk: toMilli(needs.disk) };
-  return { scalars, ranges: {}, sets: {} };
+  const custom = customResources(needs);
+  return { scalars: { ...scalars, ...custom.scalars }, ranges: {}, sets: custom.sets };
 }
 
 /** What a task is made from, as a text to compare; how many there are, and the job's other tasks, are no part of it. */
 function templateOf(job: Job, label: string): string {
-  const { instances: _, tasks: __, priority: ___, ...shared } = job.spec;
+  const { instances, tasks, priority, ...shared } = job.spec;
   return JSON.stringify({ labels: job.metadata.labels, ...shared, own: taskOf(job, label) });
 }
 

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { Sha256 } from '../model/audit-chain.ts';
 import { decodeDocument, type Job } from '../model/document.ts';
+import { defaultRole } from '../model/role.ts';
 import { isTerminal } from '../model/task.ts';
 import type { AssignmentVersion } from '../store/generations.ts';
 import type { Store } from '../store/store.ts';
@@ -54,7 +55,8 @@ export function makeJobs(parts: {
       const change = expandJob(job, present.map(toPresent), { sha256, suffix });
       await stop(present.filter(task => change.stop.includes(task.id)));
       const { name, namespace } = job.metadata;
-      const shared = { job: name, namespace, type: job.spec.type, submittedAt: clock.now() };
+      const { type, role = defaultRole } = job.spec;
+      const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
       await store.tasks.insert(change.add.map((task): NewTask => ({ ...task, ...shared })));
     },
     async remove(job) {

@@ -37,6 +37,7 @@ import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
 import { openPolicies } from './policies.ts';
 import { makeRevisions } from './revisions.ts';
+import { makeRoles } from './roles.ts';
 import { makeRounds } from './rounds.ts';
 import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
@@ -225,8 +226,11 @@ async function run(
       inBackground('stopping tasks', work);
     },
   });
+  const roles = makeRoles({ store });
   const rounds = makeRounds({
     store,
+    policies: roles.policies,
+    dice: systemRandom,
     jobs,
     fleet,
     scheduler: makeScheduler(),
@@ -241,6 +245,10 @@ async function run(
       jobs,
       clock,
       onJobs: rounds.wake,
+      onRoles: async () => {
+        await roles.load();
+        rounds.wake();
+      },
       onPolicies: async () => {
         await policies.publish();
         await manifest.publish();
@@ -346,6 +354,7 @@ async function run(
 
   await fleet.load();
   await documents.resume();
+  await roles.load();
   await rounds.load();
 
   await wire.start(signal);

@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { Gate } from '../base/gate.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { PolicyView } from '../model/api.ts';
-import { decodeDocument, type OperatorDocument, policyKinds } from '../model/document.ts';
+import { decodeDocument, isPolicyDocument, type OperatorDocument, policyKinds } from '../model/document.ts';
 import type { DocumentAck, PolicyBody } from '../model/message.ts';
 import type { Store } from '../store/store.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -84,7 +84,7 @@ export async function openPolicies(
       kind: document.kind,
       namespace: document.metadata.namespace,
       name: document.metadata.name,
-      action: document.kind === 'Job' ? '-' : actionOf(document),
+      action: isPolicyDocument(document) ? actionOf(document) : '-',
       revision,
       enforcedOn: said.filter(({ ack }) => ack?.reason === undefined && (ack?.revision ?? 0) >= revision).length,
       nodes: nodes.length,

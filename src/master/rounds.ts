@@ -1,13 +1,26 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import type { Job } from '../model/document.ts';
 import { nodePortsOf } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
+import { defaultRole } from '../model/role.ts';
 import { isTerminal, liveStates } from '../model/task.ts';
+import { allocate, type Claimant } from '../scheduling/allocator.ts';
 import { type Estimates, learn, noEstimates } from '../scheduling/estimates.ts';
-import { applyEvents, emptyLedger, freeOf, type Ledger, type LedgerEvent, nodeOf } from '../scheduling/ledger.ts';
+import type { RolePolicies } from '../scheduling/fairness.ts';
+import { unmetConstraints, unmetNeeds } from '../scheduling/feasible.ts';
+import {
+  type Applied,
+  applyEvents,
+  emptyLedger,
+  freeOf,
+  type Ledger,
+  type LedgerEvent,
+  nodeOf,
+} from '../scheduling/ledger.ts';
 import type { Scheduler, SchedulingNode, Waiting } from '../scheduling/offers.ts';
 import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
 import { type PlannedLaunch, planRound, type RunningTask } from '../scheduling/plan.ts';
@@ -31,6 +44,30 @@ export interface Rounds {
   /** Why a task had no place in the last round. */
   whyWaiting(task: string): Waiting | undefined;
   freeOn(node: string): Resources | undefined;
+  ledger(): Ledger;
+  /** For those who answer offers; offers that it ended are told to all takers. */
+  change(events: readonly LedgerEvent[]): Applied;
+  /** From now on each round asks `taker` who wants offers. */
+  offerTo(taker: OfferTaker): void;
+}
+
+/** Who places tasks by answering offers, as the frameworks of Mesos' API; it shares with the built-in scheduler by the allocator. */
+export interface OfferTaker {
+  claimants(): readonly OfferClaimant[];
+  /** These are in the ledger, to be ended there (`OfferEnded`) by whoever answers. */
+  onOffers(offers: readonly MadeOffer[]): void;
+  onRescinded(offers: readonly string[]): void;
+}
+
+export interface OfferClaimant extends Claimant {
+  readonly framework: string;
+}
+
+export interface MadeOffer {
+  readonly id: string;
+  readonly claimant: OfferClaimant;
+  readonly node: SchedulingNode;
+  readonly resources: Resources;
 }
 
 export function makeRounds(parts: {
@@ -41,20 +78,54 @@ export function makeRounds(parts: {
   readonly clock: Clock;
   readonly log: Log;
   readonly newId: () => string;
+  readonly dice: Random;
+  readonly policies: () => RolePolicies;
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[]) => void;
 }): Rounds {
-  const { store, jobs, fleet, scheduler, clock, log, newId, onPlaced } = parts;
+  const { store, jobs, fleet, scheduler, clock, log, newId, dice, policies, onPlaced } = parts;
+  const takers: OfferTaker[] = [];
   let ledger: Ledger = emptyLedger;
   let estimates: Estimates = noEstimates;
   let waiting: ReadonlyMap<string, Waiting> = new Map();
   let wakeUp: (() => void) | undefined;
   let isDue = false;
 
-  function change(events: readonly LedgerEvent[]): void {
+  function change(events: readonly LedgerEvent[]): Applied {
     const applied = applyEvents(ledger, events);
     ledger = applied.ledger;
     for (const { why } of applied.refused) log.warn('the ledger refused an event', { why });
+    if (applied.rescinded.length > 0) for (const taker of takers) taker.onRescinded(applied.rescinded);
+    return applied;
+  }
+
+  /** Makes offers to those who want some, and tells the nodes that are left to the built-in scheduler; undefined for all. */
+  function share(nodes: readonly SchedulingNode[], pending: readonly PendingTask[]): ReadonlySet<string> | undefined {
+    const wanting = takers.flatMap(taker => taker.claimants().map(claimant => ({ ...claimant, taker })));
+    if (wanting.length === 0) return undefined;
+    const own = ownClaimants(pending);
+    const claimants: readonly (OwnClaimant | (OfferClaimant & { taker: OfferTaker }))[] = [...own, ...wanting];
+    const grants = allocate({ ledger, nodes, claimants, policies: policies(), dice });
+    const made = new Map<OfferTaker, MadeOffer[]>();
+    for (const { claimant, node, resources } of grants) {
+      if (!('taker' in claimant)) continue;
+      const offers = made.get(claimant.taker) ?? [];
+      offers.push({ id: newId(), claimant, node, resources });
+      made.set(claimant.taker, offers);
+    }
+    for (const [taker, offers] of made) {
+      change(
+        offers.map(({ id: offer, claimant: { role }, node, resources }) => ({
+          type: 'OfferMade',
+          offer,
+          node: node.id,
+          role,
+          resources,
+        })),
+      );
+      taker.onOffers(offers);
+    }
+    return new Set(grants.flatMap(({ claimant, node }) => ('taker' in claimant ? [] : [node.id])));
   }
 
   function wake(): void {
@@ -80,18 +151,24 @@ export function makeRounds(parts: {
   async function round(): Promise<number | null> {
     const tasks = await store.tasks.list({ states: liveStates });
     const wanting = tasks.filter(task => task.node === null && !task.stopping);
+    const nodes = fleet.list().map(toSchedulingNode);
     if (wanting.length === 0) {
       waiting = new Map();
+      share(nodes, []);
       return null;
     }
     const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
+    const pending = wanting.flatMap(task => toPending(task, jobOf.get(jobKeyOf(task))));
+    const granted = share(nodes, pending);
     const plan = planRound(
       {
         round: newId(),
         now: clock.now(),
         ledger,
-        nodes: fleet.list().map(toSchedulingNode),
-        pending: wanting.flatMap(task => toPending(task, jobOf.get(jobKeyOf(task)))),
+        nodes,
+        pending,
+        policies: policies(),
+        granted,
         running: new Map(tasks.flatMap(task => toRunning(task, jobOf.get(jobKeyOf(task))))),
         estimates,
       },
@@ -122,7 +199,13 @@ export function makeRounds(parts: {
     const versions = await store.assignments.place(placements);
     // what was promised holds, even where its node has shrunk meanwhile; before the next wait, as a task may end by then
     change(
-      placements.map(({ task, node, spec }) => ({ type: 'TaskRecovered', task, node, resources: spec.resources })),
+      placements.map(({ task, node, spec }) => ({
+        type: 'TaskRecovered',
+        task,
+        node,
+        resources: spec.resources,
+        role: byId.get(task)?.role,
+      })),
     );
     log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
     onPlaced(versions.map(version => version.node));
@@ -137,10 +220,10 @@ export function makeRounds(parts: {
       );
       const tasks = await store.tasks.list();
       change(
-        tasks.flatMap(({ id: task, node, spec, state }) =>
+        tasks.flatMap(({ id: task, node, spec, state, role }) =>
           node === null || spec === null || isTerminal(state)
             ? []
-            : [{ type: 'TaskRecovered', task, node, resources: spec.resources }],
+            : [{ type: 'TaskRecovered', task, node, resources: spec.resources, role }],
         ),
       );
       const ended = tasks.filter(task => isTerminal(task.state)).sort((a, b) => (a.endedAt ?? 0) - (b.endedAt ?? 0));
@@ -175,6 +258,12 @@ export function makeRounds(parts: {
     },
     whyWaiting: task => waiting.get(task),
     freeOn: node => freeOf(ledger, node),
+    ledger: () => ledger,
+    change,
+    offerTo(taker) {
+      takers.push(taker);
+      wake();
+    },
   };
 
   /** Learns how long the work of a finished task took. */
@@ -189,6 +278,32 @@ export function makeRounds(parts: {
     };
     estimates = learn(estimates, completion);
   }
+}
+
+interface OwnClaimant extends Claimant {}
+
+/** So many kinds of waiting tasks are looked at when a node is to be granted. */
+const maxKinds = 64;
+
+/** The built-in scheduler asks for each role that it has waiting tasks of. */
+function ownClaimants(pending: readonly PendingTask[]): OwnClaimant[] {
+  const kinds = new Map<string, Map<string, PendingTask>>();
+  for (const task of pending) {
+    const { role = defaultRole, needs, portCount, nodePorts, constraints } = task;
+    const ofRole = kinds.get(role) ?? new Map<string, PendingTask>();
+    if (ofRole.size < maxKinds) ofRole.set(JSON.stringify([needs, portCount, nodePorts, constraints]), task);
+    kinds.set(role, ofRole);
+  }
+  return [...kinds].map(([role, tasks]) => ({
+    role,
+    name: 'built-in',
+    wants: ({ attributes }, free) =>
+      [...tasks.values()].some(
+        task =>
+          unmetConstraints(task.constraints, attributes).length === 0 &&
+          unmetNeeds(task, { total: free, free }).length === 0,
+      ),
+  }));
 }
 
 function jobKeyOf({ namespace, job }: Pick<TaskRecord, 'namespace' | 'job'>): string {
@@ -228,6 +343,7 @@ function toPending(task: TaskRecord, job: Job | undefined): PendingTask[] {
       type: task.type,
       class: classOf(task),
       priority: task.priority,
+      role: task.role,
       needs: resourcesOf(needs),
       portCount: portCountOf(job),
       nodePorts: nodePortsOf(job.spec),

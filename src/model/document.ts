@@ -7,6 +7,7 @@ import { jobSpecSchema } from './job.ts';
 import { peerAuthenticationSpecSchema } from './peer-authentication.ts';
 import { authorizationPolicySpecSchema } from './policy.ts';
 import { rateLimitSpecSchema } from './rate-limit.ts';
+import { roleSpecSchema } from './role.ts';
 import { virtualServiceSpecSchema } from './virtual-service.ts';
 
 const word = v.pipe(v.string(), v.maxLength(253));
@@ -44,6 +45,8 @@ const securityVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] a
 
 const jobSchema = documentSchema('Job', [...ownVersions], jobSpecSchema);
 
+const roleSchema = documentSchema('Role', [...ownVersions], v.optional(roleSpecSchema, {}));
+
 /**
  * The kinds that reach every node in the one signed policy document, each with its schema. A kind is added here, with what is checked of it
  * (`master/policy-kinds.ts`) and what a node makes of it (`agent/policy.ts`).
@@ -65,7 +68,7 @@ export const policySchemas = {
 } as const;
 
 /** Every kind that can be applied, with its schema. */
-export const documentSchemas = { Job: jobSchema, ...policySchemas } as const;
+export const documentSchemas = { Job: jobSchema, Role: roleSchema, ...policySchemas } as const;
 
 export type DocumentKind = keyof typeof documentSchemas;
 export type PolicyKind = keyof typeof policySchemas;
@@ -73,14 +76,20 @@ export type PolicyKind = keyof typeof policySchemas;
 export type PolicyOf<Kind extends PolicyKind> = v.InferOutput<(typeof policySchemas)[Kind]>;
 
 export type Job = v.InferOutput<typeof jobSchema>;
+export type RoleDocument = v.InferOutput<typeof roleSchema>;
 export type AuthorizationPolicy = PolicyOf<'AuthorizationPolicy'>;
 export type DestinationRule = PolicyOf<'DestinationRule'>;
 export type PolicyDocument = PolicyOf<PolicyKind>;
 
 /** What an operator sends with `apply -f`. */
-export type OperatorDocument = Job | PolicyDocument;
+export type OperatorDocument = Job | RoleDocument | PolicyDocument;
 
 export const policyKinds: readonly string[] = Object.keys(policySchemas);
+
+/** Does it reach the nodes in the signed policy document? */
+export function isPolicyDocument(document: OperatorDocument): document is PolicyDocument {
+  return Object.hasOwn(policySchemas, document.kind);
+}
 
 /** Istio kinds that are refused, each with the nearest thing that works. */
 const refusedKinds: Readonly<Record<string, string>> = {

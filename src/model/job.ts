@@ -1,6 +1,8 @@
 import * as v from 'valibot';
 import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
 import { nameSchema, serviceNameSchema } from './ids.ts';
+import { customResourcesSchema } from './resources.ts';
+import { roleNameSchema } from './role.ts';
 
 const amount = (max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(0, 'expected 0 or more'), v.maxValue(max, `expected at most ${max}`));
@@ -41,11 +43,12 @@ const environmentSchema = v.pipe(
   v.check(env => Object.keys(env).length <= 256, 'expected at most 256 variables'),
 );
 
-/** What one task needs: cores, MB of memory and of disk; ports are asked for in `ports`. */
+/** What one task needs: cores, MB of memory and of disk, and what nodes have of their own; ports are asked for in `ports`. */
 export const needsSchema = v.strictObject({
   cpus: v.optional(amount(1024), 0.1),
   mem: v.optional(amount(4_194_304), 32),
   disk: v.optional(amount(1_073_741_824), 0),
+  ...customResourcesSchema.entries,
 });
 
 /**
@@ -77,13 +80,13 @@ const upstreamSchema = v.union(
       : `expected <service> or <service>.<namespace>, got ${JSON.stringify(issue.input)?.slice(0, 80)}`,
 );
 
+const attributeName = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,252}$/, 'expected an attribute name'));
 const constraintSchema = v.strictObject({
   /** A node attribute or label: `arch`, `node`, `profile`, or one that the operator set. */
-  attribute: v.pipe(v.string(), v.regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,252}$/, 'expected an attribute name')),
+  attribute: attributeName,
   operator: v.picklist(['in', 'notIn', 'exists', 'doesNotExist']),
   values: v.optional(v.pipe(v.array(v.string()), v.maxLength(64)), []),
 });
-
 const restartSchema = v.strictObject({
   policy: v.optional(v.picklist(['always', 'onFailure', 'never'])),
   /** After this many failures in a row the task is TASK_FAILED; a run of `resetAfter` clears the count. */
@@ -139,6 +142,9 @@ export const jobSpecSchema = v.pipe(
     /** `completionTime` places for the earliest end, `spread` over nodes, `binpack` on few. */
     placement: v.optional(v.picklist(['completionTime', 'spread', 'binpack'])),
     constraints: v.optional(v.pipe(v.array(constraintSchema), v.maxLength(32)), []),
+    // what came later has no default here: it would make another template of each job that is there already
+    /** Mesos' role that its tasks count for; `*` when left out. */
+    role: v.optional(roleNameSchema),
     expectedDuration: v.optional(durationSchema),
     maxRunTime: v.optional(durationSchema),
     killGrace: v.optional(durationSchema, '5s'),

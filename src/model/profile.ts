@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { customResourcesSchema } from './resources.ts';
 
 const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 const text = v.pipe(v.string(), v.maxLength(512));
@@ -27,6 +28,8 @@ export const profileSchema = v.strictObject({
     memMb: whole(0, 1_048_576),
     diskMb: whole(0, 1_073_741_824),
   }),
+  /** What boards of this kind have beside cores, memory and disk. */
+  resources: v.optional(customResourcesSchema),
   heartbeatMs: whole(1_000, 3_600_000),
   diskSampleMs: whole(10_000, 86_400_000),
   proxy: v.strictObject({

@@ -27,7 +27,32 @@ const rangeSchema = v.pipe(
   v.strictObject({ begin: scalarSchema, end: scalarSchema }),
   v.check(range => range.begin <= range.end, 'expected begin <= end'),
 );
-const resourceName = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9_-]{0,62}$/, 'expected a resource name'));
+/** `cpus`, `gpio`, `camera-2`. */
+export const resourceName = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9_-]{0,62}$/, 'expected a resource name'));
+
+/** The name of a resource that is not one of those that every node has. */
+const customName = v.pipe(
+  v.string(),
+  v.regex(
+    /^(?!(?:cpus|mem|disk|ports|node-ports)$)[a-z][a-z0-9_-]{0,62}$/,
+    'expected a resource name as npu, and none of cpus, mem, disk and ports',
+  ),
+);
+
+const customAmount = v.pipe(v.number(), v.minValue(0, 'expected 0 or more'), v.maxValue(1e9, 'expected at most 1e9'));
+const customWords = v.pipe(
+  v.array(v.pipe(v.string(), v.minLength(1), v.maxLength(128))),
+  v.minLength(1, 'expected at least one'),
+  v.maxLength(256, 'expected at most 256'),
+);
+
+/** Amounts (`{npu: 1}`) and devices by name, each for one task at a time (`{gpio: ['17'], serial: ['ttyUSB0']}`). */
+export const customResourcesSchema = v.strictObject({
+  scalars: v.optional(v.pipe(v.record(customName, customAmount), v.maxEntries(16, 'expected at most 16 resources'))),
+  sets: v.optional(v.pipe(v.record(customName, customWords), v.maxEntries(16, 'expected at most 16 resources'))),
+});
+
+export type CustomResources = v.InferOutput<typeof customResourcesSchema>;
 
 /** The wire form of `Resources`. */
 export const resourcesSchema: v.GenericSchema<unknown, Resources> = v.strictObject({
@@ -43,6 +68,14 @@ export function toMilli(units: number): number {
 
 export function fromMilli(milli: number): number {
   return milli / 1000;
+}
+
+/** As an operator writes them, to milli-units; a word counts once. */
+export function customResources({ scalars = {}, sets = {} }: CustomResources): Pick<Resources, 'scalars' | 'sets'> {
+  return {
+    scalars: Object.fromEntries(Object.entries(scalars).map(([name, amount]) => [name, toMilli(amount)])),
+    sets: Object.fromEntries(Object.entries(sets).map(([name, words]) => [name, [...new Set(words)].sort()])),
+  };
 }
 
 export function addResources(a: Resources, b: Resources): Resources {

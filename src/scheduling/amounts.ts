@@ -1,5 +1,27 @@
 import { addResources, countInRanges, noResources, type Resources, subtractResources } from '../model/resources.ts';
 
+/** Amounts by name, in milli-units. */
+export type Scalars = Readonly<Record<string, number>>;
+
+/** What is zero is left out, so that equal sums are equal values. */
+export function addScalars(a: Scalars, b: Scalars): Scalars {
+  return combined(a, b, 1);
+}
+
+export function subtractScalars(a: Scalars, b: Scalars): Scalars {
+  return combined(a, b, -1);
+}
+
+function combined(a: Scalars, b: Scalars, sign: 1 | -1): Scalars {
+  const sum: Record<string, number> = { ...a };
+  for (const [name, amount] of Object.entries(b)) {
+    const value = (sum[name] ?? 0) + sign * amount;
+    if (value === 0) delete sum[name];
+    else sum[name] = value;
+  }
+  return sum;
+}
+
 /** Are all amounts whole milli-units of 0 or more? */
 export function isWhole(resources: Resources): boolean {
   return Object.values(resources.scalars).every(amount => Number.isSafeInteger(amount) && amount >= 0);

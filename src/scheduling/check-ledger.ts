@@ -1,7 +1,7 @@
 import { shortages, subtractResources } from '../model/resources.ts';
-import { addsUp, clampAtZero, sameResources, sumOf } from './amounts.ts';
-import type { Ledger, NodeAccount } from './ledger.ts';
-import { entriesOf, lookUp } from './sharded-map.ts';
+import { addScalars, addsUp, clampAtZero, type Scalars, sameResources, sumOf } from './amounts.ts';
+import type { Entry, Ledger, NodeAccount } from './ledger.ts';
+import { entriesOf, lookUp, type ShardedMap } from './sharded-map.ts';
 
 /**
  * The ledger's invariant, reckoned anew from its tasks: nothing over-committed, nothing leaked, nothing held twice. One
@@ -9,24 +9,66 @@ import { entriesOf, lookUp } from './sharded-map.ts';
  */
 export function checkLedger(ledger: Ledger): string[] {
   const faults: string[] = [];
-  let held = 0;
+  let total: Scalars = {};
   for (const [node, account] of entriesOf(ledger.nodes)) {
-    held += account.tasks.size;
+    total = addScalars(total, account.total.scalars);
     for (const fault of checkAccount(account)) faults.push(`node ${node}: ${fault}`);
-    for (const task of account.tasks.keys()) {
-      if (lookUp(ledger.tasks, task) !== node) faults.push(`node ${node}: task ${task} is not entered for it`);
-    }
   }
-  if (held !== ledger.tasks.size) faults.push(`${ledger.tasks.size} tasks are entered, ${held} hold resources`);
+  if (!sameScalars(total, ledger.total)) faults.push('the total is not the sum of the nodes');
+  const roles = new Map<string, Scalars>();
+  for (const what of ['tasks', 'offers'] as const) {
+    faults.push(...checkEntries(ledger, what));
+    sumByRole(ledger, what, roles);
+  }
+  const named = new Set([...roles.keys(), ...ledger.roles.keys()]);
+  for (const role of named) {
+    const account = ledger.roles.get(role)?.scalars ?? {};
+    if (!sameScalars(roles.get(role) ?? {}, account)) faults.push(`role ${role} holds something else than its account`);
+  }
   return faults;
 }
 
-function checkAccount({ total, allocated, free, overdrawn, tasks }: NodeAccount): string[] {
+type Held = 'tasks' | 'offers';
+
+/** What is entered holds resources on that node, and what holds resources is entered. */
+function checkEntries(ledger: Ledger, what: Held): string[] {
+  const faults: string[] = [];
+  const entries: ShardedMap<Entry> = ledger[what];
+  let held = 0;
+  for (const [node, account] of entriesOf(ledger.nodes)) {
+    held += account[what].size;
+    for (const id of account[what].keys()) {
+      if (lookUp(entries, id)?.node === node) continue;
+      faults.push(`node ${node}: ${what === 'tasks' ? 'task' : 'offer'} ${id} is not entered for it`);
+    }
+  }
+  if (held !== entries.size) faults.push(`${entries.size} ${what} are entered, ${held} hold resources`);
+  return faults;
+}
+
+function sumByRole(ledger: Ledger, what: Held, roles: Map<string, Scalars>): void {
+  for (const [id, { node, role }] of entriesOf(ledger[what])) {
+    const held = lookUp(ledger.nodes, node)?.[what].get(id);
+    if (held !== undefined) roles.set(role, addScalars(roles.get(role) ?? {}, held.scalars));
+  }
+}
+
+function sameScalars(a: Scalars, b: Scalars): boolean {
+  return [...new Set([...Object.keys(a), ...Object.keys(b)])].every(name => (a[name] ?? 0) === (b[name] ?? 0));
+}
+
+function checkAccount({ total, allocated, offered, free, overdrawn, tasks, offers }: NodeAccount): string[] {
   const faults: string[] = [];
   const held = [...tasks.values()];
+  const promised = [...offers.values()];
+  if (!sameResources(sumOf(promised), offered)) faults.push('its offers hold something else than what is offered');
+  if (!overdrawn && promised.length > 0 && shortages(total, sumOf([allocated, offered])).length > 0) {
+    faults.push('more is offered than there is');
+  }
   if (!sameResources(sumOf(held), allocated)) faults.push('its tasks hold something else than what is allocated');
-  if (!addsUp(held)) faults.push('two tasks hold the same port or device');
-  if (!sameResources(clampAtZero(subtractResources(total, allocated)), free)) faults.push('free is not what is left');
+  if (!addsUp([...held, ...promised])) faults.push('two tasks hold the same port or device');
+  const left = subtractResources(subtractResources(total, allocated), offered);
+  if (!sameResources(clampAtZero(left), free)) faults.push('free is not what is left');
   const over = shortages(total, allocated);
   if (over.length > 0 && !overdrawn) faults.push(`over-committed: ${over.join('; ')}`);
   if (over.length === 0 && overdrawn) faults.push('called overdrawn, and is not');

@@ -1,6 +1,7 @@
 import type { Offer } from '../model/offer.ts';
 import type { Resources } from '../model/resources.ts';
 import { isNothing } from './amounts.ts';
+import type { FairShares } from './fairness.ts';
 import { accountOf, type Ledger } from './ledger.ts';
 import type { PendingTask } from './pending.ts';
 
@@ -42,6 +43,8 @@ export interface SchedulingContext {
   readonly now: number;
   /** Every node that is registered, in the order that breaks ties; those without an offer cannot be used now. */
   readonly nodes: readonly NodeState[];
+  /** Whose tasks go first, and which may not at all. */
+  readonly shares: FairShares;
   /** How long `task` takes on `node`, in milliseconds, above 0; equal for nodes of equal profile and speed. */
   expectedMs(task: PendingTask, node: SchedulingNode): number;
 }

@@ -17,6 +17,8 @@ export interface PendingTask {
   /** Ports of the node that it asks for by number. */
   readonly nodePorts?: readonly number[];
   readonly constraints: readonly Constraint[];
+  /** Mesos' role that it counts for; the default one when it is left out. */
+  readonly role?: string | undefined;
   readonly strategy: PlacementStrategy;
   /** What its job says it takes on a node of speed 1, where it says so. */
   readonly expectedMs?: number | undefined;

@@ -1,7 +1,9 @@
 import { secondMs } from '../base/clock.ts';
 import type { Offer } from '../model/offer.ts';
 import type { Resources } from '../model/resources.ts';
+import { sharesOf } from './allocator.ts';
 import { type Estimates, estimate, type Question, remainingMs } from './estimates.ts';
+import type { RolePolicies } from './fairness.ts';
 import { accountOf, applyEvents, type Ledger, type LedgerEvent } from './ledger.ts';
 import {
   type Holding,
@@ -33,6 +35,9 @@ export interface RoundInput {
   /** By task id; a task that the ledger has and this has not is not expected to end. */
   readonly running: ReadonlyMap<string, RunningTask>;
   readonly estimates: Estimates;
+  readonly policies: RolePolicies;
+  /** Nodes whose free resources are the scheduler's this time, where others want some too; all when absent. */
+  readonly granted?: ReadonlySet<string> | undefined;
 }
 
 export interface PlannedLaunch extends Launch {
@@ -58,20 +63,31 @@ export function planRound(input: RoundInput, scheduler: Scheduler): Plan {
   if (input.pending.length === 0) {
     return { launches: [], waiting: [], refused: [], ledger: input.ledger, replanAt: null };
   }
-  const offers = makeOffers(input.ledger, input.nodes, input.round);
+  const { granted } = input;
+  const nodes = granted === undefined ? input.nodes : input.nodes.filter(({ id }) => granted.has(id));
+  const offers = makeOffers(input.ledger, nodes, input.round);
   const decision = scheduler.place(offers, input.pending, contextOf(input));
-  const placed = placeAll(input.ledger, offers, decision.launches);
+  const roles = new Map(input.pending.map(({ id, role }) => [id, role]));
+  const placed = placeAll(input.ledger, offers, decision.launches, roles);
   return { ...placed, waiting: decision.waiting, replanAt: replanAt(input.now, decision.waiting) };
 }
 
 type Placed = Pick<Plan, 'launches' | 'refused' | 'ledger'>;
 
-function placeAll(ledger: Ledger, offers: readonly Offer[], launches: readonly Launch[]): Placed {
+function placeAll(
+  ledger: Ledger,
+  offers: readonly Offer[],
+  launches: readonly Launch[],
+  roles: ReadonlyMap<string, string | undefined>,
+): Placed {
   const nodeOf = new Map(offers.map(offer => [offer.id, offer.node]));
   const attempts = launches.map(launch => {
     const { task, resources } = launch;
     const node = nodeOf.get(launch.offer) ?? '';
-    return { launch: { ...launch, node }, event: { type: 'TaskPlaced', task, node, resources } as const };
+    return {
+      launch: { ...launch, node },
+      event: { type: 'TaskPlaced', task, node, resources, role: roles.get(task) } as const,
+    };
   });
   const applied = applyEvents(
     ledger,
@@ -93,6 +109,7 @@ function contextOf(input: RoundInput): SchedulingContext {
   const { now, ledger, nodes, estimates } = input;
   return {
     now,
+    shares: sharesOf(ledger, input.policies),
     nodes: nodes.flatMap(node => {
       const account = accountOf(ledger, node.id);
       if (account === undefined) return [];

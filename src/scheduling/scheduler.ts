@@ -1,7 +1,9 @@
 import { minuteMs } from '../base/clock.ts';
 import { nodePorts, type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
+import { defaultRole } from '../model/role.ts';
 import { type Board, makeBoard } from './board.ts';
 import { explainerOf, explainNoRoom, explainWait } from './explain.ts';
+import type { FairShares } from './fairness.ts';
 import type { Launch, Scheduler, Waiting } from './offers.ts';
 import { jobKey, type PendingTask } from './pending.ts';
 import { type Choice, chooseNode } from './placement.ts';
@@ -27,6 +29,8 @@ export const defaultSchedulerSettings: SchedulerSettings = {
 interface Unplaced {
   readonly task: PendingTask;
   readonly choice: Choice | undefined;
+  /** Where it is not about nodes. */
+  readonly why?: string;
 }
 
 interface Round {
@@ -48,7 +52,16 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
       const board = makeBoard(offers, pending, context);
       const round: Round = { board, launches: [], unplaced: [], places: settings.maxReservations };
       const shortestMs = (task: PendingTask) => board.shapeOf(task).shortestMs;
-      for (const task of rankPending(pending, context.now, settings, shortestMs)) settle(round, task, settings);
+      const ranked = rankPending(pending, context.now, settings, shortestMs);
+      for (const task of inTurn(ranked, context.shares)) {
+        const why = context.shares.whyNot(roleOf(task), task.needs.scalars);
+        if (why !== undefined) {
+          round.unplaced.push({ task, choice: undefined, why });
+          continue;
+        }
+        context.shares.grant(roleOf(task), task.needs.scalars);
+        settle(round, task, settings);
+      }
       return {
         launches: round.launches,
         waiting: explainAll(board, round.unplaced, settings),
@@ -56,6 +69,30 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
       };
     },
   };
+}
+
+/** Tasks by rank inside a role; of the roles the one that has least for its weight goes first, with what it was granted till then. */
+function* inTurn(ranked: readonly PendingTask[], shares: FairShares): Generator<PendingTask> {
+  const queues = new Map<string, { readonly role: string; readonly name: string; readonly tasks: PendingTask[] }>();
+  for (const task of ranked) {
+    const role = roleOf(task);
+    const queue = queues.get(role) ?? { role, name: '', tasks: [] };
+    queue.tasks.push(task);
+    queues.set(role, queue);
+  }
+  const claims = [...queues.values()].map(queue => ({ ...queue, next: 0 }));
+  for (let left = ranked.length; left > 0; left--) {
+    const claim =
+      claims.length === 1 ? claims[0] : shares.first(claims.filter(({ next, tasks }) => next < tasks.length));
+    const task = claim?.tasks[claim.next];
+    if (claim === undefined || task === undefined) return;
+    claim.next++;
+    yield task;
+  }
+}
+
+function roleOf({ role = defaultRole }: PendingTask): string {
+  return role;
 }
 
 /** Launches the task, or keeps a place for it, or leaves it without. */
@@ -98,10 +135,10 @@ function launchOn(board: Board, task: PendingTask, { node, startAt, endAt, holdM
 
 function explainAll(board: Board, unplaced: readonly Unplaced[], settings: SchedulerSettings): Waiting[] {
   const explain = explainerOf(board, settings.maxReasons);
-  return unplaced.map(({ task, choice }, index) => ({
+  return unplaced.map(({ task, choice, why }, index) => ({
     task: task.id,
-    why: choice === undefined ? (board.shapeOf(task).hopeless ?? '') : explainWait(board, choice),
-    reasons: index < settings.maxExplained ? explain(task, choice) : [],
+    why: why ?? (choice === undefined ? (board.shapeOf(task).hopeless ?? '') : explainWait(board, choice)),
+    reasons: why === undefined && index < settings.maxExplained ? explain(task, choice) : [],
     expected:
       choice === undefined
         ? null

@@ -13,6 +13,7 @@ const migrations: readonly Migration[] = [
   { version: 2, up: eventTable },
   { version: 3, up: certificateTable },
   { version: 4, up: approvalTables },
+  { version: 5, up: schedulingTables },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -139,6 +140,20 @@ async function approvalTables(db: Transaction<Schema>): Promise<void> {
       ),
   );
   await db.schema.alterTable('nodes').addColumn('quarantine', 'text').execute();
+}
+
+async function schedulingTables(db: Transaction<Schema>): Promise<void> {
+  await db.schema
+    .alterTable('tasks')
+    .addColumn('role', 'text', column => column.notNull().defaultTo('*'))
+    .execute();
+  await db.schema.alterTable('nodes').addColumn('drainJson', 'text').execute();
+  await create(db, 'estimates', t =>
+    numbers(texts(t, 'profile', 'class'), 'count', 'learnedAt')
+      .addColumn('meanLn', 'double precision', column => column.notNull())
+      .addColumn('varianceLn', 'double precision', column => column.notNull())
+      .addPrimaryKeyConstraint('estimates_pk', ['profile', 'class']),
+  );
 }
 
 type Builder = CreateTableBuilder<string, string>;

@@ -1,6 +1,7 @@
 import type { Kysely } from 'kysely';
 import * as v from 'valibot';
 import { MesoliteError } from '../base/errors.ts';
+import { type Drain, drainSchema } from '../model/drain.ts';
 import { type Birth, birthSchema } from '../model/message.ts';
 import type { NodeTable, Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
@@ -25,6 +26,8 @@ export interface NodeRecord {
   readonly generation: number;
   /** Why it is in quarantine, if it is. */
   readonly quarantine: string | null;
+  /** When it takes no tasks, if an operator said so. */
+  readonly drain: Drain | null;
 }
 
 export interface NodeChange {
@@ -34,6 +37,7 @@ export interface NodeChange {
   readonly birth?: Birth;
   readonly labels?: Readonly<Record<string, string>>;
   readonly quarantine?: string;
+  readonly drain?: Drain | null;
 }
 
 /** Nodes enter by `JoinTokens.admit`. */
@@ -55,11 +59,12 @@ export function makeNodes(db: Kysely<Schema>): Nodes {
     async list() {
       return (await db.selectFrom('nodes').selectAll().orderBy('id').execute()).map(toNode);
     },
-    async update(id, { birth, labels, ...plain }) {
+    async update(id, { birth, labels, drain, ...plain }) {
       const set = {
         ...plain,
         ...(birth && { birthJson: JSON.stringify(birth), boot: birth.boot }),
         ...(labels && { labelsJson: JSON.stringify(labels) }),
+        ...(drain !== undefined && { drainJson: drain && JSON.stringify(drain) }),
       };
       if (Object.keys(set).length === 0) return;
       const { numUpdatedRows } = await db.updateTable('nodes').set(set).where('id', '=', id).executeTakeFirst();
@@ -68,13 +73,14 @@ export function makeNodes(db: Kysely<Schema>): Nodes {
   };
 }
 
-function toNode({ labelsJson, birthJson, state, ...row }: NodeTable): NodeRecord {
+function toNode({ labelsJson, birthJson, drainJson, state, ...row }: NodeTable): NodeRecord {
   const known = nodeStates.find(word => word === state);
   if (known === undefined) throw new MesoliteError('INVALID_INPUT', `stored node ${row.id}: state: got ${state}`);
   return {
     ...row,
     state: known,
     labels: readJson(labelsSchema, labelsJson, `labels of node ${row.id}`),
+    drain: drainJson === null ? null : readJson(drainSchema, drainJson, `drain of node ${row.id}`),
     birth: birthJson === null ? null : readJson(birthSchema, birthJson, `birth of node ${row.id}`),
   };
 }

@@ -68,6 +68,7 @@ export interface NodeTable {
   readonly epoch: number;
   readonly generation: number;
   readonly quarantine: string | null;
+  readonly drainJson: string | null;
 }
 
 export interface DocumentTable {
@@ -86,6 +87,7 @@ export interface TaskTable {
   readonly label: string;
   readonly type: string;
   readonly priority: number;
+  readonly role: string;
   readonly template: string;
   readonly position: number;
   readonly node: string | null;
@@ -104,6 +106,16 @@ export interface TaskTable {
   readonly signal: string | null;
   readonly pid: number | null;
   readonly ranMs: number | null;
+}
+
+/** What was learned of how long a class of work takes on a profile; on all of them where `profile` is empty. */
+export interface EstimateTable {
+  readonly profile: string;
+  readonly class: string;
+  readonly meanLn: number;
+  readonly varianceLn: number;
+  readonly count: number;
+  readonly learnedAt: number;
 }
 
 export interface TaskEventTable {
@@ -172,6 +184,7 @@ export interface Schema {
   readonly documents: DocumentTable;
   readonly tasks: TaskTable;
   readonly taskEvents: TaskEventTable;
+  readonly estimates: EstimateTable;
   readonly auditChains: AuditChainTable;
   readonly audit: AuditTable;
   readonly events: EventTable;

@@ -2,6 +2,7 @@ import { type Assignments, makeAssignments } from './assignments.ts';
 import { type Audit, makeAudit } from './audit.ts';
 import { type Certificates, makeCertificates } from './certificates.ts';
 import { type Documents, makeDocuments } from './documents.ts';
+import { type Estimates, makeEstimates } from './estimates.ts';
 import { type Events, makeEvents } from './events.ts';
 import { type JoinRequests, makeJoinRequests } from './join-requests.ts';
 import { type JoinTokens, makeJoinTokens } from './join-tokens.ts';
@@ -23,6 +24,7 @@ export interface Store {
   readonly nodes: Nodes;
   readonly documents: Documents;
   readonly tasks: Tasks;
+  readonly estimates: Estimates;
   readonly assignments: Assignments;
   readonly audit: Audit;
   readonly events: Events;
@@ -41,6 +43,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     nodes: makeNodes(db),
     documents: makeDocuments(db),
     tasks: makeTasks(db),
+    estimates: makeEstimates(db),
     assignments: makeAssignments(db),
     audit: makeAudit(db),
     events: makeEvents(db),

@@ -14,6 +14,8 @@ const rowSchema = v.object({
   label: v.string(),
   type: v.picklist(['service', 'batch']),
   priority: v.number(),
+  /** Mesos' role that it counts for. */
+  role: v.string(),
   /** Names what it was made from: a task of another template is not what its job wants any more. */
   template: v.string(),
   /** Its place in the job, from 0. */
@@ -47,7 +49,7 @@ export interface TaskRecord extends Readonly<v.InferOutput<typeof rowSchema>> {
 /** What a task is before it is placed. */
 export type NewTask = Pick<
   TaskRecord,
-  'id' | 'job' | 'namespace' | 'label' | 'type' | 'priority' | 'template' | 'position' | 'submittedAt'
+  'id' | 'job' | 'namespace' | 'label' | 'type' | 'priority' | 'role' | 'template' | 'position' | 'submittedAt'
 >;
 
 export function toTask({ specJson, ready, stopping, ...row }: TaskTable): TaskRecord {

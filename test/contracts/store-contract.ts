@@ -287,6 +287,7 @@ export const newTask = (id: string, more: Partial<NewTask> = {}): NewTask => ({
   label: '0',
   type: 'service',
   priority: 50,
+  role: '*',
   template: 'a',
   position: 0,
   submittedAt: 100,

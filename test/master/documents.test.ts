@@ -28,7 +28,8 @@ async function stage(t: Test) {
       onStopped: versions => told.push(`stopped on ${versions.map(version => version.node)}`),
     });
     const onPolicies = async () => void told.push('policies');
-    const parts = { store, jobs, clock, onJobs: () => void told.push('jobs'), onPolicies };
+    const onRoles = async () => void told.push('roles');
+    const parts = { store, jobs, clock, onJobs: () => void told.push('jobs'), onRoles, onPolicies };
     return makeDocuments(parts, { rootNamespace: 'istio-system' });
   };
   const tasks = async (job: string) => (await store.tasks.list({ job })).map(task => [task.label, task.state]);

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap';
+import { seededRandom } from '../../src/base/random.ts';
 import type { FleetNode } from '../../src/master/fleet.ts';
 import { makeJobs } from '../../src/master/jobs.ts';
 import { makeRounds } from '../../src/master/rounds.ts';
@@ -37,6 +38,8 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
     jobs,
     fleet: { list: () => [...fleet.values()], get: id => fleet.get(id) },
     scheduler: makeScheduler(),
+    policies: () => new Map(),
+    dice: seededRandom(1),
     clock,
     log,
     newId,

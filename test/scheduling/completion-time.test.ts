@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { sharesOf } from '../../src/scheduling/allocator.ts';
 import { earliestCompletion } from '../../src/scheduling/completion-time.ts';
 import { makeOffers, type NodeState, type SchedulingContext } from '../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../src/scheduling/pending.ts';
@@ -103,12 +104,14 @@ function makespanOf(name: string, order: 'arrival' | 'longestFirst'): number {
   const pending = Array.from({ length: tasks }, (_, index) =>
     aTask(`task-${index}`, { class: `class-${index}`, needs: core, order: index, submittedAt: 0 }),
   );
+  const ledger = ledgerOf(Object.fromEntries(names.map(id => [id, core])));
   const context: SchedulingContext = {
     now: 0,
+    shares: sharesOf(ledger, new Map()),
     nodes,
     expectedMs: (task: PendingTask, node) => etc[task.order * machines + names.indexOf(node.id)] ?? Number.NaN,
   };
-  const offers = makeOffers(ledgerOf(Object.fromEntries(names.map(id => [id, core]))), nodes, 'r');
+  const offers = makeOffers(ledger, nodes, 'r');
   const decision = makeScheduler({ ...defaultSchedulerSettings, order }).place(offers, pending, context);
   return Math.max(
     ...decision.launches.map(launch => launch.expectedEndAt ?? Number.NaN),

@@ -50,5 +50,14 @@ export function aRound(
   pending: readonly PendingTask[],
   more: Partial<RoundInput> & Pick<RoundInput, 'ledger'>,
 ): RoundInput {
-  return { round: '1', now: noon, nodes, pending, running: new Map(), estimates: noEstimates, ...more };
+  return {
+    round: '1',
+    now: noon,
+    nodes,
+    pending,
+    running: new Map(),
+    estimates: noEstimates,
+    policies: new Map(),
+    ...more,
+  };
 }

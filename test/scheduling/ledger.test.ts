@@ -12,6 +12,7 @@ import {
   type Ledger,
   type LedgerEvent,
   nodeOf,
+  offerOf,
 } from '../../src/scheduling/ledger.ts';
 import { draftOf, emptyMap, lookUp } from '../../src/scheduling/sharded-map.ts';
 import { amounts, ledgerOf } from './fixtures.ts';
@@ -111,6 +112,42 @@ t.test('a removed node takes its tasks along', async t => {
   t.same(checkLedger(ledger), []);
 });
 
+t.test('what is offered is nobody else’s until it is answered, and an answer takes it in one step', async t => {
+  const made: LedgerEvent = { type: 'OfferMade', offer: 'o', node: 'a', role: 'eng', resources: amounts(3) };
+  const offered = applyEvents(ledgerOf({ a: amounts(4) }), [made]).ledger;
+  t.same(freeOf(offered, 'a'), amounts(1));
+  t.match(offerOf(offered, 'o'), { node: 'a', role: 'eng', resources: amounts(3) });
+  t.same(offered.roles.get('eng'), { scalars: { cpus: 3000 }, count: 1 }, 'it counts for its role');
+  t.match(applyEvents(offered, [placed('t', 'a', amounts(2))]).refused, [
+    { why: 'task t on node a: needs 2 cpus, has 1 cpus free' },
+  ]);
+  const { ledger, refused } = applyEvents(offered, [
+    { type: 'OfferEnded', offer: 'o' },
+    { type: 'TaskPlaced', task: 't', node: 'a', role: 'eng', resources: amounts(2) },
+    { type: 'OfferEnded', offer: 'o' },
+  ]);
+  t.same(
+    refused.map(({ why }) => why),
+    ['there is no offer o'],
+  );
+  t.same([freeOf(ledger, 'a'), ledger.offers.size], [amounts(2), 0]);
+});
+
+t.test('an offer that its node can no longer keep is taken back', async t => {
+  const made: LedgerEvent = { type: 'OfferMade', offer: 'o', node: 'a', resources: amounts(4) };
+  const offered = applyEvents(ledgerOf({ a: amounts(4) }), [made]).ledger;
+  for (const event of [
+    { type: 'NodeRegistered', node: 'a', total: amounts(3) },
+    { type: 'NodeRemoved', node: 'a' },
+    { type: 'TaskRecovered', task: 't', node: 'a', resources: amounts(1) },
+  ] as const) {
+    const { ledger, rescinded } = applyEvents(offered, [event]);
+    t.same([rescinded, checkLedger(ledger)], [['o'], []], event.type);
+  }
+  const grown = applyEvents(offered, [{ type: 'NodeRegistered', node: 'a', total: amounts(5) }]);
+  t.same([grown.rescinded, freeOf(grown.ledger, 'a')], [[], amounts(1)]);
+});
+
 t.test('the check finds what is wrong', async t => {
   const { ledger } = applyEvents(ledgerOf({ a: amounts(4, 0, tenPorts) }), [
     placed('t', 'a', amounts(2, 0, [{ begin: 31000, end: 31000 }])),
@@ -120,7 +157,7 @@ t.test('the check finds what is wrong', async t => {
   const broken = (change: Partial<typeof account>, tasks = ledger.tasks): string => {
     const nodes = draftOf(ledger.nodes);
     nodes.set('a', { ...account, ...change });
-    return checkLedger({ nodes: nodes.finish(), tasks }).join('\n');
+    return checkLedger({ ...ledger, nodes: nodes.finish(), tasks }).join('\n');
   };
   t.equal(broken({}), '');
   t.match(broken({ total: amounts(1, 0, tenPorts) }), /over-committed: needs 2 cpus, has 1 cpus free/);
@@ -136,6 +173,7 @@ t.test('the check finds what is wrong', async t => {
 
 const node = fc.constantFrom('a', 'b', 'c');
 const task = fc.integer({ min: 0, max: 12 }).map(n => `t${n}`);
+const role = fc.constantFrom('*', 'eng', 'eng/ci');
 const some = fc
   .record({ cpus: fc.nat(4), mem: fc.nat(256), port: fc.nat(9), ports: fc.nat(3) })
   .map(({ cpus, mem, port, ports }) =>
@@ -145,9 +183,14 @@ const total = fc.record({ cpus: fc.nat(8), mem: fc.nat(512) }).map(({ cpus, mem 
 const event: fc.Arbitrary<LedgerEvent> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ type: fc.constant('NodeRegistered' as const), node, total }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('NodeRemoved' as const), node }) },
-  { weight: 8, arbitrary: fc.record({ type: fc.constant('TaskPlaced' as const), task, node, resources: some }) },
+  { weight: 8, arbitrary: fc.record({ type: fc.constant('TaskPlaced' as const), task, node, role, resources: some }) },
   { weight: 2, arbitrary: fc.record({ type: fc.constant('TaskRecovered' as const), task, node, resources: some }) },
   { weight: 5, arbitrary: fc.record({ type: fc.constant('TaskEnded' as const), task }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ type: fc.constant('OfferMade' as const), offer: task, node, role, resources: some }),
+  },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('OfferEnded' as const), offer: task }) },
 );
 
 t.test('whatever happens, nothing is over-committed and nothing leaks', async t => {
@@ -168,11 +211,17 @@ t.test('whatever happens, nothing is over-committed and nothing leaks', async t 
         }
         // all tasks ended: all is free again
         const ends = ['a', 'b', 'c'].flatMap(id => [...(accountOf(ledger, id)?.tasks.keys() ?? [])]);
-        ledger = applyEvents(
-          ledger,
-          ends.map(task => ({ type: 'TaskEnded', task })),
-        ).ledger;
-        return ledger.tasks.size === 0 && ['a', 'b', 'c'].every(id => isWhollyFree(ledger, id));
+        const offers = ['a', 'b', 'c'].flatMap(id => [...(accountOf(ledger, id)?.offers.keys() ?? [])]);
+        ledger = applyEvents(ledger, [
+          ...ends.map(task => ({ type: 'TaskEnded' as const, task })),
+          ...offers.map(offer => ({ type: 'OfferEnded' as const, offer })),
+        ]).ledger;
+        return (
+          ledger.tasks.size === 0 &&
+          ledger.offers.size === 0 &&
+          ledger.roles.size === 0 &&
+          ['a', 'b', 'c'].every(id => isWhollyFree(ledger, id))
+        );
       }),
       { seed: 1, numRuns: 500 },
     ),
@@ -212,7 +261,8 @@ function checkPlacements(
   for (const event of events) {
     if (event.type === 'TaskPlaced' && !refused.has(event)) {
       const account = accountOf(ledger, event.node);
-      const all = sumOf([...(account?.tasks.values() ?? []), event.resources]);
+      const held = [...(account?.tasks.values() ?? []), ...(account?.offers.values() ?? [])];
+      const all = sumOf([...held, event.resources]);
       const has = account?.total.scalars ?? {};
       for (const [name, amount] of Object.entries(all.scalars)) {
         const grows = (event.resources.scalars[name] ?? 0) > 0;
@@ -232,7 +282,7 @@ function summaryOf(ledger: Ledger): string {
   return JSON.stringify(
     ['a', 'b', 'c'].map(id => {
       const account = lookUp(ledger.nodes, id);
-      return account && { ...account, tasks: [...account.tasks] };
+      return account && { ...account, tasks: [...account.tasks], offers: [...account.offers] };
     }),
   );
 }

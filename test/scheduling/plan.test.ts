@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { minuteMs, secondMs } from '../../src/base/clock.ts';
 import type { Constraint } from '../../src/model/job.ts';
+import { sharesOf } from '../../src/scheduling/allocator.ts';
 import { checkLedger } from '../../src/scheduling/check-ledger.ts';
 import { applyEvents, freeOf, type Ledger } from '../../src/scheduling/ledger.ts';
 import { makeOffers, type Scheduler, type SchedulingNode } from '../../src/scheduling/offers.ts';
@@ -95,9 +96,18 @@ t.test('what a task holds is not given away at the moment when it should have en
   }
   const held = { task: 'r', job: 'default/job', resources: amounts(1), endAt: noon - minuteMs };
   const state = { ...aNode('a'), total: amounts(2), allocated: amounts(1), free: amounts(1), holdings: [held] };
-  const offers = makeOffers(ledgerOf({ a: amounts(1) }), [state], '1');
+  const ledger = ledgerOf({ a: amounts(1) });
+  const offers = makeOffers(ledger, [state], '1');
   const wide = aTask('t', { needs: amounts(2) });
-  t.same(scheduler.place(offers, [wide], { now: noon, nodes: [state], expectedMs: () => 1 }).launches, []);
+  t.same(
+    scheduler.place(offers, [wide], {
+      now: noon,
+      nodes: [state],
+      shares: sharesOf(ledger, new Map()),
+      expectedMs: () => 1,
+    }).launches,
+    [],
+  );
 });
 
 t.test('what comes free on a node that shrank first pays what it lacks', async t => {

@@ -55,7 +55,10 @@ export function simulate({ nodes, tasks, scheduler, actualMs, ...start }: Simula
     }
     while ((arriving.at(-1)?.submittedAt ?? Number.POSITIVE_INFINITY) <= now) pending.push(...arriving.splice(-1));
 
-    const plan = planRound({ round: `${rounds++}`, now, ledger, nodes, pending, running, estimates }, scheduler);
+    const plan = planRound(
+      { round: `${rounds++}`, now, ledger, nodes, pending, running, estimates, policies: new Map() },
+      scheduler,
+    );
     ledger = plan.ledger;
     const faults = [...checkLedger(ledger), ...plan.refused.map(({ why }) => why)];
     if (faults.length > 0) throw new Error(faults.join('; '));

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Clock } from '../../../src/base/clock.ts';
-import { decodeDocument, type PolicyDocument } from '../../../src/model/document.ts';
+import { decodeDocument, isPolicyDocument, type PolicyDocument } from '../../../src/model/document.ts';
 import type { ServiceDocument } from '../../../src/model/service.ts';
 import { parseYaml } from '../../../src/model/yaml-text.ts';
 import type { LocalWorkload } from '../../../src/proxy/workload.ts';
@@ -26,7 +26,7 @@ function documentsOf(...files: readonly string[]): PolicyDocument[] {
     const text = readFileSync(join('..', 'shared/corpus/istio/bookinfo', file), 'utf8');
     return parseYaml(text, file).flatMap(({ value, what }) => {
       const document = decodeDocument(value, what);
-      return document.kind === 'Job' ? [] : [document];
+      return isPolicyDocument(document) ? [document] : [];
     });
   });
 }

@@ -1,0 +1,19 @@
+import * as v from 'valibot';
+
+const moment = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+/**
+ * A time in which a node takes no tasks, in milliseconds since 1970: until it is taken back where `until` is null. When it begins
+ * services are started elsewhere at once; batch tasks may come to their end until `endTasksAt`.
+ */
+export const drainSchema = v.pipe(
+  v.strictObject({ from: moment, until: v.nullable(moment), endTasksAt: v.nullable(moment) }),
+  v.check(({ from, until }) => until === null || until > from, 'expected until after from'),
+);
+
+export type Drain = v.InferOutput<typeof drainSchema>;
+
+/** Is the node to be left alone at `now`? */
+export function isDrained(drain: Drain | null, now: number): drain is Drain {
+  return drain !== null && drain.from <= now && (drain.until === null || now < drain.until);
+}
