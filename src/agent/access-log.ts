@@ -57,6 +57,7 @@ export async function openAccessLog(
   };
 }
 
-function wentWell({ verdict, status, flags }: AccessRecord): boolean {
+function wentWell({ verdict, status, flags, audited, shadow }: AccessRecord): boolean {
+  if (audited !== undefined || shadow !== undefined) return false;
   return verdict === 'allow' && status < 500 && flags === '-';
 }

@@ -64,6 +64,7 @@ import {
 import { makeRefusals } from './refusals.ts';
 import { makeSender } from './sender.ts';
 import { makeServiceInboxes } from './services.ts';
+import { makeShadowReport } from './shadow-report.ts';
 import { makeSignedInbox } from './signed-inbox.ts';
 import { makeSupervisor } from './supervisor.ts';
 import { openTaskDirectories } from './task-directories.ts';
@@ -307,6 +308,13 @@ async function run(
     },
   );
   const listen = () => proxy.start(serving ?? signal, sockets);
+  const shadows = makeShadowReport({
+    sender,
+    clock,
+    isUp,
+    counts: () => proxy.shadows(),
+    revision: () => policy.value.revision,
+  });
   // nobody is refused by sockets that listen already: there the proxy begins when it knows its tasks
   let mesh = sockets === undefined ? await listen() : undefined;
   const metrics =
@@ -479,6 +487,7 @@ async function run(
     heartbeat.run(signal),
     reports.run(signal),
     audit.run(signal),
+    shadows.run(signal),
     certificates.run(signal),
     ways.run(link, signal),
     logKeeper.start(signal),

@@ -1,3 +1,4 @@
+import type { ShadowCount } from '../model/shadow-count.ts';
 import { latencyBoundsMs, type SeriesSnapshot, type StatusSnapshot } from '../proxy/counters.ts';
 import type { ProxySnapshot } from '../proxy/proxy.ts';
 
@@ -26,6 +27,18 @@ export function metricsText(proxy: ProxySnapshot, accessLogDropped: number): str
     ...proxy.limits.map(
       ({ name, enforced, requests }) =>
         `mesolite_proxy_rate_limited_total{limit="${escaped(name)}",enforced="${enforced}"} ${requests}`,
+    ),
+    ...family(
+      'mesolite_policy_shadow_calls_total',
+      'counter',
+      'Calls that a policy which decides nothing was asked about',
+    ),
+    ...proxy.shadows.map(each => `mesolite_policy_shadow_calls_total{${policyLabels(each)}} ${each.calls}`),
+    ...family('mesolite_policy_shadow_total', 'counter', 'Calls that such a policy would have decided otherwise'),
+    ...proxy.shadows.flatMap(each =>
+      (['allowed', 'denied', 'audited'] as const).map(
+        outcome => `mesolite_policy_shadow_total{${policyLabels(each)},outcome="${outcome}"} ${each[outcome]}`,
+      ),
     ),
     ...family('mesolite_proxy_received_bytes_total', 'counter', 'Bodies of requests'),
     ...proxy.series.map(each => `mesolite_proxy_received_bytes_total{${labels(each)}} ${each.bytesReceived}`),
@@ -59,6 +72,10 @@ function histogram(of: string, { status, requests, latency, latencySumMs }: Stat
 
 function labels({ direction, service, source }: SeriesSnapshot): string {
   return `direction="${direction}",service="${escaped(service)}",source="${escaped(source)}"`;
+}
+
+function policyLabels({ kind, policy }: ShadowCount): string {
+  return `kind="${kind}",policy="${escaped(policy)}"`;
 }
 
 function escaped(text: string): string {

@@ -33,8 +33,8 @@ export function makeSender(
     send(kind, body) {
       const payload = encodeMessage({ v: 1, boot, seq: seq++, ts: parts.clock.now(), ...body });
       const topic = topics.up(node, kind);
-      // the next heartbeat makes up for one that is lost; a birth must arrive, and behind the statuses that were said before it
-      if (kind === 'hb') parts.lanes.latest(topic, payload);
+      // the next one makes up for a heartbeat or a report that is lost; a birth must arrive, and behind the statuses that were said before it
+      if (kind === 'hb' || kind === 'shadow') parts.lanes.latest(topic, payload);
       else parts.lanes.queue(topic, payload);
     },
   };

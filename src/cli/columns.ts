@@ -116,6 +116,7 @@ export const policyColumns: readonly Column<PolicyView>[] = [
   { head: 'KIND', cell: policy => policy.kind },
   { head: 'ACTION', cell: policy => policy.action },
   { head: 'ENFORCED', cell: policy => `${policy.enforcedOn}/${policy.nodes} nodes` },
+  { head: 'WOULD', cell: printShadow },
   { head: 'REVISION', cell: policy => String(policy.revision), align: 'right', wide: true },
   { head: 'REFUSED', cell: policy => policy.refusals.map(each => `${each.node}: ${each.reason}`).join('; ') },
 ];
@@ -129,6 +130,7 @@ export const auditColumns: readonly Column<AuditEntry>[] = [
   { head: 'DESTINATION', cell: ofAccess('', record => record.destination) },
   { head: 'REQUEST', cell: ofAccess('', ({ method, host, path }) => shorten(`${method} ${host}${path}`, maxWords)) },
   { head: 'RULE', cell: entry => (entry.kind === 'gap' ? entry.reason : entry.record.rule) },
+  { head: 'IN SHADOW', cell: ofAccess('', printShadows), wide: true },
   { head: 'TOOK', cell: ofAccess('', record => printDuration(record.durationMs)), wide: true },
   { head: 'IN', cell: ofAccess('', record => `${record.bytesReceived} B`), wide: true },
   { head: 'OUT', cell: ofAccess('', record => `${record.bytesSent} B`), wide: true },
@@ -212,6 +214,27 @@ function printConditions({ node, profile, requires }: JoinTokenView): string {
 
 function printEndpoint(endpoint: Endpoint): string {
   return `${endpoint.node} (${endpoint.address}:${endpoint.port})`;
+}
+
+/** What policies that decide nothing said of a call. */
+function printShadows({ audited, shadow }: AccessRecord): string {
+  const dry = shadow === undefined ? [] : [`${shadow.verdict} by ${shadow.rule}`];
+  return [...(audited === undefined ? [] : [`audited by ${audited}`]), ...dry].join('; ');
+}
+
+/** What a policy that decides nothing would have done. */
+function printShadow({ kind, action, shadow }: PolicyView): string {
+  if (shadow === undefined) return '-';
+  const of = `of ${count(shadow.calls)}`;
+  if (kind === 'RateLimit') return `limit ${count(shadow.denied)} ${of}`;
+  if (action.startsWith('AUDIT')) return `audit ${count(shadow.audited)} ${of}`;
+  const allowing = shadow.allowed === 0 ? '' : `allow ${count(shadow.allowed)}, `;
+  return `${allowing}deny ${count(shadow.denied)} ${of}`;
+}
+
+/** `12,480` */
+function count(number: number): string {
+  return number.toLocaleString('en-US');
 }
 
 function isOver(job: JobView): boolean {

@@ -18,6 +18,7 @@ import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
 import type { Rounds } from './rounds.ts';
 import type { Services } from './services.ts';
+import type { Shadows } from './shadows.ts';
 import type { Trust } from './trust.ts';
 import { viewJob, viewNode, viewTask } from './views.ts';
 
@@ -32,6 +33,7 @@ export function makeApiFace(parts: {
   readonly rounds: Rounds;
   readonly services: Services;
   readonly policies: Policies;
+  readonly shadows: Shadows;
   readonly logs: Logs;
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
@@ -41,7 +43,7 @@ export function makeApiFace(parts: {
   readonly clock: Clock;
   readonly certifyBroker: ApiFace['certifyBroker'];
 }): ApiFace {
-  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, logs } = parts;
+  const { version, store, operators, documents, fleet, jobs, rounds, services, policies, shadows, logs } = parts;
   const { book, trust, tokens, clock } = parts;
 
   async function view(tasks: readonly TaskRecord[]): Promise<TaskView[]> {
@@ -123,7 +125,10 @@ export function makeApiFace(parts: {
       if (node === null) throw new MesoliteError('CONFLICT', `task ${query.task} has not been placed yet`);
       return logs.ask(node, query, signal);
     },
-    policies: () => policies.view(fleet.list().flatMap(node => (node.state === 'ready' ? [node.id] : []))),
+    async policies() {
+      const views = await policies.view(fleet.list().flatMap(node => (node.state === 'ready' ? [node.id] : [])));
+      return views.map(view => ({ ...view, shadow: shadows.of(view) }));
+    },
     mesh: () => policies.settings,
     audit: query => queryAudit(query),
   };

@@ -41,6 +41,7 @@ import { makeRoles } from './roles.ts';
 import { makeRounds } from './rounds.ts';
 import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
+import { makeShadows } from './shadows.ts';
 import { makeTaskIntake } from './task-intake.ts';
 import { openTrust } from './trust.ts';
 import { embeddedWire, externalWire } from './wire.ts';
@@ -269,6 +270,7 @@ async function run(
     },
   });
   const certificates = makeCertificates({ authority, runs, book, outgoing, clock, log });
+  const shadows = makeShadows();
   const auditIntake = makeAuditIntake({ audit: store.audit, outgoing, clock, log });
   const logs = makeLogs({ outgoing, clock, newId });
   const enrollment = makeEnrollment({
@@ -346,6 +348,7 @@ async function run(
         await trust.onAck(node, ack);
       },
       audit: (node, { batch }) => auditIntake.onBatch(node, batch),
+      shadow: shadows.onReport,
       csr: (node, request) => certificates.onRequest(node, request),
       log: (node, chunk) => logs.onChunk(node, chunk),
       death: (node, death) => fleet.onDeath(node, death),
@@ -389,6 +392,7 @@ async function run(
     rounds,
     services,
     policies,
+    shadows,
     logs,
     events,
     book,

@@ -1,6 +1,6 @@
 import { type Findings, type Job, labelsOf, type PolicyDocument } from '../model/document.ts';
 import { type Selecting, selects } from '../model/selector.ts';
-import { checkPolicy } from '../policy/check.ts';
+import { checkPolicy, isInDryRun } from '../policy/check.ts';
 import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
 import { checkDestinationRule } from '../traffic/destinations.ts';
 import { checkRateLimit } from '../traffic/limit.ts';
@@ -41,7 +41,7 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
 export function actionOf(document: PolicyDocument): string {
   switch (document.kind) {
     case 'AuthorizationPolicy':
-      return document.spec.action;
+      return `${document.spec.action}${isInDryRun(document) ? ' (dry run)' : ''}`;
     case 'DestinationRule':
       return document.spec.host;
     case 'PeerAuthentication':

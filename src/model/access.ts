@@ -18,6 +18,10 @@ export const accessRecordSchema = v.object({
   verdict: v.picklist(['allow', 'deny']),
   /** `<namespace>/<policy>#<rule index>`, or the reason where no policy spoke. */
   rule: text(256),
+  /** The first AUDIT rule that matched. */
+  audited: v.optional(text(256)),
+  /** What the policies in dry run would have made of it, where that is something else. */
+  shadow: v.optional(v.object({ verdict: v.picklist(['allow', 'deny']), rule: text(256) })),
   /** The status that was answered; 0 for TCP. */
   status: v.number(),
   bytesReceived: v.number(),

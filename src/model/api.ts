@@ -112,6 +112,8 @@ export const policyViewSchema = v.object({
   /** Nodes that enforce that revision or a newer one, of how many. */
   enforcedOn: v.number(),
   nodes: v.number(),
+  /** What one that decides nothing (in dry run, AUDIT, a RateLimit that is not enforced) would have done with so many calls. */
+  shadow: v.optional(v.object({ calls: v.number(), allowed: v.number(), denied: v.number(), audited: v.number() })),
   /** Nodes that refused, each with its reason. */
   refusals: v.array(v.object({ node: v.string(), reason: v.string() })),
 });

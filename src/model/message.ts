@@ -6,6 +6,7 @@ import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
+import { shadowCountSchema } from './shadow-count.ts';
 import { taskSpecSchema, taskStatusSchema } from './task.ts';
 
 // Bodies of the messages of PROTOCOL. What a node sends is `{v, boot, seq, ts, …}`; what the master sends is an envelope
@@ -106,6 +107,14 @@ export const logChunkSchema = v.object({
   error: v.optional(text(512)),
 });
 
+/** `up/<node>/shadow`: what policies that decide nothing would have done, all of them each time. */
+export const shadowReportSchema = v.object({
+  ...head,
+  /** Of the policy document in force. */
+  revision: whole,
+  counts: v.pipe(v.array(shadowCountSchema), v.maxLength(1000)),
+});
+
 /** `up/<node>/death`: the last will; one with an older boot than is known is ignored. */
 export const deathSchema = v.object({ v: v.literal(1), boot: whole });
 
@@ -116,6 +125,7 @@ export type DocumentAck = v.InferOutput<typeof documentAckSchema>;
 export type AuditMessage = v.InferOutput<typeof auditMessageSchema>;
 export type CertificateRequest = v.InferOutput<typeof certificateRequestSchema>;
 export type LogChunk = v.InferOutput<typeof logChunkSchema>;
+export type ShadowReport = v.InferOutput<typeof shadowReportSchema>;
 export type Death = v.InferOutput<typeof deathSchema>;
 
 export const upSchemas = {
@@ -126,6 +136,7 @@ export const upSchemas = {
   audit: auditMessageSchema,
   csr: certificateRequestSchema,
   log: logChunkSchema,
+  shadow: shadowReportSchema,
   death: deathSchema,
 } as const;
 

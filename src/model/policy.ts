@@ -104,10 +104,30 @@ export interface AuthorizationRequest {
 /** The answer to a request: `policy` is `<namespace>/<name>` and `rule` its index, absent when no policy spoke. */
 export interface Verdict {
   readonly allow: boolean;
-  readonly reason: 'policy-allow' | 'policy-deny' | 'no-allow-matched' | 'no-policy' | 'mesh-default' | 'bad-path';
+  readonly reason:
+    | 'policy-allow'
+    | 'policy-deny'
+    | 'policy-audit'
+    | 'no-allow-matched'
+    | 'no-policy'
+    | 'mesh-default'
+    | 'bad-path';
   readonly policy?: string | undefined;
   readonly rule?: number | undefined;
 }
+
+/** What the policies that decide nothing, in dry run or of AUDIT, said of a request. */
+export interface Shadow {
+  /** The first AUDIT rule that matched, as `ruleText` has it. */
+  readonly audited: string | undefined;
+  /** What would have been decided with the policies in dry run in force, where that is something else. */
+  readonly verdict: Verdict | undefined;
+  /** What each of the workload's `watched` policies would have done, or did; by its place there. */
+  readonly effects: readonly ShadowEffect[];
+}
+
+/** `none`: with the policy all would have been the same. */
+export type ShadowEffect = 'none' | 'allow' | 'deny' | 'audit';
 
 /** The rule that spoke as `<namespace>/<name>#<rule index>`, or the reason where none did. */
 export function ruleText(verdict: Verdict): string {

@@ -2,7 +2,7 @@
 const root = 'mesolite/v1';
 
 /** What a node says. */
-export const upKinds = ['birth', 'hb', 'task', 'ack', 'audit', 'csr', 'log', 'death'] as const;
+export const upKinds = ['birth', 'hb', 'task', 'ack', 'audit', 'csr', 'log', 'shadow', 'death'] as const;
 /** What a node hears. */
 export const downKinds = ['task', 'ask', 'ack'] as const;
 

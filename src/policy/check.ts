@@ -12,9 +12,6 @@ export const dryRunAnnotation = 'istio.io/dry-run';
 export function checkPolicy(document: AuthorizationPolicy, facts: { readonly servesTcp?: boolean } = {}): Findings {
   const { spec } = document;
   const warnings: string[] = [];
-  if (spec.action === 'AUDIT') {
-    warnings.push('spec.action: every decision is recorded in any case: an AUDIT policy changes nothing');
-  }
   if ((spec.rules ?? []).length === 0) warnings.push(`spec.rules: ${meaningOfNoRules[spec.action]}`);
   for (const [i, rule] of (spec.rules ?? []).entries()) {
     const path = pathOf(i);
@@ -24,6 +21,11 @@ export function checkPolicy(document: AuthorizationPolicy, facts: { readonly ser
     if (facts.servesTcp === true) warnings.push(...onTcp(spec.action, fields));
   }
   return { errors: findErrors(document), warnings };
+}
+
+/** Is it asked, and not enforced? */
+export function isInDryRun({ metadata }: AuthorizationPolicy): boolean {
+  return metadata.annotations[dryRunAnnotation] === 'true';
 }
 
 /** The errors of `checkPolicy` alone. */

@@ -3,7 +3,7 @@ import { type AuthorizationPolicy, describeDocument } from '../model/document.ts
 import type { MeshDefault, Verdict, WorkloadIdentity } from '../model/policy.ts';
 import { selects } from '../model/selector.ts';
 import type { Reading } from './attributes.ts';
-import { dryRunAnnotation, findErrors } from './check.ts';
+import { findErrors, isInDryRun } from './check.ts';
 import { compileRule } from './compile-rule.ts';
 import { readRule } from './fields.ts';
 import type { PathNormalization } from './normalize-path.ts';
@@ -25,6 +25,8 @@ export interface PolicyInput {
 export interface CompiledPolicy {
   readonly revision: number;
   readonly pathNormalization: PathNormalization;
+  /** The ids of all policies that are asked and decide nothing, whatever they select. */
+  readonly watched: ReadonlySet<string>;
   /** The policies that select a workload; the same object for the same namespace and labels. */
   forWorkload(workload: WorkloadIdentity): WorkloadPolicy;
 }
@@ -48,6 +50,19 @@ export interface WorkloadPolicy {
   readonly tcp: ProtocolRules;
   /** What would hold if the policies in dry run were enforced too; absent when there is none. */
   readonly dryRun?: WorkloadPolicy;
+  /** Those of them, and the AUDIT policies: what they read is among what is told above. */
+  readonly watched: readonly WatchedPolicy[];
+}
+
+/** A policy that is asked and decides nothing: one in dry run, or of AUDIT. */
+export interface WatchedPolicy {
+  /** `<namespace>/<name>` */
+  readonly policy: string;
+  readonly action: 'ALLOW' | 'DENY' | 'AUDIT';
+  /** The same after a push that did not change it. */
+  readonly id: string;
+  /** The rules of an AUDIT policy; those of one in dry run are asked by `dryRun`. */
+  readonly audit?: Readonly<Record<'http' | 'tcp', RuleIndex>>;
 }
 
 export interface ProtocolRules {
@@ -67,7 +82,6 @@ export function compilePolicy(input: PolicyInput): CompiledPolicy {
   );
   if (problems.length > 0) throw new MesoliteError('INVALID_INPUT', problems.slice(0, 5).join('; '));
   const pathNormalization = input.pathNormalization ?? 'BASE';
-  const policies = input.policies.filter(({ spec }) => spec.action !== 'AUDIT');
   // a policy of the fleet that selects no workload of this node costs it no memory
   const prepared = new Map<AuthorizationPolicy, PreparedPolicy>();
   const prepareOnce = (policy: AuthorizationPolicy) => {
@@ -79,11 +93,12 @@ export function compilePolicy(input: PolicyInput): CompiledPolicy {
   return {
     revision: input.revision,
     pathNormalization,
+    watched: new Set(input.policies.filter(isWatched).map(idOf)),
     forWorkload(workload) {
       const key = JSON.stringify([workload.namespace, Object.entries(workload.labels).sort(byName)]);
       const known = kept.get(key);
       if (known !== undefined) return known;
-      const selecting = policies.filter(policy => selects(policy, workload, input.rootNamespace));
+      const selecting = input.policies.filter(policy => selects(policy, workload, input.rootNamespace));
       const compiled = assemble(selecting.map(prepareOnce), input, pathNormalization);
       const [oldest] = kept.keys();
       if (kept.size >= maxWorkloads && oldest !== undefined) kept.delete(oldest);
@@ -94,8 +109,9 @@ export function compilePolicy(input: PolicyInput): CompiledPolicy {
 }
 
 interface PreparedPolicy {
-  readonly allows: boolean;
-  readonly dryRun: boolean;
+  readonly action: 'ALLOW' | 'DENY' | 'AUDIT';
+  /** Absent for one that is enforced. */
+  readonly watched?: WatchedPolicy;
   readonly http: readonly CompiledRule[];
   readonly tcp: readonly CompiledRule[];
   readonly readings: readonly Reading[];
@@ -104,25 +120,28 @@ interface PreparedPolicy {
 
 function prepare(policy: AuthorizationPolicy, { trustDomain }: PolicyInput): PreparedPolicy {
   const { metadata, spec } = policy;
-  const allows = spec.action === 'ALLOW';
+  const { action } = spec;
+  const name = `${metadata.namespace}/${metadata.name}`;
   const scope = { trustDomain, namespace: metadata.namespace };
   const rules = (spec.rules ?? []).map((rule, i) => readRule(rule, `spec.rules[${i}]`));
   const compile = (protocol: 'http' | 'tcp') =>
     rules.flatMap((rule, i) => {
       const verdict: Verdict = {
-        allow: allows,
-        reason: allows ? 'policy-allow' : 'policy-deny',
-        policy: `${metadata.namespace}/${metadata.name}`,
+        allow: action === 'ALLOW',
+        reason: reasonOf[action],
+        policy: name,
         rule: i,
       };
       return compileRule(rule, protocol, verdict, scope) ?? [];
     });
   const attributes = rules.flatMap(rule => rule.all.map(field => field.attribute));
+  const [http, tcp] = [compile('http'), compile('tcp')];
+  const audit = action === 'AUDIT' && { audit: { http: makeRuleIndex(http), tcp: makeRuleIndex(tcp) } };
   return {
-    allows,
-    dryRun: metadata.annotations[dryRunAnnotation] === 'true',
-    http: compile('http'),
-    tcp: compile('tcp'),
+    action,
+    ...(isWatched(policy) && { watched: { policy: name, action, id: idOf(policy), ...audit } }),
+    http,
+    tcp,
     readings: attributes.flatMap(({ reading }) => reading ?? []),
     headers: attributes.flatMap(({ header }) => header ?? []),
   };
@@ -133,12 +152,13 @@ function assemble(
   input: PolicyInput,
   pathNormalization: PathNormalization,
 ): WorkloadPolicy {
-  const enforced = policies.filter(policy => !policy.dryRun);
-  const readings = new Set(enforced.flatMap(policy => policy.readings));
+  const enforced = policies.filter(({ watched }) => watched === undefined);
+  const deciding = policies.filter(({ action }) => action !== 'AUDIT');
+  const readings = new Set(policies.flatMap(policy => policy.readings));
   return {
     revision: input.revision,
     pathNormalization,
-    headersRead: [...new Set(enforced.flatMap(policy => policy.headers))].sort(),
+    headersRead: [...new Set(policies.flatMap(policy => policy.headers))].sort(),
     readsHost: readings.has('host'),
     readsSourceIp: readings.has('sourceIp'),
     readsRemoteIp: readings.has('remoteIp'),
@@ -147,9 +167,10 @@ function assemble(
     readsClaims: readings.has('claims'),
     http: rulesOf(enforced, 'http', input.meshDefault),
     tcp: rulesOf(enforced, 'tcp', input.meshDefault),
-    ...(enforced.length < policies.length && {
+    watched: policies.flatMap(({ watched }) => watched ?? []),
+    ...(enforced.length < deciding.length && {
       dryRun: assemble(
-        policies.map(policy => ({ ...policy, dryRun: false })),
+        deciding.map(({ watched: _, ...policy }) => policy),
         input,
         pathNormalization,
       ),
@@ -162,11 +183,26 @@ function rulesOf(
   protocol: 'http' | 'tcp',
   meshDefault: MeshDefault,
 ): ProtocolRules {
-  const rules = (allows: boolean) =>
-    makeRuleIndex(policies.filter(policy => policy.allows === allows).flatMap(policy => policy[protocol]));
-  const hasAllow = policies.some(policy => policy.allows);
-  return { deny: rules(false), allow: rules(true), otherwise: hasAllow ? noAllowMatched : byDefault[meshDefault] };
+  const rules = (wanted: 'ALLOW' | 'DENY') =>
+    makeRuleIndex(policies.filter(({ action }) => action === wanted).flatMap(policy => policy[protocol]));
+  const hasAllow = policies.some(({ action }) => action === 'ALLOW');
+  const otherwise = hasAllow ? noAllowMatched : byDefault[meshDefault];
+  return { deny: rules('DENY'), allow: rules('ALLOW'), otherwise };
 }
+
+function isWatched(policy: AuthorizationPolicy): boolean {
+  return policy.spec.action === 'AUDIT' || isInDryRun(policy);
+}
+
+/** Name and FNV-1a of what it says. */
+function idOf({ metadata, spec }: AuthorizationPolicy): string {
+  const text = JSON.stringify(spec);
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return `${metadata.namespace}/${metadata.name} ${hash}`;
+}
+
+const reasonOf = { ALLOW: 'policy-allow', DENY: 'policy-deny', AUDIT: 'policy-audit' } as const;
 
 const noAllowMatched: Verdict = { allow: false, reason: 'no-allow-matched' };
 

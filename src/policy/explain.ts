@@ -3,7 +3,7 @@ import type { MtlsMode } from '../model/peer-authentication.ts';
 import type { Question } from '../model/policy-case.ts';
 import { selects } from '../model/selector.ts';
 import { type CaseMesh, type CaseVerdict, requestOf, runCases, trustDomainFor } from './cases.ts';
-import { dryRunAnnotation } from './check.ts';
+import { isInDryRun } from './check.ts';
 import { makeExaminer } from './examine.ts';
 import { Facts } from './facts.ts';
 import { readRule } from './fields.ts';
@@ -70,7 +70,7 @@ function explainPolicy(policy: AuthorizationPolicy, mesh: CaseMesh, question: Qu
   return {
     policy: `${metadata.namespace}/${metadata.name}`,
     action: spec.action,
-    dryRun: metadata.annotations[dryRunAnnotation] === 'true',
+    dryRun: isInDryRun(policy),
     ...(!isFor && { notFor: whyNotFor(policy, mesh, question) }),
     rules: isFor ? explainRules(policy, mesh, question) : [],
   };

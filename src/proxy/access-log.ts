@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { AccessRecord } from '../model/access.ts';
+import { ruleText, type Shadow } from '../model/policy.ts';
 import type { Counters, Series } from './counters.ts';
 import type { LocalAnswer } from './respond.ts';
 import type { Exchange } from './wire/exchange.ts';
@@ -17,6 +18,7 @@ export interface RequestFacts {
   path: string;
   allow: boolean;
   rule: string;
+  shadow: Shadow | undefined;
   requestId: string;
   series: Series | undefined;
 }
@@ -33,6 +35,7 @@ export function newFacts(direction: 'inbound' | 'outbound', sourceIp: string): R
     path: '-',
     allow: false,
     rule: '-',
+    shadow: undefined,
     requestId: '-',
     series: undefined,
   };
@@ -62,7 +65,7 @@ export class AccessLog {
   record(exchange: Exchange, facts: RequestFacts): void {
     const durationMs = this.#parts.clock.monotonic() - exchange.startedAt;
     facts.series?.count(exchange.status, durationMs, exchange.bytesReceived, exchange.bytesSent);
-    this.#parts.onAccess({
+    const record: AccessRecord = {
       at: this.#parts.clock.now(),
       direction: facts.direction,
       source: facts.source,
@@ -80,7 +83,9 @@ export class AccessLog {
       durationMs: Math.round(durationMs * 1000) / 1000,
       requestId: bounded(facts.requestId, maxRequestId),
       flags: flagsOf(exchange),
-    });
+    };
+    if (facts.shadow !== undefined) addShadow(record, facts.shadow);
+    this.#parts.onAccess(record);
   }
 
   /** Bytes that were no request, from a connection of which `facts` tell. */
@@ -106,6 +111,11 @@ export class AccessLog {
       flags: answer.flag,
     });
   }
+}
+
+function addShadow(record: AccessRecord, { audited, verdict }: Shadow): void {
+  if (audited !== undefined) record.audited = audited;
+  if (verdict !== undefined) record.shadow = { verdict: verdict.allow ? 'allow' : 'deny', rule: ruleText(verdict) };
 }
 
 function flagsOf({ flag, note }: Exchange): string {

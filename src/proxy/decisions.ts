@@ -1,11 +1,19 @@
 import type { Buffer } from 'node:buffer';
 import { LRUCache } from 'lru-cache';
 import type { Cell } from '../base/cell.ts';
-import { type AuthorizationRequest, ruleText, type Verdict, type WorkloadIdentity } from '../model/policy.ts';
+import {
+  type AuthorizationRequest,
+  ruleText,
+  type Shadow,
+  type Verdict,
+  type WorkloadIdentity,
+} from '../model/policy.ts';
 import { authorize } from '../policy/authorize.ts';
 import type { CompiledPolicy, WorkloadPolicy } from '../policy/compile.ts';
 import { normalizePath } from '../policy/normalize-path.ts';
+import { authorizeInShadow } from '../policy/shadow.ts';
 import { accessDenied, badPath, type LocalAnswer } from './respond.ts';
+import { countShadow, type Tallies, type Tally } from './tallies.ts';
 import { fieldNamed, valueText } from './wire/fields.ts';
 import type { Head } from './wire/head.ts';
 
@@ -27,6 +35,8 @@ export interface Scope {
   /** What beside the request's own texts the verdict depends on. */
   readonly key: string;
   readonly seed: number;
+  /** Of the policies that decide nothing; absent when there is none. */
+  readonly tallies: readonly Tally[] | undefined;
 }
 
 /** A verdict with the request's texts, which are read once for many like requests. */
@@ -36,6 +46,7 @@ export interface Decision {
   readonly answer: LocalAnswer | undefined;
   /** `<namespace>/<policy>#<rule index>`, or the reason where no policy spoke. */
   readonly rule: string;
+  readonly shadow: Shadow | undefined;
   readonly method: string;
   readonly host: string;
   /** Normalised as the policy saw it, without query: this is what goes on. */
@@ -99,14 +110,16 @@ function hashText(seed: number, text: string): number {
  */
 export class Decisions {
   readonly #policy: Cell<CompiledPolicy>;
+  readonly #tallies: Tallies;
   readonly #maxEntries: number;
   #compiled: CompiledPolicy | undefined;
   #cache: LRUCache<number, Remembered>;
   #serials = new WeakMap<WorkloadPolicy, number>();
   #nextSerial = 0;
 
-  constructor(policy: Cell<CompiledPolicy>, maxEntries: number) {
+  constructor(policy: Cell<CompiledPolicy>, tallies: Tallies, maxEntries: number) {
     this.#policy = policy;
+    this.#tallies = tallies;
     this.#maxEntries = maxEntries;
     this.#cache = new LRUCache({ max: maxEntries });
   }
@@ -124,14 +137,15 @@ export class Decisions {
     if (policy.readsDestinationIp) parts.push(asking.destinationIp);
     if (policy.readsServerName) parts.push(asking.serverName ?? '');
     const key = parts.join(' ');
-    return { asking, compiled, policy, key, seed: hashText(0x811c9dc5 | 0, key) };
+    const seed = hashText(0x811c9dc5 | 0, key);
+    return { asking, compiled, policy, key, seed, tallies: this.#talliesOf(policy) };
   }
 
   /** Decides about a connection of which nothing but its ends is known: Istio's rules for TCP. Not remembered, for it is asked once. */
-  decideConnection(asking: Asking): Verdict {
+  decideConnection(asking: Asking): { readonly verdict: Verdict; readonly shadow: Shadow | undefined } {
     const { principal, sourceIp, destinationIp, destinationPort, serverName } = asking;
     const policy = this.#policy.value.forWorkload(asking.identity);
-    return authorize(policy, {
+    const request: AuthorizationRequest = {
       protocol: 'tcp',
       principal,
       sourceIp,
@@ -139,7 +153,12 @@ export class Decisions {
       destinationIp,
       destinationPort,
       serverName,
-    });
+    };
+    const verdict = authorize(policy, request);
+    const shadow = authorizeInShadow(policy, request, verdict);
+    const tallies = this.#talliesOf(policy);
+    if (tallies !== undefined) countShadow(tallies, shadow);
+    return { verdict, shadow };
   }
 
   /** Decides the request in `head`; `scope` must be current. */
@@ -161,6 +180,11 @@ export class Decisions {
     const length = head.queryStart - head.start + hostEnd - hostStart + headers.length;
     if (length <= maxKeyLength) this.#cache.set(hash, new Remembered(decision, scope, head, bytes, headers));
     return decision;
+  }
+
+  #talliesOf({ watched }: WorkloadPolicy): readonly Tally[] | undefined {
+    if (watched.length === 0) return undefined;
+    return watched.map(({ policy, id }) => this.#tallies.of({ kind: 'AuthorizationPolicy', policy, id }));
   }
 
   #serialOf(policy: WorkloadPolicy): number {
@@ -194,6 +218,7 @@ function decide({ asking, policy }: Scope, head: Head, bytes: Buffer, host: stri
     allow: verdict.allow,
     answer: verdict.allow ? undefined : verdict.reason === 'bad-path' ? badPath : accessDenied,
     rule: ruleText(verdict),
+    shadow: authorizeInShadow(policy, request, verdict),
     method,
     host,
     path,

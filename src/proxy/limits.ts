@@ -6,6 +6,7 @@ import type { CompiledLimits, Limit } from '../traffic/limit.ts';
 import type { RequestFacts } from './access-log.ts';
 import type { Counters } from './counters.ts';
 import { type LocalAnswer, makeAnswer } from './respond.ts';
+import type { Tallies, Tally } from './tallies.ts';
 import type { Exchange } from './wire/exchange.ts';
 import { fieldOf } from './wire/fields.ts';
 import type { Head } from './wire/head.ts';
@@ -25,6 +26,8 @@ interface StandingLimit {
   readonly limit: Limit;
   /** Of the connection; undefined where each request has to be looked at. */
   readonly bucket: TokenBucket | undefined;
+  /** Of one that is not enforced. */
+  readonly tally: Tally | undefined;
   readonly keyPrefix: string;
 }
 
@@ -40,12 +43,14 @@ const none: readonly StandingLimit[] = [];
 export class Limits {
   readonly #compiled: Cell<CompiledLimits>;
   readonly #counters: Counters;
+  readonly #tallies: Tallies;
   readonly #fixed = new LRUCache<string, TokenBucket>({ max: maxFixedBuckets });
   readonly #varying = new LRUCache<string, TokenBucket>({ max: maxVaryingBuckets });
 
-  constructor(compiled: Cell<CompiledLimits>, counters: Counters) {
+  constructor(compiled: Cell<CompiledLimits>, counters: Counters, tallies: Tallies) {
     this.#compiled = compiled;
     this.#counters = counters;
+    this.#tallies = tallies;
   }
 
   isCurrent({ compiled }: StandingLimits): boolean {
@@ -60,7 +65,10 @@ export class Limits {
     const limits = selecting.map(limit => {
       const varies = limit.per === 'path' || limit.per === 'header';
       const keyPrefix = limit.per === 'principal' ? `${limit.id}\n${task}\n${caller}` : `${limit.id}\n${task}\n`;
-      return { limit, keyPrefix, bucket: varies ? undefined : bucketOf(this.#fixed, keyPrefix, limit, now) };
+      const tally = limit.enforce
+        ? undefined
+        : this.#tallies.of({ kind: 'RateLimit', policy: limit.name, id: limit.id });
+      return { limit, keyPrefix, tally, bucket: varies ? undefined : bucketOf(this.#fixed, keyPrefix, limit, now) };
     });
     return { compiled, limits };
   }
@@ -74,12 +82,14 @@ export class Limits {
     bytes: Buffer,
   ): LocalAnswer | undefined {
     let answer: LocalAnswer | undefined;
-    for (const { limit, bucket, keyPrefix } of limits) {
+    for (const { limit, bucket, keyPrefix, tally } of limits) {
       const now = exchange.startedAt;
+      if (tally !== undefined) tally.calls++;
       const own = bucket ?? bucketOf(this.#varying, keyPrefix + textOf(limit, facts, head, bytes), limit, now);
       if (own.take(1, now)) continue;
       this.#counters.countLimited(limit.name, limit.enforce);
-      if (!limit.enforce) {
+      if (tally !== undefined) {
+        tally.deny++;
         exchange.note = 'RL:shadow';
         continue;
       }

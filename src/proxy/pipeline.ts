@@ -6,6 +6,7 @@ import { type Decision, type Decisions, pathOf, type Scope } from './decisions.t
 import type { Limits, StandingLimits } from './limits.ts';
 import type { RequestIds } from './request-ids.ts';
 import { type LocalAnswer, notReady, noWorkload } from './respond.ts';
+import { countShadow } from './tallies.ts';
 import type { Applications } from './upstream/applications.ts';
 import type { Exchange, Pipeline, Target } from './wire/exchange.ts';
 import { dropAlike, fieldOf, valueText, word } from './wire/fields.ts';
@@ -80,6 +81,7 @@ export class InboundPipeline implements Pipeline {
     if (standing === undefined) return this.#unserved(head, bytes);
     const decision = this.#parts.decisions.decide(standing.scope, head, bytes);
     this.#note(decision, head, bytes);
+    if (standing.scope.tallies !== undefined) countShadow(standing.scope.tallies, decision.shadow);
     if (decision.answer !== undefined) return decision.answer;
     const { limits } = standing;
     if (limits.limits.length > 0) {
@@ -144,6 +146,7 @@ export class InboundPipeline implements Pipeline {
     facts.path = pathOf(head, bytes);
     facts.allow = false;
     facts.rule = 'no-workload';
+    facts.shadow = undefined;
     facts.requestId = '-';
     return this.#connection.outside === undefined ? noWorkload : notReady;
   }
@@ -156,6 +159,7 @@ export class InboundPipeline implements Pipeline {
     facts.path = decision.path;
     facts.allow = decision.allow;
     facts.rule = decision.rule;
+    facts.shadow = decision.shadow;
     facts.requestId = head.requestId < 0 ? this.#parts.requestIds.next() : valueText(head, bytes, head.requestId);
   }
 

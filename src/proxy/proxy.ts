@@ -10,6 +10,7 @@ import type { AccessRecord } from '../model/access.ts';
 import type { Peer } from '../model/identity.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
 import type { ServiceDocument } from '../model/service.ts';
+import type { ShadowCount } from '../model/shadow-count.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
 import type { CompiledPeerAuthentication } from '../policy/peer-authentication.ts';
 import { newUsage } from '../traffic/breaker.ts';
@@ -34,6 +35,7 @@ import { acceptOutside, type OutsideParts } from './outside.ts';
 import type { Peers } from './peers.ts';
 import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
 import { RequestIds } from './request-ids.ts';
+import { Tallies } from './tallies.ts';
 import { type TaskPort, TaskPorts } from './task-ports.ts';
 import { acceptTcp, type TcpInboundParts } from './tcp-inbound.ts';
 import { Applications } from './upstream/applications.ts';
@@ -107,6 +109,7 @@ export interface ProxySnapshot {
   readonly refusedRequests: number;
   readonly series: readonly SeriesSnapshot[];
   readonly limits: readonly LimitSnapshot[];
+  readonly shadows: readonly ShadowCount[];
 }
 
 export interface NodeProxy {
@@ -119,6 +122,8 @@ export interface NodeProxy {
   recheck(): void;
   /** What was counted since the start, and what is open now. */
   snapshot(): ProxySnapshot;
+  /** What policies that decide nothing would have done. */
+  shadows(): ShadowCount[];
 }
 
 const loopback = '127.0.0.1';
@@ -146,6 +151,7 @@ class JoinedProxy implements NodeProxy {
   readonly #deadlines: Deadlines;
   readonly #budget: ConnectionBudget;
   readonly #counters = new Counters();
+  readonly #tallies = new Tallies();
   readonly #index: Cell<WorkloadIndex>;
   readonly #services: Services;
   readonly #wire: DownstreamParts;
@@ -199,8 +205,8 @@ class JoinedProxy implements NodeProxy {
     this.#inbound = {
       ...shared,
       applications,
-      decisions: new Decisions(policy, bounds.decisionCacheEntries),
-      limits: new Limits(parts.limits, this.#counters),
+      decisions: new Decisions(policy, this.#tallies, bounds.decisionCacheEntries),
+      limits: new Limits(parts.limits, this.#counters, this.#tallies),
     };
     const { deadlines } = this.#wire;
     const tcp = { deadlines, writeBuffers, idleMs: tcpIdleMs, lingerMs: clientTimeouts.lingerMs };
@@ -286,7 +292,15 @@ class JoinedProxy implements NodeProxy {
       refusedRequests: this.#counters.refusedRequests,
       series: this.#counters.snapshot(),
       limits: this.#counters.limitSnapshot(),
+      shadows: this.shadows(),
     };
+  }
+
+  shadows(): ShadowCount[] {
+    const { limits, policy } = this.#parts;
+    return this.#tallies.snapshot((kind, id) =>
+      kind === 'RateLimit' ? limits.value.shadows.has(id) : policy.value.watched.has(id),
+    );
   }
 
   async #stop(): Promise<void> {

@@ -25,7 +25,7 @@ export function acceptTcp(
   { workload, application, port }: Served,
   { peer, sourceIp, localIp, serverName }: InboundConnection,
 ): void {
-  const verdict = inbound.decisions.decideConnection({
+  const { verdict, shadow } = inbound.decisions.decideConnection({
     identity: workload.identity,
     principal: peer?.principal,
     sourceIp,
@@ -39,6 +39,7 @@ export function acceptTcp(
   facts.task = workload.task;
   facts.allow = verdict.allow;
   facts.rule = ruleText(verdict);
+  facts.shadow = shadow;
   facts.series = inbound.counters.series('inbound', application?.service ?? '-', facts.source);
   const exchange = new Exchange(clock.monotonic());
   exchange.source = peer?.principal ?? sourceIp;

@@ -24,16 +24,19 @@ export interface Limit {
 export interface CompiledLimits {
   /** Those that select a workload; the same array for the same object. */
   forWorkload(workload: WorkloadIdentity): readonly Limit[];
+  /** The ids of those that are not enforced. */
+  readonly shadows: ReadonlySet<string>;
 }
 
 const none: readonly Limit[] = [];
-export const noLimits: CompiledLimits = { forWorkload: () => none };
+export const noLimits: CompiledLimits = { forWorkload: () => none, shadows: new Set() };
 
 export function compileLimits(documents: readonly RateLimit[], rootNamespace: string): CompiledLimits {
   if (documents.length === 0) return noLimits;
   const all = documents.map(document => ({ document, limit: compileLimit(document) }));
   const kept = new WeakMap<WorkloadIdentity, readonly Limit[]>();
   return {
+    shadows: new Set(all.flatMap(({ limit }) => (limit.enforce ? [] : [limit.id]))),
     forWorkload(workload) {
       const known = kept.get(workload);
       if (known !== undefined) return known;

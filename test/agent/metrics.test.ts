@@ -23,6 +23,7 @@ t.test('what was counted is there in the words of Prometheus', async t => {
       refusedRequests: 5,
       series: counters.snapshot(),
       limits: counters.limitSnapshot(),
+      shadows: [{ kind: 'AuthorizationPolicy', policy: 'default/dry', calls: 7, allowed: 0, denied: 3, audited: 0 }],
     },
     6,
   );
@@ -36,6 +37,8 @@ t.test('what was counted is there in the words of Prometheus', async t => {
     'mesolite_access_log_dropped_total 6',
     'mesolite_proxy_rate_limited_total{limit="default/web",enforced="true"} 2',
     'mesolite_proxy_rate_limited_total{limit="default/try",enforced="false"} 1',
+    'mesolite_policy_shadow_calls_total{kind="AuthorizationPolicy",policy="default/dry"} 7',
+    'mesolite_policy_shadow_total{kind="AuthorizationPolicy",policy="default/dry",outcome="denied"} 3',
     `mesolite_proxy_received_bytes_total{${of}} 2`,
     `mesolite_proxy_sent_bytes_total{${of}} 4`,
     `${duration}_bucket{${of},code="200",le="0.0005"} 1`,

@@ -111,7 +111,7 @@ const plain = { qos: 1, retain: false };
 
 t.test('who may say what', async t => {
   const may = (identity: Identity, topic: string, packet = plain) => mayPublish(identity, topic, packet);
-  for (const kind of ['birth', 'hb', 'task', 'ack', 'audit', 'csr', 'log', 'death'] as const) {
+  for (const kind of ['birth', 'hb', 'task', 'ack', 'audit', 'csr', 'log', 'shadow', 'death'] as const) {
     t.ok(may(node, topics.up('a', kind)), kind);
     t.notOk(may(node, topics.up('b', kind)), `another's ${kind}`);
     t.equal(may(renewal, topics.up('a', kind)), kind === 'csr', `to renew: ${kind}`);

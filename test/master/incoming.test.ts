@@ -17,6 +17,7 @@ function stage(_: Test, more: Partial<UpHandlers> = {}, hears?: (node: string) =
     audit: hear('audit'),
     csr: hear('csr'),
     log: hear('log'),
+    shadow: hear('shadow'),
     death: hear('death'),
     ...more,
   };

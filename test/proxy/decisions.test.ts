@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { Cell } from '../../src/base/cell.ts';
 import { Decisions } from '../../src/proxy/decisions.ts';
+import { Tallies } from '../../src/proxy/tallies.ts';
 import { Head } from '../../src/proxy/wire/head.ts';
 import { parseRequest } from '../../src/proxy/wire/parse.ts';
 import { policyOf } from '../fixtures/proxy-node.ts';
@@ -18,7 +19,7 @@ const head = new Head();
 
 function deciding(...specs: object[]) {
   const policy = new Cell(policyOf('allow', ...specs));
-  const decisions = new Decisions(policy, 64);
+  const decisions = new Decisions(policy, new Tallies(), 64);
   const ask = (target: string, lines = '', changes: Partial<typeof asking> = {}) => {
     const bytes = Buffer.from(`GET ${target} HTTP/1.1\r\nHost: web\r\n${lines}\r\n`);
     if (parseRequest(head, bytes, 0, bytes.length) <= 0) throw new Error('not a request');
@@ -39,7 +40,7 @@ t.test('the same question gets the same decision, whatever its query', async t =
 t.test('what is remembered of one request never answers another', async t => {
   const rules = [{ to: [{ operation: { methods: ['GET'], paths: ['/a*'], hosts: ['a'] } }] }];
   const policy = new Cell(policyOf('allow', { action: 'ALLOW', rules }));
-  const remembering = new Decisions(policy, 64);
+  const remembering = new Decisions(policy, new Tallies(), 64);
   const request = fc.record({
     method: fc.constantFrom('GET', 'PUT', 'G'),
     path: fc.string({ unit: fc.constantFrom('a', 'b', '/', 'A'), maxLength: 6 }),
@@ -49,7 +50,7 @@ t.test('what is remembered of one request never answers another', async t => {
     fc.property(request, ({ method, path, host }) => {
       const bytes = Buffer.from(`${method} /${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
       parseRequest(head, bytes, 0, bytes.length);
-      const [known, anew] = [remembering, new Decisions(policy, 64)].map(decisions =>
+      const [known, anew] = [remembering, new Decisions(policy, new Tallies(), 64)].map(decisions =>
         decisions.decide(decisions.scopeOf(asking), head, bytes),
       );
       t.same(known, anew);
@@ -92,4 +93,14 @@ t.test('a question too long to keep is answered all the same', async t => {
   const long = `/${'x'.repeat(2000)}`;
   t.ok(ask(long).allow);
   t.not(ask(long), ask(long));
+});
+
+t.test('what an AUDIT policy reads is told apart, and costs nothing where there is none', async t => {
+  const rules = [{ when: [{ key: 'request.headers[x-role]', values: ['admin'] }] }];
+  const { ask } = deciding({ action: 'AUDIT', rules });
+  t.equal(ask('/').shadow, undefined);
+  t.match(ask('/', 'X-Role: admin\r\n'), { allow: true, shadow: { audited: 'default/p0#0', effects: ['audit'] } });
+  t.equal(ask('/', 'X-Role: guest\r\n').shadow, undefined);
+  const policy = new Cell(policyOf('allow', { action: 'DENY', rules }));
+  t.equal(new Decisions(policy, new Tallies(), 64).scopeOf(asking).tallies, undefined);
 });

@@ -73,6 +73,7 @@ t.test('each that was dropped counts', async t => {
     audit: never,
     csr: never,
     log: never,
+    shadow: never,
     death: never,
   };
   const incoming = makeIncoming({ log, handlers });

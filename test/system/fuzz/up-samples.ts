@@ -45,5 +45,10 @@ export const upSamples: Samples = {
   audit: { ...head, batch: { first: 1, previous: hash, head: hash, lines: ['{"at":1}'] } },
   csr: { ...head, id: 'r', spiffeId: 'spiffe://x/ns/default/sa/a', csr: 'AAAA' },
   log: { ...head, id: 'l', task: 'hello.default.a1', stream: 'stdout', data: 'x', end: false },
+  shadow: {
+    ...head,
+    revision: 4,
+    counts: [{ kind: 'AuthorizationPolicy', policy: 'default/dry', calls: 9, allowed: 0, denied: 3, audited: 0 }],
+  },
   death: { v: 1, boot: 3 },
 };
