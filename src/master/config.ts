@@ -52,6 +52,8 @@ export const masterTimes = {
   messageTtlMs: 10 * minuteMs,
   /** A round waits so long after the event that woke it, so that what comes together is placed together. */
   roundDelayMs: 20,
+  /** As Mesos' `allocation_interval`: what the built-in scheduler was granted beside others and did not use is shared again. */
+  shareAgainMs: secondMs,
   /** After a round that failed, as when the disk is full. */
   roundRetryMs: 5 * secondMs,
   auditKeepMs: 30 * dayMs,

@@ -30,7 +30,7 @@ export function makeJobs(parts: {
 
   async function tasksOf(job: Job): Promise<TaskRecord[]> {
     const { name, namespace } = job.metadata;
-    return store.tasks.list({ job: name, namespace });
+    return store.tasks.list({ job: name, namespace, framework: null });
   }
 
   async function stop(tasks: readonly TaskRecord[]): Promise<void> {

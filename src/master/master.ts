@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { Background } from '../base/background.ts';
 import type { Clock } from '../base/clock.ts';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
@@ -30,6 +31,8 @@ import { makeJobs } from './jobs.ts';
 import { makeTokenDesk } from './join-tokens.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
+import { masterInfoOf } from './mesos/master-info.ts';
+import { makeMesos } from './mesos/mesos.ts';
 import { makeMetrics } from './metrics.ts';
 import { makeNodeEvents } from './node-events.ts';
 import { makeNodeWeights } from './node-weights.ts';
@@ -86,6 +89,8 @@ async function run(
   store: Store,
   signal: AbortSignal,
 ): Promise<RunningMaster> {
+  // each part listens
+  setMaxListeners(0, signal);
   const epoch = await store.meta.nextEpoch();
   const events = makeEvents({ events: store.events, clock, log });
   const operators = makeOperators({ tokens: store.operatorTokens, clock, log });
@@ -181,7 +186,9 @@ async function run(
     onEvent: (id, change) => {
       nodeEvents.onChange(id, change);
       const node = fleet.get(id);
-      if (node !== undefined) rounds.onNode(node);
+      if (node === undefined) return;
+      rounds.onNode(node);
+      mesos.onNode(node);
     },
   });
   // peers refuse the tasks of one that is cut off
@@ -228,6 +235,24 @@ async function run(
     },
   });
   const roles = makeRoles({ store });
+  const mesos = makeMesos({
+    store,
+    fleet,
+    clock,
+    log,
+    newId,
+    masterInfo: () => masterInfoOf({ epoch, hosts: wire.door.hosts, port: portOf(api) ?? config.apiPort, version }),
+    standing: () => ({ is: 'leading' }),
+    onAssigned: nodes =>
+      inBackground(
+        'sending assignments',
+        publishServices().then(() => assignments.send(nodes)),
+      ),
+    change: events => rounds.change(events),
+    jobsWait: () => rounds.hasWaiting,
+    wake: () => rounds.wake(),
+    inBackground,
+  });
   const rounds = makeRounds({
     store,
     policies: roles.policies,
@@ -263,6 +288,7 @@ async function run(
     clock,
     log,
     newId,
+    onRecorded: mesos.onRecorded,
     onEnded: rounds.onEnded,
     onChanged: (node, { ended, serving }) => {
       if (serving) inBackground('publishing services', publishServices());
@@ -359,6 +385,8 @@ async function run(
   await documents.resume();
   await roles.load();
   await rounds.load();
+  await mesos.load();
+  rounds.offerTo(mesos.offerTaker);
 
   await wire.start(signal);
   link.subscribe(topics.allUp, (topic, payload) => inBackground('hearing a node', incoming.handle(topic, payload)));
@@ -409,7 +437,7 @@ async function run(
   // a node that comes by WebSocket shows its certificate here; operators have none, and their tokens
   const apiTls = (identity: TlsIdentity) =>
     serverTlsOptions(identity, authority.bundle, 'caller', { minVersion: 'TLSv1.2' });
-  const api = await makeApi({ face, log, upgrade: wire.upgrade }, apiTls(server.current.value));
+  const api = await makeApi({ face, log, mesos, upgrade: wire.upgrade }, apiTls(server.current.value));
   server.current.watch(identity => api.server.setSecureContext(apiTls(identity)));
   const apiPort = await listen(api, config);
   // not before the ports are had: nobody should be told of the token of a master that did not start
@@ -438,6 +466,7 @@ async function run(
   const loops = [
     fleet.run(signal),
     rounds.run(signal),
+    mesos.run(signal),
     weights.run(signal),
     keepHouse(),
     keepTrust(),

@@ -47,6 +47,8 @@ export interface Rounds {
   ledger(): Ledger;
   /** For those who answer offers; offers that it ended are told to all takers. */
   change(events: readonly LedgerEvent[]): Applied;
+  /** Did tasks find no place in the last round? */
+  readonly hasWaiting: boolean;
   /** From now on each round asks `taker` who wants offers. */
   offerTo(taker: OfferTaker): void;
 }
@@ -177,7 +179,9 @@ export function makeRounds(parts: {
     for (const { task, why } of plan.refused) log.error('a placement was refused', { task, why });
     waiting = new Map(plan.waiting.map(entry => [entry.task, entry]));
     await place(plan.launches, wanting, jobOf);
-    return plan.replanAt;
+    // what is left of what others wanted too is for them
+    const againAt = granted === undefined || granted.size === 0 ? null : clock.now() + masterTimes.shareAgainMs;
+    return Math.min(plan.replanAt ?? Number.POSITIVE_INFINITY, againAt ?? Number.POSITIVE_INFINITY);
   }
 
   async function place(
@@ -259,6 +263,9 @@ export function makeRounds(parts: {
     whyWaiting: task => waiting.get(task),
     freeOn: node => freeOf(ledger, node),
     ledger: () => ledger,
+    get hasWaiting() {
+      return waiting.size > 0;
+    },
     change,
     offerTo(taker) {
       takers.push(taker);

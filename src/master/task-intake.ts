@@ -29,11 +29,13 @@ export function makeTaskIntake(parts: {
   readonly clock: Clock;
   readonly log: Log;
   readonly newId: () => string;
+  /** Each report that is new, once it is written. */
+  readonly onRecorded: (task: TaskRecord, status: TaskStatus) => void;
   readonly onEnded: (task: TaskRecord) => void;
   /** After each batch of a node that held news. */
   readonly onChanged: (node: string, news: TaskNews) => void;
 }): TaskIntake {
-  const { store, outgoing, clock, log, newId, onEnded, onChanged } = parts;
+  const { store, outgoing, clock, log, newId, onRecorded, onEnded, onChanged } = parts;
   const gate = new Gate(10_000);
 
   async function commit(node: string, statuses: readonly TaskStatus[]): Promise<void> {
@@ -46,9 +48,11 @@ export function makeTaskIntake(parts: {
     const outcomes = await store.tasks.recordStatuses(statuses, { node, receivedAt: clock.now() });
     const fresh = statuses.filter((_, i) => outcomes[i] === 'new');
     let news: TaskNews = { ended: false, serving: false };
-    for (const { task: id, state, reason, message } of fresh) {
+    for (const status of fresh) {
+      const { task: id, state, reason, message } = status;
       const task = await store.tasks.get(id);
       if (task === undefined) continue;
+      onRecorded(task, status);
       const ended = isTerminal(state);
       news = { ended: news.ended || ended, serving: news.serving || task.spec?.service !== undefined };
       if (!ended) continue;

@@ -41,7 +41,8 @@ export function makeAssignments(db: Kysely<Schema>): Assignments {
   };
 }
 
-async function place(tx: Transaction<Schema>, placements: readonly Placement[]): Promise<AssignmentVersion[]> {
+/** As `Assignments.place`, for who has more to write in the same transaction. */
+export async function place(tx: Transaction<Schema>, placements: readonly Placement[]): Promise<AssignmentVersion[]> {
   const nodes = new Set(placements.map(placement => placement.node));
   const versions = await raiseGenerations(tx, [...nodes]);
   const missing = [...nodes].find(node => !versions.some(version => version.node === node));

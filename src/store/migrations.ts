@@ -14,6 +14,7 @@ const migrations: readonly Migration[] = [
   { version: 3, up: certificateTable },
   { version: 4, up: approvalTables },
   { version: 5, up: schedulingTables },
+  { version: 6, up: frameworkTables },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -154,6 +155,22 @@ async function schedulingTables(db: Transaction<Schema>): Promise<void> {
       .addColumn('varianceLn', 'double precision', column => column.notNull())
       .addPrimaryKeyConstraint('estimates_pk', ['profile', 'class']),
   );
+}
+
+async function frameworkTables(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'frameworks', t =>
+    numbers(texts(t, 'id', 'principal', 'infoJson'), 'registeredAt', 'reregisteredAt')
+      .addColumn('removedAt', 'bigint')
+      .addPrimaryKeyConstraint('frameworks_pk', ['id']),
+  );
+  for (const name of ['framework', 'frameworkTask'] as const) {
+    await db.schema.alterTable('tasks').addColumn(name, 'text').execute();
+  }
+  await db.schema
+    .alterTable('tasks')
+    .addColumn('acknowledged', 'bigint', column => column.notNull().defaultTo(0))
+    .execute();
+  await db.schema.createIndex('tasks_framework').on('tasks').columns(['framework', 'frameworkTask']).execute();
 }
 
 type Builder = CreateTableBuilder<string, string>;

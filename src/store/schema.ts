@@ -106,6 +106,11 @@ export interface TaskTable {
   readonly signal: string | null;
   readonly pid: number | null;
   readonly ranMs: number | null;
+  /** The framework that launched it over Mesos' API, and what that calls it; null for tasks of jobs. */
+  readonly framework: string | null;
+  readonly frameworkTask: string | null;
+  /** The position of the last event that its framework has acknowledged; those behind it are yet to be told. */
+  readonly acknowledged: number;
 }
 
 /** What was learned of how long a class of work takes on a profile; on all of them where `profile` is empty. */
@@ -173,6 +178,17 @@ export interface CertificateTable {
   readonly revokedAt: number | null;
 }
 
+/** A framework of Mesos' scheduler API; `removedAt` is when it was torn down or stayed away for too long. */
+export interface FrameworkTable {
+  readonly id: string;
+  /** Who subscribed as it: nobody else may. */
+  readonly principal: string;
+  readonly infoJson: string;
+  readonly registeredAt: number;
+  readonly reregisteredAt: number;
+  readonly removedAt: number | null;
+}
+
 export interface Schema {
   readonly meta: MetaTable;
   readonly counters: CounterTable;
@@ -189,4 +205,5 @@ export interface Schema {
   readonly audit: AuditTable;
   readonly events: EventTable;
   readonly certificates: CertificateTable;
+  readonly frameworks: FrameworkTable;
 }

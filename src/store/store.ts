@@ -4,6 +4,7 @@ import { type Certificates, makeCertificates } from './certificates.ts';
 import { type Documents, makeDocuments } from './documents.ts';
 import { type Estimates, makeEstimates } from './estimates.ts';
 import { type Events, makeEvents } from './events.ts';
+import { type Frameworks, makeFrameworks } from './frameworks.ts';
 import { type JoinRequests, makeJoinRequests } from './join-requests.ts';
 import { type JoinTokens, makeJoinTokens } from './join-tokens.ts';
 import { openSqlite } from './kysely.ts';
@@ -29,6 +30,7 @@ export interface Store {
   readonly audit: Audit;
   readonly events: Events;
   readonly certificates: Certificates;
+  readonly frameworks: Frameworks;
   close(): Promise<void>;
 }
 
@@ -48,6 +50,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     audit: makeAudit(db),
     events: makeEvents(db),
     certificates: makeCertificates(db),
+    frameworks: makeFrameworks(db),
     close: () => db.destroy(),
   };
 }

@@ -35,6 +35,9 @@ const rowSchema = v.object({
   signal: v.nullable(v.string()),
   pid: v.nullable(v.number()),
   ranMs: v.nullable(v.number()),
+  /** Who launched it over Mesos' API, and what it is called there; null for tasks of jobs. */
+  framework: v.nullable(v.string()),
+  frameworkTask: v.nullable(v.string()),
 });
 
 /** A task and how it stands. */
@@ -83,5 +86,8 @@ export function toRow(task: NewTask): TaskTable {
     signal: null,
     pid: null,
     ranMs: null,
+    framework: null,
+    frameworkTask: null,
+    acknowledged: 0,
   };
 }

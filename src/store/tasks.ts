@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import { type TaskState, type TaskStatus, taskStatusSchema } from '../model/task.ts';
+import { liveStates, type TaskState, type TaskStatus, taskStatusSchema } from '../model/task.ts';
 import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
@@ -11,12 +11,18 @@ export interface TaskFilter {
   readonly namespace?: string;
   readonly node?: string;
   readonly states?: readonly TaskState[];
+  /** Null for those of jobs. */
+  readonly framework?: string | null;
 }
 
 export interface Tasks {
   /** All or none; throws CONFLICT when an id is taken. */
   insert(tasks: readonly NewTask[]): Promise<void>;
   get(id: string): Promise<TaskRecord | undefined>;
+  /** The newest that a framework launched by this name. */
+  ofFramework(framework: string, name: string): Promise<TaskRecord | undefined>;
+  /** How many of a framework's tasks have not ended. */
+  countLive(framework: string): Promise<number>;
   /** In the order of submission, within a job by position. */
   list(filter?: TaskFilter): Promise<TaskRecord[]>;
   /**
@@ -47,6 +53,26 @@ export function makeTasks(db: Kysely<Schema>): Tasks {
       const row = await db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirst();
       return row && toTask(row);
     },
+    async ofFramework(framework, name) {
+      const row = await db
+        .selectFrom('tasks')
+        .selectAll()
+        .where('framework', '=', framework)
+        .where('frameworkTask', '=', name)
+        .orderBy('submittedAt', 'desc')
+        .limit(1)
+        .executeTakeFirst();
+      return row && toTask(row);
+    },
+    async countLive(framework) {
+      const row = await db
+        .selectFrom('tasks')
+        .select(eb => eb.fn.countAll().as('count'))
+        .where('framework', '=', framework)
+        .where('state', 'in', liveStates)
+        .executeTakeFirstOrThrow();
+      return Number(row.count);
+    },
     list: (filter = {}) => list(db, filter),
     recordStatuses: (statuses, source) => db.transaction().execute(tx => recordStatuses(tx, statuses, source)),
     async history(task) {
@@ -63,6 +89,7 @@ export function makeTasks(db: Kysely<Schema>): Tasks {
       const { numDeletedRows } = await ended
         .where('namespace', '=', namespace)
         .where('job', '=', job)
+        .where('framework', 'is', null)
         .executeTakeFirst();
       return Number(numDeletedRows);
     },
@@ -70,12 +97,16 @@ export function makeTasks(db: Kysely<Schema>): Tasks {
   };
 }
 
-async function list(db: Kysely<Schema>, { job, namespace, node, states }: TaskFilter): Promise<TaskRecord[]> {
+async function list(
+  db: Kysely<Schema>,
+  { job, namespace, node, states, framework }: TaskFilter,
+): Promise<TaskRecord[]> {
   let query = db.selectFrom('tasks').selectAll();
   if (job !== undefined) query = query.where('job', '=', job);
   if (namespace !== undefined) query = query.where('namespace', '=', namespace);
   if (node !== undefined) query = query.where('node', '=', node);
   if (states !== undefined) query = query.where('state', 'in', states);
+  if (framework !== undefined) query = query.where('framework', framework === null ? 'is' : '=', framework);
   const rows = await query.orderBy('submittedAt').orderBy('namespace').orderBy('job').orderBy('position').execute();
   const tasks: TaskRecord[] = [];
   await paced(rows, row => void tasks.push(toTask(row)));

@@ -18,6 +18,7 @@ async function stage(t: Test) {
     clock: words.clock,
     log: new CapturedLog(),
     newId: () => `made-${++ids}`,
+    onRecorded: () => {},
     onEnded: task => ended.push(`${task.id} ${task.state}`),
     onChanged: (...each) => news.push(each),
   });
@@ -54,6 +55,7 @@ t.test('nothing is acknowledged that could not be written', async t => {
     clock: words.clock,
     log: new CapturedLog(),
     newId: () => 'made',
+    onRecorded: () => {},
     onEnded: () => {},
     onChanged: () => {},
   });

@@ -38,6 +38,8 @@ const task = (more: Partial<TaskRecord> = {}): TaskRecord => ({
   exitCode: null,
   signal: null,
   pid: 7,
+  framework: null,
+  frameworkTask: null,
   ranMs: null,
   ...more,
 });

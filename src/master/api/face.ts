@@ -18,12 +18,15 @@ import type { AuthorityView, CertificateView, RotateRequest } from '../../model/
 import type { EventKind, FleetEvent } from '../../model/event.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 
-export type Role = 'admin' | 'reader';
+/** A `framework` may use Mesos' scheduler API and nothing else. */
+export type Role = 'admin' | 'reader' | 'framework';
 
 /** Who calls the API. */
 export interface Operator {
   readonly name: string;
   readonly role: Role;
+  /** The Mesos roles that it may have offers for; all when absent. */
+  readonly roles?: readonly string[] | undefined;
 }
 
 export interface AuditQuery {

@@ -9,6 +9,8 @@ import { isMesoliteError, MesoliteError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { decode } from '../../base/shape.ts';
 import { maxYamlBytes, parseYaml } from '../../model/yaml-text.ts';
+import type { Mesos } from '../mesos/mesos.ts';
+import { addMesosRoutes } from '../mesos/routes.ts';
 import type { Api } from './api.ts';
 import { answerOf } from './errors.ts';
 import type { ApiFace, Operator } from './face.ts';
@@ -31,8 +33,8 @@ declare module 'fastify' {
     operator: Operator | null;
   }
   interface FastifyContextConfig {
-    /** Who may call: anyone, any operator, or only an admin. */
-    access?: 'public' | 'reader' | 'admin';
+    /** Who may call: anyone, any operator, only an admin, or (of Mesos' scheduler API) an admin and frameworks. */
+    access?: 'public' | 'reader' | 'admin' | 'framework';
   }
 }
 
@@ -41,12 +43,14 @@ export async function makeApi(
   parts: {
     readonly face: ApiFace;
     readonly log: Log;
+    /** When absent, the paths of Mesos are not there. */
+    readonly mesos?: Mesos | undefined;
     /** Takes connections that are to be something else than HTTP; when absent there are none. */
     readonly upgrade?: ((request: IncomingMessage, socket: Duplex, head: Buffer) => void) | undefined;
   },
   tls: TlsOptions,
 ): Promise<Api> {
-  const { face, log, upgrade } = parts;
+  const { face, log, mesos, upgrade } = parts;
   const app: Api = Fastify({
     https: { ...tls, handshakeTimeout: apiBounds.handshakeTimeoutMs },
     bodyLimit: apiBounds.bodyBytes,
@@ -95,6 +99,7 @@ export async function makeApi(
   app.decorateRequest('operator', null);
   app.addHook('onRequest', request => authorize(face, request));
   addRoutes(app, face);
+  if (mesos !== undefined) await app.register(async scope => addMesosRoutes(scope, mesos));
   await app.ready();
   return app;
 }
@@ -132,15 +137,26 @@ async function authorize(face: ApiFace, request: FastifyRequest): Promise<void> 
   // Default deny: a path that says nothing, unknown ones too, wants an admin.
   const access = request.routeOptions.config.access ?? 'admin';
   if (access === 'public') return;
-  const [, token] = /^Bearer ([\x21-\x7e]{1,256})$/.exec(request.headers.authorization ?? '') ?? [];
+  const { name, token } = readCredentials(request.headers.authorization ?? '');
   const operator = token === undefined ? undefined : await face.authenticate(token);
-  if (operator === undefined) {
+  if (operator === undefined || (name !== undefined && name !== operator.name)) {
     throw new MesoliteError('UNAUTHENTICATED', 'expected a valid token in "authorization: Bearer <token>"');
   }
-  if (access === 'admin' && operator.role !== 'admin') {
-    throw new MesoliteError('FORBIDDEN', `${operator.name} may read, not change`);
+  if (operator.role !== 'admin' && operator.role !== access) {
+    const may = operator.role === 'reader' ? 'may read, not change' : 'may use the scheduler API of Mesos only';
+    throw new MesoliteError('FORBIDDEN', `${operator.name} ${may}`);
   }
   request.operator = operator;
+}
+
+/** A bearer token, or as older clients have it `Basic` with a principal and its secret: the token. */
+function readCredentials(header: string): { readonly name?: string | undefined; readonly token?: string | undefined } {
+  const [, token] = /^Bearer ([\x21-\x7e]{1,256})$/.exec(header) ?? [];
+  if (token !== undefined) return { token };
+  const [, encoded] = /^Basic ([A-Za-z0-9+/]{1,1024}={0,2})$/i.exec(header) ?? [];
+  if (encoded === undefined) return {};
+  const [, name, secret] = /^([^:]*):([\x21-\x7e]{1,256})$/.exec(Buffer.from(encoded, 'base64').toString()) ?? [];
+  return { name, token: secret };
 }
 
 /** Fastify's route schema with each valibot schema as JSON Schema. */
