@@ -33,6 +33,10 @@ const homes: Readonly<Record<string, { readonly folders: readonly string[]; read
   systeminformation: { folders: ['device'], why: 'it starts programs; only the probe may, at its cadence' },
   'node-forge': { folders: ['identity'], why: 'a DER codec: one reviewed place for certificates' },
   'lru-cache': { folders: ['proxy'], why: 'bounded caches belong to the hot path' },
+  jose: {
+    folders: ['proxy'],
+    why: 'tokens are verified where requests are, by code that is loaded with the first one',
+  },
   re2js: { folders: ['traffic'], why: 'one engine for the expressions of routes, loaded only where there is one' },
   kysely: { folders: ['store'], why: 'one set of queries' },
   libsql: { folders: ['store'], why: 'an agent never loads a database' },

@@ -16,6 +16,7 @@ import { type AuthorizationPolicy, decodeDocument, type PolicyOf } from '../../s
 import type { ServiceDocument } from '../../src/model/service.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { noPeerAuthentication } from '../../src/policy/peer-authentication.ts';
+import { noRequestAuthentication } from '../../src/policy/request-authentication.ts';
 import { makeProxy } from '../../src/proxy/proxy.ts';
 import type { LocalWorkload } from '../../src/proxy/workload.ts';
 import { compileDestinations, noDestinations } from '../../src/traffic/destinations.ts';
@@ -59,6 +60,8 @@ async function run(signal: AbortSignal): Promise<void> {
       policy: new Cell(compilePolicy({ ...settings, policies: full ? [hundredRules()] : [] })),
       workloads: new Cell<ReadonlyMap<string, LocalWorkload>>(new Map([[workload.task, workload]])),
       peerAuthentication: new Cell(noPeerAuthentication),
+      requestAuthentication: new Cell(noRequestAuthentication),
+      time: () => systemClock.now(),
       limits: new Cell(full ? compileLimits([amplePerCaller()], settings.rootNamespace) : noLimits),
       routes: new Cell(noRoutes),
       services: new Cell<ReadonlyMap<string, ServiceDocument>>(new Map([['app.default', serviceAt(upstreamPort)]])),

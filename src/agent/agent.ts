@@ -28,6 +28,7 @@ import { portNumbers } from '../model/resources.ts';
 import type { TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { noPeerAuthentication } from '../policy/peer-authentication.ts';
+import { noRequestAuthentication } from '../policy/request-authentication.ts';
 import { makeProxy } from '../proxy/proxy.ts';
 import { noDestinations } from '../traffic/destinations.ts';
 import { noLimits } from '../traffic/limit.ts';
@@ -59,6 +60,7 @@ import {
   limitsOf,
   peerAuthenticationOf,
   policySlot,
+  requestAuthenticationOf,
   routesOf,
 } from './policy.ts';
 import { makeRefusals } from './refusals.ts';
@@ -228,6 +230,7 @@ async function run(
   const destinations = new Cell(noDestinations);
   const limits = new Cell(noLimits);
   const peerAuthentication = new Cell(noPeerAuthentication);
+  const requestAuthentication = new Cell(noRequestAuthentication);
   const routes = new Cell(noRoutes);
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
@@ -238,6 +241,7 @@ async function run(
       compileInto(destinations, destinationsOf),
       compileInto(limits, limitsOf),
       compileInto(peerAuthentication, peerAuthenticationOf),
+      compileInto(requestAuthentication, requestAuthenticationOf),
       compileInto(routes, routesOf),
     ]),
   );
@@ -289,6 +293,8 @@ async function run(
       destinations,
       limits,
       peerAuthentication,
+      requestAuthentication,
+      time: () => (clock.known ? clock.now() : undefined),
       routes,
       onAccess:
         accessLog === undefined

@@ -10,6 +10,7 @@ import {
 import { type PolicyBody, policyBodySchema } from '../model/message.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
 import { type CompiledPeerAuthentication, compilePeerAuthentication } from '../policy/peer-authentication.ts';
+import { type CompiledRequestAuthentication, compileRequestAuthentication } from '../policy/request-authentication.ts';
 import { compileDestinations, type Destinations } from '../traffic/destinations.ts';
 import { type CompiledLimits, compileLimits } from '../traffic/limit.ts';
 import { type CompiledRoutes, compileRoutes } from '../traffic/service-routes.ts';
@@ -50,6 +51,12 @@ export function destinationsOf({ of, rootNamespace }: PolicySet): Destinations {
 /** The PeerAuthentications of a set. */
 export function peerAuthenticationOf({ of, rootNamespace }: PolicySet): CompiledPeerAuthentication {
   return compilePeerAuthentication(of('PeerAuthentication'), rootNamespace);
+}
+
+/** The RequestAuthentications of a set, with the keys that the master fetched for them. */
+export function requestAuthenticationOf({ of, rootNamespace, keySets }: PolicySet): CompiledRequestAuthentication {
+  const fetched = new Map(keySets.map(({ uri, keys }) => [uri, keys]));
+  return compileRequestAuthentication(of('RequestAuthentication'), rootNamespace, uri => fetched.get(uri));
 }
 
 /** The RateLimits of a set. */

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { pathNormalizations } from '../model/policy.ts';
 import { collect, parseBroker, parseDuration, parseName, parsePort } from './arguments.ts';
 import { type AuthorityFlags, addAuthorityOptions, withAuthority } from './authority-options.ts';
 import type { AuthorityOptions, LogLevel, MasterOptions, StartRole } from './roles.ts';
@@ -36,6 +37,12 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
       parseDuration,
     )
     .addOption(new Option('--mesh-default <verdict>', 'what holds where no policy speaks').choices(['allow', 'deny']))
+    .addOption(
+      new Option(
+        '--path-normalization <mode>',
+        'how paths are read before policies look at them (default BASE)',
+      ).choices(pathNormalizations),
+    )
     .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
   addAuthorityOptions(command).action(
     ({ data, broker, brokerJoinPort, offlineGrace: offlineGraceMs, ...flags }: Flags) => {

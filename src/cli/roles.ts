@@ -1,4 +1,5 @@
 import type { AccessLogFormat } from '../model/access-line.ts';
+import type { MeshDefault, PathNormalization } from '../model/policy.ts';
 import type { CustomResources } from '../model/resources.ts';
 
 // What `mesolite master` and `mesolite agent` were asked for. What is left out is for the role to choose.
@@ -29,7 +30,8 @@ export interface MasterOptions extends AuthorityOptions {
   readonly broker?: { readonly host: string; readonly port: number; readonly joinPort: number };
   readonly trustDomain?: string;
   readonly rootNamespace?: string;
-  readonly meshDefault?: 'allow' | 'deny';
+  readonly meshDefault?: MeshDefault;
+  readonly pathNormalization?: PathNormalization;
   readonly offlineGraceMs?: number;
   /** Names and addresses at which agents and operators reach it. */
   readonly advertise?: readonly string[];

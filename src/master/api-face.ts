@@ -129,7 +129,10 @@ export function makeApiFace(parts: {
       const views = await policies.view(fleet.list().flatMap(node => (node.state === 'ready' ? [node.id] : [])));
       return views.map(view => ({ ...view, shadow: shadows.of(view) }));
     },
-    mesh: () => policies.settings,
+    mesh() {
+      const { keySets: _, ...mesh } = policies.settings;
+      return mesh;
+    },
     audit: query => queryAudit(query),
   };
 

@@ -4,7 +4,7 @@ import { MesoliteError } from '../base/errors.ts';
 import { checkedLifetimes, type Lifetimes } from '../identity/lifetimes.ts';
 import type { RootState } from '../identity/root.ts';
 import { isTrustDomain, maxOfflineGraceMs } from '../model/identity.ts';
-import { defaultMesh } from '../model/policy.ts';
+import { defaultMesh, type MeshDefault, type PathNormalization } from '../model/policy.ts';
 
 /** Settings of a master; the command line gives some, the rest are the defaults below. */
 export interface MasterConfig {
@@ -20,7 +20,9 @@ export interface MasterConfig {
   readonly trustDomain: string;
   /** Istio's root namespace: policies in it hold for every namespace. */
   readonly rootNamespace: string;
-  readonly meshDefault: 'allow' | 'deny';
+  readonly meshDefault: MeshDefault;
+  /** How paths are brought to one form before policies look at them. */
+  readonly pathNormalization: PathNormalization;
   /**
    * A node that was cut off may come back with a certificate that expired so long ago, to renew it and for nothing else; later it must
    * join again.

@@ -176,8 +176,13 @@ async function run(
   const nextRevision = makeRevisions(clock);
   const outgoing = makeOutgoing({ link: publisher, signer: () => authority.signer, clock, nextRevision });
 
-  const { trustDomain, rootNamespace, meshDefault } = config;
-  const policies = await openPolicies({ store, outgoing, clock }, { trustDomain, rootNamespace, meshDefault });
+  const { trustDomain, rootNamespace, meshDefault, pathNormalization } = config;
+  const policies = await openPolicies({ store, outgoing, clock }, () => ({
+    trustDomain,
+    rootNamespace,
+    meshDefault,
+    pathNormalization,
+  }));
   const nodeEvents = makeNodeEvents({ events });
   const fleet = makeFleet({
     nodes: store.nodes,

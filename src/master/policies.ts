@@ -4,7 +4,7 @@ import { Gate } from '../base/gate.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { PolicyView } from '../model/api.ts';
 import { decodeDocument, isPolicyDocument, type OperatorDocument, policyKinds } from '../model/document.ts';
-import type { DocumentAck, PolicyBody } from '../model/message.ts';
+import type { DocumentAck, PolicySettings } from '../model/message.ts';
 import type { Store } from '../store/store.ts';
 import type { Outgoing } from './outgoing.ts';
 import { actionOf } from './policy-kinds.ts';
@@ -21,7 +21,7 @@ export interface Policies {
   view(nodes: readonly string[]): Promise<PolicyView[]>;
   readonly revision: number;
   /** What they are published with. */
-  readonly settings: Omit<PolicyBody, 'documents'>;
+  readonly settings: PolicySettings;
 }
 
 const metaName = 'policy';
@@ -44,7 +44,7 @@ interface StoredPolicy {
 
 export async function openPolicies(
   parts: { readonly store: Store; readonly outgoing: Pick<Outgoing, 'policy'>; readonly clock: Clock },
-  settings: Omit<PolicyBody, 'documents'>,
+  settings: () => PolicySettings,
 ): Promise<Policies> {
   const { store, outgoing, clock } = parts;
   const stored = await store.meta.get(metaName);
@@ -52,7 +52,6 @@ export async function openPolicies(
     stored === undefined
       ? { revision: 0, settings: '', since: {} }
       : decodeJson(stateSchema, stored, metaName, stateBounds);
-  const settingsText = JSON.stringify(settings);
   // a publication that began before a change must not follow the one that has it
   const gate = new Gate();
   const acks = new Map<string, DocumentAck>();
@@ -66,7 +65,7 @@ export async function openPolicies(
     });
   }
 
-  async function advance(keys: readonly string[]): Promise<void> {
+  async function advance(keys: readonly string[], settingsText: string): Promise<void> {
     const known = Object.keys(state.since);
     const isSame = keys.length === known.length && keys.every(key => key in state.since);
     if (isSame && state.settings === settingsText) return;
@@ -96,8 +95,12 @@ export async function openPolicies(
     publish: () =>
       gate.run(async () => {
         const policies = await list();
-        await advance(policies.map(policy => policy.key));
-        await outgoing.policy(state.revision, { ...settings, documents: policies.map(policy => policy.sent) });
+        const now = settings();
+        await advance(
+          policies.map(policy => policy.key),
+          JSON.stringify(now),
+        );
+        await outgoing.policy(state.revision, { ...now, documents: policies.map(policy => policy.sent) });
       }),
     onAck(node, ack) {
       if (ack.kind !== 'policy') return;
@@ -105,7 +108,9 @@ export async function openPolicies(
       const isOld = ack.reason !== undefined && ack.revision < (acks.get(node)?.revision ?? 0);
       if (!isOld) acks.set(node, ack);
     },
-    settings,
+    get settings() {
+      return settings();
+    },
     view: async nodes => (await list()).map(policy => view(policy, nodes)),
     get revision() {
       return state.revision;

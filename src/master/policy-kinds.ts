@@ -2,6 +2,7 @@ import { type Findings, type Job, labelsOf, type PolicyDocument } from '../model
 import { type Selecting, selects } from '../model/selector.ts';
 import { checkPolicy, isInDryRun } from '../policy/check.ts';
 import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
+import { checkRequestAuthentication } from '../policy/request-authentication.ts';
 import { checkDestinationRule } from '../traffic/destinations.ts';
 import { checkRateLimit } from '../traffic/limit.ts';
 import { compileRegex } from '../traffic/regex.ts';
@@ -30,6 +31,8 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
       return checkPeerAuthentication(document, { ...facts, publishes: publishedBy(document, facts) });
     case 'RateLimit':
       return checkRateLimit(document, { servesTcp: servesTcp(document, facts) });
+    case 'RequestAuthentication':
+      return checkRequestAuthentication(document, { servesTcp: servesTcp(document, facts) });
     case 'VirtualService':
       return withTwins(checkVirtualService(document, compileRegex), document, facts.virtualServices);
     default:
@@ -48,6 +51,8 @@ export function actionOf(document: PolicyDocument): string {
       return document.spec.mtls.mode;
     case 'RateLimit':
       return `limits each ${document.spec.per}${document.spec.enforce ? '' : ' (shadow)'}`;
+    case 'RequestAuthentication':
+      return `tokens of ${[...new Set(document.spec.jwtRules.map(({ issuer }) => issuer))].join(', ')}`;
     case 'VirtualService':
       return `routes ${document.spec.hosts.join(', ')}`;
     default:

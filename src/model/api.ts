@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { accessRecordSchema } from './access.ts';
 import { fleetEventSchema } from './event.ts';
 import { nameSchema } from './ids.ts';
+import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
 import { serviceDocumentSchema } from './service.ts';
@@ -123,6 +124,7 @@ export const meshSchema = v.object({
   trustDomain: v.string(),
   rootNamespace: v.string(),
   meshDefault: v.picklist(['allow', 'deny']),
+  pathNormalization: v.optional(v.picklist(pathNormalizations)),
 });
 
 /** A decided request as its node recorded it, or the mark of a gap: what came before record `number + 1` is not there. */

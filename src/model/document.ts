@@ -7,6 +7,7 @@ import { jobSpecSchema } from './job.ts';
 import { peerAuthenticationSpecSchema } from './peer-authentication.ts';
 import { authorizationPolicySpecSchema } from './policy.ts';
 import { rateLimitSpecSchema } from './rate-limit.ts';
+import { requestAuthenticationSpecSchema } from './request-authentication.ts';
 import { roleSpecSchema } from './role.ts';
 import { virtualServiceSpecSchema } from './virtual-service.ts';
 
@@ -64,6 +65,11 @@ export const policySchemas = {
     v.optional(peerAuthenticationSpecSchema, {}),
   ),
   RateLimit: documentSchema('RateLimit', [...ownVersions], rateLimitSpecSchema),
+  RequestAuthentication: documentSchema(
+    'RequestAuthentication',
+    [...securityVersions],
+    v.optional(requestAuthenticationSpecSchema, {}),
+  ),
   VirtualService: documentSchema('VirtualService', [...networkingVersions], virtualServiceSpecSchema),
 } as const;
 

@@ -4,6 +4,7 @@ import { type Bounds, decodeJson } from '../base/shape.ts';
 import { auditBatchSchema } from './audit-chain.ts';
 import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
+import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
 import { shadowCountSchema } from './shadow-count.ts';
@@ -188,11 +189,22 @@ export const masterAckSchema = v.object({
   ),
 });
 
+/** The most addresses that the RequestAuthentications of a fleet may name for keys. */
+export const maxKeySets = 32;
+
+const keySetSchema = v.object({
+  uri: text(2048),
+  keys: v.pipe(v.array(v.record(text(16), text(2048))), v.maxLength(64)),
+});
+
 /** Body of `all/policy`: every policy of the trust domain as its operators wrote it. */
 export const policyBodySchema = v.object({
   trustDomain: text(255),
   rootNamespace: nameSchema,
   meshDefault: v.picklist(['allow', 'deny']),
+  pathNormalization: v.optional(v.picklist(pathNormalizations), 'BASE'),
+  /** What the master fetched from the `jwksUri`s of RequestAuthentications: public keys as RFC 7517 writes them. */
+  keySets: v.optional(v.pipe(v.array(keySetSchema), v.maxLength(maxKeySets)), []),
   documents: v.pipe(v.array(v.unknown()), v.maxLength(10_000)),
 });
 
@@ -245,6 +257,9 @@ export type Assignment = v.InferOutput<typeof assignmentSchema>;
 export type Ask = v.InferOutput<typeof askSchema>;
 export type MasterAck = v.InferInput<typeof masterAckSchema>;
 export type PolicyBody = v.InferOutput<typeof policyBodySchema>;
+/** What holds for all policies, as the master says it. */
+export type PolicySettings = Omit<v.InferInput<typeof policyBodySchema>, 'documents'>;
+export type KeySetBody = PolicyBody['keySets'][number];
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 export type JoinRequest = v.InferOutput<typeof joinRequestBodySchema>;
 export type JoinResult = v.InferOutput<typeof joinResultSchema>;

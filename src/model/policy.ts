@@ -71,11 +71,20 @@ export type Condition = v.InferOutput<typeof conditionSchema>;
 /** What is decided when no policy speaks of a workload: Istio's default is `allow`. */
 export type MeshDefault = 'allow' | 'deny';
 
+/**
+ * How a request path is brought to one form before a policy looks at it, as Istio's `meshConfig.pathNormalization` names it:
+ * `BASE` resolves dot segments (RFC 3986 5.2.4), decodes what needs no encoding (`%2e`, `%41`) and turns `\` to `/`;
+ * `MERGE_SLASHES` then makes one of several `/`; `DECODE_AND_MERGE_SLASHES` decodes `%2f` and `%5c` before all that.
+ */
+export const pathNormalizations = ['NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES'] as const;
+export type PathNormalization = (typeof pathNormalizations)[number];
+
 /** The mesh as a master makes it that was told nothing else. */
 export const defaultMesh = {
   trustDomain: 'mesolite.local',
   rootNamespace: 'istio-system',
   meshDefault: 'allow',
+  pathNormalization: 'BASE',
 } as const;
 
 /** Everything that is known of a request when it is authorized; absent means: the attribute does not exist. */

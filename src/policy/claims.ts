@@ -3,16 +3,25 @@ import { parseTextMatch, type TextMatch } from '../base/match.ts';
 /** The way to a claim through nested objects: `request.auth.claims[a][b]` is `['a', 'b']`. */
 export type ClaimPath = readonly string[];
 
+/** What a verified token says. */
+export type Claims = Readonly<Record<string, unknown>>;
+
+/** The claim at `path`; undefined when there is none. */
+export function claimAt(claims: Claims | undefined, path: ClaimPath): unknown {
+  let value: unknown = claims;
+  for (const name of path) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+    value = (value as Claims)[name];
+  }
+  return value;
+}
+
 /** Claims that are lists written as one text, separated by spaces (Istio: `scope` and `permission`). */
 const spaceDelimited: ReadonlySet<string> = new Set(['scope', 'permission']);
 
 /** The texts of a claim: its value, or the texts in its list; none when it is absent or neither. */
-export function claimTexts(claims: Readonly<Record<string, unknown>> | undefined, path: ClaimPath): readonly string[] {
-  let value: unknown = claims;
-  for (const name of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return [];
-    value = (value as Readonly<Record<string, unknown>>)[name];
-  }
+export function claimTexts(claims: Claims | undefined, path: ClaimPath): readonly string[] {
+  const value = claimAt(claims, path);
   if (Array.isArray(value)) return value.filter(item => typeof item === 'string');
   if (typeof value !== 'string') return [];
   return spaceDelimited.has(path.at(-1) ?? '') ? value.split(' ').filter(word => word !== '') : [value];

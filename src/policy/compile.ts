@@ -1,12 +1,11 @@
 import { MesoliteError } from '../base/errors.ts';
 import { type AuthorizationPolicy, describeDocument } from '../model/document.ts';
-import type { MeshDefault, Verdict, WorkloadIdentity } from '../model/policy.ts';
+import type { MeshDefault, PathNormalization, Verdict, WorkloadIdentity } from '../model/policy.ts';
 import { selects } from '../model/selector.ts';
 import type { Reading } from './attributes.ts';
 import { findErrors, isInDryRun } from './check.ts';
 import { compileRule } from './compile-rule.ts';
 import { readRule } from './fields.ts';
-import type { PathNormalization } from './normalize-path.ts';
 import { type CompiledRule, makeRuleIndex, type RuleIndex } from './rule-index.ts';
 
 export interface PolicyInput {

@@ -1,9 +1,4 @@
-/**
- * How a request path is brought to one form before a policy looks at it, as Istio's `meshConfig.pathNormalization` names it:
- * `BASE` resolves dot segments (RFC 3986 5.2.4), decodes what needs no encoding (`%2e`, `%41`) and turns `\` to `/`;
- * `MERGE_SLASHES` then makes one of several `/`; `DECODE_AND_MERGE_SLASHES` decodes `%2f` and `%5c` before all that.
- */
-export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
+import type { PathNormalization } from '../model/policy.ts';
 
 /**
  * The normalised path of a request target, without query and fragment; undefined when there is none: it does not start with

@@ -14,6 +14,7 @@ import { normalizePath } from '../policy/normalize-path.ts';
 import { authorizeInShadow } from '../policy/shadow.ts';
 import { accessDenied, badPath, type LocalAnswer } from './respond.ts';
 import { countShadow, type Tallies, type Tally } from './tallies.ts';
+import type { Proof } from './tokens/tokens.ts';
 import { fieldNamed, valueText } from './wire/fields.ts';
 import type { Head } from './wire/head.ts';
 
@@ -161,14 +162,15 @@ export class Decisions {
     return { verdict, shadow };
   }
 
-  /** Decides the request in `head`; `scope` must be current. */
-  decide(scope: Scope, head: Head, bytes: Buffer): Decision {
+  /** Decides the request in `head`; `scope` must be current. `proof` is absent where nobody asks for tokens. */
+  decide(scope: Scope, head: Head, bytes: Buffer, proof?: Proof): Decision {
     if (scope.compiled !== this.#compiled) {
       this.#compiled = scope.compiled;
       this.#cache = new LRUCache({ max: this.#maxEntries });
     }
     let headers = '';
-    for (const name of scope.policy.headersRead) headers += `\n${fieldNamed(head, bytes, name) ?? '\0'}`;
+    for (const name of scope.policy.headersRead) headers += `\n${headerOf(head, bytes, name, proof) ?? '\0'}`;
+    if (proof !== undefined && scope.policy.readsClaims) headers += `\n${proof.serial}`;
     const hostStart = head.valueStart[head.host] ?? 0;
     const hostEnd = head.valueEnd[head.host] ?? 0;
     let hash = hashBytes(scope.seed, bytes, head.start, head.queryStart);
@@ -176,7 +178,7 @@ export class Decisions {
     if (headers !== '') hash = hashText(hash, headers);
     const known = this.#cache.get(hash);
     if (known?.isFor(scope, head, bytes, headers) === true) return known.decision;
-    const decision = decide(scope, head, bytes, hostOf(head, bytes));
+    const decision = decide(scope, head, bytes, hostOf(head, bytes), proof);
     const length = head.queryStart - head.start + hostEnd - hostStart + headers.length;
     if (length <= maxKeyLength) this.#cache.set(hash, new Remembered(decision, scope, head, bytes, headers));
     return decision;
@@ -195,7 +197,12 @@ export class Decisions {
   }
 }
 
-function decide({ asking, policy }: Scope, head: Head, bytes: Buffer, host: string): Decision {
+/** What the proxy alone writes is as it writes it, whatever the client sent under that name. */
+function headerOf(head: Head, bytes: Buffer, name: string, proof: Proof | undefined): string | undefined {
+  return proof?.names.has(name) === true ? proof.outputs.get(name) : fieldNamed(head, bytes, name);
+}
+
+function decide({ asking, policy }: Scope, head: Head, bytes: Buffer, host: string, proof?: Proof): Decision {
   const method = bytes.toString('latin1', head.start, head.methodEnd);
   const raw = pathOf(head, bytes);
   const request: AuthorizationRequest = {
@@ -210,7 +217,8 @@ function decide({ asking, policy }: Scope, head: Head, bytes: Buffer, host: stri
     method,
     host,
     path: raw,
-    header: name => fieldNamed(head, bytes, name),
+    header: name => headerOf(head, bytes, name, proof),
+    claims: proof?.claims,
   };
   const verdict = authorize(policy, request);
   const path = normalizePath(raw, policy.pathNormalization) ?? raw;

@@ -7,8 +7,11 @@ import type { Limits, StandingLimits } from './limits.ts';
 import type { RequestIds } from './request-ids.ts';
 import { type LocalAnswer, notReady, noWorkload } from './respond.ts';
 import { countShadow } from './tallies.ts';
+import { dropFromHeaders, type FoundToken, queryWithout } from './tokens/places.ts';
+import { answerToken, type TokenFailure } from './tokens/refusals.ts';
+import { dropForged, type Proven, type StandingTokens, type Tokens } from './tokens/tokens.ts';
 import type { Applications } from './upstream/applications.ts';
-import type { Exchange, Pipeline, Target } from './wire/exchange.ts';
+import type { Admission, Exchange, Pipeline, Target } from './wire/exchange.ts';
 import { dropAlike, fieldOf, valueText, word } from './wire/fields.ts';
 import type { Head } from './wire/head.ts';
 import type { LocalWorkload, Served, WorkloadIndex } from './workload.ts';
@@ -18,7 +21,8 @@ import type { LocalWorkload, Served, WorkloadIndex } from './workload.ts';
 //   listener           accepts mutual TLS: SNI says which workload is meant, the client's certificate says who asks;
 //                      or a published port does, as PeerAuthentication says (published.ts)
 //   wire/downstream    reads the request head (wire/parse), strictly, and hands it to `admit` below
-//   admit              1. whom is it for?  2. may the caller?  3. not too often?  4. where does it go?  5. what is the application told?
+//   admit              1. whom is it for?  2. are its tokens good?  3. may the caller?  4. not too often?  5. where does it go?
+//                      6. what is the application told?
 //   wire/forward       takes a connection from upstream/pool, sends the request, relays the response (wire/response-relay)
 //   account            counts it, and hands out its access record
 //
@@ -27,6 +31,7 @@ import type { LocalWorkload, Served, WorkloadIndex } from './workload.ts';
 
 export interface InboundParts {
   readonly decisions: Decisions;
+  readonly tokens: Tokens;
   readonly limits: Limits;
   readonly applications: Applications;
   readonly accessLog: AccessLog;
@@ -54,6 +59,7 @@ interface Standing {
   readonly index: WorkloadIndex;
   readonly workload: LocalWorkload;
   readonly scope: Scope;
+  readonly tokens: StandingTokens;
   readonly limits: StandingLimits;
   readonly target: Target;
   /** The header line that tells the application who calls. */
@@ -76,10 +82,33 @@ export class InboundPipeline implements Pipeline {
     this.#facts.source = connection.peer?.principal ?? '-';
   }
 
-  admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined {
+  admit(exchange: Exchange, head: Head, bytes: Buffer): Admission {
     const standing = this.#identify(exchange.startedAt);
     if (standing === undefined) return this.#unserved(head, bytes);
-    const decision = this.#parts.decisions.decide(standing.scope, head, bytes);
+    const { rules, none } = standing.tokens;
+    if (rules === undefined) return this.#authorize(standing, undefined, exchange, head, bytes);
+    const checked = this.#parts.tokens.check(rules, none, head, bytes);
+    if (checked instanceof Promise) {
+      this.#noteUndecided('token-unverified', head, bytes);
+      return checked.then(failure => (head, bytes) => {
+        if (failure !== undefined) return this.#refuseToken(failure, head, bytes);
+        return this.admit(exchange, head, bytes);
+      });
+    }
+    if ('failure' in checked) return this.#refuseToken(checked.failure, head, bytes);
+    dropForged(rules, head, bytes);
+    return this.#authorize(standing, checked, exchange, head, bytes);
+  }
+
+  /** `proven` is absent where nobody asks for tokens. */
+  #authorize(
+    standing: Standing,
+    proven: Proven | undefined,
+    exchange: Exchange,
+    head: Head,
+    bytes: Buffer,
+  ): LocalAnswer | undefined {
+    const decision = this.#parts.decisions.decide(standing.scope, head, bytes, proven?.proof);
     this.#note(decision, head, bytes);
     if (standing.scope.tallies !== undefined) countShadow(standing.scope.tallies, decision.shadow);
     if (decision.answer !== undefined) return decision.answer;
@@ -89,7 +118,7 @@ export class InboundPipeline implements Pipeline {
       if (limited !== undefined) return limited;
     }
     exchange.target = standing.target;
-    this.#rewrite(exchange, standing, decision, head, bytes);
+    this.#rewrite(exchange, standing, decision, proven, head, bytes);
     return undefined;
   }
 
@@ -105,8 +134,15 @@ export class InboundPipeline implements Pipeline {
   #identify(now: number): Standing | undefined {
     const index = this.#parts.workloads();
     const known = this.#standing;
-    const { decisions, limits } = this.#parts;
-    if (known?.index === index && decisions.isCurrent(known.scope) && limits.isCurrent(known.limits)) return known;
+    const { decisions, tokens, limits } = this.#parts;
+    if (
+      known?.index === index &&
+      decisions.isCurrent(known.scope) &&
+      tokens.isCurrent(known.tokens) &&
+      limits.isCurrent(known.limits)
+    ) {
+      return known;
+    }
     this.#standing = this.#stand(index, now);
     return this.#standing;
   }
@@ -128,11 +164,13 @@ export class InboundPipeline implements Pipeline {
       serverName,
     });
     const target = this.#parts.applications.targetOf(application);
+    const tokens = this.#parts.tokens.standingOf(workload.identity);
     const limits = this.#parts.limits.standingOf(workload, facts.source, now);
     return {
       index,
       workload,
       scope,
+      tokens,
       limits,
       target,
       clientCertificate: peer === undefined ? '' : clientCertificateLine(workload, peer),
@@ -140,18 +178,30 @@ export class InboundPipeline implements Pipeline {
   }
 
   #unserved(head: Head, bytes: Buffer): LocalAnswer {
+    this.#noteUndecided('no-workload', head, bytes);
+    return this.#connection.outside === undefined ? noWorkload : notReady;
+  }
+
+  #refuseToken(failure: TokenFailure, head: Head, bytes: Buffer): LocalAnswer {
+    this.#noteUndecided(`token-${failure}`, head, bytes);
+    const { host, path } = this.#facts;
+    const scheme = this.#connection.outside ?? 'http';
+    return answerToken(failure, `${scheme}://${host}${path.slice(0, maxRealmPath)}`);
+  }
+
+  /** What the record says of a request that no policy was asked about. */
+  #noteUndecided(rule: string, head: Head, bytes: Buffer): void {
     const facts = this.#facts;
     facts.method = bytes.toString('latin1', head.start, head.methodEnd);
     facts.host = valueText(head, bytes, head.host);
     facts.path = pathOf(head, bytes);
     facts.allow = false;
-    facts.rule = 'no-workload';
+    facts.rule = rule;
     facts.shadow = undefined;
-    facts.requestId = '-';
-    return this.#connection.outside === undefined ? noWorkload : notReady;
+    facts.requestId = head.requestId < 0 ? '-' : valueText(head, bytes, head.requestId);
   }
 
-  /** 2. What was decided, for the access record. */
+  /** 3. What was decided, for the access record. */
   #note(decision: Decision, head: Head, bytes: Buffer): void {
     const facts = this.#facts;
     facts.method = decision.method;
@@ -163,8 +213,15 @@ export class InboundPipeline implements Pipeline {
     facts.requestId = head.requestId < 0 ? this.#parts.requestIds.next() : valueText(head, bytes, head.requestId);
   }
 
-  /** 5. The application hears who calls, never what the caller claims to be; and the path that the policy saw. */
-  #rewrite(exchange: Exchange, standing: Standing, decision: Decision, head: Head, bytes: Buffer): void {
+  /** 6. The application hears who calls, never what the caller claims to be; and the path that the policy saw. */
+  #rewrite(
+    exchange: Exchange,
+    standing: Standing,
+    decision: Decision,
+    proven: Proven | undefined,
+    head: Head,
+    bytes: Buffer,
+  ): void {
     exchange.additions =
       head.requestId < 0
         ? `${standing.clientCertificate}x-request-id: ${this.#facts.requestId}\r\n`
@@ -176,13 +233,18 @@ export class InboundPipeline implements Pipeline {
       head.drop(head.host);
       exchange.additions += `host: ${decision.host}\r\n`;
     }
-    if (absolute || decision.pathChanged || head.minor === 0) {
-      const query = bytes.toString('latin1', head.queryStart, head.pathEnd);
+    const hidden = proven?.hidden ?? noneHidden;
+    if (proven !== undefined) exchange.additions += proven.proof.outputLines + dropFromHeaders(hidden, head, bytes);
+    if (absolute || decision.pathChanged || head.minor === 0 || hidden.some(({ header }) => header < 0)) {
+      const query = queryWithout(hidden, bytes.toString('latin1', head.queryStart, head.pathEnd));
       exchange.startLine = `${decision.method} ${decision.path}${query} HTTP/1.1`;
     }
   }
 }
 
+/** Envoy's bound on what it names as the realm. */
+const maxRealmPath = 256;
+const noneHidden: readonly FoundToken[] = [];
 const forwardedFor = word('x-forwarded-for');
 const lettersOfFor = word('xforwardedfor');
 const lettersOfProto = word('xforwardedproto');

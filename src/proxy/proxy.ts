@@ -13,6 +13,7 @@ import type { ServiceDocument } from '../model/service.ts';
 import type { ShadowCount } from '../model/shadow-count.ts';
 import type { CompiledPolicy } from '../policy/compile.ts';
 import type { CompiledPeerAuthentication } from '../policy/peer-authentication.ts';
+import type { CompiledRequestAuthentication } from '../policy/request-authentication.ts';
 import { newUsage } from '../traffic/breaker.ts';
 import { defaultCluster } from '../traffic/cluster.ts';
 import type { Destinations } from '../traffic/destinations.ts';
@@ -38,6 +39,7 @@ import { RequestIds } from './request-ids.ts';
 import { Tallies } from './tallies.ts';
 import { type TaskPort, TaskPorts } from './task-ports.ts';
 import { acceptTcp, type TcpInboundParts } from './tcp-inbound.ts';
+import { Tokens } from './tokens/tokens.ts';
 import { Applications } from './upstream/applications.ts';
 
 import type { PoolAddress } from './upstream/endpoints.ts';
@@ -69,6 +71,10 @@ export interface ProxyParts {
   readonly limits: Cell<CompiledLimits>;
   /** How clients outside of the mesh are taken. */
   readonly peerAuthentication: Cell<CompiledPeerAuthentication>;
+  /** Whose tokens are taken. */
+  readonly requestAuthentication: Cell<CompiledRequestAuthentication>;
+  /** Milliseconds since 1970; undefined while the node does not know the time. */
+  readonly time: () => number | undefined;
   /** What VirtualServices say of calls from here. */
   readonly routes: Cell<CompiledRoutes>;
   /** Hears of each request when it is over; must be quick and must not throw. */
@@ -207,6 +213,7 @@ class JoinedProxy implements NodeProxy {
       applications,
       decisions: new Decisions(policy, this.#tallies, bounds.decisionCacheEntries),
       limits: new Limits(parts.limits, this.#counters, this.#tallies),
+      tokens: new Tokens(parts.requestAuthentication, parts.time),
     };
     const { deadlines } = this.#wire;
     const tcp = { deadlines, writeBuffers, idleMs: tcpIdleMs, lingerMs: clientTimeouts.lingerMs };

@@ -1,7 +1,8 @@
 import t from 'tap';
+import type { PathNormalization } from '../../src/model/policy.ts';
 import { authorize } from '../../src/policy/authorize.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
-import { normalizePath, type PathNormalization } from '../../src/policy/normalize-path.ts';
+import { normalizePath } from '../../src/policy/normalize-path.ts';
 import { corpusMissing, policyOf, readCorpus } from '../fixtures/istio-corpus.ts';
 
 interface AuthzCases {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { normalizePath, type PathNormalization } from '../../src/policy/normalize-path.ts';
+import type { PathNormalization } from '../../src/model/policy.ts';
+import { normalizePath } from '../../src/policy/normalize-path.ts';
 
 const modes: readonly PathNormalization[] = ['NONE', 'BASE', 'MERGE_SLASHES', 'DECODE_AND_MERGE_SLASHES'];
 

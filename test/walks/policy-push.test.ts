@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { type Envelope, sealEnvelope } from '../../src/model/envelope.ts';
-import type { PolicyBody } from '../../src/model/message.ts';
+import type { PolicySettings } from '../../src/model/message.ts';
 import { topics } from '../../src/model/topics.ts';
 import {
   endTasks,
@@ -84,7 +84,8 @@ t.test('a policy that cannot be meant is refused by the master, and the one in f
 t.test('what is not the newest word of the master is refused and reported, and the last good one holds', async t => {
   const { link, authority } = await openMasterVoice(t, masterSettings);
   const stranger = makeTestAuthority(Date.now(), { trustDomain }).authority.signer;
-  const nothing: PolicyBody = { trustDomain, rootNamespace: 'istio-system', meshDefault: 'allow', documents: [] };
+  const settings: PolicySettings = { trustDomain, rootNamespace: 'istio-system', meshDefault: 'allow' };
+  const nothing = { ...settings, documents: [] };
   const now = Date.now();
   const late = (n: number) => now + 60_000 + n;
   const envelope = (changes: Partial<Envelope> = {}): Envelope => ({

@@ -8,7 +8,7 @@ import type { Pool } from '../upstream/pool.ts';
 import { Body } from './body.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
-import { Exchange, type Pipeline } from './exchange.ts';
+import { type Admission, Exchange, type Pipeline, type Resume } from './exchange.ts';
 import { valueText } from './fields.ts';
 import { type Client, Forward, type ForwardParts } from './forward.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
@@ -78,6 +78,8 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   /** What is pipelined behind the open request. */
   #queued: Buffer | undefined;
   #readingOn = false;
+  /** What the pipeline waits for before it decides about the open request. */
+  #waitsFor: Promise<Resume> | undefined;
   /** Copies of the open request that still need the rest of its body. */
   #mirrored: Mirror[] | undefined;
 
@@ -308,15 +310,38 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
       this.#connect(head, bytes);
       return;
     }
-    const answer = this.#pipeline.admit(exchange, head, bytes);
-    if (answer !== undefined) {
-      this.answer(answer);
+    this.#admit(this.#pipeline.admit(exchange, head, bytes), head, bytes, end, traits);
+  }
+
+  /** Does what the pipeline says of a request, of whose body as much is there as ends at `end`. */
+  #admit(admission: Admission, head: Head, bytes: Buffer, end: number, traits: number): void {
+    if (admission instanceof Promise) {
+      this.#wait(admission, head, bytes, end, traits);
       return;
     }
+    if (admission !== undefined) {
+      this.answer(admission);
+      return;
+    }
+    const { exchange } = this;
+    const body = this.#body;
     const additions = this.asksWebSocket ? exchange.additions + upgradeLines : exchange.additions;
     const text = forwardedHead(head, bytes, exchange.startLine, additions, true);
     if (exchange.mirrors.length > 0) this.#mirror(head, bytes, end, traits);
-    this.#forward.start(joined(text, bytes, headEnd, end), traits, body.framing !== 'none');
+    this.#forward.start(joined(text, bytes, head.end, end), traits, body.framing !== 'none');
+  }
+
+  /** Others use the parser before the pipeline knows, so the head is parsed again then. */
+  #wait(admission: Promise<Resume>, head: Head, bytes: Buffer, end: number, traits: number): void {
+    this.#waitsFor = admission;
+    if (!this.#body.done) this.holdRequest();
+    void admission.then(resume => {
+      if (this.#waitsFor !== admission) return;
+      this.#waitsFor = undefined;
+      if (!this.#body.done) this.moreRequest();
+      parseRequest(head, bytes, 0, bytes.length);
+      this.#admit(resume(head, bytes), head, bytes, end, traits);
+    });
   }
 
   /** CONNECT (RFC 9110 section 9.3.6): the connection goes to another owner, or stays for the next request. */
@@ -431,6 +456,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   }
 
   #account(): void {
+    this.#waitsFor = undefined;
     if (this.#mirrored !== undefined) this.#dropMirrors(this.#mirrored);
     if (this.#state === 'exchange' || this.#state === 'tunnel') this.#pipeline.account(this.exchange);
   }

@@ -78,12 +78,17 @@ export class Exchange {
 /** Takes a client's connection, which comes paused, with what was read of it behind the request; answers what was asked for. */
 export type Takeover = (stream: ByteStream, early: Buffer | undefined) => void;
 
+/** What is left to do about a request once what it waited for is there; the head has been parsed again, and is the same. */
+export type Resume = (head: Head, bytes: Buffer) => Admission;
+/** An answer to give at once, or undefined after `exchange.target` has been set; a promise that never rejects where that takes a while. */
+export type Admission = LocalAnswer | undefined | Promise<Resume>;
+
 /** The steps between a request that was read and where it goes; there is one for each client connection. */
 export interface Pipeline {
   /** Who asks, where nobody may have an application for himself. */
   readonly source?: string;
-  /** Decides about a request: an answer to give at once, or undefined after `exchange.target` has been set. */
-  admit(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | undefined;
+  /** Decides about a request. */
+  admit(exchange: Exchange, head: Head, bytes: Buffer): Admission;
   /** Decides about a CONNECT: an answer that refuses it, or who takes the connection. Absent where there is no CONNECT. */
   connect?(exchange: Exchange, head: Head, bytes: Buffer): LocalAnswer | Takeover;
   /** The request is over, whatever became of it. */

@@ -9,6 +9,7 @@ export const method = {
   idempotent: 2,
   /** A body has no meaning, so that some servers take it for the next request. */
   bodyless: 4,
+  options: 8,
 } as const;
 
 const traits: readonly (readonly [string, number])[] = [
@@ -17,7 +18,7 @@ const traits: readonly (readonly [string, number])[] = [
   ['HEAD', method.head | method.idempotent | method.bodyless],
   ['TRACE', method.idempotent | method.bodyless],
   ['DELETE', method.idempotent],
-  ['OPTIONS', method.idempotent],
+  ['OPTIONS', method.idempotent | method.options],
 ];
 
 /** The traits of the request's method; none for one that is not known. */
