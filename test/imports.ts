@@ -44,6 +44,7 @@ const homes: Readonly<Record<string, { readonly folders: readonly string[]; read
   '@fastify/swagger': { folders: ['master'], why: 'an agent has no HTTP API' },
   '@valibot/to-json-schema': { folders: ['master'], why: 'only the OpenAPI document needs JSON Schema' },
   'prom-client': { folders: ['master'], why: 'a node tells the master, the master tells Prometheus' },
+  diff: { folders: ['cli'], why: 'only people compare texts' },
   'js-yaml': { folders: ['cli'], why: 'files of very many cases: it reads them twenty times as fast as yaml' },
   yaml: {
     folders: ['cli', 'model'],

@@ -23,6 +23,7 @@ import { joinGuardBounds } from '../src/master/join-guard.ts';
 import { renewalBounds } from '../src/master/renewals.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
+import { warningCodes } from '../src/model/warning.ts';
 import { maxYamlBytes } from '../src/model/yaml-text.ts';
 import { maxSeries } from '../src/proxy/counters.ts';
 import { maxFixedBuckets, maxVaryingBuckets } from '../src/proxy/limits.ts';
@@ -57,6 +58,11 @@ t.test('the table of job fields has each field of the schema with its default', 
     if (typeof fallback !== 'string' && typeof fallback !== 'number') continue;
     t.equal(unquoted(rows.get(path) ?? ''), String(fallback), `the default of ${path}`);
   }
+});
+
+t.test('the table of warnings is that of the program', async t => {
+  const rows = rowsOf('Policies', 'code').map(([code = '', meaning = '']) => [unquoted(code), meaning]);
+  t.same(Object.fromEntries(rows), warningCodes);
 });
 
 t.test('the table of exit codes is that of the program', async t => {

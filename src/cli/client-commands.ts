@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { addAnalyze } from './analyze.ts';
 import { addApply } from './apply.ts';
 import { addApprove } from './approve.ts';
 import { addAudit } from './audit.ts';
@@ -6,6 +7,7 @@ import { addAuthority } from './authority.ts';
 import { addBroker } from './broker.ts';
 import { addContext } from './context.ts';
 import { addDelete } from './delete.ts';
+import { addDiff } from './diff.ts';
 import { addExplain } from './explain.ts';
 import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
@@ -29,6 +31,8 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addBroker(program, shell);
   addPolicy(program, shell);
   addExplain(program, shell);
+  addAnalyze(program, shell);
+  addDiff(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

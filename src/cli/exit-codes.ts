@@ -30,7 +30,7 @@ export class AnsweredNo extends Error {
 }
 
 /** Commands that ask: as with `diff`, 1 is an answer, and what keeps them from one is 2. */
-const questions: ReadonlySet<string> = new Set(['diff', 'explain']);
+const questions: ReadonlySet<string> = new Set(['analyze', 'diff', 'explain']);
 
 /** The command cannot be carried out as it was written. */
 export function usageError(message: string): CommanderError {

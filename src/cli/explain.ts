@@ -9,15 +9,7 @@ import { type Explanation, explain } from '../policy/explain.ts';
 import type { ApiClient } from './api-client.ts';
 import { collect, parseWhole } from './arguments.ts';
 import { AnsweredNo } from './exit-codes.ts';
-import {
-  fetchMesh,
-  jobsIn,
-  type MeshState,
-  peerAuthenticationsIn,
-  policiesIn,
-  readMeshFiles,
-  withDocuments,
-} from './mesh-documents.ts';
+import { documentsOf, fetchMesh, jobsIn, type MeshState, readMeshFiles, withDocuments } from './mesh-documents.ts';
 import { type MeshOptions, meshOf, withMeshOptions } from './mesh-options.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
 import { openSession } from './session.ts';
@@ -78,8 +70,8 @@ export function addExplain(program: Command, shell: Shell): void {
     const answer = explain(
       {
         ...state.mesh,
-        policies: policiesIn(state.documents),
-        peerAuthentications: peerAuthenticationsIn(state.documents),
+        policies: documentsOf(state.documents, 'AuthorizationPolicy'),
+        peerAuthentications: documentsOf(state.documents, 'PeerAuthentication'),
       },
       question,
     );

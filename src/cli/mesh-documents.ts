@@ -1,11 +1,11 @@
 import { isMesoliteError, MesoliteError } from '../base/errors.ts';
 import { documentListSchema, meshSchema } from '../model/api.ts';
 import {
-  type AuthorizationPolicy,
   decodeDocument,
   describeDocument,
   type Job,
   type OperatorDocument,
+  type PolicyKind,
   type PolicyOf,
 } from '../model/document.ts';
 import { findErrors } from '../policy/check.ts';
@@ -61,17 +61,10 @@ export function jobsIn(documents: MeshDocuments): Job[] {
   return [...documents.values()].filter((document): document is Job => document.kind === 'Job');
 }
 
-/** In the order in which a master sends them, which tells which of several rules that match is named. */
-export function policiesIn(documents: MeshDocuments): AuthorizationPolicy[] {
-  return ordered(documents).filter(
-    (document): document is AuthorizationPolicy => document.kind === 'AuthorizationPolicy',
-  );
-}
-
-export function peerAuthenticationsIn(documents: MeshDocuments): PolicyOf<'PeerAuthentication'>[] {
-  return ordered(documents).filter(
-    (document): document is PolicyOf<'PeerAuthentication'> => document.kind === 'PeerAuthentication',
-  );
+/** Those of a kind, in the order in which a master sends them, which tells which of several rules that match is named. */
+export function documentsOf<K extends PolicyKind>(documents: MeshDocuments, kind: K): PolicyOf<K>[] {
+  const isOne = (document: OperatorDocument): document is OperatorDocument & PolicyOf<K> => document.kind === kind;
+  return ordered(documents).filter(isOne);
 }
 
 function ordered(documents: MeshDocuments): OperatorDocument[] {

@@ -15,6 +15,7 @@ import { messageBounds } from '../model/message.ts';
 import type { DocumentOutcome, DocumentRef } from '../store/documents.ts';
 import type { Store } from '../store/store.ts';
 import type { VirtualService } from '../traffic/service-routes.ts';
+import { analyzeSent } from './analysis.ts';
 import { asJob, type Jobs } from './jobs.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
 import { checkRoles } from './roles.ts';
@@ -48,7 +49,7 @@ export function makeDocuments(
     readonly onRoles: () => Promise<void>;
     readonly onPolicies: () => Promise<void>;
   },
-  settings: { readonly rootNamespace: string },
+  settings: { readonly rootNamespace: string; readonly trustDomain: string },
 ): Documents {
   const { store, jobs, clock, onJobs, onRoles, onPolicies } = parts;
   const gate = new Gate(64);
@@ -60,6 +61,11 @@ export function makeDocuments(
     }));
     refuseTwins(sent);
     const warnings = await checkPolicies(sent);
+    const traps = await analyzeSent(
+      store,
+      sent.map(({ document }) => document),
+      settings,
+    );
     const hasRoles = sent.some(({ document }) => document.kind === 'Role');
     if (hasRoles)
       checkRoles(
@@ -75,7 +81,8 @@ export function makeDocuments(
     for (const job of changedJobs) await jobs.apply(job);
     if (changedJobs.length > 0) onJobs();
     if (outcomes.some(isChangedPolicy)) await onPolicies();
-    return { results: outcomes.map(({ revision: _, ...outcome }, i) => ({ ...outcome, warnings: warnings[i] ?? [] })) };
+    const warningsOf = (i: number) => [...(warnings[i] ?? []), ...(traps[i] ?? [])];
+    return { results: outcomes.map(({ revision: _, ...outcome }, i) => ({ ...outcome, warnings: warningsOf(i) })) };
   }
 
   /** The warnings of each document; throws for what no node would take. */

@@ -285,7 +285,7 @@ async function run(
         await manifest.publish();
       },
     },
-    { rootNamespace },
+    { rootNamespace, trustDomain },
   );
   const intake = makeTaskIntake({
     store,

@@ -13,14 +13,21 @@ export function checkPolicy(document: AuthorizationPolicy, facts: { readonly ser
   const { spec } = document;
   const warnings: string[] = [];
   if ((spec.rules ?? []).length === 0) warnings.push(`spec.rules: ${meaningOfNoRules[spec.action]}`);
+  warnings.push(...findTraps(document));
   for (const [i, rule] of (spec.rules ?? []).entries()) {
-    const path = pathOf(i);
-    const fields = readRule(rule, path);
-    warnings.push(...emptyParts(rule, path), ...trapsOf(fields));
+    const fields = readRule(rule, pathOf(i));
     if (spec.action === 'ALLOW') warnings.push(...negativesAlone(fields));
     if (facts.servesTcp === true) warnings.push(...onTcp(spec.action, fields));
   }
   return { errors: findErrors(document), warnings };
+}
+
+/** Values and parts that are legal, and never match or restrict nothing: what `checkPolicy` warns of whatever the policy is for. */
+export function findTraps({ spec }: AuthorizationPolicy): string[] {
+  return (spec.rules ?? []).flatMap((rule, i) => {
+    const path = pathOf(i);
+    return [...emptyParts(rule, path), ...trapsOf(readRule(rule, path))];
+  });
 }
 
 /** Is it asked, and not enforced? */
@@ -98,14 +105,19 @@ function withLists(
 
 /** A negative match is true of a caller without any identity. */
 function negativesAlone(fields: RuleFields): string[] {
+  return negativeIdentities(fields).map(
+    ({ path }) =>
+      `${path}: also allows callers without mTLS, for they have no identity that could match; add principals: ["*"]`,
+  );
+}
+
+/** The first field of each alternative that says of the caller's identity only what it may not be. */
+export function negativeIdentities(fields: RuleFields): Field[] {
   const alternatives = fields.from.length === 0 ? [fields.when] : fields.from.map(from => [...from, ...fields.when]);
   return alternatives.flatMap(alternative => {
     const identities = alternative.filter(({ attribute }) => attribute.ofPeer);
     const [first] = identities;
-    if (first === undefined || identities.some(field => field.values.length > 0)) return [];
-    return [
-      `${first.path}: also allows callers without mTLS, for they have no identity that could match; add principals: ["*"]`,
-    ];
+    return first === undefined || identities.some(field => field.values.length > 0) ? [] : [first];
   });
 }
 

@@ -1,0 +1,107 @@
+import type { Command } from 'commander';
+import { describeDocument, labelsOf, type OperatorDocument } from '../model/document.ts';
+import { defaultMesh } from '../model/policy.ts';
+import { type Selecting, selects } from '../model/selector.ts';
+import { likelyMistake, type Warning } from '../model/warning.ts';
+import { analyzePolicies } from '../policy/analyze.ts';
+import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
+import { analyzeTraffic } from '../traffic/analyze.ts';
+import { checkRateLimit } from '../traffic/limit.ts';
+import { compileRegex } from '../traffic/regex.ts';
+import { checkVirtualService } from '../traffic/route-check.ts';
+import { collect } from './arguments.ts';
+import { AnsweredNo } from './exit-codes.ts';
+import { documentsOf, fetchMesh, jobsIn, type MeshState, readMeshFiles, withDocuments } from './mesh-documents.ts';
+import { type MeshOptions, meshOf, withMeshOptions } from './mesh-options.ts';
+import { type OutputOptions, printAs, withOutput } from './output.ts';
+import { openSession } from './session.ts';
+import { print, remark, type Shell } from './shell.ts';
+
+interface AnalyzeOptions extends MeshOptions, OutputOptions {
+  readonly file: readonly string[];
+  readonly offline?: true;
+  readonly strict?: true;
+}
+
+/** `mesolite analyze [-f FILE]` */
+export function addAnalyze(program: Command, shell: Shell): void {
+  const command = program
+    .command('analyze')
+    .description('warn of what is legal in policies and routes, and hardly means what its author thinks')
+    .option(
+      '-f, --file <path>',
+      'only of these, as if they were applied: file, directory or -; may be repeated',
+      collect,
+      [],
+    )
+    .option('--offline', 'ask no master: the files are all there is')
+    .option('--strict', 'end with 1 where there is a warning');
+  withOutput(withMeshOptions(command)).action(async (options: AnalyzeOptions) => {
+    const known: MeshState =
+      options.offline === true
+        ? { mesh: meshOf(options), documents: new Map() }
+        : await fetchMesh(openSession(shell, command), options);
+    const files = options.file.length === 0 ? undefined : await readMeshFiles(options.file, shell);
+    const state = { ...known, documents: withDocuments(known.documents, files ?? []) };
+    const warnings = analyze(state, files ?? [...state.documents.values()]);
+    printAs(shell, options.output, { warnings }, () => show(shell, warnings));
+    if (options.strict === true && warnings.length > 0) throw new AnsweredNo();
+  });
+}
+
+function show(shell: Shell, warnings: readonly Warning[]): void {
+  if (warnings.length === 0) remark(shell, 'no warnings');
+  for (const { code, document, path, reason, fix } of warnings) {
+    print(shell, `${code} ${document}: ${path}`);
+    print(shell, `    ${reason}`);
+    print(shell, `    fix: ${fix}`);
+  }
+}
+
+/** Warns of those of `meant`, in a mesh that has them. */
+function analyze({ mesh, documents }: MeshState, meant: readonly OperatorDocument[]): Warning[] {
+  const { rootNamespace, trustDomain = defaultMesh.trustDomain } = mesh;
+  const jobs = jobsIn(documents);
+  const shared = { rootNamespace, trustDomain, jobs, only: new Set(meant.map(describeDocument)) };
+  const warnings = [
+    ...analyzePolicies({
+      ...shared,
+      policies: documentsOf(documents, 'AuthorizationPolicy'),
+      peerAuthentications: documentsOf(documents, 'PeerAuthentication'),
+    }),
+    ...analyzeTraffic({
+      ...shared,
+      virtualServices: documentsOf(documents, 'VirtualService'),
+      destinationRules: documentsOf(documents, 'DestinationRule'),
+    }),
+    ...meant.flatMap(document =>
+      checked(document, { documents, mesh }).map(said => likelyMistake(describeDocument(document), said)),
+    ),
+  ];
+  return warnings.sort((a, b) => (a.document === b.document ? 0 : a.document < b.document ? -1 : 1));
+}
+
+/** What the checks of the other kinds warn of, which a master says as well when it is given them. */
+function checked(document: OperatorDocument, { documents, mesh }: MeshState): readonly string[] {
+  const { rootNamespace } = mesh;
+  const selected = (policy: Selecting) =>
+    jobsIn(documents).filter(job =>
+      selects(policy, { namespace: job.metadata.namespace, labels: labelsOf(job) }, rootNamespace),
+    );
+  switch (document.kind) {
+    case 'VirtualService':
+      return checkVirtualService(document, compileRegex).warnings;
+    case 'PeerAuthentication': {
+      const ports = selected(document).flatMap(({ spec }) => spec.ports.flatMap(({ publish }) => publish ?? []));
+      return checkPeerAuthentication(document, { rootNamespace, publishes: new Set(ports) }).warnings;
+    }
+    case 'RateLimit': {
+      const servesTcp = selected(document).some(({ spec }) =>
+        spec.ports.some(({ name, protocol }) => name === spec.service?.port && protocol === 'tcp'),
+      );
+      return checkRateLimit(document, { servesTcp }).warnings;
+    }
+    default:
+      return [];
+  }
+}
