@@ -25,7 +25,8 @@ async function runMaster(
       import('./device/addresses.ts'),
     ]);
   const log = makeLog({ name: 'master', level: logLevel });
-  const config = { ...defaultMasterConfig, ...options, dataDir, advertise: advertise ?? ownAddresses() };
+  const own = { dataDir, advertise: advertise ?? ownAddresses(), proxy: proxyOf(process.env) };
+  const config = { ...defaultMasterConfig, ...options, ...own };
   const { ended } = await startMaster({ clock: systemClock, log, version }, checkMasterConfig(config), signal);
   await ended;
 }

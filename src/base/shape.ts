@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
 import * as v from 'valibot';
 import { MesoliteError } from './errors.ts';
+import { fieldsAt } from './known-fields.ts';
+import { nearest } from './nearest.ts';
 
 /** Bounds that hold before a schema looks at a value. */
 export interface Bounds {
@@ -16,7 +18,7 @@ export function decode<S extends v.GenericSchema>(schema: S, input: unknown, wha
   checkNesting(input, defaultBounds.maxDepth, what);
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
-  const [first, ...more] = result.issues.map(describeIssue);
+  const [first, ...more] = result.issues.map(issue => describeIssue(issue, schema));
   const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join('; ')})`;
   throw new MesoliteError('INVALID_INPUT', `${what}: ${first}${rest}`);
 }
@@ -79,7 +81,7 @@ function forbiddenName(value: unknown): string | undefined {
   return undefined;
 }
 
-function describeIssue(issue: v.BaseIssue<unknown>): string {
+function describeIssue(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string {
   const path = (issue.path ?? []).reduce((text, item) => {
     const key: unknown = item.key;
     if (typeof key === 'number') return `${text}[${key}]`;
@@ -88,10 +90,32 @@ function describeIssue(issue: v.BaseIssue<unknown>): string {
   const place = path === '' ? '' : `${path}: `;
   if (issue.type === 'strict_object') {
     // valibot speaks of `never` for an unknown key and of the quoted key for a missing one
-    if (issue.expected === 'never') return `${place}unknown field`;
+    if (issue.expected === 'never') return `${place}unknown field${adviceOn(issue, schema)}`;
     if (issue.received === 'undefined') return `${place}required, but missing`;
   }
-  return `${place}${lowerFirst(shorten(issue.message))}`;
+  return `${place}${lowerFirst(shorten(issue.message))}${whatCame(issue)}`;
+}
+
+/** What was probably meant by a field that is not known, or else which there are. */
+function adviceOn(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string {
+  const keys = (issue.path ?? []).map(({ key }) => key);
+  const written = String(keys.at(-1));
+  const known = fieldsAt(schema, keys.slice(0, -1));
+  const meant = nearest(written, known);
+  if (meant !== undefined) return `: did you mean ${meant}?`;
+  if (known.length === 0) return '';
+  const more = known.length > maxFieldsNamed ? ', …' : '';
+  return `: expected ${known.slice(0, maxFieldsNamed).join(', ')}${more}`;
+}
+
+const maxFieldsNamed = 16;
+
+/** For messages that tell what was expected alone. */
+function whatCame({ message, input }: v.BaseIssue<unknown>): string {
+  if (!/^expected/i.test(message) || /\b(got|received)\b/.test(message)) return '';
+  if (typeof input === 'object' || typeof input === 'function') return '';
+  const text = input === undefined ? 'nothing' : (JSON.stringify(input) ?? String(input));
+  return `, got ${text.length > 80 ? `${text.slice(0, 80)}…` : text}`;
 }
 
 /** A message repeats what came, which may be as large as the bounds let it be. */

@@ -118,6 +118,7 @@ export const policyColumns: readonly Column<PolicyView>[] = [
   { head: 'ENFORCED', cell: policy => `${policy.enforcedOn}/${policy.nodes} nodes` },
   { head: 'WOULD', cell: printShadow },
   { head: 'REVISION', cell: policy => String(policy.revision), align: 'right', wide: true },
+  { head: 'PROBLEM', cell: policy => policy.problem ?? '' },
   { head: 'REFUSED', cell: policy => policy.refusals.map(each => `${each.node}: ${each.reason}`).join('; ') },
 ];
 

@@ -3,6 +3,7 @@ import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import { checkedLifetimes, type Lifetimes } from '../identity/lifetimes.ts';
 import type { RootState } from '../identity/root.ts';
+import type { ProxySettings } from '../link/proxy-rules.ts';
 import { isTrustDomain, maxOfflineGraceMs } from '../model/identity.ts';
 import { defaultMesh, type MeshDefault, type PathNormalization } from '../model/policy.ts';
 
@@ -21,6 +22,8 @@ export interface MasterConfig {
   /** Istio's root namespace: policies in it hold for every namespace. */
   readonly rootNamespace: string;
   readonly meshDefault: MeshDefault;
+  /** How the master gets out, for the keys of issuers. */
+  readonly proxy?: ProxySettings;
   /** How paths are brought to one form before policies look at them. */
   readonly pathNormalization: PathNormalization;
   /**

@@ -11,12 +11,14 @@ import {
   type PolicyDocument,
   policyKinds,
 } from '../model/document.ts';
-import { messageBounds } from '../model/message.ts';
+import { maxKeySets, messageBounds } from '../model/message.ts';
+import { maxKeptBytes } from '../policy/key-set.ts';
 import type { DocumentOutcome, DocumentRef } from '../store/documents.ts';
 import type { Store } from '../store/store.ts';
 import type { VirtualService } from '../traffic/service-routes.ts';
 import { analyzeSent } from './analysis.ts';
 import { asJob, type Jobs } from './jobs.ts';
+import { addressesIn } from './key-sets.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
 import { checkRoles } from './roles.ts';
 
@@ -32,8 +34,9 @@ export interface Documents {
   resume(): Promise<void>;
 }
 
-/** All policies travel to the nodes in one document, which has to fit into one message beside its head. */
-export const policyBounds = { count: 10_000, bytes: messageBounds.down.maxBytes - 64 * 1024 } as const;
+/** All policies travel to the nodes in one document, which has to fit into one message beside its head and the keys of issuers. */
+const otherBytes = 64 * 1024 + maxKeySets * maxKeptBytes;
+export const policyBounds = { count: 10_000, bytes: messageBounds.down.maxBytes - otherBytes } as const;
 
 interface Sent {
   readonly document: OperatorDocument;
@@ -89,6 +92,7 @@ export function makeDocuments(
   async function checkPolicies(sent: readonly Sent[]): Promise<string[][]> {
     if (!sent.some(({ document }) => isPolicyDocument(document))) return [];
     await refuseTooMany(sent);
+    await refuseTooManyKeySets(sent);
     const facts = {
       jobs: [...jobsOf(sent), ...(await jobs.list())],
       rootNamespace: settings.rootNamespace,
@@ -128,6 +132,19 @@ export function makeDocuments(
       'TOO_LARGE',
       `${sizes.size} policies of ${bytes} bytes: at most ${policyBounds.count} of ${policyBounds.bytes} reach the nodes`,
     );
+  }
+
+  async function refuseTooManyKeySets(sent: readonly Sent[]): Promise<void> {
+    const replaced = new Set(sent.map(({ document }) => describeDocument(document)));
+    const rows = await store.documents.list('RequestAuthentication');
+    const stored = rows.map(row => decodeDocument(JSON.parse(row.json), row.name));
+    const all = [
+      ...sent.map(({ document }) => document),
+      ...stored.filter(each => !replaced.has(describeDocument(each))),
+    ];
+    const addresses = new Set(all.flatMap(document => [...addressesIn(document).keys()]));
+    if (addresses.size <= maxKeySets) return;
+    throw new MesoliteError('TOO_LARGE', `${addresses.size} addresses as jwksUri: at most ${maxKeySets} are fetched`);
   }
 
   async function removeOne(ref: DocumentRef): Promise<void> {

@@ -9,6 +9,9 @@ import type { BrokerParts } from '../broker/broker.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { openFiles } from '../device/files.ts';
 import { serverTlsOptions, type TlsIdentity, verifySocket } from '../identity/contexts.ts';
+import { makeFetchText } from '../link/fetch-text.ts';
+import { readProxyRules } from '../link/proxy-rules.ts';
+import { maxKeySetBytes } from '../model/request-authentication.ts';
 import { topics } from '../model/topics.ts';
 import { makeScheduler } from '../scheduling/scheduler.ts';
 import { openStore, type Store } from '../store/store.ts';
@@ -29,6 +32,7 @@ import { makeFleet } from './fleet.ts';
 import { makeIncoming } from './incoming.ts';
 import { makeJobs } from './jobs.ts';
 import { makeTokenDesk } from './join-tokens.ts';
+import { openKeySets } from './key-sets.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
 import { masterInfoOf } from './mesos/master-info.ts';
@@ -177,11 +181,23 @@ async function run(
   const outgoing = makeOutgoing({ link: publisher, signer: () => authority.signer, clock, nextRevision });
 
   const { trustDomain, rootNamespace, meshDefault, pathNormalization } = config;
-  const policies = await openPolicies({ store, outgoing, clock }, () => ({
+  const fetchText = makeFetchText({ proxyFor: readProxyRules(config.proxy ?? {}), maxBytes: maxKeySetBytes });
+  const keySets = await openKeySets({
+    store,
+    fetchText,
+    clock,
+    random: systemRandom,
+    events,
+    log,
+    onChanged: () => inBackground('publishing other keys', publishPolicies()),
+  });
+  const { problemOf } = keySets;
+  const policies = await openPolicies({ store, outgoing, clock, problemOf }, () => ({
     trustDomain,
     rootNamespace,
     meshDefault,
     pathNormalization,
+    keySets: keySets.carried,
   }));
   const nodeEvents = makeNodeEvents({ events });
   const fleet = makeFleet({
@@ -227,6 +243,10 @@ async function run(
   });
   const publishServices = async (): Promise<void> => {
     if (await services.publish()) await manifest.publish();
+  };
+  const publishPolicies = async (): Promise<void> => {
+    await policies.publish();
+    await manifest.publish();
   };
   const jobs = makeJobs({
     store,
@@ -281,8 +301,8 @@ async function run(
         rounds.wake();
       },
       onPolicies: async () => {
-        await policies.publish();
-        await manifest.publish();
+        await keySets.follow();
+        await publishPolicies();
       },
     },
     { rootNamespace, trustDomain },
@@ -473,6 +493,7 @@ async function run(
     rounds.run(signal),
     mesos.run(signal),
     weights.run(signal),
+    keySets.run(signal),
     keepHouse(),
     keepTrust(),
     renewDocuments(),

@@ -3,7 +3,13 @@ import type { Clock } from '../base/clock.ts';
 import { Gate } from '../base/gate.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { PolicyView } from '../model/api.ts';
-import { decodeDocument, isPolicyDocument, type OperatorDocument, policyKinds } from '../model/document.ts';
+import {
+  decodeDocument,
+  isPolicyDocument,
+  type OperatorDocument,
+  type PolicyDocument,
+  policyKinds,
+} from '../model/document.ts';
 import type { DocumentAck, PolicySettings } from '../model/message.ts';
 import type { Store } from '../store/store.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -43,10 +49,16 @@ interface StoredPolicy {
 }
 
 export async function openPolicies(
-  parts: { readonly store: Store; readonly outgoing: Pick<Outgoing, 'policy'>; readonly clock: Clock },
+  parts: {
+    readonly store: Store;
+    readonly outgoing: Pick<Outgoing, 'policy'>;
+    readonly clock: Clock;
+    /** What a policy lacks to be in force whole. */
+    readonly problemOf?: (document: PolicyDocument) => string | undefined;
+  },
   settings: () => PolicySettings,
 ): Promise<Policies> {
-  const { store, outgoing, clock } = parts;
+  const { store, outgoing, clock, problemOf } = parts;
   const stored = await store.meta.get(metaName);
   let state: State =
     stored === undefined
@@ -79,6 +91,7 @@ export async function openPolicies(
   function view({ key, document }: StoredPolicy, nodes: readonly string[]): PolicyView {
     const revision = state.since[key] ?? state.revision;
     const said = nodes.map(node => ({ node, ack: acks.get(node) }));
+    const problem = isPolicyDocument(document) ? problemOf?.(document) : undefined;
     return {
       kind: document.kind,
       namespace: document.metadata.namespace,
@@ -87,6 +100,7 @@ export async function openPolicies(
       revision,
       enforcedOn: said.filter(({ ack }) => ack?.reason === undefined && (ack?.revision ?? 0) >= revision).length,
       nodes: nodes.length,
+      ...(problem !== undefined && { problem }),
       refusals: said.flatMap(({ node, ack }) => (ack?.reason === undefined ? [] : [{ node, reason: ack.reason }])),
     };
   }

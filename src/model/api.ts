@@ -115,6 +115,8 @@ export const policyViewSchema = v.object({
   nodes: v.number(),
   /** What one that decides nothing (in dry run, AUDIT, a RateLimit that is not enforced) would have done with so many calls. */
   shadow: v.optional(v.object({ calls: v.number(), allowed: v.number(), denied: v.number(), audited: v.number() })),
+  /** What it lacks, as the keys of an issuer. */
+  problem: v.optional(v.string()),
   /** Nodes that refused, each with its reason. */
   refusals: v.array(v.object({ node: v.string(), reason: v.string() })),
 });

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { MesoliteError } from '../base/errors.ts';
-import { decode } from '../base/shape.ts';
+import { nearest } from '../base/nearest.ts';
+import { decode, unsupported } from '../base/shape.ts';
 import { destinationRuleSpecSchema } from './destination-rule.ts';
 import { nameSchema } from './ids.ts';
 import { jobSpecSchema } from './job.ts';
@@ -13,12 +14,23 @@ import { virtualServiceSpecSchema } from './virtual-service.ts';
 
 const word = v.pipe(v.string(), v.maxLength(253));
 
+const ofKubernetes = unsupported('it is what Kubernetes itself writes: leave it out');
+
 /** As Kubernetes writes it; the namespace is `default` when none is given. */
 export const metadataSchema = v.strictObject({
   name: nameSchema,
   namespace: v.optional(nameSchema, 'default'),
   labels: v.optional(v.pipe(v.record(word, word), v.maxEntries(64, 'expected at most 64 labels')), {}),
   annotations: v.optional(v.record(word, v.pipe(v.string(), v.maxLength(4096))), {}),
+  creationTimestamp: ofKubernetes,
+  finalizers: ofKubernetes,
+  generateName: unsupported('write name'),
+  generation: ofKubernetes,
+  managedFields: ofKubernetes,
+  ownerReferences: ofKubernetes,
+  resourceVersion: ofKubernetes,
+  selfLink: ofKubernetes,
+  uid: ofKubernetes,
 });
 
 export type Metadata = v.InferOutput<typeof metadataSchema>;
@@ -33,6 +45,7 @@ function documentSchema<const Kind extends string, const Versions extends string
     kind: v.literal(kind),
     metadata: metadataSchema,
     spec,
+    status: ofKubernetes,
   });
 }
 
@@ -97,11 +110,34 @@ export function isPolicyDocument(document: OperatorDocument): document is Policy
   return Object.hasOwn(policySchemas, document.kind);
 }
 
-/** Istio kinds that are refused, each with the nearest thing that works. */
+/** Kinds of others that are refused, each with the nearest thing that works. */
 const refusedKinds: Readonly<Record<string, string>> = {
   Gateway: 'publish the port of a job instead',
+  Ingress: 'publish the port of a job instead',
+  HTTPRoute: 'write a VirtualService',
+  GRPCRoute: 'write a VirtualService',
+  TCPRoute: 'a TCP service is called at its own port, by the upstreams of a job',
+  TLSRoute: 'a TCP service is called at its own port, by the upstreams of a job',
   Sidecar: 'list the upstreams of a job instead',
-  EnvoyFilter: 'there is no Envoy here to patch',
+  EnvoyFilter: 'there is no Envoy here to patch; limits of requests are a RateLimit',
+  WasmPlugin: 'there is no Envoy here to extend',
+  ProxyConfig: 'the proxy is part of the agent, whose bounds are in its firmware profile',
+  ServiceEntry: 'services are those of jobs; what is outside is called without the proxy',
+  WorkloadEntry: 'let the machine join with an agent, and run a job there',
+  WorkloadGroup: 'let the machines join with agents, and run a job there',
+  Telemetry: 'every decision is recorded; a node serves metrics with --metrics, and writes a log with --access-log',
+  Deployment: 'write a Job of type service',
+  StatefulSet: 'write a Job of type service',
+  DaemonSet: 'write a Job of type service',
+  Pod: 'write a Job',
+  CronJob: 'write a Job of type batch, and apply it when it is due',
+  Service: 'write spec.service in the Job',
+  ServiceAccount: 'write spec.serviceAccount in the Job: it need not be made first',
+  Namespace: 'write metadata.namespace: it need not be made first',
+  ConfigMap: 'write spec.env in the Job',
+  Secret: 'write spec.env in the Job',
+  NetworkPolicy: 'write an AuthorizationPolicy, with ipBlocks where addresses decide',
+  List: 'separate the documents with ---',
 };
 
 const headSchema = v.looseObject({ kind: v.string() });
@@ -110,7 +146,10 @@ const headSchema = v.looseObject({ kind: v.string() });
 export function decodeDocument(input: unknown, what: string): OperatorDocument {
   const { kind } = decode(headSchema, input, what);
   if (!isDocumentKind(kind)) {
-    const advice = refusedKinds[kind] ?? `expected one of ${Object.keys(documentSchemas).join(', ')}`;
+    const kinds = Object.keys(documentSchemas);
+    const meant = nearest(kind, kinds);
+    const guess = meant === undefined ? `expected one of ${kinds.join(', ')}` : `did you mean ${meant}?`;
+    const advice = Object.hasOwn(refusedKinds, kind) ? refusedKinds[kind] : guess;
     throw new MesoliteError('INVALID_INPUT', `${what}: kind: ${kind} is not supported: ${advice}`);
   }
   return decode(documentSchemas[kind], input, what);

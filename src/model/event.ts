@@ -20,6 +20,7 @@ export const eventSeverities = {
   'certificate-revoked': 'warning',
   'document-refused': 'warning',
   'document-withheld': 'critical',
+  'keys-unavailable': 'warning',
   'clock-corrected': 'warning',
   'link-fallback': 'warning',
   'link-restored': 'info',

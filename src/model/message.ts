@@ -192,7 +192,8 @@ export const masterAckSchema = v.object({
 /** The most addresses that the RequestAuthentications of a fleet may name for keys. */
 export const maxKeySets = 32;
 
-const keySetSchema = v.object({
+/** The public keys of one address, as they travel and as a master keeps them. */
+export const keySetSchema = v.object({
   uri: text(2048),
   keys: v.pipe(v.array(v.record(text(16), text(2048))), v.maxLength(64)),
 });
@@ -258,8 +259,9 @@ export type Ask = v.InferOutput<typeof askSchema>;
 export type MasterAck = v.InferInput<typeof masterAckSchema>;
 export type PolicyBody = v.InferOutput<typeof policyBodySchema>;
 /** What holds for all policies, as the master says it. */
-export type PolicySettings = Omit<v.InferInput<typeof policyBodySchema>, 'documents'>;
-export type KeySetBody = PolicyBody['keySets'][number];
+export interface PolicySettings extends Omit<v.InferInput<typeof policyBodySchema>, 'documents' | 'keySets'> {
+  readonly keySets?: readonly { readonly uri: string; readonly keys: readonly Readonly<Record<string, string>>[] }[];
+}
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 export type JoinRequest = v.InferOutput<typeof joinRequestBodySchema>;
 export type JoinResult = v.InferOutput<typeof joinResultSchema>;

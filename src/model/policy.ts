@@ -1,5 +1,6 @@
 import * as v from 'valibot';
-import { selectorSchema } from './selector.ts';
+import { unsupported } from '../base/shape.ts';
+import { selectorSchema, targetAdvice } from './selector.ts';
 
 // Shapes of Istio's security.istio.io/v1 (istio/api security/v1beta1/authorization_policy.proto). The meaning is in policy/.
 
@@ -51,6 +52,9 @@ const ruleSchema = v.strictObject({
 
 export const authorizationPolicySpecSchema = v.strictObject({
   selector: selectorSchema,
+  targetRefs: targetAdvice,
+  targetRef: targetAdvice,
+  provider: unsupported('there is no external authorizer; write the rules as ALLOW or DENY'),
   action: v.optional(
     v.picklist(['ALLOW', 'DENY', 'AUDIT'], issue =>
       issue.received === '"CUSTOM"'

@@ -1,8 +1,7 @@
 import * as v from 'valibot';
 import { secondMs } from '../base/clock.ts';
-import { unsupported } from '../base/shape.ts';
 import { durationSchema } from './job.ts';
-import { selectorSchema } from './selector.ts';
+import { selectorSchema, targetAdvice } from './selector.ts';
 
 // Shape of Istio's security.istio.io/v1 (istio/api security/v1beta1/request_authentication.proto). The meaning is in policy/.
 
@@ -83,8 +82,8 @@ const jwtRuleSchema = v.pipe(
 
 export const requestAuthenticationSpecSchema = v.strictObject({
   selector: selectorSchema,
-  targetRefs: unsupported('there is no Gateway API here; choose workloads by selector.matchLabels'),
-  targetRef: unsupported('there is no Gateway API here; choose workloads by selector.matchLabels'),
+  targetRefs: targetAdvice,
+  targetRef: targetAdvice,
   jwtRules: v.optional(v.pipe(v.array(jwtRuleSchema), v.maxLength(64)), []),
 });
 

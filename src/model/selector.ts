@@ -1,9 +1,13 @@
 import * as v from 'valibot';
+import { unsupported } from '../base/shape.ts';
 
 /** Istio's `selector`: every label has to be the workload's; absent: every workload. */
 export const selectorSchema = v.optional(
   v.strictObject({ matchLabels: v.optional(v.record(v.string(), v.pipe(v.string(), v.maxLength(253))), {}) }),
 );
+
+/** Istio's way to choose workloads by the Gateway API. */
+export const targetAdvice = unsupported('there is no Gateway API here; choose workloads by selector.matchLabels');
 
 /** A policy document as far as it says whom it is for. */
 export interface Selecting {

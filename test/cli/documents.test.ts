@@ -79,7 +79,7 @@ t.test('what is wrong is named with file, document and path, all of it, and noth
   t.same([code, out], [1, '']);
   const lines = err.trim().split('\n');
   t.equal(lines.length, 6);
-  t.equal(lines[0], `mesolite: ${file('job.yaml')}: document 2: spec.resources.cpus: expected 0 or more`);
+  t.equal(lines[0], `mesolite: ${file('job.yaml')}: document 2: spec.resources.cpus: expected 0 or more, got -1`);
   t.match(lines[1], 'field.yaml: spec.comand: unknown field');
   t.match(lines[2], 'type.yaml: spec.command: ');
   t.match(lines[3], 'name.yaml: metadata.name: expected a name of 1 to 63 of a-z, 0-9 and "-", got "Not_A_Name"');

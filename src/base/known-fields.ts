@@ -1,0 +1,44 @@
+import type * as v from 'valibot';
+
+/** The names of the fields that a schema knows where `path` leads; none where it leads to no object. */
+export function fieldsAt(schema: v.GenericSchema, path: readonly unknown[]): readonly string[] {
+  const found = path.reduce<readonly Part[]>((parts, key) => parts.flatMap(part => below(part, key)), unwrap(schema));
+  return [
+    ...new Set(found.flatMap(({ entries }) => Object.keys(entries ?? {}).filter(name => !isRefused(entries?.[name])))),
+  ];
+}
+
+/** What of valibot's schemas leads further: each kind has some of these. */
+interface Part {
+  readonly type?: string;
+  readonly pipe?: readonly Part[];
+  readonly wrapped?: Part;
+  readonly item?: Part;
+  readonly value?: Part;
+  readonly entries?: Readonly<Record<string, Part>>;
+  readonly options?: readonly unknown[];
+}
+
+function below(part: Part, key: unknown): readonly Part[] {
+  const { item, value, entries } = part;
+  const next = typeof key === 'number' ? item : entries === undefined ? value : entries[String(key)];
+  return next === undefined ? [] : unwrap(next);
+}
+
+/** An object, array or record itself, whatever is around it; of a choice all of its options. */
+function unwrap(part: Part): readonly Part[] {
+  const [inner] = part.pipe ?? [];
+  if (inner !== undefined && inner !== part) return unwrap(inner);
+  if (part.wrapped !== undefined) return unwrap(part.wrapped);
+  if (part.options !== undefined && part.entries === undefined) return part.options.filter(isPart).flatMap(unwrap);
+  return [part];
+}
+
+/** The field is known so that it can be refused with advice (`unsupported`). */
+function isRefused(part: Part | undefined): boolean {
+  return part?.wrapped?.type === 'never';
+}
+
+function isPart(option: unknown): option is Part {
+  return typeof option === 'object' && option !== null;
+}
