@@ -1,4 +1,5 @@
 /** Agents as far as a policy concerns them, for `policy-push.ts`: `policy-agents.js DATA_DIR PORT FIRST COUNT`, with the keys of that master. */
+import { setMaxListeners } from 'node:events';
 import { authorizationOf, compileInto, denyAll, policySlot } from '../../src/agent/policy.ts';
 import { makeRefusals } from '../../src/agent/refusals.ts';
 import { makeSender } from '../../src/agent/sender.ts';
@@ -27,6 +28,8 @@ import { monotonicMs, type Said } from './policy-push.ts';
 const trustDomain = 'bench.mesh';
 const [dataDir = '', port = '', first = '', count = ''] = process.argv.slice(2);
 const controller = new AbortController();
+// each agent listens
+setMaxListeners(0, controller.signal);
 process.once('disconnect', () => process.exit(0));
 
 const file = await openAuthorityFile(await openFiles(dataDir), { trustDomain }, systemClock.now());

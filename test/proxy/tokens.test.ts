@@ -1,6 +1,8 @@
+import { status } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
+import { EchoClient, startEcho } from '../fixtures/grpc-echo.ts';
 import { corpusMissing, readCorpus } from '../fixtures/istio-corpus.ts';
-import { Mesh, policyOf, RawClient, rawOrigin, serverNameOf, startNode } from '../fixtures/proxy-node.ts';
+import { Mesh, policyOf, RawClient, rawOrigin, serverNameOf, serviceOf, startNode } from '../fixtures/proxy-node.ts';
 import { base64, inSeconds, makeIssuer, signedBySecret, tokensOf, unsigned } from '../fixtures/tokens.ts';
 
 const mesh = new Mesh();
@@ -304,6 +306,29 @@ t.test('a client that goes while its token is verified leaves a record', async t
   client.socket.end();
   await node.recorded(1);
   t.match(node.records[0], { method: 'GET', flags: 'DC', status: 0 });
+});
+
+t.test('a call of gRPC is asked for its token like any request, and refused in its own words', async t => {
+  const echo = await startEcho(t);
+  const b = await startNode(t, { workloads: [mesh.workload('web', { appPort: echo.port, protocol: 'grpc' })] });
+  b.requestAuthentication.set(tokensOf([{ jwtRules: [rule] }]));
+  const a = await startNode(t, {
+    workloads: [mesh.workload('client', { upstreams: ['web.default'] })],
+    services: [serviceOf('web', [b.running.meshPort])],
+  });
+  const credential = Buffer.from('client-1:secret-of-client').toString('base64');
+  const clientWith = (authorization: string) =>
+    new EchoClient(
+      t,
+      `127.0.0.1:${a.running.outboundPort}`,
+      { 'grpc.default_authority': 'web.default.mesh', 'grpc.enable_http_proxy': 0 },
+      { 'proxy-authorization': `Basic ${credential}`, authorization },
+    );
+  const { code, message } = await clientWith(`Bearer ${token()}`).call('Unary', 'hello');
+  t.same({ code, message }, { code: status.OK, message: 'hello' });
+  t.same(echo.seen.metadata?.get('authorization'), []);
+  const refused = await clientWith(`Bearer ${token({ exp: inSeconds(-100) })}`).call('Unary', 'hello');
+  t.match(refused, { code: status.UNAUTHENTICATED, details: /Jwt is expired/ });
 });
 
 t.test('every token of Istio that is good is taken, and the expired one is not', { skip: corpusMissing }, async t => {
