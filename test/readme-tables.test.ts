@@ -21,16 +21,16 @@ import { perHour } from '../src/master/certificates.ts';
 import { eventBounds } from '../src/master/events.ts';
 import { joinGuardBounds } from '../src/master/join-guard.ts';
 import { renewalBounds } from '../src/master/renewals.ts';
+import { keepRollouts } from '../src/master/rollouts.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
+import { rolloutBounds } from '../src/model/rollout.ts';
 import { warningCodes } from '../src/model/warning.ts';
 import { maxYamlBytes } from '../src/model/yaml-text.ts';
 import { maxSeries } from '../src/proxy/counters.ts';
 import { maxFixedBuckets, maxVaryingBuckets } from '../src/proxy/limits.ts';
 import { maxTrailerBytes } from '../src/proxy/wire/chunks.ts';
 import { maxHeadBytes, maxHeaders } from '../src/proxy/wire/head.ts';
-import { maxFrameBytes } from '../src/proxy/wire/mux/frame.ts';
-import { maxBacklogBytes } from '../src/proxy/wire/mux/session.ts';
 import { maxEstimates } from '../src/scheduling/estimates.ts';
 import { joinQueueBounds } from '../src/store/join-requests.ts';
 import { maxTokens } from '../src/store/join-tokens.ts';
@@ -131,6 +131,11 @@ t.test('limits are what the code has', async t => {
     ],
     ['topics that one client hears', defaultLimits.maxSubscriptions],
     ['events', `${eventBounds.keep}; ${eventBounds.differing}`],
+    [
+      'rollouts, steps of one, nodes named in a step',
+      `${keepRollouts} remembered; ${rolloutBounds.steps}; ${rolloutBounds.namedNodes}`,
+    ],
+    ['step of a rollout', `${rolloutBounds.longestMs / 86_400_000}d watched`],
     ['wrong proofs', joinGuardBounds.wrongProofs],
     ['certificates for a node', perHour],
     ['revoked certificates', bookBounds.revoked],
@@ -155,8 +160,6 @@ t.test('limits are what the code has', async t => {
     ['trailers', kibi(maxTrailerBytes)],
     ['series of counters', maxSeries],
     ['regular expression of a route', `${maxProgramSize} instructions`],
-    ['frame of a connection between agents', kibi(maxFrameBytes)],
-    ['answers on such a connection', mebi(maxBacklogBytes)],
     ['buckets of RateLimits', `${maxFixedBuckets} of tasks and callers, ${maxVaryingBuckets} of paths`],
     ['learned durations', maxEstimates],
   ];

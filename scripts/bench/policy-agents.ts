@@ -61,7 +61,8 @@ async function startAgent(authority: Authority, node: string): Promise<void> {
   const verify = makeEnvelopeVerifier(authority.signers, authority.bundle, () => ({ now: systemClock.now() }));
   const policy = new Cell(denyAll(trustDomain));
   const parts = { verify, files: noFiles, clock: systemClock, sender, refusals, log: silentLog };
-  const inbox = makeSignedInbox(parts, policySlot([compileInto(policy, authorizationOf)]));
+  const slot = policySlot([compileInto(policy, authorizationOf)], { node, onRollout: () => {} });
+  const inbox = makeSignedInbox(parts, slot);
   let mark = -1;
   policy.watch(compiled => {
     const at = monotonicMs();

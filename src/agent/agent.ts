@@ -21,7 +21,6 @@ import { Fallback } from '../link/fallback.ts';
 import { MqttLink } from '../link/mqtt-link.ts';
 import { Outbox } from '../link/outbox.ts';
 import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
-import type { AccessRecord } from '../model/access.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
@@ -74,6 +73,7 @@ import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
 import { makeTaskReports } from './task-reports.ts';
+import { makeTrialCounts } from './trial.ts';
 import { openTrust } from './trust.ts';
 import { type KnownManifest, watchForWithheld } from './withheld.ts';
 import { callerSecret, makeWorkloads } from './workloads.ts';
@@ -86,10 +86,6 @@ export interface AgentParts {
   readonly sockets?: GivenSockets | undefined;
   /** Ends the proxy, which may serve on when all else has ended; absent: it ends with the rest. */
   readonly serving?: AbortSignal | undefined;
-  /** Takes the records of requests that end when all but the proxy has ended; absent: they go to the access log alone. */
-  readonly late?: ((record: AccessRecord) => void) | undefined;
-  /** Hands over what the agent before this one still records; absent: there was none. */
-  readonly inherited?: ((to: (record: AccessRecord) => void) => void) | undefined;
 }
 
 /** A node whose clock is behind waits so long for the master's time before it judges peers by the last time it has seen. */
@@ -157,7 +153,7 @@ async function joinFirst(
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
 async function run(
-  { clock, log, version, proxyFor, sockets, serving, late, inherited, letGo }: RunParts,
+  { clock, log, version, proxyFor, sockets, serving, letGo }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -228,17 +224,10 @@ async function run(
   const reports = makeTaskReports({ sender, clock, log, isUp });
   const audit = makeAuditTrail({ sender, clock, log, sha256: sha256Hex, isUp });
 
-  // requests are finished, and so recorded, for longer than the rest
-  const recording = new AbortController();
   const accessLog =
-    config.accessLog && (await openAccessLog({ clock, log, random: systemRandom }, config.accessLog, recording.signal));
+    config.accessLog && (await openAccessLog({ clock, log, random: systemRandom }, config.accessLog, signal));
 
-  /** What ends when the link has been let go is for whoever takes over to tell the master. */
-  function onAccess(record: AccessRecord): void {
-    if (signal.aborted && late !== undefined) late(record);
-    else audit.record(record);
-    accessLog?.record(record);
-  }
+  const trial = makeTrialCounts({ clock, tell: () => inBackground('telling how a rollout fares', heartbeat.beat()) });
 
   const policy = new Cell(denyAll(trustDomain));
   const destinations = new Cell(noDestinations);
@@ -250,14 +239,17 @@ async function run(
   const inboxParts = { verify, files, clock, sender, refusals, log };
   const policyInbox = makeSignedInbox(
     inboxParts,
-    policySlot([
-      compileInto(policy, authorizationOf),
-      compileInto(destinations, destinationsOf),
-      compileInto(limits, limitsOf),
-      compileInto(peerAuthentication, peerAuthenticationOf),
-      compileInto(requestAuthentication, requestAuthenticationOf),
-      compileInto(routes, routesOf),
-    ]),
+    policySlot(
+      [
+        compileInto(policy, authorizationOf),
+        compileInto(destinations, destinationsOf),
+        compileInto(limits, limitsOf),
+        compileInto(peerAuthentication, peerAuthenticationOf),
+        compileInto(requestAuthentication, requestAuthenticationOf),
+        compileInto(routes, routesOf),
+      ],
+      { node, onRollout: trial.enter },
+    ),
   );
   const manifest = new Cell<KnownManifest | undefined>(undefined);
   const manifestInbox = makeSignedInbox(
@@ -310,7 +302,11 @@ async function run(
       requestAuthentication,
       time: () => (clock.known ? clock.now() : undefined),
       routes,
-      onAccess,
+      onAccess: record => {
+        audit.record(record);
+        trial.record(record);
+        accessLog?.record(record);
+      },
     },
     {
       meshHost: config.meshHost,
@@ -404,6 +400,7 @@ async function run(
       heldHash: () => supervisor.held.hash,
       isUp,
       question: () => clock.question,
+      trial: trial.current,
     },
     { intervalMs: profile.heartbeatMs },
   );
@@ -502,6 +499,7 @@ async function run(
     reports.run(signal),
     audit.run(signal),
     shadows.run(signal),
+    trial.run(signal),
     certificates.run(signal),
     ways.run(link, signal),
     logKeeper.start(signal),
@@ -518,13 +516,12 @@ async function run(
       signal,
     ),
   ];
-  inherited?.(audit.record);
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 
   const { meshPort, socketOf, stopped } = mesh;
   const release = async (): Promise<void> => {
     await aborted(signal);
-    await Promise.allSettled([...loops, metrics?.ended]);
+    await Promise.allSettled([...loops, accessLog?.ended, metrics?.ended]);
     await link.closed;
     await background.settled();
     facts.close();
@@ -532,8 +529,6 @@ async function run(
   };
   const stop = async (): Promise<void> => {
     await Promise.all([released, stopped]);
-    recording.abort();
-    await accessLog?.ended;
     await background.settled();
     log.info('the agent has stopped; its tasks go on', { node });
   };

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Usage } from '../model/profile.ts';
+import type { Trial } from '../model/rollout.ts';
 import type { Sender, UpBody } from './sender.ts';
 
 /** After so many deltas all values are sent once more, in case one was lost. */
@@ -27,10 +28,12 @@ export function makeHeartbeat(
     readonly isUp: () => boolean;
     /** The nonce with which the master is asked for the time, while it is needed. */
     readonly question: () => string | undefined;
+    /** What is tried here, and how it goes. */
+    readonly trial: () => Trial | undefined;
   },
   settings: { readonly intervalMs: number },
 ): Heartbeat {
-  const { sender, clock, log, readUsage, describe, heldHash, isUp, question } = parts;
+  const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial } = parts;
   let said: Usage | undefined;
   let beats = 0;
 
@@ -40,7 +43,7 @@ export function makeHeartbeat(
     const full = said === undefined || beats % fullEvery === 0;
     beats++;
     const news = full ? usage : changes(said ?? usage, usage);
-    sender.send('hb', { full, usage: news, held: heldHash(), nonce: question() });
+    sender.send('hb', { full, usage: news, held: heldHash(), nonce: question(), trial: trial() });
     said = { ...(said ?? usage), ...news };
   }
 

@@ -2,6 +2,7 @@ import type { Cell } from '../base/cell.ts';
 import { decode } from '../base/shape.ts';
 import {
   decodeDocument,
+  describeDocument,
   isPolicyDocument,
   type PolicyDocument,
   type PolicyKind,
@@ -22,7 +23,7 @@ export function denyAll(trustDomain: string): CompiledPolicy {
 }
 
 /** One revision of the policy document: its settings, and its documents by kind. */
-export interface PolicySet extends Omit<PolicyBody, 'documents'> {
+export interface PolicySet extends Omit<PolicyBody, 'documents' | 'rollout'> {
   readonly revision: number;
   of<Kind extends PolicyKind>(kind: Kind): PolicyOf<Kind>[];
 }
@@ -79,20 +80,46 @@ function noRegex(pattern: string): never {
   throw new TypeError(`the regular expression ${pattern} was not looked for`);
 }
 
-/** The policy document: all that is made of it is in force in one turn, or nothing of it. */
-export function policySlot(compilers: readonly PolicyCompiler[]): SignedSlot {
+/** The policy document as it is for `node`: all that is made of it is in force in one turn, or nothing of it. */
+export function policySlot(
+  compilers: readonly PolicyCompiler[],
+  parts: {
+    readonly node: string;
+    /** Hears which rollout's changes are in force from now on, if any. */
+    readonly onRollout: (rollout: string | undefined) => void;
+  },
+): SignedSlot {
+  let rollout: string | undefined;
   return {
     kind: 'policy',
     subject: 'all',
     file: 'policy',
+    remark: () => ({ rollout }),
     async take(body, { revision }) {
-      const { documents: sent, ...settings } = decode(policyBodySchema, body, 'policy');
-      const documents = sent.map((document, i) => asPolicy(document, `policy document ${i + 1}`));
+      const { documents: sent, rollout: offered, ...settings } = decode(policyBodySchema, body, 'policy');
+      const stable = sent.map((document, i) => asPolicy(document, `policy document ${i + 1}`));
+      const own = offered?.nodes === undefined || offered.nodes.includes(parts.node) ? offered : undefined;
+      const documents = own === undefined ? stable : changedBy(own, stable);
       const policies: PolicySet = { ...settings, revision, of: kind => documents.filter(isOf(kind)) };
       const swaps = await Promise.all(compilers.map(compile => compile(policies)));
       for (const swap of swaps) swap();
+      rollout = own?.name;
+      parts.onRollout(rollout);
     },
   };
+}
+
+/** What a rollout makes of the documents that hold elsewhere. */
+function changedBy(
+  { name, put, remove }: NonNullable<PolicyBody['rollout']>,
+  documents: readonly PolicyDocument[],
+): PolicyDocument[] {
+  const added = put.map((document, i) => asPolicy(document, `document ${i + 1} of rollout ${name}`));
+  const gone = new Set([
+    ...added.map(describeDocument),
+    ...remove.map(({ kind, namespace, name }) => `${kind} ${namespace}/${name}`),
+  ]);
+  return [...documents.filter(document => !gone.has(describeDocument(document))), ...added];
 }
 
 function asPolicy(sent: unknown, what: string): PolicyDocument {

@@ -16,6 +16,8 @@ export interface SignedSlot {
   readonly file?: string;
   /** Decodes, compiles and swaps; throws when the body is not usable, and then nothing has changed. */
   take(body: unknown, envelope: Envelope): void | Promise<void>;
+  /** What is said of it beside that it is in force. */
+  readonly remark?: () => { readonly rollout?: string | undefined };
 }
 
 /** Takes newer documents and refuses the rest: unsigned, for somebody else, older, expired or unusable; each refusal is reported. */
@@ -70,7 +72,7 @@ export function makeSignedInbox(parts: SignedInboxParts, slot: SignedSlot, floor
       if (decision.take === 'replace') await slot.take(envelope.body, envelope);
       inForce = { revision, expiresAt: envelope.expiresAt };
       await keep(wire, envelope);
-      sender.send('ack', { kind: slot.kind, subject: slot.subject, revision });
+      sender.send('ack', { kind: slot.kind, subject: slot.subject, revision, ...slot.remark?.() });
     } catch (error) {
       refusals.report({ kind: slot.kind, subject: slot.subject, revision, reason: messageOf(error) });
     }

@@ -4,7 +4,7 @@ import { request as httpsRequest, type RequestOptions } from 'node:https';
 import type * as v from 'valibot';
 import { type ErrorCode, errorCodes, MesoliteError, messageOf } from '../base/errors.ts';
 import { type Bounds, decodeJson } from '../base/shape.ts';
-import { errorAnswerSchema } from '../model/api.ts';
+import { errorAnswerSchema, removeResultSchema } from '../model/api.ts';
 import type { Context } from './contexts.ts';
 
 /** The master's HTTP API. Each call throws what the master refused, or UNAVAILABLE, TIMED_OUT or UNTRUSTED with what to do. */
@@ -12,7 +12,7 @@ export interface ApiClient {
   readonly server: string;
   get<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
   post<S extends v.GenericSchema>(path: string, body: unknown, schema: S): Promise<v.InferOutput<S>>;
-  remove(path: string): Promise<void>;
+  remove(path: string): Promise<v.InferOutput<typeof removeResultSchema>>;
 }
 
 const callTimeoutMs = 30_000;
@@ -43,7 +43,7 @@ export function makeApiClient(context: Context, signal: AbortSignal): ApiClient 
     server: context.server,
     get: async (path, schema) => read(await call('GET', path), schema),
     post: async (path, body, schema) => read(await call('POST', path, body), schema),
-    remove: async path => void (await call('DELETE', path)),
+    remove: async path => read(await call('DELETE', path), removeResultSchema),
   };
 }
 

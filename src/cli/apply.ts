@@ -3,15 +3,20 @@ import { isMesoliteError, MesoliteError } from '../base/errors.ts';
 import { applyResultSchema } from '../model/api.ts';
 import { decodeDocument } from '../model/document.ts';
 import type { YamlDocument } from '../model/yaml-text.ts';
-import { collect } from './arguments.ts';
+import { checkDuration, collect } from './arguments.ts';
+import { type Canary, parseCanary } from './canary.ts';
 import { readDocumentFiles } from './document-files.ts';
 import { printRef } from './document-ref.ts';
+import { usageError } from './exit-codes.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
 import { openSession } from './session.ts';
 import { print, remark, type Shell } from './shell.ts';
 
 interface ApplyOptions extends OutputOptions {
   readonly file: readonly string[];
+  readonly canary?: Canary;
+  readonly for?: string;
+  readonly atOnce: boolean;
 }
 
 /** `mesolite apply -f FILE` */
@@ -20,10 +25,15 @@ export function addApply(program: Command, shell: Shell): void {
     .command('apply')
     .description('store jobs and policies from YAML files: all of them, or none when one is refused')
     .requiredOption('-f, --file <path>', 'file, directory or - for standard input; may be repeated', collect);
-  withOutput(command).action(async ({ file, output }: ApplyOptions) => {
+  command
+    .option('--canary <nodes>', 'policies go to these first: 10%, zone=test or pi-1,pi-2; then to all', parseCanary)
+    .option('--for <time>', 'how long the calls there are watched, and then everywhere (5m)', checkDuration)
+    .option('--at-once', 'policies go to all nodes, whatever Rollout there is', false);
+  withOutput(command).action(async (options: ApplyOptions) => {
+    const { file, output } = options;
     const documents = await readDocumentFiles(file, shell);
     checkAll(documents);
-    const body = { documents: documents.map(document => document.value) };
+    const body = { documents: documents.map(document => document.value), ...wayOf(options) };
     const session = openSession(shell, command);
     const answer = await session.post('/v1/documents', body, applyResultSchema).catch(error => {
       throw inFiles(error, documents);
@@ -31,10 +41,21 @@ export function addApply(program: Command, shell: Shell): void {
     printAs(shell, output, answer, () => {
       for (const each of answer.results) print(shell, `${printRef(each)} ${each.result}`);
     });
+    if (answer.rollout !== undefined) {
+      remark(shell, `${answer.rollout} takes it through the fleet: mesolite rollout status ${answer.rollout} --watch`);
+    }
     for (const each of answer.results) {
       for (const warning of each.warnings) remark(shell, `warning: ${printRef(each)}: ${warning}`);
     }
   });
+}
+
+/** How policies go to the nodes, as the master is told. */
+function wayOf({ canary, for: watchFor, atOnce }: ApplyOptions): object {
+  if (atOnce && canary !== undefined) throw usageError('expected --canary or --at-once, not both');
+  if (watchFor !== undefined && canary === undefined) throw usageError('--for goes with --canary');
+  if (canary === undefined) return atOnce ? { atOnce } : {};
+  return { rollout: { steps: [{ ...canary, ...(watchFor !== undefined && { for: watchFor }) }] } };
 }
 
 /** Nothing is sent before all is well formed; every document that is not is named, so that they can be mended at once. */

@@ -51,6 +51,12 @@ export function parseDuration(text: string): number {
   return checked(durationSchema, text);
 }
 
+/** `90s` and the like, as it was written. */
+export function checkDuration(text: string): string {
+  checked(durationSchema, text);
+  return text;
+}
+
 export function parseName(text: string): string {
   return checked(nameSchema, text);
 }

@@ -13,6 +13,7 @@ import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
 import { addPolicy } from './policy.ts';
 import { addRevoke } from './revoke.ts';
+import { addRollout } from './rollout.ts';
 import type { Shell } from './shell.ts';
 import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
@@ -33,6 +34,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addExplain(program, shell);
   addAnalyze(program, shell);
   addDiff(program, shell);
+  addRollout(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

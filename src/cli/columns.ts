@@ -12,6 +12,7 @@ import type {
 import type { AuthorityView, CertificateView } from '../model/certificate.ts';
 import type { FleetEvent } from '../model/event.ts';
 import { countInRanges, type Resources } from '../model/resources.ts';
+import type { RolloutView } from '../model/rollout.ts';
 import type { Endpoint, ServiceDocument } from '../model/service.ts';
 import { isTerminal } from '../model/task.ts';
 import {
@@ -115,11 +116,22 @@ export const policyColumns: readonly Column<PolicyView>[] = [
   { head: 'NAMESPACE', cell: policy => policy.namespace },
   { head: 'KIND', cell: policy => policy.kind },
   { head: 'ACTION', cell: policy => policy.action },
-  { head: 'ENFORCED', cell: policy => `${policy.enforcedOn}/${policy.nodes} nodes` },
+  { head: 'ENFORCED', cell: printEnforced },
   { head: 'WOULD', cell: printShadow },
   { head: 'REVISION', cell: policy => String(policy.revision), align: 'right', wide: true },
   { head: 'PROBLEM', cell: policy => policy.problem ?? '' },
   { head: 'REFUSED', cell: policy => policy.refusals.map(each => `${each.node}: ${each.reason}`).join('; ') },
+];
+
+export const rolloutColumns: readonly Column<RolloutView>[] = [
+  { head: 'ROLLOUT', cell: rollout => rollout.name },
+  { head: 'PHASE', cell: rollout => rollout.phase },
+  { head: 'STEP', cell: ({ step, steps }) => `${step}/${steps.length}` },
+  { head: 'NODES', cell: rollout => String(rollout.nodes), align: 'right' },
+  { head: 'BY', cell: rollout => rollout.by },
+  { head: 'AGE', cell: (rollout, now) => printAge(rollout.startedAt, now) },
+  { head: 'CHANGES', cell: ({ changes }) => shorten(changes.map(each => each.document).join(', '), maxWords) },
+  { head: 'REASON', cell: rollout => rollout.reason ?? '-' },
 ];
 
 export const auditColumns: readonly Column<AuditEntry>[] = [
@@ -211,6 +223,13 @@ function printLabels(labels: Readonly<Record<string, string>>): string {
 function printConditions({ node, profile, requires }: JoinTokenView): string {
   const named = [node === null ? '' : `node ${node}`, profile === null ? '' : `profile ${profile}`];
   return [...named, printLabels(requires)].filter(text => text !== '').join(', ');
+}
+
+/** `3/4 nodes`, and what a rollout makes of it on others: `3/4 nodes, policy-7 on 1`. */
+function printEnforced({ enforcedOn, nodes, rollout }: PolicyView): string {
+  const enforced = `${enforcedOn}/${nodes} nodes`;
+  if (rollout === undefined) return enforced;
+  return `${enforced}, ${rollout.name}${rollout.change === 'remove' ? ' without it' : ''} on ${rollout.nodes.length}`;
 }
 
 function printEndpoint(endpoint: Endpoint): string {

@@ -49,8 +49,8 @@ async function removeAll(api: ApiClient, refs: readonly DocumentRef[], shell: Sh
   for (const ref of refs) {
     const path = [ref.kind, ref.namespace, ref.name].map(encodeURIComponent).join('/');
     try {
-      await api.remove(`/v1/documents/${path}`);
-      print(shell, `${printRef(ref)} deleted`);
+      const { rollout } = await api.remove(`/v1/documents/${path}`);
+      print(shell, `${printRef(ref)} ${rollout === undefined ? 'deleted' : `goes by rollout ${rollout}`}`);
     } catch (error) {
       if (!isMesoliteError(error, 'NOT_FOUND')) throw error;
       problems.push(error.message);

@@ -16,6 +16,7 @@ import type { Logs } from './logs.ts';
 import type { Metrics } from './metrics.ts';
 import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
+import type { Rollouts } from './rollouts.ts';
 import type { Rounds } from './rounds.ts';
 import type { Services } from './services.ts';
 import type { Shadows } from './shadows.ts';
@@ -34,6 +35,7 @@ export function makeApiFace(parts: {
   readonly services: Services;
   readonly policies: Policies;
   readonly shadows: Shadows;
+  readonly rollouts: Rollouts;
   readonly logs: Logs;
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
@@ -67,6 +69,8 @@ export function makeApiFace(parts: {
     apply: documents.apply,
     remove: documents.remove,
     documents: documents.list,
+    rollouts: parts.rollouts.list,
+    commandRollout: parts.rollouts.command,
     createJoinToken: tokens.create,
     joinTokens: tokens.list,
     revokeJoinToken: tokens.revoke,

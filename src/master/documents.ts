@@ -11,32 +11,32 @@ import {
   type PolicyDocument,
   policyKinds,
 } from '../model/document.ts';
-import { maxKeySets, messageBounds } from '../model/message.ts';
-import { maxKeptBytes } from '../policy/key-set.ts';
-import type { DocumentOutcome, DocumentRef } from '../store/documents.ts';
+import { maxKeySets } from '../model/message.ts';
+import type { DocumentOutcome, DocumentPut, DocumentRef } from '../store/documents.ts';
+import type { DocumentChange } from '../store/rollouts.ts';
 import type { Store } from '../store/store.ts';
 import type { VirtualService } from '../traffic/service-routes.ts';
 import { analyzeSent } from './analysis.ts';
 import { asJob, type Jobs } from './jobs.ts';
 import { addressesIn } from './key-sets.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
+import { type Pushes, type PushOptions, policyBounds } from './pushes.ts';
 import { checkRoles } from './roles.ts';
+import { nameOfChange } from './rollout-view.ts';
 
 /** What operators send: checked whole, stored whole, and then carried out. */
 export interface Documents {
   /** Throws INVALID_INPUT naming document, path and reason; then nothing is stored. */
-  apply(sent: readonly unknown[]): Promise<ApplyResult>;
-  /** Throws NOT_FOUND. */
-  remove(kind: string, namespace: string, name: string): Promise<void>;
+  apply(sent: readonly unknown[], options: PushOptions): Promise<ApplyResult>;
+  /** Throws NOT_FOUND; the name of the rollout by which it goes, if there is one. */
+  remove(ref: DocumentRef, options: PushOptions): Promise<string | undefined>;
   /** As they were sent. */
   list(kind: string | undefined): Promise<unknown[]>;
   /** Carries out what a crash may have left undone between storing and doing. */
   resume(): Promise<void>;
 }
 
-/** All policies travel to the nodes in one document, which has to fit into one message beside its head and the keys of issuers. */
-const otherBytes = 64 * 1024 + maxKeySets * maxKeptBytes;
-export const policyBounds = { count: 10_000, bytes: messageBounds.down.maxBytes - otherBytes } as const;
+type Outcome = DocumentOutcome['result'];
 
 interface Sent {
   readonly document: OperatorDocument;
@@ -50,14 +50,14 @@ export function makeDocuments(
     readonly clock: Clock;
     readonly onJobs: () => void;
     readonly onRoles: () => Promise<void>;
-    readonly onPolicies: () => Promise<void>;
+    readonly pushes: Pushes;
   },
   settings: { readonly rootNamespace: string; readonly trustDomain: string },
 ): Documents {
-  const { store, jobs, clock, onJobs, onRoles, onPolicies } = parts;
+  const { store, jobs, clock, onJobs, onRoles, pushes } = parts;
   const gate = new Gate(64);
 
-  async function applyAll(bodies: readonly unknown[]): Promise<ApplyResult> {
+  async function applyAll(bodies: readonly unknown[], options: PushOptions): Promise<ApplyResult> {
     const sent = bodies.map((body, i) => ({
       document: decodeDocument(body, `document ${i + 1}`),
       json: JSON.stringify(body),
@@ -75,17 +75,33 @@ export function makeDocuments(
         sent.map(({ document }) => document),
         await storedRoles(),
       );
-    const outcomes = await store.documents.apply(
-      sent.map(({ document, json }) => ({ ...refOf(document), json })),
-      clock.now(),
-    );
+    const policies = sent.filter(({ document }) => isPolicyDocument(document));
+    const results = new Map<string, Outcome>();
+    for (const { document, json } of policies) {
+      const before = await pushes.wanted(refOf(document));
+      const result = before === json ? 'unchanged' : before === undefined ? 'created' : 'configured';
+      results.set(describeDocument(document), result);
+    }
+    const changed = policies.filter(({ document }) => results.get(describeDocument(document)) !== 'unchanged');
+    const fresh = sent.flatMap(({ document }) => (document.kind === 'Rollout' ? [document] : []));
+    const push = await pushes.prepare(changed.map(changeOf), { ...options, fresh });
+    const others = sent.filter(({ document }) => !isPolicyDocument(document)).map(changeOf);
+    for (const outcome of await store.documents.apply([...others, ...push.direct].flatMap(putOf), clock.now())) {
+      results.set(nameOfChange(outcome), outcome.result);
+    }
     if (hasRoles) await onRoles();
     const changedJobs = jobsOf(sent);
     for (const job of changedJobs) await jobs.apply(job);
     if (changedJobs.length > 0) onJobs();
-    if (outcomes.some(isChangedPolicy)) await onPolicies();
-    const warningsOf = (i: number) => [...(warnings[i] ?? []), ...(traps[i] ?? [])];
-    return { results: outcomes.map(({ revision: _, ...outcome }, i) => ({ ...outcome, warnings: warningsOf(i) })) };
+    const rollout = await push.go();
+    return {
+      results: sent.map(({ document }, i) => ({
+        ...refOf(document),
+        result: results.get(describeDocument(document)) ?? 'unchanged',
+        warnings: [...(warnings[i] ?? []), ...(traps[i] ?? [])],
+      })),
+      ...(rollout !== undefined && { rollout }),
+    };
   }
 
   /** The warnings of each document; throws for what no node would take. */
@@ -147,21 +163,28 @@ export function makeDocuments(
     throw new MesoliteError('TOO_LARGE', `${addresses.size} addresses as jwksUri: at most ${maxKeySets} are fetched`);
   }
 
-  async function removeOne(ref: DocumentRef): Promise<void> {
+  async function removeOne(ref: DocumentRef, options: PushOptions): Promise<string | undefined> {
+    if (policyKinds.includes(ref.kind)) return removePolicy(ref, options);
     const stored = await store.documents.get(ref);
-    if (stored === undefined)
-      throw new MesoliteError('NOT_FOUND', `there is no ${ref.kind} ${ref.namespace}/${ref.name}`);
+    if (stored === undefined) throw notThere(ref);
     // first the tasks: a job whose document is gone would never be stopped after a crash in between
     if (ref.kind === 'Job') await jobs.remove(asJob(JSON.parse(stored.json)));
     await store.documents.remove(ref);
     if (ref.kind === 'Job') onJobs();
-    else if (ref.kind === 'Role') await onRoles();
-    else await onPolicies();
+    if (ref.kind === 'Role') await onRoles();
+    return undefined;
+  }
+
+  async function removePolicy(ref: DocumentRef, options: PushOptions): Promise<string | undefined> {
+    if ((await pushes.wanted(ref)) === undefined) throw notThere(ref);
+    const push = await pushes.prepare([{ ...ref, json: null }], options);
+    for (const change of push.direct) await store.documents.remove(change);
+    return push.go();
   }
 
   return {
-    apply: sent => gate.run(() => applyAll(sent)),
-    remove: (kind, namespace, name) => gate.run(() => removeOne({ kind, namespace, name })),
+    apply: (sent, options) => gate.run(() => applyAll(sent, options)),
+    remove: (ref, options) => gate.run(() => removeOne(ref, options)),
     async list(kind) {
       const kinds = kind === undefined ? [] : [kind];
       return (await store.documents.list(...kinds)).map(row => JSON.parse(row.json));
@@ -200,6 +223,14 @@ function refOf({ kind, metadata }: OperatorDocument): DocumentRef {
   return { kind, namespace: metadata.namespace, name: metadata.name };
 }
 
-function isChangedPolicy({ kind, result }: DocumentOutcome): boolean {
-  return policyKinds.includes(kind) && result !== 'unchanged';
+function changeOf({ document, json }: Sent): DocumentChange {
+  return { ...refOf(document), json };
+}
+
+function putOf({ json, ...ref }: DocumentChange): DocumentPut[] {
+  return json === null ? [] : [{ ...ref, json }];
+}
+
+function notThere(ref: DocumentRef): MesoliteError {
+  return new MesoliteError('NOT_FOUND', `there is no ${nameOfChange(ref)}`);
 }

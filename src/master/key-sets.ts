@@ -9,6 +9,7 @@ import type { FetchText } from '../link/fetch-text.ts';
 import { decodeDocument, type OperatorDocument, type PolicyDocument } from '../model/document.ts';
 import { keySetSchema } from '../model/message.ts';
 import { isKeySet, type KeySet, readKeySet } from '../policy/key-set.ts';
+import type { StoredRollout } from '../store/rollouts.ts';
 import type { Store } from '../store/store.ts';
 import type { Events } from './events.ts';
 
@@ -64,10 +65,12 @@ export async function openKeySets(parts: {
   readonly random: Random;
   readonly events: Pick<Events, 'record'>;
   readonly log: Log;
+  /** The one of policies that is under way. */
+  readonly rollout?: () => StoredRollout | undefined;
   /** Has the policies published with what `carried` is now. */
   readonly onChanged: () => void;
 }): Promise<KeySets> {
-  const { store, fetchText, clock, random, events, log, onChanged } = parts;
+  const { store, fetchText, clock, random, events, log, rollout, onChanged } = parts;
   const stored = await store.meta.get(metaName);
   const kept = stored === undefined ? [] : decodeJson(storedSchema, stored, metaName, storedBounds);
   const entries = new Map<string, Entry>();
@@ -142,7 +145,14 @@ export async function openKeySets(parts: {
   }
 
   async function look(): Promise<boolean> {
-    const rows = await store.documents.list('RequestAuthentication');
+    const { name, changes } = rollout?.() ?? { name: '', changes: [] };
+    // what a rollout tries needs its keys as well
+    const tried = changes.flatMap(change =>
+      change.kind === 'RequestAuthentication' && change.json !== null
+        ? [{ ...change, json: change.json, revision: name }]
+        : [],
+    );
+    const rows = [...(await store.documents.list('RequestAuthentication')), ...tried];
     const now = rows.map(row => `${row.namespace}/${row.name}@${row.revision}`).join(' ');
     if (now === version) return false;
     version = now;

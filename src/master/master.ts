@@ -43,8 +43,10 @@ import { makeNodeWeights } from './node-weights.ts';
 import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
 import { openPolicies } from './policies.ts';
+import { makePushes } from './pushes.ts';
 import { makeRevisions } from './revisions.ts';
 import { makeRoles } from './roles.ts';
+import { makeRollouts } from './rollouts.ts';
 import { makeRounds } from './rounds.ts';
 import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
@@ -189,10 +191,11 @@ async function run(
     random: systemRandom,
     events,
     log,
+    rollout: () => rollouts.active,
     onChanged: () => inBackground('publishing other keys', publishPolicies()),
   });
   const { problemOf } = keySets;
-  const policies = await openPolicies({ store, outgoing, clock, problemOf }, () => ({
+  const policies = await openPolicies({ store, outgoing, clock, problemOf, rollout: () => rollouts.active }, () => ({
     trustDomain,
     rootNamespace,
     meshDefault,
@@ -290,6 +293,21 @@ async function run(
     newId,
     onPlaced: nodes => inBackground('sending assignments', assignments.send(nodes)),
   });
+  const publishChanged = async (): Promise<void> => {
+    await keySets.follow();
+    await publishPolicies();
+  };
+  const rollouts = makeRollouts({
+    rollouts: store.rollouts,
+    fleet,
+    events,
+    clock,
+    log,
+    sha256,
+    revision: () => policies.revision,
+    publish: publishChanged,
+  });
+  const pushes = makePushes({ store, rollouts, onPolicies: publishChanged }, { rootNamespace });
   const documents = makeDocuments(
     {
       store,
@@ -300,10 +318,7 @@ async function run(
         await roles.load();
         rounds.wake();
       },
-      onPolicies: async () => {
-        await keySets.follow();
-        await publishPolicies();
-      },
+      pushes,
     },
     { rootNamespace, trustDomain },
   );
@@ -387,6 +402,7 @@ async function run(
       async hb(node, heartbeat) {
         await tellTime(node, heartbeat);
         if (fleet.onHeartbeat(node, heartbeat)) {
+          rollouts.onHeartbeat(node, heartbeat);
           onUsage(node);
           await assignments.onHeartbeat(node, heartbeat);
         } else await outgoing.ask(node, { what: 'birth' });
@@ -394,6 +410,7 @@ async function run(
       task: (node, { statuses }) => intake.onStatuses(node, statuses),
       async ack(node, ack) {
         policies.onAck(node, ack);
+        rollouts.onAck(node, ack);
         nodeEvents.onAck(node, ack);
         await assignments.onAck(node, ack);
         await trust.onAck(node, ack);
@@ -407,6 +424,7 @@ async function run(
   });
 
   await fleet.load();
+  await rollouts.load();
   await documents.resume();
   await roles.load();
   await rounds.load();
@@ -446,6 +464,7 @@ async function run(
     services,
     policies,
     shadows,
+    rollouts,
     logs,
     events,
     book,
@@ -494,6 +513,7 @@ async function run(
     mesos.run(signal),
     weights.run(signal),
     keySets.run(signal),
+    rollouts.run(signal),
     keepHouse(),
     keepTrust(),
     renewDocuments(),

@@ -2,19 +2,24 @@ import * as v from 'valibot';
 import type { Clock } from '../base/clock.ts';
 import { Gate } from '../base/gate.ts';
 import { decodeJson } from '../base/shape.ts';
+import { stepsOf } from '../lifecycle/rollout.ts';
 import type { PolicyView } from '../model/api.ts';
 import {
   decodeDocument,
+  describeDocument,
   isPolicyDocument,
   type OperatorDocument,
   type PolicyDocument,
   policyKinds,
 } from '../model/document.ts';
-import type { DocumentAck, PolicySettings } from '../model/message.ts';
+import type { DocumentAck, PolicyBody, PolicySettings } from '../model/message.ts';
+import type { DocumentRef } from '../store/documents.ts';
+import type { StoredRollout } from '../store/rollouts.ts';
 import type { Store } from '../store/store.ts';
 import type { Outgoing } from './outgoing.ts';
 import { actionOf } from './policy-kinds.ts';
 import { nextRevision } from './revisions.ts';
+import { nameOfChange } from './rollout-view.ts';
 
 /** The one signed policy document of the trust domain, and what each node says of it. */
 export interface Policies {
@@ -37,10 +42,15 @@ const stateSchema = v.object({
   revision: v.number(),
   /** The settings that were published with it: with others the policies mean something else. */
   settings: v.string(),
+  /** The rollout that was published with it, and on how many nodes. */
+  rollout: v.optional(v.string(), ''),
   /** The revision that first held a policy, by `<kind>/<namespace>/<name>@<revision of its document>`. */
   since: v.record(v.string(), v.number()),
 });
 type State = v.InferOutput<typeof stateSchema>;
+
+/** What nodes have beside what is stored, or in its place. */
+type RolloutBody = NonNullable<PolicyBody['rollout']>;
 
 interface StoredPolicy {
   readonly key: string;
@@ -55,6 +65,8 @@ export async function openPolicies(
     readonly clock: Clock;
     /** What a policy lacks to be in force whole. */
     readonly problemOf?: (document: PolicyDocument) => string | undefined;
+    /** The one under way. */
+    readonly rollout: () => StoredRollout | undefined;
   },
   settings: () => PolicySettings,
 ): Promise<Policies> {
@@ -62,7 +74,7 @@ export async function openPolicies(
   const stored = await store.meta.get(metaName);
   let state: State =
     stored === undefined
-      ? { revision: 0, settings: '', since: {} }
+      ? { revision: 0, settings: '', rollout: '', since: {} }
       : decodeJson(stateSchema, stored, metaName, stateBounds);
   // a publication that began before a change must not follow the one that has it
   const gate = new Gate();
@@ -70,37 +82,44 @@ export async function openPolicies(
 
   async function list(): Promise<StoredPolicy[]> {
     const rows = await store.documents.list(...policyKinds);
-    return rows.map(row => {
-      const sent: unknown = JSON.parse(row.json);
-      const key = `${row.kind}/${row.namespace}/${row.name}@${row.revision}`;
-      return { key, document: decodeDocument(sent, key), sent };
-    });
+    return rows.map(row => toPolicy(row, row.json, row.revision));
   }
 
-  async function advance(keys: readonly string[], settingsText: string): Promise<void> {
+  async function advance(keys: readonly string[], settingsText: string, rollout: string): Promise<void> {
     const known = Object.keys(state.since);
     const isSame = keys.length === known.length && keys.every(key => key in state.since);
-    if (isSame && state.settings === settingsText) return;
+    if (isSame && state.settings === settingsText && state.rollout === rollout) return;
     const revision = nextRevision(state.revision, clock);
     const since = Object.fromEntries(keys.map(key => [key, state.since[key] ?? revision]));
-    const next = { revision, settings: settingsText, since };
+    const next = { revision, settings: settingsText, rollout, since };
     await store.meta.set(metaName, JSON.stringify(next));
     state = next;
   }
 
-  function view({ key, document }: StoredPolicy, nodes: readonly string[]): PolicyView {
+  /** `change` is what the rollout under way makes of it. */
+  function view(
+    { key, document }: StoredPolicy,
+    nodes: readonly string[],
+    change?: { readonly name: string; readonly change: 'put' | 'remove'; readonly isNew: boolean },
+  ): PolicyView {
     const revision = state.since[key] ?? state.revision;
     const said = nodes.map(node => ({ node, ack: acks.get(node) }));
     const problem = isPolicyDocument(document) ? problemOf?.(document) : undefined;
+    const trying = said.filter(({ ack }) => change !== undefined && ack?.rollout === change.name);
+    const isInForce = ({ ack }: (typeof said)[number]) => ack?.reason === undefined && (ack?.revision ?? 0) >= revision;
+    const enforcing = change?.isNew ? [] : said.filter(each => isInForce(each) && !trying.includes(each));
     return {
       kind: document.kind,
       namespace: document.metadata.namespace,
       name: document.metadata.name,
       action: isPolicyDocument(document) ? actionOf(document) : '-',
       revision,
-      enforcedOn: said.filter(({ ack }) => ack?.reason === undefined && (ack?.revision ?? 0) >= revision).length,
+      enforcedOn: enforcing.length,
       nodes: nodes.length,
       ...(problem !== undefined && { problem }),
+      ...(change && {
+        rollout: { name: change.name, change: change.change, nodes: trying.map(({ node }) => node) },
+      }),
       refusals: said.flatMap(({ node, ack }) => (ack?.reason === undefined ? [] : [{ node, reason: ack.reason }])),
     };
   }
@@ -109,12 +128,17 @@ export async function openPolicies(
     publish: () =>
       gate.run(async () => {
         const policies = await list();
+        const rollout = parts.rollout();
+        const body = rollout && bodyOf(rollout);
+        const keys = [...policies, ...(rollout ? putsOf(rollout) : [])].map(policy => policy.key);
         const now = settings();
         await advance(
-          policies.map(policy => policy.key),
+          keys,
           JSON.stringify(now),
+          body === undefined ? '' : `${body.name} on ${body.nodes?.length ?? 'all'}`,
         );
-        await outgoing.policy(state.revision, { ...now, documents: policies.map(policy => policy.sent) });
+        const documents = policies.map(policy => policy.sent);
+        await outgoing.policy(state.revision, { ...now, documents, ...(body && { rollout: body }) });
       }),
     onAck(node, ack) {
       if (ack.kind !== 'policy') return;
@@ -125,9 +149,46 @@ export async function openPolicies(
     get settings() {
       return settings();
     },
-    view: async nodes => (await list()).map(policy => view(policy, nodes)),
+    async view(nodes) {
+      const policies = await list();
+      const rollout = parts.rollout();
+      if (rollout === undefined) return policies.map(policy => view(policy, nodes));
+      const changes = new Map(
+        rollout.changes.map(each => [nameOfChange(each), each.json === null ? 'remove' : 'put'] as const),
+      );
+      const stored = new Set(policies.map(({ document }) => describeDocument(document)));
+      const added = putsOf(rollout).filter(({ document }) => !stored.has(describeDocument(document)));
+      return [...policies, ...added].map(policy => {
+        const change = changes.get(describeDocument(policy.document));
+        const isNew = !stored.has(describeDocument(policy.document));
+        return view(policy, nodes, change && { name: rollout.name, change, isNew });
+      });
+    },
     get revision() {
       return state.revision;
     },
+  };
+}
+
+function toPolicy(ref: DocumentRef, json: string, revision: string | number): StoredPolicy {
+  const key = `${ref.kind}/${ref.namespace}/${ref.name}@${revision}`;
+  const sent: unknown = JSON.parse(json);
+  return { key, document: decodeDocument(sent, key), sent };
+}
+
+function putsOf({ name, changes }: StoredRollout): StoredPolicy[] {
+  return changes.flatMap(change => (change.json === null ? [] : [toPolicy(change, change.json, name)]));
+}
+
+/** The last step is everybody's, also of who comes later. */
+function bodyOf(rollout: StoredRollout): RolloutBody {
+  const { name, spec, changes, state } = rollout;
+  const isLast = state.step + 1 === stepsOf(spec).length;
+  const removed = changes.filter(({ json }) => json === null);
+  return {
+    name,
+    ...(!isLast && { nodes: state.rings.flat() }),
+    put: putsOf(rollout).map(({ sent }) => sent),
+    remove: removed.map(({ kind, namespace, name }) => ({ kind, namespace, name })),
   };
 }

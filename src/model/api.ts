@@ -5,6 +5,7 @@ import { nameSchema } from './ids.ts';
 import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
+import { rolloutSpecSchema } from './rollout.ts';
 import { serviceDocumentSchema } from './service.ts';
 import { taskStates, taskStatusSchema } from './task.ts';
 
@@ -13,6 +14,10 @@ import { taskStates, taskStatusSchema } from './task.ts';
 /** POST /v1/documents: all are checked before one is stored; nothing is stored when one is refused. */
 export const applyRequestSchema = v.strictObject({
   documents: v.pipe(v.array(v.unknown()), v.minLength(1, 'expected at least one document'), v.maxLength(1000)),
+  /** How policies go to the nodes; as a Rollout document says when absent, and at once where there is none. */
+  rollout: v.optional(rolloutSpecSchema),
+  /** To all nodes, whatever Rollout there is. */
+  atOnce: v.optional(v.boolean(), false),
 });
 
 export const applyResultSchema = v.object({
@@ -25,10 +30,15 @@ export const applyResultSchema = v.object({
       warnings: v.array(v.string()),
     }),
   ),
+  /** The rollout by which changed policies go to the nodes; absent: they are on their way to all. */
+  rollout: v.optional(v.string()),
 });
 
 /** GET /v1/documents?kind= and DELETE /v1/documents/:kind/:namespace/:name */
 export const documentListSchema = v.object({ documents: v.array(v.unknown()) });
+
+/** DELETE: `rollout` is the one by which a policy goes, absent when it is gone at once. */
+export const removeResultSchema = v.object({ removed: v.boolean(), rollout: v.optional(v.string()) });
 
 export const nodeViewSchema = v.object({
   node: v.string(),
@@ -117,6 +127,10 @@ export const policyViewSchema = v.object({
   shadow: v.optional(v.object({ calls: v.number(), allowed: v.number(), denied: v.number(), audited: v.number() })),
   /** What it lacks, as the keys of an issuer. */
   problem: v.optional(v.string()),
+  /** What a rollout makes of it, and the nodes that enforce that. */
+  rollout: v.optional(
+    v.object({ name: v.string(), change: v.picklist(['put', 'remove']), nodes: v.array(v.string()) }),
+  ),
   /** Nodes that refused, each with its reason. */
   refusals: v.array(v.object({ node: v.string(), reason: v.string() })),
 });
@@ -227,6 +241,7 @@ export const auditListSchema = v.object({ entries: v.array(auditEntrySchema) });
 
 export type BrokerCertificateRequest = v.InferOutput<typeof brokerCertificateRequestSchema>;
 export type BrokerCertificate = v.InferOutput<typeof brokerCertificateSchema>;
+export type ApplyRequest = v.InferOutput<typeof applyRequestSchema>;
 export type ApplyResult = v.InferOutput<typeof applyResultSchema>;
 export type NodeView = v.InferOutput<typeof nodeViewSchema>;
 export type TaskView = v.InferOutput<typeof taskViewSchema>;

@@ -10,6 +10,7 @@ import { authorizationPolicySpecSchema } from './policy.ts';
 import { rateLimitSpecSchema } from './rate-limit.ts';
 import { requestAuthenticationSpecSchema } from './request-authentication.ts';
 import { roleSpecSchema } from './role.ts';
+import { rolloutSpecSchema } from './rollout.ts';
 import { virtualServiceSpecSchema } from './virtual-service.ts';
 
 const word = v.pipe(v.string(), v.maxLength(253));
@@ -58,6 +59,7 @@ const networkingVersions = [
 const securityVersions = ['security.istio.io/v1', 'security.istio.io/v1beta1'] as const;
 
 const jobSchema = documentSchema('Job', [...ownVersions], jobSpecSchema);
+const rolloutSchema = documentSchema('Rollout', [...ownVersions], rolloutSpecSchema);
 
 const roleSchema = documentSchema('Role', [...ownVersions], v.optional(roleSpecSchema, {}));
 
@@ -87,7 +89,7 @@ export const policySchemas = {
 } as const;
 
 /** Every kind that can be applied, with its schema. */
-export const documentSchemas = { Job: jobSchema, Role: roleSchema, ...policySchemas } as const;
+export const documentSchemas = { Job: jobSchema, Role: roleSchema, Rollout: rolloutSchema, ...policySchemas } as const;
 
 export type DocumentKind = keyof typeof documentSchemas;
 export type PolicyKind = keyof typeof policySchemas;
@@ -96,12 +98,14 @@ export type PolicyOf<Kind extends PolicyKind> = v.InferOutput<(typeof policySche
 
 export type Job = v.InferOutput<typeof jobSchema>;
 export type RoleDocument = v.InferOutput<typeof roleSchema>;
+/** How pushes of policies go; it stays with the master. */
+export type Rollout = v.InferOutput<typeof rolloutSchema>;
 export type AuthorizationPolicy = PolicyOf<'AuthorizationPolicy'>;
 export type DestinationRule = PolicyOf<'DestinationRule'>;
 export type PolicyDocument = PolicyOf<PolicyKind>;
 
 /** What an operator sends with `apply -f`. */
-export type OperatorDocument = Job | RoleDocument | PolicyDocument;
+export type OperatorDocument = Job | RoleDocument | Rollout | PolicyDocument;
 
 export const policyKinds: readonly string[] = Object.keys(policySchemas);
 

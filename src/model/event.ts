@@ -25,6 +25,14 @@ export const eventSeverities = {
   'link-fallback': 'warning',
   'link-restored': 'info',
   'authority-rotated': 'info',
+  'rollout-started': 'info',
+  'rollout-step': 'info',
+  'rollout-paused': 'warning',
+  'rollout-resumed': 'info',
+  'rollout-succeeded': 'info',
+  'rollout-rolled-back': 'critical',
+  'rollout-aborted': 'warning',
+  'rollout-superseded': 'info',
 } as const satisfies Readonly<Record<string, Severity>>;
 
 export type EventKind = keyof typeof eventSeverities;

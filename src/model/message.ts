@@ -7,6 +7,7 @@ import { nameSchema, taskIdSchema } from './ids.ts';
 import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
+import { trialSchema } from './rollout.ts';
 import { shadowCountSchema } from './shadow-count.ts';
 import { taskSpecSchema, taskStatusSchema } from './task.ts';
 
@@ -66,6 +67,8 @@ export const heartbeatSchema = v.object({
   full: v.boolean(),
   usage: v.partial(usageSchema),
   held: hash,
+  /** While the node tries a rollout. */
+  trial: v.optional(trialSchema),
 });
 
 /** `up/<node>/task` */
@@ -83,6 +86,8 @@ export const documentAckSchema = v.object({
   revision: whole,
   reason: v.optional(text(1024)),
   withheld: v.optional(v.boolean()),
+  /** The rollout whose changes are in force with a policy document. */
+  rollout: v.optional(text(64)),
 });
 
 /** `up/<node>/audit` */
@@ -207,6 +212,19 @@ export const policyBodySchema = v.object({
   /** What the master fetched from the `jwksUri`s of RequestAuthentications: public keys as RFC 7517 writes them. */
   keySets: v.optional(v.pipe(v.array(keySetSchema), v.maxLength(maxKeySets)), []),
   documents: v.pipe(v.array(v.unknown()), v.maxLength(10_000)),
+  /** What some nodes have beside it, or in its place. */
+  rollout: v.optional(
+    v.object({
+      name: text(64),
+      /** Absent: all of them. */
+      nodes: v.optional(v.pipe(v.array(nameSchema), v.maxLength(10_000))),
+      put: v.pipe(v.array(v.unknown()), v.maxLength(10_000)),
+      remove: v.pipe(
+        v.array(v.object({ kind: text(64), namespace: nameSchema, name: nameSchema })),
+        v.maxLength(10_000),
+      ),
+    }),
+  ),
 });
 
 /** Body of `all/manifest`: the newest revision of each signed document that everyone may read. */

@@ -41,12 +41,8 @@ const counter = 'documents';
 
 export function makeDocuments(db: Kysely<Schema>): Documents {
   return {
-    apply: (documents, at) => db.transaction().execute(tx => applyAll(tx, documents, at)),
-    remove: ref =>
-      db.transaction().execute(async tx => {
-        const { numDeletedRows } = await tx.deleteFrom('documents').where(isNamed(ref)).executeTakeFirst();
-        return numDeletedRows > 0n ? raiseCounter(tx, counter) : undefined;
-      }),
+    apply: (documents, at) => db.transaction().execute(tx => applyDocuments(tx, documents, at)),
+    remove: ref => db.transaction().execute(tx => removeDocument(tx, ref)),
     get: ref => db.selectFrom('documents').selectAll().where(isNamed(ref)).executeTakeFirst(),
     list: (...kinds) => {
       const all = db.selectFrom('documents').selectAll().orderBy('kind').orderBy('namespace').orderBy('name');
@@ -56,7 +52,8 @@ export function makeDocuments(db: Kysely<Schema>): Documents {
   };
 }
 
-async function applyAll(
+/** As `apply`, within a transaction. */
+export async function applyDocuments(
   tx: Transaction<Schema>,
   documents: readonly DocumentPut[],
   updatedAt: number,
@@ -80,6 +77,12 @@ async function applyAll(
     outcomes.push({ ...ref, result: present === undefined ? 'created' : 'configured', revision });
   }
   return outcomes;
+}
+
+/** As `remove`, within a transaction. */
+export async function removeDocument(tx: Transaction<Schema>, ref: DocumentRef): Promise<number | undefined> {
+  const { numDeletedRows } = await tx.deleteFrom('documents').where(isNamed(ref)).executeTakeFirst();
+  return numDeletedRows > 0n ? raiseCounter(tx, counter) : undefined;
 }
 
 function isNamed({ kind, namespace, name }: DocumentRef) {

@@ -15,6 +15,7 @@ const migrations: readonly Migration[] = [
   { version: 4, up: approvalTables },
   { version: 5, up: schedulingTables },
   { version: 6, up: frameworkTables },
+  { version: 7, up: rolloutTable },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -171,6 +172,14 @@ async function frameworkTables(db: Transaction<Schema>): Promise<void> {
     .addColumn('acknowledged', 'bigint', column => column.notNull().defaultTo(0))
     .execute();
   await db.schema.createIndex('tasks_framework').on('tasks').columns(['framework', 'frameworkTask']).execute();
+}
+
+async function rolloutTable(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'rollouts', t =>
+    numbers(texts(t, 'subject', 'specJson', 'changesJson', 'operator', 'stateJson'), 'number', 'startedAt')
+      .addColumn('endedAt', 'bigint')
+      .addPrimaryKeyConstraint('rollouts_pk', ['number']),
+  );
 }
 
 type Builder = CreateTableBuilder<string, string>;

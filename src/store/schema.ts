@@ -189,6 +189,18 @@ export interface FrameworkTable {
   readonly removedAt: number | null;
 }
 
+/** Changes on their way through the fleet, and those that were. */
+export interface RolloutTable {
+  readonly number: number;
+  readonly subject: string;
+  readonly specJson: string;
+  readonly changesJson: string;
+  readonly operator: string;
+  readonly stateJson: string;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+}
+
 export interface Schema {
   readonly meta: MetaTable;
   readonly counters: CounterTable;
@@ -206,4 +218,5 @@ export interface Schema {
   readonly events: EventTable;
   readonly certificates: CertificateTable;
   readonly frameworks: FrameworkTable;
+  readonly rollouts: RolloutTable;
 }

@@ -11,6 +11,7 @@ import { openSqlite } from './kysely.ts';
 import { type Meta, makeMeta } from './meta.ts';
 import { makeNodes, type Nodes } from './nodes.ts';
 import { makeOperatorTokens, type OperatorTokens } from './operator-tokens.ts';
+import { makeRollouts, type Rollouts } from './rollouts.ts';
 import { makeTasks, type Tasks } from './tasks.ts';
 
 /**
@@ -31,6 +32,7 @@ export interface Store {
   readonly events: Events;
   readonly certificates: Certificates;
   readonly frameworks: Frameworks;
+  readonly rollouts: Rollouts;
   close(): Promise<void>;
 }
 
@@ -51,6 +53,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     events: makeEvents(db),
     certificates: makeCertificates(db),
     frameworks: makeFrameworks(db),
+    rollouts: makeRollouts(db),
     close: () => db.destroy(),
   };
 }

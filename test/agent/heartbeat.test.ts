@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
 import { makeHeartbeat } from '../../src/agent/heartbeat.ts';
 import type { Usage } from '../../src/model/profile.ts';
+import type { Trial } from '../../src/model/rollout.ts';
 import { AgentWords } from '../fixtures/agent-words.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
 
@@ -36,7 +37,14 @@ const describe = async () => ({
 function stage(t: Test) {
   const words = new AgentWords();
   const log = new CapturedLog();
-  const board = { usage: idle, isUp: true, fails: false, held: 'held', nonce: undefined as string | undefined };
+  const board = {
+    usage: idle,
+    isUp: true,
+    fails: false,
+    held: 'held',
+    nonce: undefined as string | undefined,
+    trial: undefined as Trial | undefined,
+  };
   const readUsage = async () => {
     if (board.fails) throw new Error('no such file');
     return board.usage;
@@ -51,6 +59,7 @@ function stage(t: Test) {
     heldHash: () => board.held,
     isUp: () => board.isUp,
     question: () => board.nonce,
+    trial: () => board.trial,
   };
   const heartbeat = makeHeartbeat(parts, { intervalMs });
   const ended = new AbortController();

@@ -20,6 +20,8 @@ const request: AuthorizationRequest = {
 
 const allows = (policy: CompiledPolicy) => authorize(policy.forWorkload(workload), request).allow;
 
+const alone = { node: 'pi-1', onRollout: () => {} };
+
 const envelope = (revision: number): Envelope => ({
   kind: 'policy',
   subject: 'all',
@@ -49,7 +51,7 @@ t.test('before the master has said anything nobody may do anything', async t => 
 
 t.test('a document is in force with one assignment, and who holds the one before keeps it', async t => {
   const inForce = new Cell(denyAll('edge.local'));
-  const { take } = policySlot([compileInto(inForce, authorizationOf)]);
+  const { take } = policySlot([compileInto(inForce, authorizationOf)], alone);
   await take(body([]), envelope(1));
   const before = inForce.value;
   t.ok(allows(before));
@@ -65,7 +67,7 @@ t.test('a document is in force with one assignment, and who holds the one before
 
 t.test('a body that is not all usable is not taken at all, and it is said which document', async t => {
   const inForce = new Cell(denyAll('edge.local'));
-  const { take } = policySlot([compileInto(inForce, authorizationOf)]);
+  const { take } = policySlot([compileInto(inForce, authorizationOf)], alone);
   await take(body([]), envelope(1));
   const unusable: readonly (readonly [unknown, RegExp])[] = [
     [{ documents: [] }, /^policy: /],
@@ -86,13 +88,16 @@ t.test('a body that is not all usable is not taken at all, and it is said which 
 t.test('what one part of the proxy cannot use no part gets', async t => {
   const inForce = new Cell(denyAll('edge.local'));
   const names = new Cell<readonly string[]>([]);
-  const { take } = policySlot([
-    compileInto(inForce, authorizationOf),
-    compileInto(names, policies => {
-      if (policies.revision === 2) throw new TypeError('not this one');
-      return policies.of('AuthorizationPolicy').map(({ metadata }) => metadata.name);
-    }),
-  ]);
+  const { take } = policySlot(
+    [
+      compileInto(inForce, authorizationOf),
+      compileInto(names, policies => {
+        if (policies.revision === 2) throw new TypeError('not this one');
+        return policies.of('AuthorizationPolicy').map(({ metadata }) => metadata.name);
+      }),
+    ],
+    alone,
+  );
   await take(body([deny()]), envelope(1));
   t.same(names.value, ['deny']);
   await t.rejects(async () => take(body([]), envelope(2)), /not this one/);

@@ -47,6 +47,8 @@ function emptyFace(): ApiFace {
     services: async () => [],
     mesh: () => ({ trustDomain: 'edge', rootNamespace: 'istio-system', meshDefault: 'allow' }),
     policies: async () => [],
+    rollouts: async () => [],
+    commandRollout: none,
     audit: async () => [],
     events: async () => [],
     certificates: async () => [],

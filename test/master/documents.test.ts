@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap';
-import { makeDocuments, policyBounds } from '../../src/master/documents.ts';
+import { makeDocuments } from '../../src/master/documents.ts';
 import { makeJobs } from '../../src/master/jobs.ts';
+import { makePushes, policyBounds } from '../../src/master/pushes.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 import { enterNode, jobOf, openTestStore, sha256, statusOf } from '../fixtures/master-store.ts';
 import { taskSpec } from '../fixtures/task-spec.ts';
@@ -29,8 +30,17 @@ async function stage(t: Test) {
     });
     const onPolicies = async () => void told.push('policies');
     const onRoles = async () => void told.push('roles');
-    const parts = { store, jobs, clock, onJobs: () => void told.push('jobs'), onRoles, onPolicies };
-    return makeDocuments(parts, { rootNamespace: 'istio-system', trustDomain: 'edge.example' });
+    const never = async () => Promise.reject(new Error('nobody is there to roll out to'));
+    const rollouts = { active: undefined, nodeIds: () => [], begin: never, overtake: never };
+    const pushes = makePushes({ store, rollouts, onPolicies }, { rootNamespace: 'istio-system' });
+    const parts = { store, jobs, clock, onJobs: () => void told.push('jobs'), onRoles, pushes };
+    const documents = makeDocuments(parts, { rootNamespace: 'istio-system', trustDomain: 'edge.example' });
+    const by = 'ann';
+    return {
+      ...documents,
+      apply: (sent: readonly unknown[]) => documents.apply(sent, { by }),
+      remove: (kind: string, namespace: string, name: string) => documents.remove({ kind, namespace, name }, { by }),
+    };
   };
   const tasks = async (job: string) => (await store.tasks.list({ job })).map(task => [task.label, task.state]);
   /** Places all waiting tasks of a job on the node, and lets them run. */

@@ -32,7 +32,10 @@ async function stage(t: Test) {
   const words = new MasterWords();
   /** Each is a start of a master. */
   const open = (more = {}) =>
-    openPolicies({ store, outgoing: words.outgoing, clock: words.clock }, () => ({ ...settings, ...more }));
+    openPolicies({ store, outgoing: words.outgoing, clock: words.clock, rollout: () => undefined }, () => ({
+      ...settings,
+      ...more,
+    }));
   const published = () =>
     words.take('policy').map(({ revision, body }): Record<string, unknown> => ({ revision, ...body }));
   return { store, words, open, published };

@@ -16,6 +16,7 @@ import type {
 } from '../../model/api.ts';
 import type { AuthorityView, CertificateView, RotateRequest } from '../../model/certificate.ts';
 import type { EventKind, FleetEvent } from '../../model/event.ts';
+import type { RolloutCommand, RolloutSpec, RolloutView } from '../../model/rollout.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 
 /** A `framework` may use Mesos' scheduler API and nothing else. */
@@ -27,6 +28,20 @@ export interface Operator {
   readonly role: Role;
   /** The Mesos roles that it may have offers for; all when absent. */
   readonly roles?: readonly string[] | undefined;
+}
+
+export interface DocumentName {
+  readonly kind: string;
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** Who changes documents, and how policies then go to the nodes. */
+export interface ApplyOptions {
+  /** The operator's name. */
+  readonly by: string;
+  readonly rollout?: RolloutSpec | undefined;
+  readonly atOnce?: boolean | undefined;
 }
 
 export interface AuditQuery {
@@ -53,8 +68,9 @@ export interface LogQuery {
 export interface ApiFace {
   readonly version: string;
   authenticate(token: string): Promise<Operator | undefined>;
-  apply(documents: readonly unknown[]): Promise<ApplyResult>;
-  remove(kind: string, namespace: string, name: string): Promise<void>;
+  apply(documents: readonly unknown[], options: ApplyOptions): Promise<ApplyResult>;
+  /** The name of the rollout by which a policy goes, if there is one. */
+  remove(ref: DocumentName, options: ApplyOptions): Promise<string | undefined>;
   documents(kind: string | undefined): Promise<unknown[]>;
   nodes(): Promise<NodeView[]>;
   jobs(): Promise<JobView[]>;
@@ -64,6 +80,9 @@ export interface ApiFace {
   services(): Promise<ServiceDocument[]>;
   policies(): Promise<PolicyView[]>;
   mesh(): MeshView;
+  rollouts(): Promise<RolloutView[]>;
+  /** `by` is the operator's name. */
+  commandRollout(name: string, command: RolloutCommand, by: string): Promise<RolloutView>;
   audit(query: AuditQuery): Promise<AuditEntry[]>;
   events(query: EventQuery): Promise<FleetEvent[]>;
   /** Newest first; without `all` only what holds or should have been renewed. */

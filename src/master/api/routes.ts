@@ -15,6 +15,7 @@ import {
   meshSchema,
   nodeListSchema,
   policyListSchema,
+  removeResultSchema,
   serviceListSchema,
   taskDetailSchema,
   taskListSchema,
@@ -26,7 +27,9 @@ import { nameSchema, taskIdSchema } from '../../model/ids.ts';
 import type { Api } from './api.ts';
 import { addAuthorityRoutes } from './authority-routes.ts';
 import type { ApiFace } from './face.ts';
+import { nameOf } from './operator-name.ts';
 import { signalOf } from './request-signal.ts';
+import { addRolloutRoutes } from './rollout-routes.ts';
 import { admin, answers, open, reader } from './route-schema.ts';
 
 const wholeText = v.pipe(v.string(), v.regex(/^\d{1,15}$/, 'expected a whole number'), v.transform(Number));
@@ -63,6 +66,7 @@ export function addRoutes(app: Api, face: ApiFace): void {
   addTaskRoutes(app, face);
   addFleetRoutes(app, face);
   addAuthorityRoutes(app, face);
+  addRolloutRoutes(app, face);
   addJoinRoutes(app, face);
 }
 
@@ -96,7 +100,10 @@ function addDocumentRoutes(app: Api, face: ApiFace): void {
         body: applyRequestSchema,
       }),
     },
-    request => face.apply(request.body.documents),
+    request => {
+      const { documents, rollout, atOnce } = request.body;
+      return face.apply(documents, { rollout, atOnce, by: nameOf(request) });
+    },
   );
   app.get<{ Querystring: v.InferOutput<typeof kindQuery> }>(
     '/v1/documents',
@@ -107,13 +114,13 @@ function addDocumentRoutes(app: Api, face: ApiFace): void {
     '/v1/documents/:kind/:namespace/:name',
     {
       ...admin,
-      schema: answers('Remove a document and what came of it', v.object({ removed: v.boolean() }), {
+      schema: answers('Remove a document and what came of it', removeResultSchema, {
         params: documentPath,
       }),
     },
     async request => {
-      await face.remove(request.params.kind, request.params.namespace, request.params.name);
-      return { removed: true };
+      const rollout = await face.remove(request.params, { by: nameOf(request) });
+      return { removed: true, ...(rollout !== undefined && { rollout }) };
     },
   );
 }

@@ -15,7 +15,7 @@ import {
 import type { RouteRequest } from '../../traffic/route-match.ts';
 import { type ChosenRoute, chooseRoute, type ServiceRoutes } from '../../traffic/service-routes.ts';
 import type { RequestFacts } from '../access-log.ts';
-import { answerWith, type LocalAnswer, makeAnswer } from '../respond.ts';
+import { type LocalAnswer, makeAnswer } from '../respond.ts';
 import type { Exchange } from '../wire/exchange.ts';
 import { dropNamed, fieldOf } from '../wire/fields.ts';
 import type { Head } from '../wire/head.ts';
@@ -67,10 +67,6 @@ class RequestView implements RouteRequest {
     return fieldOf(this.#head, this.#bytes, name);
   }
 
-  drop(name: Uint8Array): void {
-    dropNamed(this.#head, this.#bytes, name);
-  }
-
   isPreflight(): boolean {
     return this.method === 'OPTIONS' && this.header(requestMethodWord) !== undefined;
   }
@@ -101,15 +97,23 @@ export class Routing {
   ): LocalAnswer | undefined {
     const view = this.#view;
     view.look(head, bytes, facts);
-    const answer = this.#decide(exchange, routes, facts);
+    const answer = this.#decide(exchange, routes, facts, head, bytes);
     view.lookAway();
-    return answer && answerInTime(exchange, answer);
+    if (answer === undefined || exchange.delayMs === 0) return answer;
+    exchange.abort = answer;
+    return undefined;
   }
 
-  /** A page may read of an injected fault too: in Istio's newer filter chains faults come before CORS, and it may not. */
-  #decide(exchange: Exchange, routes: ServiceRoutes, facts: RequestFacts): LocalAnswer | undefined {
+  #decide(
+    exchange: Exchange,
+    routes: ServiceRoutes,
+    facts: RequestFacts,
+    head: Head,
+    bytes: Buffer,
+  ): LocalAnswer | undefined {
+    const view = this.#view;
     this.destination = undefined;
-    const chosen = chooseRoute(routes, this.#view);
+    const chosen = chooseRoute(routes, view);
     if (chosen === undefined) {
       facts.allow = false;
       facts.rule = 'no-route';
@@ -117,11 +121,12 @@ export class Routing {
     }
     const { action } = chosen.route;
     facts.rule = chosen.route.label;
-    const preflight = action.cors === undefined ? undefined : this.#share(exchange, action.cors);
-    if (preflight !== undefined) return preflight;
-    if (action.kind !== 'forward') return answerOf(action, exchange, this.#view);
-    const fault = action.fault === undefined ? undefined : this.#inject(exchange, action.fault);
-    return fault ?? this.#forward(exchange, action, chosen);
+    const fault =
+      action.kind === 'forward' && action.fault !== undefined ? this.#inject(exchange, action.fault) : undefined;
+    const answer = fault ?? (action.cors === undefined ? undefined : this.#share(exchange, action.cors));
+    if (answer !== undefined) return answer;
+    if (action.kind !== 'forward') return answerOf(action, exchange, view);
+    return this.#forward(exchange, action, chosen, head, bytes);
   }
 
   /** Envoy's fault filter: waits, and gives up on the request. */
@@ -150,7 +155,13 @@ export class Routing {
     return undefined;
   }
 
-  #forward(exchange: Exchange, action: ForwardAction, { uri }: ChosenRoute): LocalAnswer | undefined {
+  #forward(
+    exchange: Exchange,
+    action: ForwardAction,
+    { uri }: ChosenRoute,
+    head: Head,
+    bytes: Buffer,
+  ): LocalAnswer | undefined {
     const view = this.#view;
     const path = action.rewrite === undefined ? view.path : rewritePath(action.rewrite, uri, view.path);
     if (path === undefined) return noPath;
@@ -162,7 +173,7 @@ export class Routing {
     this.mirrors = action.mirrors.length === 0 ? action.mirrors : this.#drawMirrors(action.mirrors);
     exchange.tries = action.tries;
     const { requestEdits, responseEdits } = destination;
-    if (requestEdits !== undefined) for (const name of requestEdits.drops) view.drop(name);
+    if (requestEdits !== undefined) for (const name of requestEdits.drops) dropNamed(head, bytes, name);
     if (responseEdits !== undefined) editResponse(exchange, responseEdits);
     return undefined;
   }
@@ -177,23 +188,16 @@ function editResponse(exchange: Exchange, { drops, lines }: HeaderEdits): void {
   exchange.responseAdditions += lines;
 }
 
-/** The answer to give: with what the route says of answers, and at once, unless the request is to wait first. */
-export function answerInTime(exchange: Exchange, answer: LocalAnswer): LocalAnswer | undefined {
-  if (exchange.delayMs === 0) return answerWith(answer, exchange.responseAdditions);
-  exchange.abort = answer;
-  return undefined;
-}
-
 /** The answer of a route that sends nothing on. */
 function answerOf(
   action: Exclude<RouteAction, ForwardAction>,
-  exchange: Exchange,
+  { responseAdditions }: Exchange,
   { authority, path, query }: RouteRequest,
 ): LocalAnswer {
-  if (action.responseEdits !== undefined) editResponse(exchange, action.responseEdits);
-  if (action.kind === 'respond') return makeAnswer(action.status, action.body, '-');
+  const lines = responseAdditions + (action.responseEdits?.lines ?? '');
+  if (action.kind === 'respond') return makeAnswer(action.status, action.body, '-', lines);
   const location = redirectLocation(action, authority, path, query);
-  return makeAnswer(action.status, '', '-', `location: ${location}\r\n`);
+  return makeAnswer(action.status, '', '-', `location: ${location}\r\n${lines}`);
 }
 
 /** The port in an authority, which has passed the parser; http's own where it has none. */

@@ -105,14 +105,13 @@ export class Pool implements UpstreamOwner {
     const { breaker, used } = bounds;
     if (used.requests >= breaker.maxRequests) return 'overflow';
     if (!this.#hasItsShare(user)) {
-      const idle = this.#takeIdle(fresh);
+      const idle = fresh ? undefined : this.#takeIdle();
       if (idle !== undefined) {
         load.active++;
         this.#use(idle, user);
         return undefined;
       }
-      // one that rests, but was used before, must not be in the way of a fresh one
-      if (this.#mayOpen() || (fresh && this.dropIdle() && this.#mayOpen())) {
+      if (this.#mayOpen()) {
         load.active++;
         this.#open(user);
         return undefined;
@@ -204,9 +203,8 @@ export class Pool implements UpstreamOwner {
     }
   }
 
-  /** The one used last, unless it is too old, or was used at all where a fresh one is asked for. */
-  #takeIdle(fresh: boolean): Upstream | undefined {
-    if (fresh && (this.#idle.at(-1)?.served ?? 0) > 0) return undefined;
+  /** The one used last, unless it is too old. */
+  #takeIdle(): Upstream | undefined {
     const idle = this.#idle.pop();
     if (idle === undefined || this.#parts.deadlines.now < idle.deadlineAt) return idle;
     idle.destroy();
