@@ -20,6 +20,8 @@ import { bookBounds } from '../src/master/certificate-book.ts';
 import { perHour } from '../src/master/certificates.ts';
 import { eventBounds } from '../src/master/events.ts';
 import { joinGuardBounds } from '../src/master/join-guard.ts';
+import { mesosBounds, mesosTimes } from '../src/master/mesos/bounds.ts';
+import { maxCredentials } from '../src/master/operators.ts';
 import { renewalBounds } from '../src/master/renewals.ts';
 import { keepRollouts } from '../src/master/rollouts.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
@@ -120,6 +122,21 @@ t.test('limits are what the code has', async t => {
     ['connections, of one address', `${apiBounds.connections}, ${apiBounds.connectionsOfAddress}`],
     ['WebSockets of nodes', apiBounds.upgraded],
     ['one request', `${apiBounds.requestTimeoutMs / 1000} s`],
+    ['frameworks; removed', `${mesosBounds.frameworks}; ${mesosBounds.removedFrameworks}`],
+    ['credentials of frameworks', maxCredentials],
+    ['body of a call', mebi(mesosBounds.callBytes)],
+    ['calls of one framework', mesosBounds.waitingCalls],
+    ['tasks of one framework', mesosBounds.liveTasks],
+    ['tasks of one `RECONCILE`', mesosBounds.perCall],
+    ['an offer without', `${mesosTimes.offerMs / 60_000} min, ${mesosTimes.contendedOfferMs / 1000} s`],
+    ['`refuse_seconds`', `${mesosTimes.allocationMs / 1000} s to ${mesosTimes.maxRefuseMs / 86_400_000} days`],
+    [
+      'update that is not acknowledged',
+      `said again after ${mesosTimes.updateRetryMs / 1000} s, doubled up to ${mesosTimes.maxUpdateRetryMs / 60_000} min`,
+    ],
+    ['subscribers of operators', mesosBounds.operatorStreams],
+    ['what a subscriber', mebi(mesosBounds.streamBytes)],
+    ['ended tasks that operators', mesosBounds.completedTasks],
     ['request for a certificate', `${requestBounds.maxBytes} bytes`],
     ['join strings', maxTokens],
     ['nodes that wait for an operator', `${joinQueueBounds.pending}, ${joinQueueBounds.pendingOfToken}`],

@@ -6,6 +6,7 @@ import { addAudit } from './audit.ts';
 import { addAuthority } from './authority.ts';
 import { addBroker } from './broker.ts';
 import { addContext } from './context.ts';
+import { addCredential } from './credential.ts';
 import { addDelete } from './delete.ts';
 import { addDiff } from './diff.ts';
 import { addExplain } from './explain.ts';
@@ -21,6 +22,7 @@ import { addVersion } from './version.ts';
 /** The commands that talk to a master: in a file of their own, so that a role does not load them. */
 export function addClientCommands(program: Command, shell: Shell, version: string): void {
   addToken(program, shell);
+  addCredential(program, shell);
   addApprove(program, shell);
   addApply(program, shell);
   addDelete(program, shell);

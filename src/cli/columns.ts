@@ -1,6 +1,8 @@
 import type { AccessRecord } from '../model/access.ts';
 import type {
   AuditEntry,
+  CredentialView,
+  FrameworkView,
   JobView,
   JoinTokenView,
   JoinView,
@@ -174,6 +176,23 @@ export const tokenColumns: readonly Column<JoinTokenView>[] = [
   { head: 'LABELS', cell: token => printLabels(token.labels) },
   { head: 'AGE', cell: (token, now) => printAge(token.createdAt, now) },
   { head: 'EXPIRES', cell: (token, now) => (token.state === 'expired' ? '-' : printAhead(token.expiresAt, now)) },
+];
+
+export const frameworkColumns: readonly Column<FrameworkView>[] = [
+  { head: 'FRAMEWORK', cell: framework => framework.name },
+  { head: 'STATE', cell: framework => framework.state },
+  { head: 'PRINCIPAL', cell: framework => framework.principal },
+  { head: 'ROLES', cell: framework => framework.roles.join(',') },
+  { head: 'TASKS', cell: framework => String(framework.tasks), align: 'right' },
+  { head: 'OFFERS', cell: framework => String(framework.offers), align: 'right' },
+  { head: 'AGE', cell: (framework, now) => printAge(framework.registeredAt, now) },
+  { head: 'ID', cell: framework => framework.id },
+];
+
+export const credentialColumns: readonly Column<CredentialView>[] = [
+  { head: 'CREDENTIAL', cell: credential => credential.name },
+  { head: 'ROLES', cell: credential => credential.roles?.join(',') ?? 'all' },
+  { head: 'AGE', cell: (credential, now) => printAge(credential.createdAt, now) },
 ];
 
 export const eventColumns: readonly Column<FleetEvent>[] = [

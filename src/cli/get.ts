@@ -1,7 +1,9 @@
 import { type Command, Option } from 'commander';
 import { MesoliteError } from '../base/errors.ts';
 import {
+  credentialListSchema,
   eventListSchema,
+  frameworkListSchema,
   jobListSchema,
   joinListSchema,
   joinTokenListSchema,
@@ -17,7 +19,9 @@ import type { ApiClient } from './api-client.ts';
 import { parseName, parseSince, parseWhole } from './arguments.ts';
 import {
   certificateColumns,
+  credentialColumns,
   eventColumns,
+  frameworkColumns,
   historyColumns,
   jobColumns,
   joinColumns,
@@ -53,11 +57,13 @@ interface Listing<Row> {
   readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
 }
 
-/** `mesolite get nodes|jobs|tasks|services|policies|joins|tokens [NAME]` and `mesolite get certificates|events` */
+/** `mesolite get nodes|jobs|tasks|services|policies|frameworks|credentials|joins|tokens [NAME]` and `mesolite get certificates|events` */
 export function addGet(program: Command, shell: Shell): void {
   const get = program
     .command('get')
-    .description('list nodes, jobs, tasks, services, policies, certificates, events, joins or tokens');
+    .description(
+      'list nodes, jobs, tasks, services, policies, frameworks, credentials, certificates, events, joins or tokens',
+    );
   addListing(get, shell, 'node', {
     nouns: 'nodes',
     columns: nodeColumns,
@@ -71,6 +77,18 @@ export function addGet(program: Command, shell: Shell): void {
     fetch: async (api, { namespace }) =>
       (await api.get('/v1/jobs', jobListSchema)).jobs.filter(job => isIn(namespace, job)),
   }).option('-n, --namespace <name>', 'only this namespace', parseName);
+  addListing(get, shell, 'framework', {
+    nouns: 'frameworks',
+    columns: frameworkColumns,
+    nameOf: framework => framework.name,
+    fetch: async api => (await api.get('/v1/frameworks', frameworkListSchema)).frameworks,
+  });
+  addListing(get, shell, 'credential', {
+    nouns: 'credentials',
+    columns: credentialColumns,
+    nameOf: credential => credential.name,
+    fetch: async api => (await api.get('/v1/framework-credentials', credentialListSchema)).credentials,
+  });
   addListing(get, shell, 'join', {
     nouns: 'joins',
     columns: joinColumns,

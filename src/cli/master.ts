@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { pathNormalizations } from '../model/policy.ts';
 import { collect, parseBroker, parseDuration, parseName, parsePort } from './arguments.ts';
 import { type AuthorityFlags, addAuthorityOptions, withAuthority } from './authority-options.ts';
@@ -7,12 +7,14 @@ import type { AuthorityOptions, LogLevel, MasterOptions, StartRole } from './rol
 import type { Shell } from './shell.ts';
 
 interface Flags
-  extends Omit<MasterOptions, 'dataDir' | 'broker' | 'offlineGraceMs' | keyof AuthorityOptions>,
+  extends Omit<MasterOptions, 'dataDir' | 'broker' | 'offlineGraceMs' | 'mesosHttp' | keyof AuthorityOptions>,
     AuthorityFlags {
   readonly data: string;
   readonly offlineGrace?: number;
   readonly broker?: { readonly host: string; readonly port: number };
   readonly brokerJoinPort?: number;
+  readonly mesosHttpPort?: number;
+  readonly mesosHttpOpen?: true;
 }
 
 export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
@@ -28,6 +30,11 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
     .option('--mqtt-port <port>', 'port of the MQTT broker (8883)', parsePort)
     .option('--broker <url>', 'a broker that you run, as mqtts://host:8883, in place of the embedded one', parseBroker)
     .option('--broker-join-port <port>', 'its port for those who join; the next one when left out', parsePort)
+    .option('--mesos-http-port <port>', 'port on 127.0.0.1 for frameworks of Mesos that speak no TLS', parsePort)
+    .option(
+      '--mesos-http-open',
+      'there, let in whoever shows no credentials: any account of this machine may run tasks',
+    )
     .option('--advertise <name>', 'name or address at which nodes and operators reach it; may be repeated', collect)
     .option('--trust-domain <name>', 'trust domain of the mesh; only chosen at the first start')
     .option('--root-namespace <name>', 'policies in it hold for every namespace', parseName)
@@ -45,13 +52,18 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
     )
     .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
   addAuthorityOptions(command).action(
-    ({ data, broker, brokerJoinPort, offlineGrace: offlineGraceMs, ...flags }: Flags) => {
+    ({ data, broker, brokerJoinPort, offlineGrace: offlineGraceMs, ...more }: Flags) => {
+      const { mesosHttpPort, mesosHttpOpen = false, ...flags } = more;
+      if (mesosHttpOpen && mesosHttpPort === undefined) {
+        throw new InvalidArgumentError('--mesos-http-open goes with --mesos-http-port');
+      }
       const joinPort = brokerJoinPort ?? (broker?.port ?? 0) + 1;
       return start(
         {
           dataDir: resolve(data),
           ...withAuthority(flags, shell),
           ...(broker && { broker: { ...broker, joinPort } }),
+          ...(mesosHttpPort !== undefined && { mesosHttp: { port: mesosHttpPort, isOpen: mesosHttpOpen } }),
           ...(offlineGraceMs !== undefined && { offlineGraceMs }),
         },
         shell.signal,

@@ -28,6 +28,8 @@ export interface MasterOptions extends AuthorityOptions {
   readonly mqttPort?: number;
   /** A broker that others run, in place of the embedded one. */
   readonly broker?: { readonly host: string; readonly port: number; readonly joinPort: number };
+  /** Plain HTTP on 127.0.0.1 for clients of Mesos; `isOpen` lets in those without credentials too. */
+  readonly mesosHttp?: { readonly port: number; readonly isOpen: boolean };
   readonly trustDomain?: string;
   readonly rootNamespace?: string;
   readonly meshDefault?: MeshDefault;

@@ -13,6 +13,7 @@ import type { Fleet } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
 import type { TokenDesk } from './join-tokens.ts';
 import type { Logs } from './logs.ts';
+import type { Mesos } from './mesos/mesos.ts';
 import type { Metrics } from './metrics.ts';
 import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
@@ -32,6 +33,7 @@ export function makeApiFace(parts: {
   readonly fleet: Fleet;
   readonly jobs: Jobs;
   readonly rounds: Rounds;
+  readonly mesos: Pick<Mesos, 'view'>;
   readonly services: Services;
   readonly policies: Policies;
   readonly shadows: Shadows;
@@ -103,6 +105,10 @@ export function makeApiFace(parts: {
         return seen === undefined ? [] : [seen];
       });
     },
+    frameworks: parts.mesos.view,
+    createCredential: operators.addFramework,
+    credentials: operators.frameworkCredentials,
+    removeCredential: operators.removeFramework,
     async jobs() {
       const tasks = await store.tasks.list();
       return (await jobs.list()).map(job => {

@@ -16,6 +16,8 @@ export interface MasterConfig {
   readonly apiPort: number;
   /** A broker that others run, in place of the embedded one: `joinPort` is for those who have no certificate yet. */
   readonly broker?: { readonly host: string; readonly port: number; readonly joinPort: number } | undefined;
+  /** Plain HTTP on 127.0.0.1 for clients of Mesos that speak no TLS; `isOpen` lets in those without credentials too. */
+  readonly mesosHttp?: { readonly port: number; readonly isOpen: boolean } | undefined;
   /** Names and addresses that agents and operators call the master by; they stand in its certificate and in join strings. */
   readonly advertise: readonly string[];
   readonly trustDomain: string;
@@ -81,6 +83,7 @@ export function checkMasterConfig(config: MasterConfig): MasterConfig {
   for (const [name, port] of [
     ['mqtt port', config.mqttPort],
     ['api port', config.apiPort],
+    ['mesos http port', config.mesosHttp?.port ?? 0],
   ] as const) {
     if (!v.is(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535)), port)) {
       throw new MesoliteError('INVALID_INPUT', `${name}: expected 0 to 65535, got ${port}`);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
+import type { FastifyInstance } from 'fastify';
 import { Background } from '../base/background.ts';
 import type { Clock } from '../base/clock.ts';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
@@ -35,8 +36,9 @@ import { makeTokenDesk } from './join-tokens.ts';
 import { openKeySets } from './key-sets.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
-import { masterInfoOf } from './mesos/master-info.ts';
+import { masterFactsOf } from './mesos/master-info.ts';
 import { makeMesos } from './mesos/mesos.ts';
+import { makePlainApi } from './mesos/plain-api.ts';
 import { makeMetrics } from './metrics.ts';
 import { makeNodeEvents } from './node-events.ts';
 import { makeNodeWeights } from './node-weights.ts';
@@ -98,6 +100,7 @@ async function run(
   // each part listens
   setMaxListeners(0, signal);
   const epoch = await store.meta.nextEpoch();
+  const startedAt = clock.now();
   const events = makeEvents({ events: store.events, clock, log });
   const operators = makeOperators({ tokens: store.operatorTokens, clock, log });
   const names = [...new Set([...config.advertise, 'localhost', '127.0.0.1', '::1'])];
@@ -269,7 +272,11 @@ async function run(
     clock,
     log,
     newId,
-    masterInfo: () => masterInfoOf({ epoch, hosts: wire.door.hosts, port: portOf(api) ?? config.apiPort, version }),
+    ledger: () => rounds.ledger(),
+    facts: () => {
+      const { hosts } = wire.door;
+      return masterFactsOf({ epoch, hosts, port: portOf(api) ?? config.apiPort, version, startedAt });
+    },
     standing: () => ({ is: 'leading' }),
     onAssigned: nodes =>
       inBackground(
@@ -291,7 +298,10 @@ async function run(
     clock,
     log,
     newId,
-    onPlaced: nodes => inBackground('sending assignments', assignments.send(nodes)),
+    onPlaced(nodes, tasks) {
+      inBackground('sending assignments', assignments.send(nodes));
+      mesos.onPlaced(tasks);
+    },
   });
   const publishChanged = async (): Promise<void> => {
     await keySets.follow();
@@ -461,6 +471,7 @@ async function run(
     fleet,
     jobs,
     rounds,
+    mesos,
     services,
     policies,
     shadows,
@@ -484,6 +495,8 @@ async function run(
   const api = await makeApi({ face, log, mesos, upgrade: wire.upgrade }, apiTls(server.current.value));
   server.current.watch(identity => api.server.setSecureContext(apiTls(identity)));
   const apiPort = await listen(api, config);
+  const plain = config.mesosHttp && (await makePlainApi({ face, mesos }, config.mesosHttp));
+  if (plain !== undefined) await listen(plain, { host: '127.0.0.1', apiPort: config.mesosHttp?.port ?? 0 });
   // not before the ports are had: nobody should be told of the token of a master that did not start
   await operators.ensureAdmin(config.dataDir);
 
@@ -522,7 +535,7 @@ async function run(
 
   const stop = async (): Promise<void> => {
     await aborted(signal);
-    await api.close();
+    await Promise.all([api.close(), plain?.close()]);
     await Promise.allSettled(loops);
     await wire.closed;
     await background.settled();
@@ -532,7 +545,10 @@ async function run(
   return { mqttPort, apiPort, ended: stop() };
 }
 
-async function listen(api: Api, { host, apiPort: port }: MasterConfig): Promise<number> {
+async function listen(
+  api: Api | FastifyInstance,
+  { host, apiPort: port }: Pick<MasterConfig, 'host' | 'apiPort'>,
+): Promise<number> {
   try {
     await api.listen({ host, port });
   } catch (cause) {
@@ -545,7 +561,7 @@ async function listen(api: Api, { host, apiPort: port }: MasterConfig): Promise<
   return portOf(api) ?? port;
 }
 
-function portOf(api: Api): number | undefined {
+function portOf(api: Api | FastifyInstance): number | undefined {
   const address = api.server.address();
   return typeof address === 'object' && address !== null ? address.port : undefined;
 }

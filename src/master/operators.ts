@@ -1,17 +1,29 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { apiTokenMatches, hashApiToken, makeApiToken } from '../identity/token.ts';
+import type { CreateCredentialRequest, CreateCredentialResult, CredentialView } from '../model/api.ts';
 import type { OperatorTokens } from '../store/operator-tokens.ts';
 import type { Operator } from './api/face.ts';
+import { anonymous } from './mesos/anonymous.ts';
 
 /** Who may use the API. Tokens are stored as hashes; the first one is written to a file that only its owner can read. */
 export interface Operators {
   /** Makes the first admin's token where there is none. */
   ensureAdmin(dataDir: string): Promise<void>;
   authenticate(token: string): Promise<Operator | undefined>;
+  /** Lets a framework in as `name`, with the secret that is returned; throws CONFLICT when the name is taken. */
+  addFramework(credential: CreateCredentialRequest): Promise<CreateCredentialResult>;
+  /** Those of frameworks. */
+  frameworkCredentials(): Promise<CredentialView[]>;
+  /** Throws NOT_FOUND. */
+  removeFramework(name: string): Promise<void>;
 }
+
+/** Credentials of frameworks. */
+export const maxCredentials = 1_000;
 
 export const adminTokenFile = 'operator.token';
 
@@ -34,7 +46,38 @@ export function makeOperators(parts: {
     },
     async authenticate(token) {
       const found = await tokens.findByHash(hashApiToken(token));
-      return found && apiTokenMatches(token, found.hash) ? { name: found.name, role: found.role } : undefined;
+      if (found === undefined || !apiTokenMatches(token, found.hash)) return undefined;
+      const { name, role, roles } = found;
+      return { name, role, roles };
+    },
+    async addFramework({ name, roles }) {
+      const present = await tokens.list();
+      if (present.length >= maxCredentials) {
+        throw new MesoliteError(
+          'QUEUE_FULL',
+          `there are ${present.length} credentials, at most ${maxCredentials} are kept`,
+        );
+      }
+      // not a name that stands for something else
+      if (name === anonymous || present.some(each => each.name === name)) {
+        throw new MesoliteError('CONFLICT', `the name ${name} is taken`);
+      }
+      const secret = makeApiToken();
+      await tokens.add({ name, hash: hashApiToken(secret), role: 'framework', createdAt: clock.now(), roles });
+      return { name, secret };
+    },
+    async frameworkCredentials() {
+      const present = (await tokens.list()).filter(({ role }) => role === 'framework');
+      return present.map(({ name, roles, createdAt }) => ({
+        name,
+        roles: roles === undefined ? null : [...roles],
+        createdAt,
+      }));
+    },
+    async removeFramework(name) {
+      const found = (await tokens.list()).find(each => each.name === name && each.role === 'framework');
+      if (found === undefined) throw new MesoliteError('NOT_FOUND', `there is no credential ${name}`);
+      await tokens.remove(name);
     },
   };
 }

@@ -83,7 +83,7 @@ export function makeRounds(parts: {
   readonly dice: Random;
   readonly policies: () => RolePolicies;
   /** The assignments of these nodes have changed. */
-  readonly onPlaced: (nodes: readonly string[]) => void;
+  readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
 }): Rounds {
   const { store, jobs, fleet, scheduler, clock, log, newId, dice, policies, onPlaced } = parts;
   const takers: OfferTaker[] = [];
@@ -212,7 +212,10 @@ export function makeRounds(parts: {
       })),
     );
     log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
-    onPlaced(versions.map(version => version.node));
+    onPlaced(
+      versions.map(version => version.node),
+      placements.map(({ task }) => task),
+    );
   }
 
   return {

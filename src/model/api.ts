@@ -5,6 +5,7 @@ import { nameSchema } from './ids.ts';
 import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
+import { roleNameSchema } from './role.ts';
 import { rolloutSpecSchema } from './rollout.ts';
 import { serviceDocumentSchema } from './service.ts';
 import { taskStates, taskStatusSchema } from './task.ts';
@@ -94,6 +95,36 @@ export const taskViewSchema = v.object({
 export const taskDetailSchema = v.object({
   task: taskViewSchema,
   history: v.array(taskStatusSchema),
+});
+
+/** A framework of Mesos' API; `away` is one that may yet come back, until its failover timeout. */
+export const frameworkViewSchema = v.object({
+  id: v.string(),
+  name: v.string(),
+  principal: v.string(),
+  state: v.picklist(['connected', 'away', 'removed']),
+  roles: v.array(v.string()),
+  /** Those that have not ended. */
+  tasks: v.number(),
+  offers: v.number(),
+  registeredAt: v.number(),
+  removedAt: v.nullable(v.number()),
+});
+
+/** POST /v1/framework-credentials: what a framework of Mesos' API shows, and the roles that it may have offers for; all when absent. */
+export const createCredentialRequestSchema = v.strictObject({
+  name: nameSchema,
+  roles: v.optional(v.pipe(v.array(roleNameSchema), v.minLength(1), v.maxLength(64))),
+});
+
+/** The secret is shown once, stored hashed. */
+export const createCredentialResultSchema = v.object({ name: v.string(), secret: v.string() });
+
+export const credentialViewSchema = v.object({
+  name: v.string(),
+  /** Null for all. */
+  roles: v.nullable(v.array(v.string())),
+  createdAt: v.number(),
 });
 
 export const jobViewSchema = v.object({
@@ -230,6 +261,8 @@ export const errorAnswerSchema = v.object({ error: v.object({ code: v.string(), 
 /** Lists come whole, each under its own name. */
 export const nodeListSchema = v.object({ nodes: v.array(nodeViewSchema) });
 export const taskListSchema = v.object({ tasks: v.array(taskViewSchema) });
+export const frameworkListSchema = v.object({ frameworks: v.array(frameworkViewSchema) });
+export const credentialListSchema = v.object({ credentials: v.array(credentialViewSchema) });
 export const jobListSchema = v.object({ jobs: v.array(jobViewSchema) });
 export const serviceListSchema = v.object({ services: v.array(serviceDocumentSchema) });
 export const policyListSchema = v.object({ policies: v.array(policyViewSchema) });
@@ -246,6 +279,10 @@ export type ApplyResult = v.InferOutput<typeof applyResultSchema>;
 export type NodeView = v.InferOutput<typeof nodeViewSchema>;
 export type TaskView = v.InferOutput<typeof taskViewSchema>;
 export type TaskDetail = v.InferOutput<typeof taskDetailSchema>;
+export type FrameworkView = v.InferOutput<typeof frameworkViewSchema>;
+export type CreateCredentialRequest = v.InferOutput<typeof createCredentialRequestSchema>;
+export type CreateCredentialResult = v.InferOutput<typeof createCredentialResultSchema>;
+export type CredentialView = v.InferOutput<typeof credentialViewSchema>;
 export type JobView = v.InferOutput<typeof jobViewSchema>;
 export type MeshView = v.InferOutput<typeof meshSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;

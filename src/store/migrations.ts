@@ -16,6 +16,7 @@ const migrations: readonly Migration[] = [
   { version: 5, up: schedulingTables },
   { version: 6, up: frameworkTables },
   { version: 7, up: rolloutTable },
+  { version: 8, up: frameworkCredentials },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -180,6 +181,10 @@ async function rolloutTable(db: Transaction<Schema>): Promise<void> {
       .addColumn('endedAt', 'bigint')
       .addPrimaryKeyConstraint('rollouts_pk', ['number']),
   );
+}
+
+async function frameworkCredentials(db: Transaction<Schema>): Promise<void> {
+  await db.schema.alterTable('operatorTokens').addColumn('rolesJson', 'text').execute();
 }
 
 type Builder = CreateTableBuilder<string, string>;

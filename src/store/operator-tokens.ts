@@ -1,17 +1,23 @@
 import type { Kysely } from 'kysely';
 import * as v from 'valibot';
 import { decode } from '../base/shape.ts';
-import type { Schema } from './schema.ts';
+import type { OperatorTokenTable, Schema } from './schema.ts';
+import { readJson } from './stored-json.ts';
 
 const operatorTokenSchema = v.object({
   name: v.string(),
   /** Of the secret; the secret itself is never stored. */
   hash: v.string(),
-  role: v.picklist(['admin', 'reader']),
+  /** A `framework` may use Mesos' scheduler API and nothing else. */
+  role: v.picklist(['admin', 'reader', 'framework']),
   createdAt: v.number(),
 });
+const rolesSchema = v.array(v.string());
 
-export type OperatorToken = Readonly<v.InferOutput<typeof operatorTokenSchema>>;
+export interface OperatorToken extends Readonly<v.InferOutput<typeof operatorTokenSchema>> {
+  /** Of a framework: the Mesos roles that it may have; all when absent. */
+  readonly roles?: readonly string[] | undefined;
+}
 
 /** Who may use the API. */
 export interface OperatorTokens {
@@ -24,10 +30,17 @@ export interface OperatorTokens {
 }
 
 export function makeOperatorTokens(db: Kysely<Schema>): OperatorTokens {
-  const read = (row: unknown) => decode(operatorTokenSchema, row, 'stored operator token');
+  const read = ({ rolesJson, ...row }: OperatorTokenTable): OperatorToken => ({
+    ...decode(operatorTokenSchema, row, 'stored operator token'),
+    ...(rolesJson !== null && { roles: readJson(rolesSchema, rolesJson, `roles of ${row.name}`) }),
+  });
   return {
-    async add(token) {
-      await db.insertInto('operatorTokens').values(token).execute();
+    async add({ roles, ...token }) {
+      const rolesJson = roles === undefined ? null : JSON.stringify(roles);
+      await db
+        .insertInto('operatorTokens')
+        .values({ ...token, rolesJson })
+        .execute();
     },
     async list() {
       const rows = await db.selectFrom('operatorTokens').selectAll().orderBy('name').execute();

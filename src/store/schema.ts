@@ -18,6 +18,8 @@ export interface OperatorTokenTable {
   readonly hash: string;
   readonly role: string;
   readonly createdAt: number;
+  /** Of a framework: the Mesos roles that it may have, all where null. */
+  readonly rolesJson: string | null;
 }
 
 export interface JoinTokenTable {

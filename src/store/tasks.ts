@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely';
-import { liveStates, type TaskState, type TaskStatus, taskStatusSchema } from '../model/task.ts';
+import { liveStates, type TaskState, type TaskStatus, taskStates, taskStatusSchema } from '../model/task.ts';
 import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
@@ -21,6 +21,10 @@ export interface Tasks {
   get(id: string): Promise<TaskRecord | undefined>;
   /** The newest that a framework launched by this name. */
   ofFramework(framework: string, name: string): Promise<TaskRecord | undefined>;
+  /** Ended ones, the newest `limit`, oldest first. */
+  newestEnded(limit: number): Promise<TaskRecord[]>;
+  /** How many there are of each state. */
+  counts(): Promise<ReadonlyMap<TaskState, number>>;
   /** How many of a framework's tasks have not ended. */
   countLive(framework: string): Promise<number>;
   /** In the order of submission, within a job by position. */
@@ -63,6 +67,28 @@ export function makeTasks(db: Kysely<Schema>): Tasks {
         .limit(1)
         .executeTakeFirst();
       return row && toTask(row);
+    },
+    async newestEnded(limit) {
+      const rows = await db
+        .selectFrom('tasks')
+        .selectAll()
+        .where('state', 'in', terminalStates)
+        .orderBy('endedAt', 'desc')
+        .limit(limit)
+        .execute();
+      const tasks: TaskRecord[] = [];
+      await paced(rows.reverse(), row => void tasks.push(toTask(row)));
+      return tasks;
+    },
+    async counts() {
+      const rows = await db
+        .selectFrom('tasks')
+        .select(['state', eb => eb.fn.countAll().as('count')])
+        .groupBy('state')
+        .execute();
+      return new Map(
+        taskStates.flatMap(state => rows.flatMap(row => (row.state === state ? [[state, Number(row.count)]] : []))),
+      );
     },
     async countLive(framework) {
       const row = await db

@@ -3,8 +3,12 @@ import type {
   AuditEntry,
   BrokerCertificate,
   BrokerCertificateRequest,
+  CreateCredentialRequest,
+  CreateCredentialResult,
   CreateTokenRequest,
   CreateTokenResult,
+  CredentialView,
+  FrameworkView,
   JobView,
   JoinTokenView,
   JoinView,
@@ -74,6 +78,11 @@ export interface ApiFace {
   documents(kind: string | undefined): Promise<unknown[]>;
   nodes(): Promise<NodeView[]>;
   jobs(): Promise<JobView[]>;
+  /** Those of Mesos' API, the removed ones first. */
+  frameworks(): Promise<FrameworkView[]>;
+  createCredential(request: CreateCredentialRequest): Promise<CreateCredentialResult>;
+  credentials(): Promise<CredentialView[]>;
+  removeCredential(name: string): Promise<void>;
   tasks(filter: { readonly job?: string | undefined; readonly namespace?: string | undefined }): Promise<TaskView[]>;
   task(id: string): Promise<TaskDetail>;
   taskLog(query: LogQuery, signal: AbortSignal): Promise<string>;

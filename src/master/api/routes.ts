@@ -27,6 +27,7 @@ import { nameSchema, taskIdSchema } from '../../model/ids.ts';
 import type { Api } from './api.ts';
 import { addAuthorityRoutes } from './authority-routes.ts';
 import type { ApiFace } from './face.ts';
+import { addFrameworkRoutes } from './framework-routes.ts';
 import { nameOf } from './operator-name.ts';
 import { signalOf } from './request-signal.ts';
 import { addRolloutRoutes } from './rollout-routes.ts';
@@ -67,6 +68,7 @@ export function addRoutes(app: Api, face: ApiFace): void {
   addFleetRoutes(app, face);
   addAuthorityRoutes(app, face);
   addRolloutRoutes(app, face);
+  addFrameworkRoutes(app, face);
   addJoinRoutes(app, face);
 }
 

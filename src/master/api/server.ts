@@ -3,17 +3,18 @@ import type { Duplex } from 'node:stream';
 import type { TlsOptions } from 'node:tls';
 import swagger from '@fastify/swagger';
 import { toJsonSchema } from '@valibot/to-json-schema';
-import Fastify, { type FastifyRequest } from 'fastify';
+import Fastify from 'fastify';
 import type * as v from 'valibot';
-import { isMesoliteError, MesoliteError } from '../../base/errors.ts';
+import { isMesoliteError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { decode } from '../../base/shape.ts';
 import { maxYamlBytes, parseYaml } from '../../model/yaml-text.ts';
 import type { Mesos } from '../mesos/mesos.ts';
 import { addMesosRoutes } from '../mesos/routes.ts';
 import type { Api } from './api.ts';
+import { authorize } from './authorize.ts';
 import { answerOf } from './errors.ts';
-import type { ApiFace, Operator } from './face.ts';
+import type { ApiFace } from './face.ts';
 import { addRoutes } from './routes.ts';
 
 export const apiBounds = {
@@ -27,16 +28,6 @@ export const apiBounds = {
   /** Open connections that were upgraded, on top of those: how many of them are taken is for whoever takes them. */
   upgraded: 10_000,
 } as const;
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    operator: Operator | null;
-  }
-  interface FastifyContextConfig {
-    /** Who may call: anyone, any operator, only an admin, or (of Mesos' scheduler API) an admin and frameworks. */
-    access?: 'public' | 'reader' | 'admin' | 'framework';
-  }
-}
 
 /** The HTTPS API: schemas from `model/api.ts`, bearer tokens, one error shape, and its own OpenAPI document. */
 export async function makeApi(
@@ -131,32 +122,6 @@ function boundConnections(server: Api['server'], upgrade: Parameters<typeof make
     leave(socket);
     upgrade(request, socket, head);
   });
-}
-
-async function authorize(face: ApiFace, request: FastifyRequest): Promise<void> {
-  // Default deny: a path that says nothing, unknown ones too, wants an admin.
-  const access = request.routeOptions.config.access ?? 'admin';
-  if (access === 'public') return;
-  const { name, token } = readCredentials(request.headers.authorization ?? '');
-  const operator = token === undefined ? undefined : await face.authenticate(token);
-  if (operator === undefined || (name !== undefined && name !== operator.name)) {
-    throw new MesoliteError('UNAUTHENTICATED', 'expected a valid token in "authorization: Bearer <token>"');
-  }
-  if (operator.role !== 'admin' && operator.role !== access) {
-    const may = operator.role === 'reader' ? 'may read, not change' : 'may use the scheduler API of Mesos only';
-    throw new MesoliteError('FORBIDDEN', `${operator.name} ${may}`);
-  }
-  request.operator = operator;
-}
-
-/** A bearer token, or as older clients have it `Basic` with a principal and its secret: the token. */
-function readCredentials(header: string): { readonly name?: string | undefined; readonly token?: string | undefined } {
-  const [, token] = /^Bearer ([\x21-\x7e]{1,256})$/.exec(header) ?? [];
-  if (token !== undefined) return { token };
-  const [, encoded] = /^Basic ([A-Za-z0-9+/]{1,1024}={0,2})$/i.exec(header) ?? [];
-  if (encoded === undefined) return {};
-  const [, name, secret] = /^([^:]*):([\x21-\x7e]{1,256})$/.exec(Buffer.from(encoded, 'base64').toString()) ?? [];
-  return { name, token: secret };
 }
 
 /** Fastify's route schema with each valibot schema as JSON Schema. */

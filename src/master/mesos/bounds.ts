@@ -14,6 +14,8 @@ export const mesosBounds = {
   perCall: 10_000,
   /** Bytes of one call. */
   callBytes: 4 * 1024 * 1024,
+  /** Ended tasks that operators are shown, the newest. */
+  completedTasks: 1_000,
   /** Subscribers of operator events. */
   operatorStreams: 32,
   /** Bytes that a subscriber has not taken yet, on top of the first snapshot; beyond them it is cut off. */

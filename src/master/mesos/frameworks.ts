@@ -21,6 +21,7 @@ export interface Subscription {
 /** What others do when a framework comes and goes. */
 export interface FrameworkListener {
   onAdded(framework: Framework): void;
+  /** It is back, or says other things of itself. */
   onUpdated(framework: Framework): void;
   /** It is away, or another took over for it: no offer of before holds. */
   onDisconnected(framework: Framework): void;
@@ -51,7 +52,7 @@ export function makeFrameworks(parts: {
   readonly log: Log;
   readonly newId: () => string;
   readonly listener: FrameworkListener;
-  /** Who this master is, as Mesos' `MasterInfo`. */
+  /** Mesos' `MasterInfo`. */
   readonly masterInfo: () => object;
   readonly inBackground: (what: string, work: Promise<unknown>) => void;
 }): Frameworks {

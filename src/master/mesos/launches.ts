@@ -41,10 +41,10 @@ export function makeLaunches(parts: {
   readonly clock: Clock;
   readonly log: Log;
   readonly newId: () => string;
-  /** The assignments of these nodes have changed. */
-  readonly onPlaced: (nodes: readonly string[]) => void;
+  /** These came, and the assignments of the nodes have changed. */
+  readonly onLaunched: (nodes: readonly string[], tasks: readonly string[]) => void;
 }): Launches {
-  const { store, offers, change, updates, clock, log, newId, onPlaced } = parts;
+  const { store, offers, change, updates, clock, log, newId, onLaunched } = parts;
 
   function tell(framework: Framework, refused: readonly Refused[]): void {
     for (const { task, agent, state, reason, message } of refused) {
@@ -165,7 +165,12 @@ export function makeLaunches(parts: {
         return { type: 'TaskRecovered', task, node, role, resources: spec.resources } as const;
       });
       change([...ends, ...starts]);
-      if (versions.length > 0) onPlaced(versions.map(version => version.node));
+      const nodes = versions.map(({ node }) => node);
+      if (launches.length > 0)
+        onLaunched(
+          nodes,
+          launches.map(({ task }) => task.id),
+        );
     } catch (error) {
       change(ends);
       throw error;

@@ -1,8 +1,10 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import { onAbort } from '../../base/signal.ts';
-import { liveStates } from '../../model/task.ts';
-import type { LedgerEvent } from '../../scheduling/ledger.ts';
+import type { FrameworkView } from '../../model/api.ts';
+import { rolesOf } from '../../model/framework.ts';
+import { liveStates, type TaskStatus } from '../../model/task.ts';
+import type { Ledger, LedgerEvent } from '../../scheduling/ledger.ts';
 import type { Store } from '../../store/store.ts';
 import type { TaskRecord } from '../../store/task-record.ts';
 import type { FleetNode } from '../fleet.ts';
@@ -12,7 +14,10 @@ import type { EventStream } from './event-stream.ts';
 import type { Framework } from './framework.ts';
 import { type Frameworks, makeFrameworks, type Subscription } from './frameworks.ts';
 import { makeLaunches } from './launches.ts';
+import type { MasterFacts } from './master-info.ts';
 import { makeOffers } from './offers.ts';
+import { makeOperator, type Operator } from './operator.ts';
+import { makeOperatorEvents, type OperatorEvents } from './operator-events.ts';
 import { makeReconciliation } from './reconciliation.ts';
 import { makeScheduler, type Scheduler } from './scheduler.ts';
 import { makeUpdates } from './updates.ts';
@@ -35,8 +40,15 @@ export interface Mesos extends Pick<Frameworks, 'get' | 'disconnect' | 'list' | 
   readonly call: Scheduler['call'];
   /** Whom each round asks. */
   readonly offerTaker: OfferTaker;
+  readonly operator: Operator;
+  readonly operatorEvents: OperatorEvents;
+  teardown(framework: Framework): Promise<void>;
+  /** What `mesolite get frameworks` shows. */
+  view(): Promise<FrameworkView[]>;
+  /** Tasks of jobs have a place. */
+  onPlaced(tasks: readonly string[]): void;
   /** A report on a task was written. */
-  onRecorded(task: TaskRecord): void;
+  onRecorded(task: TaskRecord, status: TaskStatus): void;
   onNode(node: FleetNode): void;
   run(signal: AbortSignal): Promise<void>;
 }
@@ -47,7 +59,8 @@ export function makeMesos(parts: {
   readonly clock: Clock;
   readonly log: Log;
   readonly newId: () => string;
-  readonly masterInfo: () => object;
+  readonly ledger: () => Ledger;
+  readonly facts: () => MasterFacts;
   readonly standing: () => Standing;
   /** Changes who has what. */
   readonly change: (events: readonly LedgerEvent[]) => void;
@@ -75,17 +88,19 @@ export function makeMesos(parts: {
     clock,
     log,
     newId,
-    masterInfo: parts.masterInfo,
+    masterInfo: () => parts.facts().info,
     inBackground,
     listener: {
-      onAdded: () => {},
-      onUpdated: () => {},
+      onAdded: framework => operatorEvents.onFramework('FRAMEWORK_ADDED', operator.seeFramework(framework)),
+      onUpdated: framework => operatorEvents.onFramework('FRAMEWORK_UPDATED', operator.seeFramework(framework)),
       onDisconnected(framework) {
         offers.drop(framework);
         updates.drop(framework);
         wake();
       },
-      async onRemoved({ id }) {
+      async onRemoved(framework) {
+        const { id } = framework;
+        operatorEvents.onFramework('FRAMEWORK_REMOVED', operator.seeFramework(framework));
         const live = await store.tasks.list({ framework: id, states: liveStates });
         await stopTasks(live.map(task => task.id));
       },
@@ -101,7 +116,10 @@ export function makeMesos(parts: {
     clock,
     log,
     newId,
-    onPlaced: onAssigned,
+    onLaunched(nodes, tasks) {
+      onAssigned(nodes);
+      onPlaced(tasks);
+    },
   });
   const scheduler = makeScheduler({
     store,
@@ -116,6 +134,20 @@ export function makeMesos(parts: {
     wake,
   });
 
+  const operator = makeOperator({ store, ledger: parts.ledger, fleet, frameworks, offers, clock, facts: parts.facts });
+  const operatorEvents = makeOperatorEvents({ operator, clock });
+
+  function onPlaced(tasks: readonly string[]): void {
+    if (operatorEvents.isHeard) inBackground('telling operators of tasks', tellPlaced(tasks));
+  }
+
+  async function tellPlaced(tasks: readonly string[]): Promise<void> {
+    for (const id of tasks) {
+      const task = await store.tasks.get(id);
+      if (task !== undefined) operatorEvents.onPlaced(task);
+    }
+  }
+
   async function stopTasks(tasks: readonly string[]): Promise<void> {
     const versions = await store.assignments.stop(tasks);
     if (versions.length > 0) onAssigned(versions.map(version => version.node));
@@ -124,6 +156,7 @@ export function makeMesos(parts: {
   function sweep(): void {
     frameworks.sweep();
     updates.sweep();
+    operatorEvents.sweep();
     if (offers.sweep()) wake();
   }
 
@@ -132,6 +165,28 @@ export function makeMesos(parts: {
       return isStopping ? { is: 'recovering' } : parts.standing();
     },
     newId,
+    operator,
+    operatorEvents,
+    teardown: framework => framework.gate.run(() => frameworks.remove(framework, 'an operator tore it down')),
+    async view() {
+      const removed = frameworks
+        .removed()
+        .map(({ removedAt, ...each }) => ({ ...each, removedAt, state: 'removed' as const }));
+      const present = frameworks.list().map(each => ({
+        ...each,
+        removedAt: null,
+        state: each.stream === undefined ? ('away' as const) : ('connected' as const),
+      }));
+      const views: FrameworkView[] = [];
+      for (const { id, info, principal, state, registeredAt, removedAt } of [...removed, ...present]) {
+        const framework = frameworks.get(id);
+        const offered = framework === undefined ? 0 : offers.of(framework).length;
+        const roles = [...rolesOf(info)];
+        const tasks = await store.tasks.countLive(id);
+        views.push({ id, name: info.name, principal, state, roles, tasks, offers: offered, registeredAt, removedAt });
+      }
+      return views;
+    },
     get: frameworks.get,
     list: frameworks.list,
     removed: frameworks.removed,
@@ -150,12 +205,17 @@ export function makeMesos(parts: {
     disconnect: (framework, stream) => (isStopping ? undefined : frameworks.disconnect(framework, stream)),
     call: scheduler.call,
     offerTaker: offers,
-    onRecorded: updates.onRecorded,
+    onPlaced,
+    onRecorded(task, status) {
+      updates.onRecorded(task);
+      operatorEvents.onRecorded(task, status);
+    },
     onNode(node) {
       const isReady = node.state === 'ready';
       const wasReady = seen.get(node.id);
       seen.set(node.id, isReady);
       if (!isReady) offers.rescindNode(node.id);
+      if (wasReady !== isReady && node.birth !== null) operatorEvents.onAgent(operator.see(node), isReady);
       if (wasReady === undefined || wasReady === isReady) return;
       inBackground('telling frameworks of a node', reconciliation.onNode(frameworks.list(), node));
     },

@@ -33,6 +33,8 @@ export interface Offers extends OfferTaker {
   /** Takes back all offers of a node. */
   rescindNode(node: string): void;
   of(framework: Framework): readonly OutstandingOffer[];
+  /** How many are outstanding, and how often frameworks were asked who wants some. */
+  counts(): { readonly outstanding: number; readonly passes: number };
   /** Takes back what was not answered in time; true when something may be offered now that was not before. */
   sweep(): boolean;
 }
@@ -59,6 +61,7 @@ export function makeOffers(parts: {
   const { fleet, frameworks, change, jobsWait, clock } = parts;
   const outstanding = new Map<string, OutstandingOffer>();
   const refusals = new Map<string, Refusal>();
+  let passes = 0;
 
   const keyOf = (framework: Framework, role: string, node: string) => `${framework.id} ${role} ${node}`;
 
@@ -96,15 +99,17 @@ export function makeOffers(parts: {
   }
 
   return {
-    claimants: () =>
-      frameworks.list().flatMap(framework =>
+    claimants() {
+      passes++;
+      return frameworks.list().flatMap(framework =>
         rolesOf(framework.info).flatMap(role => {
           if (!wantsOffers(framework, role)) return [];
           const wants = ({ id }: { readonly id: string }, free: Resources) =>
             isWorthIt(free) && !isRefused(framework, role, id, offerable(free));
           return [{ framework: framework.id, role, name: framework.id, wants }];
         }),
-      ),
+      );
+    },
     onOffers(offers) {
       const made = new Map<Framework, object[]>();
       for (const each of offers) {
@@ -152,6 +157,7 @@ export function makeOffers(parts: {
     },
     rescindNode: node => rescind([...outstanding.values()].filter(each => each.node === node)),
     of: framework => [...outstanding.values()].filter(each => each.framework === framework),
+    counts: () => ({ outstanding: outstanding.size, passes }),
     sweep() {
       const now = clock.monotonic();
       const lifeMs = jobsWait() ? mesosTimes.contendedOfferMs : mesosTimes.offerMs;

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { answerOf } from '../api/errors.ts';
 import type { Mesos } from './mesos.ts';
+import { addOperatorRoutes } from './operator-routes.ts';
 import { refuse } from './refuse.ts';
 import { addSchedulerRoute } from './scheduler-routes.ts';
 
@@ -14,4 +15,5 @@ export function addMesosRoutes(app: FastifyInstance, mesos: Mesos): void {
     return refuse(reply, status, body.error.message);
   });
   addSchedulerRoute(app, mesos);
+  addOperatorRoutes(app, mesos);
 }
