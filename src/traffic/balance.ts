@@ -65,16 +65,22 @@ abstract class Weighted implements Balancer {
   #pickByDeadline(now: number): number {
     // a random start, so that many proxies do not begin with the same host
     this.#edf ??= new Edf(this.hosts.length, i => this.random() / (this.hosts[i]?.weight ?? 1));
-    for (let i = 0; i < this.hosts.length; i++) {
-      const at = this.#edf.next;
+    const edf = this.#edf;
+    if (edf.hasAside) edf.takeBack(this.#isAvailable, this.#weightOf);
+    for (let at = edf.next; at >= 0; at = edf.next) {
       const host = this.hosts[at];
-      if (host === undefined) break;
-      const warm = this.#slowStart === undefined ? 1 : warmth(now - host.joinedAt, this.#slowStart);
-      this.#edf.advance((host.weight * warm) / this.burden(host));
-      if (host.available) return at;
+      if (host?.available) {
+        const warm = this.#slowStart === undefined ? 1 : warmth(now - host.joinedAt, this.#slowStart);
+        edf.advance((host.weight * warm) / this.burden(host));
+        return at;
+      }
+      edf.setAside();
     }
-    return nextAvailable(this.hosts, 0);
+    return -1;
   }
+
+  readonly #isAvailable = (at: number): boolean => this.hosts[at]?.available === true;
+  readonly #weightOf = (at: number): number => this.hosts[at]?.weight ?? 1;
 }
 
 class RoundRobin extends Weighted {
@@ -99,7 +105,7 @@ class LeastRequest extends Weighted {
   protected pickEqual(): number {
     const first = drawAvailable(this.hosts, this.random);
     if (first < 0) return -1;
-    const second = drawOther(this.hosts, first, this.random);
+    const second = drawAvailable(this.hosts, this.random, first);
     return load(this.hosts[second]) < load(this.hosts[first]) ? second : first;
   }
 
@@ -154,24 +160,24 @@ class ByHash implements Balancer {
 
 const draws = 4;
 
-/** A random host; an unavailable draw is repeated a few times before the hosts are searched one by one. */
-function drawAvailable(hosts: readonly Candidate[], random: Random): number {
-  let at = 0;
-  for (let i = 0; i < draws; i++) {
-    at = Math.floor(random() * hosts.length);
+/** A random one of the available hosts, each as likely as any other; never `other` (-1 for none) where there is another. */
+function drawAvailable(hosts: readonly Candidate[], random: Random, other = -1): number {
+  const from = other + 1;
+  const count = other < 0 ? hosts.length : hosts.length - 1;
+  for (let i = 0; i < draws && count > 0; i++) {
+    const at = (from + Math.floor(random() * count)) % hosts.length;
     if (hosts[at]?.available) return at;
   }
-  return nextAvailable(hosts, at);
+  return drawCounted(hosts, random, other);
 }
 
-/** As `drawAvailable`, but never `first` where there is another. */
-function drawOther(hosts: readonly Candidate[], first: number, random: Random): number {
-  let at = first;
-  for (let i = 0; i < draws && hosts.length > 1; i++) {
-    at = (first + 1 + Math.floor(random() * (hosts.length - 1))) % hosts.length;
-    if (hosts[at]?.available) return at;
-  }
-  return nextAvailable(hosts, first + 1);
+/** The same where few are available: draws among those alone. */
+function drawCounted(hosts: readonly Candidate[], random: Random, other: number): number {
+  let available = 0;
+  for (let at = 0; at < hosts.length; at++) if (at !== other && hosts[at]?.available) available++;
+  let left = Math.floor(random() * available);
+  for (let at = 0; at < hosts.length; at++) if (at !== other && hosts[at]?.available && left-- === 0) return at;
+  return other;
 }
 
 function load(host: Candidate | undefined): number {

@@ -30,12 +30,12 @@ export class Ring implements HashTable {
   find(hash: number, hosts: readonly Candidate[]): number {
     const { length } = this.#positions;
     let at = this.#search(hash);
-    for (let i = 0; i < length; i++, at++) {
+    for (let i = 0; i < Math.min(length, maxRingSteps); i++, at++) {
       if (at >= length) at = 0;
       const host = this.#hosts[at] ?? 0;
       if (hosts[host]?.available) return host;
     }
-    return -1;
+    return anyAvailable(hosts, hash);
   }
 
   /** The first place whose position is not below `hash`. */
@@ -92,11 +92,19 @@ export class Maglev implements HashTable {
       const host = this.#table[at] ?? 0;
       if (hosts[host]?.available) return host;
     }
-    return nextAvailable(hosts, mixed(hash) % hosts.length);
+    return anyAvailable(hosts, hash);
   }
 }
 
+/** So far the next available host is looked for in a table: there may be none, or one that is too light to be in it. */
+const maxRingSteps = 1024;
 const maxSteps = 32;
+
+/** An available host, the same for the same hash; -1 when there is none. */
+function anyAvailable(hosts: readonly Candidate[], hash: number): number {
+  return hosts.length === 0 ? -1 : nextAvailable(hosts, mixed(hash) % hosts.length);
+}
+
 const vacant = 65_535;
 
 function filled(hosts: readonly Candidate[], size: number): Uint16Array {

@@ -58,18 +58,22 @@ export function newHostHealth(): HostHealth {
   return { errors: 0, gatewayErrors: 0, localErrors: 0, ejectedUntil: 0, backoff: 0 };
 }
 
-/** The detector of `hosts` from `now` on; hosts that were ejected before stay so. */
-export function newOutlierState(hosts: readonly HostHealth[], now: number): OutlierState {
-  return { hosts, ejected: hosts.filter(isEjected).length, sweptAt: now };
+/** The detector of `hosts`, which were swept last at `sweptAt`, or have just come; hosts that were ejected before stay so. */
+export function newOutlierState(hosts: readonly HostHealth[], sweptAt: number): OutlierState {
+  return { hosts, ejected: hosts.filter(isEjected).length, sweptAt };
 }
 
 export function isEjected(host: HostHealth): boolean {
   return host.ejectedUntil !== 0;
 }
 
-/** Are so many ejected that to use them all is better than to use those that are left? */
+/**
+ * Are so many ejected that to use them all is better than to use those that are left? Also when the others have left the cluster, so that
+ * all are ejected though nobody asked for that.
+ */
 export function isPanicking(state: OutlierState, settings: OutlierSettings): boolean {
   const { length } = state.hosts;
+  if (state.ejected === length && settings.maxEjectionPercent < 100) return true;
   return 100 * (length - state.ejected) < settings.minHealthPercent * length;
 }
 

@@ -159,3 +159,43 @@ t.test('without a hash a request goes anywhere', async t => {
     for (const count of picked) t.ok(count > 800 && count < 1200, picked.join(' '));
   }
 });
+
+t.test(
+  'the turns of an unavailable host are shared by all others, and it has none to catch up with when it is back',
+  async t => {
+    for (const kind of ['ROUND_ROBIN', 'LEAST_REQUEST'] as const) {
+      const list = hosts(100, 1, 1, 2);
+      const balancer = makeBalancer({ kind }, list, seededRandom(11));
+      const share = (count: number) => {
+        const picked = list.map(() => 0);
+        for (let i = 0; i < count; i++) {
+          const at = balancer.pick(0, -1);
+          picked[at] = (picked[at] ?? 0) + 1;
+        }
+        return picked;
+      };
+      share(500);
+      const [heavy] = list;
+      if (heavy === undefined) throw new Error('no host');
+      heavy.available = false;
+      const without = share(4000);
+      t.same(
+        without.map(count => Math.round(count / 100)),
+        [0, 10, 10, 20],
+        kind,
+      );
+      heavy.available = true;
+      const back = share(1040);
+      t.ok((back[3] ?? 0) >= 18, `${kind}: ${back.join(' ')}`);
+    }
+  },
+);
+
+t.test('of few available hosts among many each is as likely as any other', async t => {
+  const list = equal(100);
+  for (const [i, host] of list.entries()) host.available = i === 0 || i === 1 || i === 60;
+  for (const balancing of [{ kind: 'RANDOM' }, { kind: 'LEAST_REQUEST' }, kinds[3]] as const) {
+    const picked = picks(balancing ?? { kind: 'RANDOM' }, list, 6000);
+    for (const i of [0, 1, 60]) t.ok(Math.abs((picked[i] ?? 0) - 2000) < 200, `${balancing?.kind}: ${picked[i]}`);
+  }
+});

@@ -147,3 +147,14 @@ t.test('the ring without a host is the ring that steps over it', async () => {
     { seed: 2, numRuns: 50 },
   );
 });
+
+t.test('a host that is too light for a place in the ring is found when it is the only one', async t => {
+  const list = hosts([65_535, 65_535, 1, 1, 65_535]);
+  const table = ring(list);
+  for (const host of list) {
+    for (const each of list) each.available = each === host;
+    t.equal(list[table.find(keys[0] ?? 0, list)], host);
+  }
+  for (const each of list) each.available = false;
+  t.equal(table.find(keys[0] ?? 0, list), -1);
+});

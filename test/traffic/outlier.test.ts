@@ -162,3 +162,14 @@ t.test('all hosts may be ejected where 100 % is asked for; with too few left all
   }
   t.equal(ejectedAfter({ maxEjectionPercent: 100 }, times(5, 500), 1), 5, 'even a single one');
 });
+
+t.test(
+  'a host that was ejected is back in the choice when it is the only one left, and nobody asked for less',
+  async t => {
+    const { first, fail } = cluster(3);
+    fail(first, 0);
+    const left = newOutlierState([first], 5 * secondMs);
+    t.ok(isPanicking(left, defaultOutlier));
+    t.notOk(isPanicking(left, { ...defaultOutlier, maxEjectionPercent: 100 }));
+  },
+);
