@@ -119,7 +119,7 @@ function addShadow(record: AccessRecord, { audited, verdict }: Shadow): void {
 }
 
 function flagsOf({ flag, note }: Exchange): string {
-  if (note === '') return flag;
+  if (note === '' || note === flag) return flag;
   return flag === '-' ? note : `${flag},${note}`;
 }
 

@@ -25,9 +25,9 @@ export class Deadlines {
     this.#now = clock.monotonic();
   }
 
-  /** Monotonic milliseconds, as coarse as the tick. */
+  /** Monotonic milliseconds, as coarse as the tick while there is one. */
   get now(): number {
-    return this.#now;
+    return this.#cancel === undefined ? this.#clock.monotonic() : this.#now;
   }
 
   /** For what must not be late: a timer of its own; the returned function takes it back. */

@@ -5,6 +5,7 @@ import { Cell } from '../base/cell.ts';
 import { type Clock, hourMs, minuteMs, secondMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
+import { ratedLog } from '../base/rated-log.ts';
 import { aborted } from '../base/signal.ts';
 import type { AccessRecord } from '../model/access.ts';
 import type { Peer } from '../model/identity.ts';
@@ -21,13 +22,14 @@ import type { CompiledLimits } from '../traffic/limit.ts';
 import type { CompiledRoutes } from '../traffic/service-routes.ts';
 import { AccessLog } from './access-log.ts';
 import { addressOf } from './address.ts';
-import { meshBounds, taskBounds } from './admission.ts';
+import { meshBounds, Shares, taskBounds } from './admission.ts';
 import { Counters, type LimitSnapshot, type SeriesSnapshot } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { Decisions } from './decisions.ts';
 import { type LegParts, openLeg } from './egress/legs.ts';
 import { type OutboundParts, OutboundPipeline } from './egress/outbound.ts';
 import { Services } from './egress/services.ts';
+import { TaskConnection } from './egress/task-connection.ts';
 import { Http2Edges } from './http2/edges.ts';
 import type { TargetForm } from './http2/request-text.ts';
 import { Limits } from './limits.ts';
@@ -174,7 +176,8 @@ class JoinedProxy implements NodeProxy {
   /** Who is on the other side of each open connection of the mesh port. */
   readonly #callers = new Map<TLSSocket, Peer>();
 
-  constructor(parts: ProxyParts, settings: ProxySettings) {
+  constructor(given: ProxyParts, settings: ProxySettings) {
+    const parts = { ...given, log: ratedLog(given.log, () => given.clock.monotonic()) };
     const { clock, policy, workloads } = parts;
     const { bounds } = settings;
     const { maxConnections, maxUpstreamConnections } = bounds;
@@ -223,6 +226,7 @@ class JoinedProxy implements NodeProxy {
       services: this.#services,
       routes: parts.routes,
       random: parts.random,
+      taskShares: new Shares(halfOf(maxConnections)),
       onConnect: (stream, early, route) =>
         openLeg(this.#legs, { stream, early, listener: this.#outboundListener, asksInHttp: true }, route),
     };
@@ -410,7 +414,9 @@ class JoinedProxy implements NodeProxy {
 
   readonly #acceptTask = (socket: Socket): void => {
     const sourceIp = addressOf(socket.remoteAddress);
-    this.#servePlain(this.#outboundListener, socket, 'absolute', () => new OutboundPipeline(this.#outbound, sourceIp));
+    const connection = new TaskConnection(this.#outbound.taskShares, socket);
+    const pipelineOf = () => new OutboundPipeline(this.#outbound, { sourceIp, connection });
+    this.#servePlain(this.#outboundListener, socket, 'absolute', pipelineOf);
   };
 
   /** HTTP/1.1, or HTTP/2 with prior knowledge. */

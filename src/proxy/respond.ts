@@ -5,8 +5,11 @@ import { allRefusals, reasonOf, refuse } from './wire/refusals.ts';
 /** Envoy's response flags, as far as they can arise here; `-` is none. */
 export type ResponseFlag = '-' | 'UF' | 'UC' | 'UH' | 'UO' | 'UT' | 'UPE' | 'SI' | 'NR' | 'DC' | 'DPE' | 'FI' | 'RL';
 
-/** Flags that come beside another: delayed on purpose, tried as often as may be, over a limit that is not enforced (a flag of our own). */
-export type ResponseNote = '' | 'DI' | 'URX' | 'RL:shadow';
+/**
+ * Flags that come beside another: delayed on purpose, tried as often as may be, not tried again since too many retries are under way, over
+ * a limit that is not enforced (a flag of our own).
+ */
+export type ResponseNote = '' | 'DI' | 'URX' | 'UO' | 'RL:shadow';
 
 /** An answer that the proxy gives by itself: complete messages, made once. */
 export interface LocalAnswer {
@@ -25,6 +28,18 @@ export interface LocalAnswer {
 /** Makes an answer of plain text; `headers` are further header lines, each ending in CR LF. */
 export function makeAnswer(status: number, text: string | Uint8Array, flag: ResponseFlag, headers = ''): LocalAnswer {
   const body = Buffer.from(typeof text === 'string' ? new TextEncoder().encode(text) : text).toString('latin1');
+  return composed(status, body, flag, headers);
+}
+
+/** The same answer with further header lines. */
+export function answerWith(answer: LocalAnswer, lines: string): LocalAnswer {
+  if (lines === '') return answer;
+  const { status, flag, headers, keep, keepHead } = answer;
+  return composed(status, keep.slice(keepHead.length), flag, headers + lines);
+}
+
+/** `body` in latin1. */
+function composed(status: number, body: string, flag: ResponseFlag, headers: string): LocalAnswer {
   const type = body === '' || /^content-type:/m.test(headers) ? '' : 'content-type: text/plain\r\n';
   const head =
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\ncontent-length: ${body.length}\r\n` +

@@ -45,8 +45,8 @@ export function acceptTcp(
   exchange.source = peer?.principal ?? sourceIp;
   const onOver = () => inbound.accessLog.record(exchange, facts);
   if (verdict.allow && application !== undefined) {
-    const target = inbound.applications.targetOf(application);
-    new TcpConnection(tcp, stream, { exchange, target, early, asksInHttp: false, onOver });
+    exchange.target = inbound.applications.targetOf(application);
+    new TcpConnection(tcp, stream, { exchange, early, asksInHttp: false, onOver });
     return;
   }
   if (application === undefined) exchange.flag = 'UH';

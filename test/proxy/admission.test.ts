@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
+import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
-import { Mesh, RawClient, rawOrigin, serverNameOf, startNode } from '../fixtures/proxy-node.ts';
+import { Mesh, RawClient, rawOrigin, serverNameOf, serviceOf, startNode } from '../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
 const request = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
@@ -63,4 +64,38 @@ t.test('where a port is full, a connection that waits for a request gives way to
   await closed;
   t.match(await client.ask(request, '\r\n\r\n'), /^HTTP\/1\.1 407 /);
   t.match(await busy.ask(request, '\r\n\r\n'), /^HTTP\/1\.1 407 /, 'the one that waits longest of its time');
+});
+
+/** A request of a task that goes nowhere, which is as far as it has to come. */
+const from = (task: string) => {
+  const credential = Buffer.from(`${task}-1:secret-of-${task}`).toString('base64');
+  return `GET http://nowhere/ HTTP/1.1\r\nHost: nowhere\r\nProxy-Authorization: Basic ${credential}\r\n\r\n`;
+};
+
+t.test('one task gets no more than half of the port for its calls, its local ports among them', async t => {
+  const port = await new FreePorts().take();
+  const localPorts = [{ port, upstream: 'db.default' }];
+  const greedy = { ...mesh.workload('greedy', { upstreams: ['db.default'] }), localPorts };
+  const service = serviceOf('db', [1], 'tcp');
+  const workloads = [greedy, mesh.workload('modest', {})];
+  const node = await startNode(t, { workloads, services: [service], bounds: { maxConnections: 8 } });
+  const clients: RawClient[] = [];
+  while (clients.length < 4) {
+    const client = await RawClient.plain(t, node.running.outboundPort);
+    t.match(await client.ask(from('greedy'), '\r\n\r\n'), /^HTTP\/1\.1 404 /);
+    clients.push(client);
+  }
+  const next = await RawClient.plain(t, node.running.outboundPort);
+  const answer = await next.ask(from('greedy'), 'on each');
+  t.match(answer, /^HTTP\/1\.1 503 [\s\S]*as many connections to the proxy as one task may have/);
+  t.match(node.records.at(-1), { status: 503, flags: 'UO', rule: 'too-many-connections', task: 'greedy-1' });
+  const beyond = connect({ host: '127.0.0.1', port });
+  // a reset, which may come before it knows that it was connected
+  beyond.on('error', () => {});
+  await new Promise(resolve => beyond.once('close', resolve));
+  const other = await RawClient.plain(t, node.running.outboundPort);
+  t.match(await other.ask(from('modest'), '\r\n\r\n'), /^HTTP\/1\.1 404 /);
+  t.match(await clients[0]?.ask(from('greedy'), '\r\n\r\n'), /^HTTP\/1\.1 404 /, 'what it has it keeps');
+  clients[0]?.socket.destroy();
+  await until('its place is free', async () => /^HTTP\/1\.1 404 /.test(await next.ask(from('greedy'), '\r\n\r\n')));
 });

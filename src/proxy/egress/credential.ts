@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { LocalWorkload } from '../workload.ts';
+import { valueText } from '../wire/fields.ts';
+import type { Head } from '../wire/head.ts';
+import type { LocalWorkload, WorkloadIndex } from '../workload.ts';
 
 const maxHeaderLength = 1024;
 
@@ -21,4 +23,20 @@ export function callerOf(value: string, workloads: ReadonlyMap<string, LocalWork
 function equalSecrets(a: string, b: string): boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(a), digest(b));
+}
+
+/** Who calls on a connection, request by request: a proof is looked at again only when it, or the set of tasks, has changed. */
+export class CallerProof {
+  #proof = '';
+  #index: WorkloadIndex | undefined;
+  #caller: LocalWorkload | undefined;
+
+  callerOf(index: WorkloadIndex, head: Head, bytes: Buffer): LocalWorkload | undefined {
+    const proof = head.proxyAuthorization < 0 ? '' : valueText(head, bytes, head.proxyAuthorization);
+    if (this.#index === index && proof === this.#proof) return this.#caller;
+    this.#proof = proof;
+    this.#index = index;
+    this.#caller = callerOf(proof, index.byTask);
+    return this.#caller;
+  }
 }

@@ -7,7 +7,9 @@ import type { ByteStream } from '../wire/byte-stream.ts';
 import { abortStream } from '../wire/client-socket.ts';
 import { Exchange, type Pipeline } from '../wire/exchange.ts';
 import { connectionEstablished, TcpConnection, type TcpParts } from '../wire/tcp.ts';
-import { type FixedRoute, hostOfService, type OutboundParts, OutboundPipeline, ServiceTarget } from './outbound.ts';
+import { type FixedRoute, hostOfService, type OutboundParts, OutboundPipeline } from './outbound.ts';
+import { ServiceTarget } from './service-target.ts';
+import { TaskConnection } from './task-connection.ts';
 
 export interface LegParts {
   readonly outbound: OutboundParts;
@@ -37,25 +39,28 @@ export function openLeg(parts: LegParts, client: LegClient, route: FixedRoute): 
   const { stream, early, asksInHttp } = client;
   const caller = outbound.workloads().byTask.get(route.task);
   const endpoints = caller && outbound.services.endpointsOf(route.key, caller, '');
+  const connection = asksInHttp ? undefined : new TaskConnection(outbound.taskShares, stream);
   if (endpoints !== undefined && endpoints.protocol !== 'tcp') {
     if (asksInHttp) stream.write(connectionEstablished, 'latin1');
-    serveHttp(client, () => new OutboundPipeline(outbound, route.sourceIp, route));
+    const { sourceIp } = route;
+    serveHttp(client, () => new OutboundPipeline(outbound, { sourceIp, connection, fixed: route }));
     return;
   }
   const exchange = new Exchange(clock.monotonic());
   const facts = factsOf(outbound, route);
   const onOver = () => outbound.accessLog.record(exchange, facts);
-  if (caller === undefined || endpoints === undefined) {
+  const isKnown = caller !== undefined && endpoints !== undefined;
+  if (!isKnown || connection?.isOf(caller.task) === false) {
     // nothing is known of the service yet, not even how to say so
-    exchange.flag = 'UH';
+    exchange.flag = isKnown ? 'UO' : 'UH';
     abortStream(stream);
     onOver();
     return;
   }
   facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
   if (endpoints.hashKey?.from === 'source') exchange.hash = hash32(caller.task);
-  const target = new ServiceTarget(caller, endpoints);
-  new TcpConnection(tcp, stream, { exchange, target, early, asksInHttp, onOver });
+  exchange.target = new ServiceTarget(caller, endpoints);
+  new TcpConnection(tcp, stream, { exchange, early, asksInHttp, onOver });
 }
 
 function factsOf({ workloads, counters }: OutboundParts, { task, key, sourceIp }: FixedRoute): RequestFacts {

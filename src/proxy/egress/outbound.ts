@@ -1,27 +1,38 @@
 import type { Buffer } from 'node:buffer';
 import type { Cell } from '../../base/cell.ts';
 import type { Random } from '../../base/random.ts';
-import { serviceKey } from '../../model/ids.ts';
 import { meshDomain } from '../../model/service.ts';
 import type { Destination } from '../../traffic/route-action.ts';
-import { serviceOfHost } from '../../traffic/service-of-host.ts';
 import type { CompiledRoutes, ServiceRoutes } from '../../traffic/service-routes.ts';
 import { type AccessLog, newFacts } from '../access-log.ts';
-import type { Counters, Series } from '../counters.ts';
+import type { Shares } from '../admission.ts';
+import type { Counters } from '../counters.ts';
 import { pathOf } from '../decisions.ts';
 import type { RequestIds } from '../request-ids.ts';
-import { type LocalAnswer, makeAnswer } from '../respond.ts';
+import type { LocalAnswer } from '../respond.ts';
 import type { Endpoints } from '../upstream/endpoints.ts';
 import type { ByteStream } from '../wire/byte-stream.ts';
-import type { Exchange, Pipeline, Takeover, Target } from '../wire/exchange.ts';
+import type { Exchange, Pipeline, Takeover } from '../wire/exchange.ts';
 import { valueText } from '../wire/fields.ts';
 import type { Head } from '../wire/head.ts';
 import { methodOf } from '../wire/methods.ts';
 import type { LocalWorkload, WorkloadIndex } from '../workload.ts';
-import { callerOf } from './credential.ts';
+import {
+  callerHasEnded,
+  misdirected,
+  notAProxyRequest,
+  notYetKnown,
+  speaksTcp,
+  tooManyConnections,
+  whoAreYou,
+} from './answers.ts';
+import { type AuthorityRoute, AuthorityRoutes, hostLine } from './authority-route.ts';
+import { CallerProof } from './credential.ts';
 import { noteHash } from './hash-key.ts';
-import { Routing, shadowOf } from './routing.ts';
+import { answerInTime, Routing, shadowOf } from './routing.ts';
+import { ServiceTargets } from './service-target.ts';
 import type { Services } from './services.ts';
+import type { TaskConnection } from './task-connection.ts';
 
 export interface OutboundParts {
   readonly services: Services;
@@ -31,6 +42,8 @@ export interface OutboundParts {
   readonly counters: Counters;
   readonly requestIds: RequestIds;
   readonly workloads: () => WorkloadIndex;
+  /** Connections that tasks have to the ports for their calls, so that none has all of them. */
+  readonly taskShares: Shares;
   /** Takes over a connection that asked for a service by CONNECT. */
   readonly onConnect: (stream: ByteStream, early: Buffer | undefined, route: FixedRoute) => void;
 }
@@ -43,40 +56,12 @@ export interface FixedRoute {
   readonly sourceIp: string;
 }
 
-/** Endpoints that may be tried for one request while none has taken it. */
-const maxAttempts = 3;
-/** One connection remembers so many ways at a time: those between which a route draws. */
-const maxTargets = 16;
-
-const notAProxyRequest = makeAnswer(
-  400,
-  'this is an HTTP proxy: expected a whole address as the request target, as in GET http://web.default.mesh/',
-  'DPE',
-);
-const whoAreYou = makeAnswer(
-  407,
-  "expected the task's own credential: use the address in its HTTP_PROXY variable as it is",
-  '-',
-  'proxy-authenticate: Basic realm="mesolite"\r\n',
-);
-
-const misdirected = makeAnswer(421, 'this connection leads to one service, and the request names another', 'NR');
-const callerHasEnded = makeAnswer(503, 'the task that this connection belongs to has ended', 'NR');
-
-/** Where the requests of one task to one authority go; worked out once for as long as the workloads stay as they are. */
-interface Route {
-  readonly index: WorkloadIndex;
-  readonly caller: LocalWorkload;
-  readonly authority: string;
-  readonly hostLine: string;
-  readonly series: Series;
-  readonly rule: string;
-  readonly answer: LocalAnswer | undefined;
-  /** `<name>.<namespace>`; empty when there is an answer instead. */
-  readonly key: string;
-  /** What VirtualServices say, as they were compiled when this was worked out. */
-  readonly compiled: CompiledRoutes;
-  readonly routes: ServiceRoutes | undefined;
+/** Whose requests come on a connection. */
+export interface OutboundClient {
+  readonly sourceIp: string;
+  /** Absent behind a CONNECT, where it has been counted. */
+  readonly connection?: TaskConnection | undefined;
+  readonly fixed?: FixedRoute | undefined;
 }
 
 /**
@@ -86,18 +71,22 @@ interface Route {
 export class OutboundPipeline implements Pipeline {
   readonly #parts: OutboundParts;
   readonly #facts;
+  readonly #connection: TaskConnection | undefined;
   readonly #fixed: FixedRoute | undefined;
   /** What a request on a fixed route calls by the path alone. */
   readonly #fixedHost: string;
-  #proof = '';
-  #proven: { readonly index: WorkloadIndex; readonly caller: LocalWorkload } | undefined;
-  #route: Route | undefined;
-  #targets: ServiceTarget[] = [];
+  readonly #proof = new CallerProof();
+  readonly #targets = new ServiceTargets();
+  /** The one that `#facts` speak of. */
+  #caller: LocalWorkload | undefined;
+  readonly #routes: AuthorityRoutes;
   /** Made for the first request that has routes. */
   #routing: Routing | undefined;
 
-  constructor(parts: OutboundParts, sourceIp: string, fixed?: FixedRoute) {
+  constructor(parts: OutboundParts, { sourceIp, connection, fixed }: OutboundClient) {
     this.#parts = parts;
+    this.#routes = new AuthorityRoutes(parts);
+    this.#connection = connection;
     this.#fixed = fixed;
     this.#fixedHost = fixed === undefined ? '' : hostOfService(fixed.key);
     this.#facts = newFacts('outbound', sourceIp);
@@ -114,7 +103,8 @@ export class OutboundPipeline implements Pipeline {
     if (this.#fixed === undefined && head.authorityStart === head.authorityEnd) {
       return this.#deny('no-authority', notAProxyRequest);
     }
-    const route = this.#routeOf(caller, this.#facts.host);
+    if (this.#connection?.isOf(caller.task) === false) return this.#deny('too-many-connections', tooManyConnections);
+    const route = this.#routes.routeOf(caller, this.#facts);
     this.#facts.series = route.series;
     if (route.answer !== undefined) return this.#deny(route.rule, route.answer);
     if (this.#fixed !== undefined && route.key !== this.#fixed.key) return this.#deny('misdirected', misdirected);
@@ -135,7 +125,8 @@ export class OutboundPipeline implements Pipeline {
     this.#note(head, bytes);
     const caller = this.#identify(head, bytes);
     if (caller === undefined) return this.#deny('no-credential', whoAreYou);
-    const route = this.#routeOf(caller, this.#facts.host);
+    if (this.#connection?.isOf(caller.task) === false) return this.#deny('too-many-connections', tooManyConnections);
+    const route = this.#routes.routeOf(caller, this.#facts);
     this.#facts.series = route.series;
     if (route.answer !== undefined) return this.#deny(route.rule, route.answer);
     this.#facts.allow = true;
@@ -156,7 +147,7 @@ export class OutboundPipeline implements Pipeline {
   /** As a VirtualService wants it; a wait that it asks for comes before anything else that may be said. */
   #takeRoute(
     exchange: Exchange,
-    { caller }: Route,
+    { caller }: AuthorityRoute,
     routes: ServiceRoutes,
     head: Head,
     bytes: Buffer,
@@ -168,11 +159,7 @@ export class OutboundPipeline implements Pipeline {
     if (destination === undefined) return answer;
     const endpoints = this.#endpointsOf(caller, destination);
     const unusable = problemOf(endpoints, destination);
-    if (endpoints === undefined || unusable !== undefined) {
-      if (exchange.delayMs === 0) return unusable;
-      exchange.abort = unusable;
-      return undefined;
-    }
+    if (endpoints === undefined || unusable !== undefined) return unusable && answerInTime(exchange, unusable);
     this.#sendTo(exchange, caller, endpoints, head, bytes);
     this.#rewrite(exchange, path, hostLine(authority) + (destination.requestEdits?.lines ?? ''), head, bytes);
     if (mirrors.length > 0) this.#mirror(exchange, caller, authority, mirrors);
@@ -185,7 +172,7 @@ export class OutboundPipeline implements Pipeline {
 
   #sendTo(exchange: Exchange, caller: LocalWorkload, endpoints: Endpoints, head: Head, bytes: Buffer): void {
     this.#facts.destination = endpoints.spiffeId.slice('spiffe://'.length);
-    exchange.target = this.#targetOf(caller, endpoints);
+    exchange.target = this.#targets.targetOf(caller, endpoints);
     const { hashKey } = endpoints;
     if (hashKey === undefined) return;
     noteHash(exchange, hashKey, { task: caller.task, random: this.#parts.random }, head, bytes);
@@ -196,7 +183,8 @@ export class OutboundPipeline implements Pipeline {
     const additions = `host: ${shadowOf(authority)}\r\n${exchange.additions.slice(hostLine(authority).length)}`;
     exchange.mirrors = mirrors.flatMap(mirror => {
       const endpoints = this.#endpointsOf(caller, mirror);
-      return endpoints === undefined ? [] : [{ target: new ServiceTarget(caller, endpoints), additions }];
+      const isUsable = endpoints !== undefined && problemOf(endpoints, mirror) === undefined;
+      return isUsable ? [{ target: this.#targets.targetOf(caller, endpoints), additions }] : [];
     });
   }
 
@@ -213,65 +201,16 @@ export class OutboundPipeline implements Pipeline {
     facts.series = undefined;
   }
 
-  /** Which task calls? The proof is looked at again only when it, or the set of tasks, has changed. */
   #identify(head: Head, bytes: Buffer): LocalWorkload | undefined {
     const index = this.#parts.workloads();
-    if (this.#fixed !== undefined) {
-      if (this.#proven?.index === index) return this.#proven.caller;
-      return this.#prove(index, index.byTask.get(this.#fixed.task));
+    const caller =
+      this.#fixed === undefined ? this.#proof.callerOf(index, head, bytes) : index.byTask.get(this.#fixed.task);
+    if (caller !== this.#caller) {
+      this.#caller = caller;
+      this.#facts.source = caller?.spiffeId.slice('spiffe://'.length) ?? '-';
+      this.#facts.task = caller?.task ?? '-';
     }
-    const proof = head.proxyAuthorization < 0 ? '' : valueText(head, bytes, head.proxyAuthorization);
-    if (this.#proven?.index === index && proof === this.#proof) return this.#proven.caller;
-    this.#proof = proof;
-    return this.#prove(index, callerOf(proof, index.byTask));
-  }
-
-  #prove(index: WorkloadIndex, caller: LocalWorkload | undefined): LocalWorkload | undefined {
-    this.#proven = caller === undefined ? undefined : { index, caller };
-    this.#facts.source = caller?.spiffeId.slice('spiffe://'.length) ?? '-';
-    this.#facts.task = caller?.task ?? '-';
     return caller;
-  }
-
-  #routeOf(caller: LocalWorkload, authority: string): Route {
-    const known = this.#route;
-    const index = this.#parts.workloads();
-    const compiled = this.#parts.routes.value;
-    if (
-      known?.index === index &&
-      known.caller === caller &&
-      known.authority === authority &&
-      known.compiled === compiled
-    ) {
-      return known;
-    }
-    const service = serviceOfHost(authority, caller.identity.namespace);
-    const key = service === undefined ? '' : serviceKey(service);
-    const declared = caller.upstreams.has(key);
-    const series = this.#parts.counters.series('outbound', declared ? key : '-', this.#facts.source);
-    const routes = declared ? compiled.routesOf(key, caller.identity) : undefined;
-    // one literal: objects that are spread together have a shape each, and each look at one of them is a search
-    this.#route = {
-      index,
-      caller,
-      authority,
-      hostLine: hostLine(authority),
-      series,
-      rule: service === undefined ? 'not-in-mesh' : declared ? 'declared-upstream' : 'not-declared',
-      answer: service === undefined ? notInMesh(authority) : declared ? undefined : notDeclared(key),
-      key: declared ? key : '',
-      compiled,
-      routes,
-    };
-    return this.#route;
-  }
-
-  #targetOf(caller: LocalWorkload, endpoints: Endpoints): ServiceTarget {
-    for (const target of this.#targets) if (target.caller === caller && target.endpoints === endpoints) return target;
-    if (this.#targets.length >= maxTargets) this.#targets = [];
-    const target = new ServiceTarget(caller, endpoints);
-    this.#targets.push(target);
-    return target;
   }
 
   /**
@@ -296,60 +235,12 @@ export class OutboundPipeline implements Pipeline {
   }
 }
 
-/** A service as one task reaches it. */
-export class ServiceTarget implements Target {
-  readonly maxAttempts = maxAttempts;
-  readonly caller: LocalWorkload;
-  readonly endpoints: Endpoints;
-
-  constructor(caller: LocalWorkload, endpoints: Endpoints) {
-    this.caller = caller;
-    this.endpoints = endpoints;
-  }
-
-  choose: Target['choose'] = (exchange, avoid) => this.endpoints.choose(this.caller, exchange, avoid);
-
-  beginRetry(): boolean {
-    return this.endpoints.beginRetry();
-  }
-
-  endRetry(): void {
-    this.endpoints.endRetry();
-  }
-}
-
 function problemOf(endpoints: Endpoints | undefined, { service, subset }: Destination): LocalAnswer | undefined {
   if (endpoints === undefined) return notYetKnown(service, subset);
   return endpoints.protocol === 'tcp' ? speaksTcp(service) : undefined;
 }
 
-function hostLine(authority: string): string {
-  return `host: ${authority}\r\n`;
-}
-
 /** How a service is called by its whole name. */
 export function hostOfService(key: string): string {
   return `${key}.${meshDomain}`;
-}
-
-function speaksTcp(key: string): LocalAnswer {
-  return makeAnswer(
-    400,
-    `${key} speaks plain TCP: reach it by CONNECT, or by a localPort of the job's upstreams`,
-    'NR',
-  );
-}
-
-function notInMesh(authority: string): LocalAnswer {
-  const expected = `<service> or <service>.<namespace>.${meshDomain}`;
-  return makeAnswer(403, `${authority} is not a host of the mesh: expected ${expected}`, 'NR');
-}
-
-function notDeclared(key: string): LocalAnswer {
-  return makeAnswer(404, `${key} is not among the upstreams that this task's job declares`, 'NR');
-}
-
-function notYetKnown(key: string, subset = ''): LocalAnswer {
-  const what = subset === '' ? key : `subset ${subset} of ${key}`;
-  return makeAnswer(503, `nothing is known of ${what} yet: no healthy upstream`, 'UH');
 }

@@ -15,7 +15,7 @@ import {
 import type { RouteRequest } from '../../traffic/route-match.ts';
 import { type ChosenRoute, chooseRoute, type ServiceRoutes } from '../../traffic/service-routes.ts';
 import type { RequestFacts } from '../access-log.ts';
-import { type LocalAnswer, makeAnswer } from '../respond.ts';
+import { answerWith, type LocalAnswer, makeAnswer } from '../respond.ts';
 import type { Exchange } from '../wire/exchange.ts';
 import { dropNamed, fieldOf } from '../wire/fields.ts';
 import type { Head } from '../wire/head.ts';
@@ -67,6 +67,10 @@ class RequestView implements RouteRequest {
     return fieldOf(this.#head, this.#bytes, name);
   }
 
+  drop(name: Uint8Array): void {
+    dropNamed(this.#head, this.#bytes, name);
+  }
+
   isPreflight(): boolean {
     return this.method === 'OPTIONS' && this.header(requestMethodWord) !== undefined;
   }
@@ -97,23 +101,15 @@ export class Routing {
   ): LocalAnswer | undefined {
     const view = this.#view;
     view.look(head, bytes, facts);
-    const answer = this.#decide(exchange, routes, facts, head, bytes);
+    const answer = this.#decide(exchange, routes, facts);
     view.lookAway();
-    if (answer === undefined || exchange.delayMs === 0) return answer;
-    exchange.abort = answer;
-    return undefined;
+    return answer && answerInTime(exchange, answer);
   }
 
-  #decide(
-    exchange: Exchange,
-    routes: ServiceRoutes,
-    facts: RequestFacts,
-    head: Head,
-    bytes: Buffer,
-  ): LocalAnswer | undefined {
-    const view = this.#view;
+  /** A page may read of an injected fault too: in Istio's newer filter chains faults come before CORS, and it may not. */
+  #decide(exchange: Exchange, routes: ServiceRoutes, facts: RequestFacts): LocalAnswer | undefined {
     this.destination = undefined;
-    const chosen = chooseRoute(routes, view);
+    const chosen = chooseRoute(routes, this.#view);
     if (chosen === undefined) {
       facts.allow = false;
       facts.rule = 'no-route';
@@ -121,12 +117,11 @@ export class Routing {
     }
     const { action } = chosen.route;
     facts.rule = chosen.route.label;
-    const fault =
-      action.kind === 'forward' && action.fault !== undefined ? this.#inject(exchange, action.fault) : undefined;
-    const answer = fault ?? (action.cors === undefined ? undefined : this.#share(exchange, action.cors));
-    if (answer !== undefined) return answer;
-    if (action.kind !== 'forward') return answerOf(action, exchange, view);
-    return this.#forward(exchange, action, chosen, head, bytes);
+    const preflight = action.cors === undefined ? undefined : this.#share(exchange, action.cors);
+    if (preflight !== undefined) return preflight;
+    if (action.kind !== 'forward') return answerOf(action, exchange, this.#view);
+    const fault = action.fault === undefined ? undefined : this.#inject(exchange, action.fault);
+    return fault ?? this.#forward(exchange, action, chosen);
   }
 
   /** Envoy's fault filter: waits, and gives up on the request. */
@@ -155,13 +150,7 @@ export class Routing {
     return undefined;
   }
 
-  #forward(
-    exchange: Exchange,
-    action: ForwardAction,
-    { uri }: ChosenRoute,
-    head: Head,
-    bytes: Buffer,
-  ): LocalAnswer | undefined {
+  #forward(exchange: Exchange, action: ForwardAction, { uri }: ChosenRoute): LocalAnswer | undefined {
     const view = this.#view;
     const path = action.rewrite === undefined ? view.path : rewritePath(action.rewrite, uri, view.path);
     if (path === undefined) return noPath;
@@ -173,7 +162,7 @@ export class Routing {
     this.mirrors = action.mirrors.length === 0 ? action.mirrors : this.#drawMirrors(action.mirrors);
     exchange.tries = action.tries;
     const { requestEdits, responseEdits } = destination;
-    if (requestEdits !== undefined) for (const name of requestEdits.drops) dropNamed(head, bytes, name);
+    if (requestEdits !== undefined) for (const name of requestEdits.drops) view.drop(name);
     if (responseEdits !== undefined) editResponse(exchange, responseEdits);
     return undefined;
   }
@@ -188,16 +177,23 @@ function editResponse(exchange: Exchange, { drops, lines }: HeaderEdits): void {
   exchange.responseAdditions += lines;
 }
 
+/** The answer to give: with what the route says of answers, and at once, unless the request is to wait first. */
+export function answerInTime(exchange: Exchange, answer: LocalAnswer): LocalAnswer | undefined {
+  if (exchange.delayMs === 0) return answerWith(answer, exchange.responseAdditions);
+  exchange.abort = answer;
+  return undefined;
+}
+
 /** The answer of a route that sends nothing on. */
 function answerOf(
   action: Exclude<RouteAction, ForwardAction>,
-  { responseAdditions }: Exchange,
+  exchange: Exchange,
   { authority, path, query }: RouteRequest,
 ): LocalAnswer {
-  const lines = responseAdditions + (action.responseEdits?.lines ?? '');
-  if (action.kind === 'respond') return makeAnswer(action.status, action.body, '-', lines);
+  if (action.responseEdits !== undefined) editResponse(exchange, action.responseEdits);
+  if (action.kind === 'respond') return makeAnswer(action.status, action.body, '-');
   const location = redirectLocation(action, authority, path, query);
-  return makeAnswer(action.status, '', '-', `location: ${location}\r\n${lines}`);
+  return makeAnswer(action.status, '', '-', `location: ${location}\r\n`);
 }
 
 /** The port in an authority, which has passed the parser; http's own where it has none. */

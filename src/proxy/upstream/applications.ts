@@ -17,7 +17,7 @@ export class Applications {
     const pool = this.#makePool(endpoint);
     const target: Target = {
       maxAttempts: 1,
-      choose: (_, avoid) => (avoid === pool ? undefined : pool),
+      choose: (_, tried) => (tried.includes(pool) ? undefined : pool),
       beginRetry: () => false,
       endRetry: () => {},
     };

@@ -4,7 +4,7 @@ import type { Random } from '../../base/random.ts';
 import type { Endpoint, ServiceDocument } from '../../model/service.ts';
 import { type Balancer, makeBalancer } from '../../traffic/balance.ts';
 import { mayRetry, newUsage } from '../../traffic/breaker.ts';
-import { type Candidate, nextAvailable } from '../../traffic/candidate.ts';
+import type { Candidate } from '../../traffic/candidate.ts';
 import type { ClusterSettings, HashKey } from '../../traffic/cluster.ts';
 import {
   type HostHealth,
@@ -77,7 +77,7 @@ export class Endpoints {
   #document: ServiceDocument;
   #hosts: readonly Host[] = [];
   #byKey: ReadonlyMap<string, Host> = new Map();
-  #outlier: OutlierState = newOutlierState([], 0);
+  #outlier: OutlierState;
   /** Made when it is needed, so that many changes in a row cost one hash table. */
   #balancer: Balancer | undefined;
 
@@ -87,6 +87,7 @@ export class Endpoints {
     this.#settings = settings;
     this.#document = document;
     this.#bounds = { breaker, connections, used: newUsage() };
+    this.#outlier = newOutlierState([], parts.deadlines.now);
     this.#adopt();
   }
 
@@ -107,7 +108,8 @@ export class Endpoints {
   update(document: ServiceDocument, settings: ClusterSettings): void {
     const sameSettings = settings === this.#settings || isDeepStrictEqual(settings, this.#settings);
     if (document === this.#document && sameSettings) return;
-    const moved = document.spiffeId !== this.#document.spiffeId;
+    const { spiffeId, protocol } = this.#document;
+    const moved = document.spiffeId !== spiffeId || document.protocol !== protocol;
     const before = this.#byKey;
     this.#document = document;
     this.#settings = settings;
@@ -117,18 +119,16 @@ export class Endpoints {
     for (const [key, host] of before) if (moved || this.#byKey.get(key) !== host) host.closePools();
   }
 
-  /**
-   * The pool of `caller` to the endpoint that `exchange` should go to, another than `avoid`; undefined when none (or only
-   * that one) is healthy.
-   */
-  choose(caller: LocalWorkload, exchange: Exchange, avoid: Pool | undefined): Pool | undefined {
+  /** The pool of `caller` to the endpoint that `exchange` should go to, none of those that were `tried`; undefined when no other is healthy. */
+  choose(caller: LocalWorkload, exchange: Exchange, tried: readonly Pool[]): Pool | undefined {
     const { now } = this.#parts.deadlines;
     if (sweep(this.#outlier, now, this.#settings.outlier)) this.#judge();
     this.#balancer ??= makeBalancer(this.#settings.balancing, this.#hosts, this.#parts.random);
-    let at = this.#balancer.pick(now, exchange.hash);
-    if (avoid !== undefined && this.#poolAt(at, caller) === avoid) at = nextAvailable(this.#hosts, at + 1);
-    const pool = this.#poolAt(at, caller);
-    return pool === avoid ? undefined : pool;
+    const at =
+      tried.length === 0
+        ? this.#balancer.pick(now, exchange.hash)
+        : this.#pickOther(this.#balancer, caller, exchange.hash, tried);
+    return this.#poolAt(at, caller);
   }
 
   /** Takes a place among the retries that may be under way, to be given back with `endRetry`; false when there is none. */
@@ -154,8 +154,23 @@ export class Endpoints {
     }
   }
 
+  /** For good: a request that is still to be tried again finds no endpoint. */
   close(): void {
     for (const host of this.#hosts) host.closePools();
+    this.#hosts = [];
+    this.#balancer = undefined;
+  }
+
+  /** As if the endpoints that were tried were not there: a key finds the one that it would have without them. */
+  #pickOther(balancer: Balancer, { task }: LocalWorkload, hash: number, tried: readonly Pool[]): number {
+    const passed = this.#hosts.filter(({ available, pools }) => {
+      const pool = pools.get(task)?.pool;
+      return available && pool !== undefined && tried.includes(pool);
+    });
+    for (const host of passed) host.available = false;
+    const at = balancer.pick(this.#parts.deadlines.now, hash);
+    for (const host of passed) host.available = true;
+    return at;
   }
 
   #adopt(): void {
@@ -172,9 +187,11 @@ export class Endpoints {
     // in one order on all nodes, so that they fill the same hash table
     this.#hosts = [...byKey.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
     this.#balancer = undefined;
+    // else documents that come often would never let a sweep be due
+    const { sweptAt } = this.#outlier;
     this.#outlier = newOutlierState(
       this.#hosts.map(host => host.health),
-      now,
+      sweptAt,
     );
     this.#judge();
   }

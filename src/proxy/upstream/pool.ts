@@ -105,13 +105,14 @@ export class Pool implements UpstreamOwner {
     const { breaker, used } = bounds;
     if (used.requests >= breaker.maxRequests) return 'overflow';
     if (!this.#hasItsShare(user)) {
-      const idle = fresh ? undefined : this.#takeIdle();
+      const idle = this.#takeIdle(fresh);
       if (idle !== undefined) {
         load.active++;
         this.#use(idle, user);
         return undefined;
       }
-      if (this.#mayOpen()) {
+      // one that rests, but was used before, must not be in the way of a fresh one
+      if (this.#mayOpen() || (fresh && this.dropIdle() && this.#mayOpen())) {
         load.active++;
         this.#open(user);
         return undefined;
@@ -203,8 +204,9 @@ export class Pool implements UpstreamOwner {
     }
   }
 
-  /** The one used last, unless it is too old. */
-  #takeIdle(): Upstream | undefined {
+  /** The one used last, unless it is too old, or was used at all where a fresh one is asked for. */
+  #takeIdle(fresh: boolean): Upstream | undefined {
+    if (fresh && (this.#idle.at(-1)?.served ?? 0) > 0) return undefined;
     const idle = this.#idle.pop();
     if (idle === undefined || this.#parts.deadlines.now < idle.deadlineAt) return idle;
     idle.destroy();

@@ -9,8 +9,8 @@ import type { Head } from './head.ts';
 export interface Target {
   /** How many hosts may be tried while nothing has been sent to any. */
   readonly maxAttempts: number;
-  /** The pool of the host to take `exchange` to, another than `avoid` where there is another; undefined when none is healthy. */
-  choose(exchange: Exchange, avoid: Pool | undefined): Pool | undefined;
+  /** The pool of the host to take `exchange` to, none of those that were `tried`; undefined when no other is healthy. */
+  choose(exchange: Exchange, tried: readonly Pool[]): Pool | undefined;
   /** Takes a place among the retries that may be under way, to be given back with `endRetry`; false when there is none. */
   beginRetry(): boolean;
   endRetry(): void;

@@ -2,10 +2,11 @@ import { Buffer } from 'node:buffer';
 import { type Deadlines, never, type Timed } from '../deadlines.ts';
 import { answerUnavailable, messageOfAnswer, type Unavailable } from '../respond.ts';
 import type { Upstream, UpstreamUser } from '../upstream/connection.ts';
-import { connected, type Pool } from '../upstream/pool.ts';
+import { connected } from '../upstream/pool.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
-import type { Exchange, Target } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
+import { HostSearch } from './host-search.ts';
 import { Tunnel } from './upgrade.ts';
 import type { WriteBuffers } from './write-buffers.ts';
 
@@ -20,8 +21,8 @@ export interface TcpParts {
 
 /** What becomes of one connection. */
 export interface TcpTerms {
+  /** Its target is where the connection goes. */
   readonly exchange: Exchange;
-  readonly target: Target;
   /** What has been read of the client. */
   readonly early?: Buffer | undefined;
   /** The client asked by CONNECT: it is told in HTTP that the other side is there, or why it is not. */
@@ -44,8 +45,7 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
   readonly #terms: TcpTerms;
   readonly #client: ClientSocket;
   #early: Buffer | undefined;
-  #pool: Pool | undefined;
-  #attempts = 0;
+  readonly #hosts = new HostSearch();
 
   constructor(parts: TcpParts, stream: ByteStream, terms: TcpTerms) {
     this.#parts = parts;
@@ -56,7 +56,7 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
     parts.deadlines.add(this);
     // nothing is read of it, so a client that leaves its place in a queue is not seen to go
     this.deadlineAt = parts.deadlines.now + parts.idleMs;
-    this.#acquire(undefined, 'no-healthy-upstream');
+    this.#acquire('no-healthy-upstream');
   }
 
   // --- the upstream side ---
@@ -68,7 +68,7 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
   onReady(upstream: Upstream): void {
     const { deadlines, writeBuffers, idleMs } = this.#parts;
     const { exchange, asksInHttp, onOver } = this.#terms;
-    const pool = this.#pool;
+    const { pool } = this.#hosts;
     if (pool === undefined) return;
     deadlines.delete(this);
     pool.report(connected);
@@ -78,9 +78,8 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
   }
 
   onUnavailable(why: Unavailable): void {
-    const failed = this.#pool;
-    this.#pool = undefined;
-    this.#acquire(failed, why);
+    this.#hosts.leave();
+    this.#acquire(why);
   }
 
   onBytes(): void {}
@@ -105,7 +104,7 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
 
   onClientClose(): void {
     this.#parts.deadlines.delete(this);
-    this.#pool?.cancel(this);
+    this.#hosts.done()?.cancel(this);
     if (this.#terms.exchange.flag === '-') this.#terms.exchange.flag = 'DC';
     this.#terms.onOver();
   }
@@ -114,21 +113,9 @@ export class TcpConnection implements UpstreamUser, ClientSocketEvents, Timed {
     this.#client.destroy();
   }
 
-  #acquire(avoid: Pool | undefined, reason: Unavailable): void {
-    const { target, exchange } = this.#terms;
-    let why = reason;
-    let last = avoid;
-    while (this.#attempts < target.maxAttempts) {
-      this.#attempts++;
-      const pool = target.choose(exchange, last);
-      if (pool === undefined) break;
-      this.#pool = last = pool;
-      const refused = pool.acquire(this, true);
-      if (refused === undefined) return;
-      this.#pool = undefined;
-      why = refused;
-    }
-    this.#fail(why);
+  #acquire(reason: Unavailable): void {
+    const refused = this.#hosts.search(this, this.#terms.exchange, true, reason);
+    if (refused !== undefined) this.#fail(refused);
   }
 
   #fail(why: Unavailable): void {

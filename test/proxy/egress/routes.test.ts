@@ -404,3 +404,52 @@ t.test('a page of an allowed origin may ask and read; a preflight request is ans
   t.notMatch(await ask('/', `origin: https://evil.example\r\n${preflight}`, 'OPTIONS'), /access-control/);
   t.equal(web.seen.length, 3, 'a preflight request of another origin is passed on as Envoy does');
 });
+
+t.test('a page of an allowed origin may read the answers of the proxy itself too', async t => {
+  const corsPolicy = { allowOrigins: [{ exact: 'https://shop.example' }], exposeHeaders: ['x-why'] };
+  const headers = { response: { set: { 'x-why': 'route' } } };
+  const closed = await rawOrigin(t, socket => socket.destroy());
+  await closed.close();
+  const web = { seen: [], port: closed.port };
+  const { ask } = await meshOf(
+    t,
+    [
+      {
+        match: [{ uri: { exact: '/aborted' } }],
+        corsPolicy,
+        fault: { abort: { httpStatus: 555, percentage: { value: 100 } } },
+        route: to('web'),
+      },
+      { match: [{ uri: { exact: '/direct' } }], corsPolicy, headers, directResponse: { status: 418 } },
+      { match: [{ uri: { exact: '/moved' } }], corsPolicy, headers, redirect: { uri: '/there' } },
+      { match: [{ uri: { exact: '/unknown' } }], corsPolicy, route: to('nowhere') },
+      {
+        match: [{ uri: { exact: '/late' } }],
+        corsPolicy,
+        fault: {
+          delay: { fixedDelay: '1ms', percentage: { value: 100 } },
+          abort: { httpStatus: 555, percentage: { value: 100 } },
+        },
+        route: to('web'),
+      },
+      { corsPolicy, headers, route: to('web') },
+    ],
+    { web },
+  );
+  const origin = 'origin: https://shop.example\r\n';
+  for (const [path, status] of [
+    ['/aborted', 555],
+    ['/direct', 418],
+    ['/moved', 301],
+    ['/unknown', 503],
+    ['/late', 555],
+    ['/down', 503],
+  ] as const) {
+    const answer = await ask(path, origin);
+    t.match(answer, new RegExp(`^HTTP/1\\.1 ${status} `), path);
+    t.equal(answer.match(/access-control-allow-origin: https:\/\/shop\.example\r\n/g)?.length, 1, path);
+    t.match(answer, /access-control-expose-headers: x-why\r\n/, path);
+    t.notMatch(await ask(path, 'origin: https://evil.example\r\n'), /access-control/, path);
+  }
+  t.match(await ask('/down'), /^HTTP\/1\.1 503 [\s\S]*x-why: route\r\n/, 'and what else the route says of answers');
+});

@@ -38,17 +38,22 @@ const document = (...endpoints: Endpoint[]): ServiceDocument => ({
   labelSets: [{ version: 'even' }, { version: 'odd' }],
 });
 
+interface Asked {
+  readonly hash?: number;
+  readonly caller?: LocalWorkload;
+  readonly tried?: readonly Pool[];
+}
+
 /** The services of a node whose connections go nowhere; `made` are its pools. */
 function node(...endpoints: Endpoint[]) {
   const clock = new FakeClock();
   const deadlines = new Deadlines(clock);
-  // something that waits, so that time goes on
-  deadlines.add({ deadlineAt: Number.POSITIVE_INFINITY, onDeadline() {} });
   const documents = new Cell<ReadonlyMap<string, ServiceDocument>>(new Map([['web.default', document(...endpoints)]]));
   const destinations = new Cell(noDestinations);
   const made = new Map<Pool, PoolAddress>();
   const budget = new ConnectionBudget(100);
-  const connector = { connect: () => ({ destroy() {} }), recheck() {}, close() {} };
+  let closed = 0;
+  const connector = { connect: () => ({ destroy() {} }), recheck() {}, close: () => closed++ };
   const makePool = (to: PoolAddress) => {
     const pool = new Pool({ deadlines, budget, connector, load: to.load, bounds: to.bounds, onOutcome: to.onOutcome });
     made.set(pool, to);
@@ -63,10 +68,10 @@ function node(...endpoints: Endpoint[]) {
     makePool,
   });
   services.follow();
-  const choose = (subset = '', { hash = -1, caller = client }: { hash?: number; caller?: LocalWorkload } = {}) => {
+  const choose = (subset = '', { hash = -1, caller = client, tried = [] }: Asked = {}) => {
     const exchange = new Exchange();
     exchange.hash = hash;
-    return services.endpointsOf('web.default', caller, subset)?.choose(caller, exchange, undefined);
+    return services.endpointsOf('web.default', caller, subset)?.choose(caller, exchange, tried);
   };
   const chosen = (subset = '', hash = -1) => {
     const pool = choose(subset, { hash });
@@ -78,7 +83,8 @@ function node(...endpoints: Endpoint[]) {
     for (let i = 0; i < 5; i++) pool?.report(status);
   };
   const publish = (...list: Endpoint[]) => documents.set(new Map([['web.default', document(...list)]]));
-  return { clock, services, destinations, choose, chosen, spread, fail, publish };
+  const open = () => made.size - closed;
+  return { clock, services, documents, destinations, choose, chosen, spread, fail, publish, open };
 }
 
 const versions = {
@@ -197,4 +203,89 @@ t.test('no more retries than the budget are under way at a time', async t => {
   t.same([endpoints?.beginRetry(), endpoints?.beginRetry(), endpoints?.beginRetry()], [true, true, false]);
   endpoints?.endRetry();
   t.equal(endpoints?.beginRetry(), true);
+});
+
+t.test('documents that come often do not keep an ejected endpoint out', async t => {
+  const { clock, spread, fail, publish } = node(endpoint(1), endpoint(2), endpoint(3));
+  spread();
+  fail('web-1');
+  for (let seconds = 0; seconds < 30; seconds += 5) {
+    t.same(spread(), ['web-2', 'web-3'], `after ${seconds} s`);
+    await clock.advance(5 * secondMs);
+    publish(endpoint(1), endpoint(2, { weight: 50 + seconds }), endpoint(3));
+  }
+  t.same(spread(), ['web-1', 'web-2', 'web-3']);
+});
+
+t.test('an ejected endpoint is used when all others have left', async t => {
+  const { spread, fail, publish } = node(endpoint(1), endpoint(2), endpoint(3));
+  spread();
+  fail('web-1');
+  publish(endpoint(1));
+  t.same(spread(), ['web-1']);
+});
+
+t.test('what has been tried is left out while there is another, whatever the way of balancing', async t => {
+  const policies = [
+    {},
+    { loadBalancer: { simple: 'ROUND_ROBIN' } },
+    { loadBalancer: { simple: 'RANDOM' } },
+    { loadBalancer: { consistentHash: { httpHeaderName: 'x-user' } } },
+    { loadBalancer: { consistentHash: { httpHeaderName: 'x-user', maglev: {} } } },
+  ];
+  for (const trafficPolicy of policies) {
+    const { choose, destinations } = node(...[1, 2, 3, 4].map(id => endpoint(id, { weight: 10 * id })));
+    destinations.set(destinationsOf('web', { trafficPolicy }));
+    for (let hash = 0; hash < 50; hash++) {
+      const tried: Pool[] = [];
+      for (let pool = choose('', { hash, tried }); pool !== undefined; pool = choose('', { hash, tried })) {
+        t.notOk(tried.includes(pool));
+        tried.push(pool);
+      }
+      t.equal(tried.length, 4);
+    }
+  }
+});
+
+t.test('a key whose endpoint has been tried goes where it goes when that endpoint is ejected', async t => {
+  const hash = { trafficPolicy: { loadBalancer: { consistentHash: { httpHeaderName: 'x-user' } } } };
+  const { choose, chosen, destinations, fail } = node(endpoint(1), endpoint(2), endpoint(3));
+  destinations.set(destinationsOf('web', hash));
+  const key = 7_919_117;
+  const first = choose('', { hash: key });
+  const second = choose('', { hash: key, tried: first === undefined ? [] : [first] });
+  t.not(second, first);
+  t.equal(choose('', { hash: key }), first, 'only that request goes elsewhere');
+  fail(chosen('', key) ?? '');
+  t.equal(choose('', { hash: key }), second);
+});
+
+t.test('an endpoint that joins after a long silence warms up too', async t => {
+  const warmup = { trafficPolicy: { loadBalancer: { simple: 'ROUND_ROBIN', warmup: { duration: '60s' } } } };
+  const { clock, chosen, publish, destinations } = node(endpoint(1));
+  destinations.set(destinationsOf('web', warmup));
+  chosen();
+  await clock.advance(3600 * secondMs);
+  publish(endpoint(1), endpoint(2));
+  const tasks = Array.from({ length: 110 }, () => chosen());
+  t.ok(tasks.filter(task => task === 'web-2').length < 15);
+});
+
+t.test('a request that outlives its service opens nothing more', async t => {
+  const { services, documents, choose, open } = node(endpoint(1), endpoint(2));
+  const endpoints = services.endpointsOf('web.default', client, '');
+  choose();
+  t.equal(open(), 1);
+  documents.set(new Map());
+  t.equal(open(), 0);
+  t.equal(endpoints?.choose(client, new Exchange(), []), undefined);
+  t.equal(open(), 0);
+});
+
+t.test('connections go with the protocol that they were opened for', async t => {
+  const { services, documents, choose } = node(endpoint(1));
+  const before = choose();
+  documents.set(new Map([['web.default', { ...document(endpoint(1)), protocol: 'tcp' }]]));
+  t.equal(services.endpointsOf('web.default', client, '')?.protocol, 'tcp');
+  t.not(choose(), before);
 });

@@ -3,13 +3,14 @@ import t, { type Test } from 'tap';
 import { secondMs } from '../../../src/base/clock.ts';
 import { Deadlines } from '../../../src/proxy/deadlines.ts';
 import type { Unavailable } from '../../../src/proxy/respond.ts';
-import type { Upstream, UpstreamUser } from '../../../src/proxy/upstream/connection.ts';
+import type { ConnectionEvents, Upstream, UpstreamUser } from '../../../src/proxy/upstream/connection.ts';
 import { plainConnector } from '../../../src/proxy/upstream/plain-connector.ts';
 import { ConnectionBudget, noAnswer, Pool } from '../../../src/proxy/upstream/pool.ts';
 import { newUsage } from '../../../src/traffic/breaker.ts';
 import { defaultCluster } from '../../../src/traffic/cluster.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
 import { rawOrigin } from '../../fixtures/proxy-node.ts';
+import { TestStream } from '../../fixtures/test-stream.ts';
 
 /** A user that shows what happened to it. */
 class TestUser implements UpstreamUser {
@@ -260,4 +261,42 @@ t.test('a source that has its part waits for itself, and others are served meanw
   pool.release(second, false);
   await greedy[3]?.ready;
   t.same([budget.open, bounds.used.pending], [3, 0]);
+});
+
+t.test('who needs a fresh connection does not wait behind one that rests', async t => {
+  const { bounds, list } = await pools(t, 1, 8);
+  const [pool] = list;
+  if (pool === undefined) throw new Error('no pool');
+  bounds.breaker = { ...bounds.breaker, maxConnections: 1 };
+  const first = new TestUser();
+  pool.acquire(first, false);
+  const used = await first.ready;
+  pool.release(used, true);
+  const second = new TestUser();
+  t.equal(pool.acquire(second, true), undefined);
+  t.same(bounds.used, { connections: 1, pending: 0, requests: 1, retries: 0 });
+  t.not(await second.ready, used);
+});
+
+t.test('a connection of which nobody has made use is as good as a fresh one', async t => {
+  const opened: ConnectionEvents[] = [];
+  const connector = {
+    connect(events: ConnectionEvents) {
+      opened.push(events);
+      return { destroy() {} };
+    },
+    recheck() {},
+    close() {},
+  };
+  const bounds = { ...defaultCluster, used: newUsage() };
+  const deadlines = new Deadlines(new FakeClock());
+  const pool = new Pool({ deadlines, budget: new ConnectionBudget(4), connector, load: { active: 0 }, bounds });
+  const gone = new TestUser();
+  pool.acquire(gone, true);
+  pool.cancel(gone);
+  opened[0]?.onConnected(new TestStream());
+  const user = new TestUser();
+  pool.acquire(user, true);
+  await user.ready;
+  t.equal(opened.length, 1);
 });

@@ -1,11 +1,9 @@
 import { Buffer } from 'node:buffer';
-import { EventEmitter } from 'node:events';
 import fc from 'fast-check';
 import t from 'tap';
 import { Deadlines } from '../../../src/proxy/deadlines.ts';
 import type { ConnectionEvents } from '../../../src/proxy/upstream/connection.ts';
 import { ConnectionBudget, Pool } from '../../../src/proxy/upstream/pool.ts';
-import type { ByteStream } from '../../../src/proxy/wire/byte-stream.ts';
 import { Exchange } from '../../../src/proxy/wire/exchange.ts';
 import { type Client, Forward } from '../../../src/proxy/wire/forward.ts';
 import { Head } from '../../../src/proxy/wire/head.ts';
@@ -15,19 +13,7 @@ import { newUsage } from '../../../src/traffic/breaker.ts';
 import { defaultCluster } from '../../../src/traffic/cluster.ts';
 import { compileRetries } from '../../../src/traffic/retry.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
-
-class TestStream extends EventEmitter implements ByteStream {
-  readonly allowHalfOpen = true;
-  readonly writableNeedDrain = false;
-  refused = false;
-  write(): boolean {
-    return true;
-  }
-  pause(): void {}
-  resume(): void {}
-  end(): void {}
-  destroy(): void {}
-}
+import { TestStream } from '../../fixtures/test-stream.ts';
 
 /** A client whose request is whole; it is over once it has an answer of whatever kind. */
 class TestClient implements Client {

@@ -1,39 +1,15 @@
 import { Buffer } from 'node:buffer';
-import { EventEmitter } from 'node:events';
 import t from 'tap';
 import { Deadlines } from '../../../src/proxy/deadlines.ts';
 import type { ConnectionEvents } from '../../../src/proxy/upstream/connection.ts';
 import { ConnectionBudget, Pool } from '../../../src/proxy/upstream/pool.ts';
-import type { ByteStream } from '../../../src/proxy/wire/byte-stream.ts';
 import { Head } from '../../../src/proxy/wire/head.ts';
 import { Mirrors } from '../../../src/proxy/wire/mirror.ts';
 import { WriteBuffers } from '../../../src/proxy/wire/write-buffers.ts';
 import { newUsage } from '../../../src/traffic/breaker.ts';
 import { defaultCluster } from '../../../src/traffic/cluster.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
-
-/** A connection that takes as much as it is told to. */
-class TestStream extends EventEmitter implements ByteStream {
-  readonly allowHalfOpen = true;
-  written = '';
-  destroyed = false;
-  writableNeedDrain = false;
-
-  write(data: string | Buffer): boolean {
-    this.written += data.toString('latin1');
-    return !this.writableNeedDrain;
-  }
-  drain(): void {
-    this.writableNeedDrain = false;
-    this.emit('drain');
-  }
-  pause(): void {}
-  resume(): void {}
-  end(): void {}
-  destroy(): void {
-    this.destroyed = true;
-  }
-}
+import { TestStream } from '../../fixtures/test-stream.ts';
 
 const head = 'POST / HTTP/1.1\r\nhost: web-shadow\r\ncontent-length: 6\r\n\r\n';
 const answer = Buffer.from('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');

@@ -1,29 +1,14 @@
-import { EventEmitter } from 'node:events';
 import t from 'tap';
 import { secondMs } from '../../../src/base/clock.ts';
 import { Deadlines } from '../../../src/proxy/deadlines.ts';
 import { ConnectionBudget, Pool } from '../../../src/proxy/upstream/pool.ts';
-import type { ByteStream } from '../../../src/proxy/wire/byte-stream.ts';
 import { Exchange } from '../../../src/proxy/wire/exchange.ts';
 import { TcpConnection } from '../../../src/proxy/wire/tcp.ts';
 import { WriteBuffers } from '../../../src/proxy/wire/write-buffers.ts';
 import { newUsage } from '../../../src/traffic/breaker.ts';
 import { defaultCluster } from '../../../src/traffic/cluster.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
-
-class TestStream extends EventEmitter implements ByteStream {
-  readonly allowHalfOpen = true;
-  readonly writableNeedDrain = false;
-  write(): boolean {
-    return true;
-  }
-  pause(): void {}
-  resume(): void {}
-  end(): void {}
-  destroy(): void {
-    this.emit('close', false);
-  }
-}
+import { TestStream } from '../../fixtures/test-stream.ts';
 
 t.test('a client that waits for a connection is given up after the idle time', async t => {
   const clock = new FakeClock();
@@ -37,7 +22,9 @@ t.test('a client that waits for a connection is given up after the idle time', a
   const over: string[] = [];
   for (const name of ['connecting', 'waiting']) {
     const onOver = () => over.push(name);
-    new TcpConnection(parts, new TestStream(), { exchange: new Exchange(), target, asksInHttp: false, onOver });
+    const exchange = new Exchange();
+    exchange.target = target;
+    new TcpConnection(parts, new TestStream(), { exchange, asksInHttp: false, onOver });
   }
   t.equal(bounds.used.pending, 1);
   for (let second = 0; second < 7; second++) await clock.advance(secondMs);
