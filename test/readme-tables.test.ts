@@ -33,6 +33,8 @@ import { maxSeries } from '../src/proxy/counters.ts';
 import { maxFixedBuckets, maxVaryingBuckets } from '../src/proxy/limits.ts';
 import { maxTrailerBytes } from '../src/proxy/wire/chunks.ts';
 import { maxHeadBytes, maxHeaders } from '../src/proxy/wire/head.ts';
+import { maxFrameBytes } from '../src/proxy/wire/mux/frame.ts';
+import { maxBacklogBytes } from '../src/proxy/wire/mux/session.ts';
 import { maxEstimates } from '../src/scheduling/estimates.ts';
 import { joinQueueBounds } from '../src/store/join-requests.ts';
 import { maxTokens } from '../src/store/join-tokens.ts';
@@ -177,6 +179,8 @@ t.test('limits are what the code has', async t => {
     ['trailers', kibi(maxTrailerBytes)],
     ['series of counters', maxSeries],
     ['regular expression of a route', `${maxProgramSize} instructions`],
+    ['frame of a connection between agents', kibi(maxFrameBytes)],
+    ['answers on such a connection', mebi(maxBacklogBytes)],
     ['buckets of RateLimits', `${maxFixedBuckets} of tasks and callers, ${maxVaryingBuckets} of paths`],
     ['learned durations', maxEstimates],
   ];

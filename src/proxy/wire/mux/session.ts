@@ -23,7 +23,7 @@ const turnBytes = 16 * 1024;
 /** Beyond the initial windows, streams of a connection whose readers keep up are lent so much together. */
 const maxLentBytes = 4 * 1024 * 1024;
 /** Nothing but answers to what the other side sends can pile up here; if it takes none of them, it is cut off. */
-const maxBacklogBytes = 4 * 1024 * 1024;
+export const maxBacklogBytes = 4 * 1024 * 1024;
 /** Streams that the other side may open and take back again between two ticks of the deadlines, which are a second apart. */
 const maxResets = 1000;
 
