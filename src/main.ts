@@ -65,6 +65,7 @@ async function runAgent(
     onUp: () => predecessor?.release(),
     onHandover: hearUserSignal(),
     startSuccessor: () => startSuccessor({ clock }),
+    onRecord: predecessor?.onRecord,
   };
   await predecessor?.turn();
   await serveAgent(parts, config, signal);

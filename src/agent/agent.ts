@@ -21,6 +21,7 @@ import { Fallback } from '../link/fallback.ts';
 import { MqttLink } from '../link/mqtt-link.ts';
 import { Outbox } from '../link/outbox.ts';
 import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
+import type { AccessRecord } from '../model/access.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
@@ -86,6 +87,10 @@ export interface AgentParts {
   readonly sockets?: GivenSockets | undefined;
   /** Ends the proxy, which may serve on when all else has ended; absent: it ends with the rest. */
   readonly serving?: AbortSignal | undefined;
+  /** Takes the records of requests that end when all but the proxy has ended; absent: they go to the access log alone. */
+  readonly late?: ((record: AccessRecord) => void) | undefined;
+  /** Hands over what the agent before this one still records; absent: there was none. */
+  readonly inherited?: ((to: (record: AccessRecord) => void) => void) | undefined;
 }
 
 /** A node whose clock is behind waits so long for the master's time before it judges peers by the last time it has seen. */
@@ -153,7 +158,7 @@ async function joinFirst(
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
 async function run(
-  { clock, log, version, proxyFor, sockets, serving, letGo }: RunParts,
+  { clock, log, version, proxyFor, sockets, serving, late, inherited, letGo }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -224,8 +229,18 @@ async function run(
   const reports = makeTaskReports({ sender, clock, log, isUp });
   const audit = makeAuditTrail({ sender, clock, log, sha256: sha256Hex, isUp });
 
+  // requests are finished, and so recorded, for longer than the rest
+  const recording = new AbortController();
   const accessLog =
-    config.accessLog && (await openAccessLog({ clock, log, random: systemRandom }, config.accessLog, signal));
+    config.accessLog && (await openAccessLog({ clock, log, random: systemRandom }, config.accessLog, recording.signal));
+
+  /** What ends when the link has been let go is for whoever takes over to tell the master. */
+  function onAccess(record: AccessRecord): void {
+    if (signal.aborted && late !== undefined) late(record);
+    else audit.record(record);
+    trial.record(record);
+    accessLog?.record(record);
+  }
 
   const trial = makeTrialCounts({ clock, tell: () => inBackground('telling how a rollout fares', heartbeat.beat()) });
 
@@ -302,11 +317,7 @@ async function run(
       requestAuthentication,
       time: () => (clock.known ? clock.now() : undefined),
       routes,
-      onAccess: record => {
-        audit.record(record);
-        trial.record(record);
-        accessLog?.record(record);
-      },
+      onAccess,
     },
     {
       meshHost: config.meshHost,
@@ -516,12 +527,13 @@ async function run(
       signal,
     ),
   ];
+  inherited?.(audit.record);
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 
   const { meshPort, socketOf, stopped } = mesh;
   const release = async (): Promise<void> => {
     await aborted(signal);
-    await Promise.allSettled([...loops, accessLog?.ended, metrics?.ended]);
+    await Promise.allSettled([...loops, metrics?.ended]);
     await link.closed;
     await background.settled();
     facts.close();
@@ -529,6 +541,8 @@ async function run(
   };
   const stop = async (): Promise<void> => {
     await Promise.all([released, stopped]);
+    recording.abort();
+    await accessLog?.ended;
     await background.settled();
     log.info('the agent has stopped; its tasks go on', { node });
   };

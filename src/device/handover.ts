@@ -11,13 +11,15 @@ import type { GivenSockets } from './given-sockets.ts';
 //   parent → child   begin           what the two share (the data directory) is let go
 //   child → parent   want <name>     a socket
 //   parent → child   socket <name>   and with it the socket, if there is one
-//   child → parent   up              the parent may end
+//   child → parent   up              the parent may end, when its requests are finished
+//   parent → child   record          of such a request, for the child to pass on
 
-type Word = 'ready' | 'begin' | 'want' | 'socket' | 'up';
+type Word = 'ready' | 'begin' | 'want' | 'socket' | 'up' | 'record';
 
 interface Message {
   readonly handover: Word;
   readonly name?: string | undefined;
+  readonly record?: unknown;
 }
 
 /** Tells a process that its parent waits for it to take over. */
@@ -29,6 +31,8 @@ export interface Predecessor extends GivenSockets {
   turn(): Promise<void>;
   /** All is up here: the other process may end. */
   release(): void;
+  /** Calls `listener` with each record that the other process hands on before it ends. */
+  onRecord(listener: (record: unknown) => void): void;
 }
 
 /** The process that has started this one to be followed by it; undefined when this was an ordinary start. */
@@ -62,7 +66,14 @@ export function findPredecessor(program: NodeJS.Process): Predecessor | undefine
     },
     release() {
       say({ handover: 'up' });
-      program.disconnect();
+      program.channel?.unref();
+    },
+    onRecord(listener) {
+      program.on('message', (message: unknown) => {
+        if (isMessage(message) && message.handover === 'record') listener(message.record);
+      });
+      // it closes when the other process ends, which it may wait for
+      program.channel?.unref();
     },
   };
 }
@@ -73,6 +84,10 @@ export interface Successor {
   ready(): Promise<void>;
   /** Lets it begin and gives it the sockets that it asks for. Resolves when it is up; rejects as `ready`. */
   begin(socketOf: (name: string) => Server | undefined): Promise<void>;
+  /** Hands a record on to it, once it is up. */
+  record(record: unknown): void;
+  /** Resolves when it has all records, and this process may end. */
+  leave(): Promise<void>;
 }
 
 const readyMs = 30 * secondMs;
@@ -88,6 +103,7 @@ export function startSuccessor({ clock }: { readonly clock: Clock }, args = ownP
     env: { ...process.env, [variable]: '1' },
   });
   const ready = untilSaid(child, clock, 'ready', readyMs);
+  let sent: Promise<unknown> = Promise.resolve();
   return {
     ready: () => ready,
     async begin(socketOf) {
@@ -100,6 +116,17 @@ export function startSuccessor({ clock }: { readonly clock: Clock }, args = ownP
       child.send({ handover: 'begin' } satisfies Message);
       await up;
       child.unref();
+    },
+    record(record) {
+      if (!child.connected) return;
+      const taken = new Promise<void>(resolve => {
+        child.send({ handover: 'record', record } satisfies Message, () => resolve());
+      });
+      sent = Promise.all([sent, taken]);
+    },
+    async leave() {
+      await sent;
+      if (child.connected) child.disconnect();
     },
   };
 }

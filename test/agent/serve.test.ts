@@ -20,7 +20,8 @@ const log = new CapturedLog();
 const stop = new AbortController();
 const listeners = new Set<() => void>();
 const gone = () => Promise.reject(new MesoliteError('START_FAILED', 'it has gone'));
-let successor: Successor = { ready: gone, begin: gone };
+const leaves = { record: () => {}, leave: async () => {} };
+let successor: Successor = { ready: gone, begin: gone, ...leaves };
 const served = serveAgent(
   {
     clock: systemClock,
@@ -57,7 +58,7 @@ t.test('a successor that does not load changes nothing', async t => {
 
 t.test('for one that fails after it was let in, the agent starts again in its own process', async t => {
   const before = await boot();
-  successor = { ready: async () => {}, begin: gone };
+  successor = { ready: async () => {}, begin: gone, ...leaves };
   await askForHandover();
   await until('the node is back', async () => (await boot()) > before);
   await untilReady(api, 'node');
@@ -65,7 +66,7 @@ t.test('for one that fails after it was let in, the agent starts again in its ow
 });
 
 t.test('when another has taken over, this one ends', async t => {
-  successor = { ready: async () => {}, begin: async () => {} };
+  successor = { ready: async () => {}, begin: async () => {}, ...leaves };
   await askForHandover();
   await served;
   t.equal(log.all('the agent has stopped; its tasks go on').length, 2);

@@ -12,7 +12,12 @@ import { until } from '../fixtures/fleet-until.ts';
 const home = makeHome(t);
 const ports = new FreePorts();
 const { api } = await runMaster(t, await masterConfig(join(home, 'master'), ports));
-const settings = { dataDir: join(home, 'node'), node: 'node', join: await api.joinString() };
+const settings = {
+  dataDir: join(home, 'node'),
+  node: 'node',
+  join: await api.joinString(),
+  accessLog: { file: join(home, 'access.log'), format: 'json', sample: 1, perSecond: 1_000 },
+} as const;
 const agent = startAgentProcess(t, await agentConfig(t, settings, ports));
 await untilReady(api, 'node');
 
@@ -119,4 +124,16 @@ t.test('a request that is under way is finished by the process that took it', as
   writeFileSync(go, '');
   t.match(await slow, { status: 200, text: first });
   await until('the old one has ended', () => !lives(pid));
+  const isSlow = ({ path, status }: { readonly path: string; readonly status: number }) =>
+    path === '/slow' && status === 200;
+  await until('it is among the audit records, going out and coming in', async () => {
+    const entries = await api.audit();
+    return entries.filter(({ record }) => isSlow(record)).length === 2;
+  });
+  const lines = readFileSync(settings.accessLog.file, 'utf8').trim().split('\n');
+  t.equal(
+    lines.map(line => JSON.parse(line)).filter(isSlow).length,
+    2,
+    'the old one wrote them to the access log, too',
+  );
 });
