@@ -10,6 +10,7 @@ import { seededRandom } from '../../src/base/random.ts';
 import { mutate } from '../../test/system/fuzz/mutate.ts';
 import { makeTargets, misbehaviour, type Target } from '../../test/system/fuzz/targets.ts';
 import { printRow, printTable, type Row, say } from './rows.ts';
+import { wholeNumber } from './whole-number.ts';
 
 const maxGrowthMb = 8;
 /** Of the processor, so that a machine which is busy with other things changes nothing; ten times what the slowest door needs. */
@@ -29,12 +30,6 @@ const [inputs, seed] = [wholeNumber(options.inputs), wholeNumber(options.seed)];
 
 setFlagsFromString('--expose-gc');
 const collect: () => void = runInNewContext('gc');
-
-function wholeNumber(text: string): number {
-  const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`expected a whole number above 0, got ${text}`);
-  return number;
-}
 
 function heapMb(): number {
   collect();

@@ -8,6 +8,7 @@ import { seededRandom } from '../../src/base/random.ts';
 import { Comparison, deliberate, tolerated } from '../../test/proxy/wire/differential/compare.ts';
 import { Inputs } from '../../test/proxy/wire/differential/inputs.ts';
 import { printRow, printTable, type Row, say } from './rows.ts';
+import { wholeNumber } from './whole-number.ts';
 
 const requestsInBatch = 750;
 const responsesInBatch = 250;
@@ -22,12 +23,6 @@ const { values: options } = parseArgs({
   },
 });
 const [wanted, seed] = [wholeNumber(options.inputs), wholeNumber(options.seed)];
-
-function wholeNumber(text: string): number {
-  const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`expected a whole number above 0, got ${text}`);
-  return number;
-}
 
 /** Each batch has a seed of its own, so that what is wrong can be had again at once. */
 async function compareAll(comparison: Comparison): Promise<void> {

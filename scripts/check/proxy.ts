@@ -11,6 +11,7 @@ import { type Answer, type Call, Caller, castCall, expectedBody, type Way } from
 import { Fleet } from './proxy/fleet.ts';
 import { verdictsOf } from './proxy/verdicts.ts';
 import { printRow, printTable, type Row, say } from './rows.ts';
+import { wholeNumber } from './whole-number.ts';
 
 const ways: readonly (readonly [way: Way, workers: number])[] = [
   ['http', 24],
@@ -38,12 +39,6 @@ const { values: options } = parseArgs({
   },
 });
 const [wanted, seed] = [wholeNumber(options.requests), wholeNumber(options.seed)];
-
-function wholeNumber(text: string): number {
-  const number = Number(text);
-  if (!Number.isSafeInteger(number) || number < 1) throw new Error(`expected a whole number above 0, got ${text}`);
-  return number;
-}
 
 const counts = { begun: 0, done: 0, pushes: 0, changes: 0, restarts: 0, wrong: 0, mixedUp: 0, unanswered: 0 };
 const examples: string[] = [];

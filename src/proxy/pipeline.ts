@@ -2,7 +2,7 @@ import type { Buffer } from 'node:buffer';
 import type { Peer } from '../model/identity.ts';
 import { type AccessLog, newFacts } from './access-log.ts';
 import type { Counters } from './counters.ts';
-import { type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
+import { type Asking, type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
 import type { Limits, StandingLimits } from './limits.ts';
 import type { RequestIds } from './request-ids.ts';
 import { type LocalAnswer, notReady, noWorkload } from './respond.ts';
@@ -52,6 +52,16 @@ export interface InboundConnection {
   readonly outside: 'http' | 'https' | undefined;
   readonly sourceIp: string;
   readonly localIp: string;
+}
+
+/** What of a connection to a workload the policy is asked about. */
+export function askingOf(
+  { peer, sourceIp, localIp, serverName }: InboundConnection,
+  { identity }: LocalWorkload,
+  port: number,
+): Asking {
+  const principal = peer?.principal;
+  return { identity, principal, sourceIp, destinationIp: localIp, destinationPort: port, serverName };
 }
 
 /** What holds for the requests of a connection until a workload or the policy is swapped. */
@@ -148,21 +158,14 @@ export class InboundPipeline implements Pipeline {
   }
 
   #stand(index: WorkloadIndex, now: number): Standing | undefined {
-    const { find, serverName, peer, sourceIp, localIp } = this.#connection;
+    const { find, peer } = this.#connection;
     const facts = this.#facts;
     const { workload, application, port } = find(index) ?? nobody;
     facts.destination = workload?.spiffeId.slice('spiffe://'.length) ?? '-';
     facts.task = workload?.task ?? '-';
     facts.series = this.#parts.counters.series('inbound', application?.service ?? '-', facts.source);
     if (workload === undefined || application === undefined) return undefined;
-    const scope = this.#parts.decisions.scopeOf({
-      identity: workload.identity,
-      principal: peer?.principal,
-      sourceIp,
-      destinationIp: localIp,
-      destinationPort: port,
-      serverName,
-    });
+    const scope = this.#parts.decisions.scopeOf(askingOf(this.#connection, workload, port));
     const target = this.#parts.applications.targetOf(application);
     const tokens = this.#parts.tokens.standingOf(workload.identity);
     const limits = this.#parts.limits.standingOf(workload, facts.source, now);

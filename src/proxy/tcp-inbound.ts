@@ -2,7 +2,7 @@ import type { Buffer } from 'node:buffer';
 import type { Clock } from '../base/clock.ts';
 import { ruleText } from '../model/policy.ts';
 import { newFacts } from './access-log.ts';
-import type { InboundConnection, InboundParts } from './pipeline.ts';
+import { askingOf, type InboundConnection, type InboundParts } from './pipeline.ts';
 import type { ByteStream } from './wire/byte-stream.ts';
 import { abortStream } from './wire/client-socket.ts';
 import { Exchange } from './wire/exchange.ts';
@@ -23,16 +23,10 @@ export function acceptTcp(
   { inbound, tcp, clock }: TcpInboundParts,
   { stream, early }: { readonly stream: ByteStream; readonly early?: Buffer | undefined },
   { workload, application, port }: Served,
-  { peer, sourceIp, localIp, serverName }: InboundConnection,
+  connection: InboundConnection,
 ): void {
-  const { verdict, shadow } = inbound.decisions.decideConnection({
-    identity: workload.identity,
-    principal: peer?.principal,
-    sourceIp,
-    destinationIp: localIp,
-    destinationPort: port,
-    serverName,
-  });
+  const { peer, sourceIp } = connection;
+  const { verdict, shadow } = inbound.decisions.decideConnection(askingOf(connection, workload, port));
   const facts = newFacts('inbound', sourceIp);
   facts.source = peer?.principal ?? '-';
   facts.destination = workload.spiffeId.slice('spiffe://'.length);

@@ -14,6 +14,7 @@ import type { PortProtocol } from '../../src/model/job.ts';
 import type { MtlsMode } from '../../src/model/peer-authentication.ts';
 import type { Peers } from '../../src/proxy/peers.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
+import { FreePorts } from '../fixtures/fleet-ports.ts';
 import {
   byTask,
   Mesh,
@@ -26,6 +27,7 @@ import {
 } from '../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
+const freePorts = new FreePorts();
 /** Judges chains as the agent does. */
 const peers: Peers = {
   ...openSslPeers(systemClock),
@@ -35,21 +37,12 @@ const peers: Peers = {
   },
 };
 
-async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /** A node that publishes what listens at `appPort`, under `mode`; `published` is there when it returns. */
 async function publish(
   t: Test,
   { appPort, protocol, mode, ...options }: NodeOptions & { appPort: number; protocol: PortProtocol; mode?: MtlsMode },
 ) {
-  const port = await freePort();
+  const port = await freePorts.take();
   const node = await startNode(t, { peers, ...options });
   if (mode !== undefined) node.peerAuthentication.set({ modeOf: (_, asked) => (asked === port ? mode : 'STRICT') });
   const application = { service: 'web.default', host: '127.0.0.1', port: appPort, protocol };

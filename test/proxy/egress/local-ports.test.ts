@@ -4,6 +4,7 @@ import { type AddressInfo, connect as connectTcp, createServer as createTcpServe
 import t, { type Test } from 'tap';
 import { systemClock } from '../../../src/device/clock.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
+import { FreePorts } from '../../fixtures/fleet-ports.ts';
 import {
   byTask,
   Mesh,
@@ -16,16 +17,7 @@ import {
 } from '../../fixtures/proxy-node.ts';
 
 const mesh = new Mesh();
-
-/** A port that nobody has. */
-async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+const freePorts = new FreePorts();
 
 /** The client's task with a port of its own to `web`, and one to `db`. */
 async function client(web: number, db: number, account = 'client') {
@@ -52,7 +44,7 @@ async function nodes(t: Test) {
       mesh.workload('db', { appPort: db.port, protocol: 'tcp' }),
     ],
   });
-  const ports = { web: await freePort(), db: await freePort() };
+  const ports = { web: await freePorts.take(), db: await freePorts.take() };
   const services = [serviceOf('web', [b.running.meshPort]), serviceOf('db', [b.running.meshPort], 'tcp')];
   const a = await startNode(t, { workloads: [await client(ports.web, ports.db)], services });
   return { a, b, seen, ports };
@@ -131,7 +123,7 @@ t.test('a port that somebody else has is had when it is free', async t => {
   const services = [serviceOf('db', [b.running.meshPort], 'tcp')];
   const a = await startNode(t, { clock, peers: openSslPeers(systemClock), services });
   const { sleepers } = clock;
-  a.workloads.set(byTask([await client(await freePort(), port)]));
+  a.workloads.set(byTask([await client(await freePorts.take(), port)]));
   await clock.untilSleeping(sleepers + 1);
   squatter.close();
   await once(squatter, 'close');
@@ -141,8 +133,8 @@ t.test('a port that somebody else has is had when it is free', async t => {
 });
 
 t.test('while nothing is known of the service, its port leads nowhere', async t => {
-  const port = await freePort();
-  const a = await startNode(t, { workloads: [await client(await freePort(), port)] });
+  const port = await freePorts.take();
+  const a = await startNode(t, { workloads: [await client(await freePorts.take(), port)] });
   const knock = () => connectTcp(port, '127.0.0.1').on('error', () => a.records.length === 0 && setImmediate(knock));
   knock();
   await a.recorded(1);
