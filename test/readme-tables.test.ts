@@ -180,7 +180,7 @@ t.test('limits are what the code has', async t => {
     ['series of counters', maxSeries],
     ['regular expression of a route', `${maxProgramSize} instructions`],
     ['frame of a connection between agents', kibi(maxFrameBytes)],
-    ['answers on such a connection', mebi(maxBacklogBytes)],
+    ['answers on such a connection', kibi(maxBacklogBytes)],
     ['buckets of RateLimits', `${maxFixedBuckets} of tasks and callers, ${maxVaryingBuckets} of paths`],
     ['learned durations', maxEstimates],
   ];

@@ -40,11 +40,15 @@ export class Shares {
     this.#limit = limit;
   }
 
+  /** May it have one more? */
+  hasRoom(who: string): boolean {
+    return (this.#taken.get(who) ?? 0) < this.#limit;
+  }
+
   /** False when it has all that it may have. */
   take(who: string): boolean {
-    const taken = this.#taken.get(who) ?? 0;
-    if (taken >= this.#limit) return false;
-    this.#taken.set(who, taken + 1);
+    if (!this.hasRoom(who)) return false;
+    this.#taken.set(who, (this.#taken.get(who) ?? 0) + 1);
     return true;
   }
 

@@ -5,13 +5,13 @@ import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { Admission, type AdmissionBounds, Shares } from './admission.ts';
-import { type Deadlines, never } from './deadlines.ts';
+import { never } from './deadlines.ts';
 import { renewTickets } from './session-tickets.ts';
 import { type ByteStream, highWaterMark } from './wire/byte-stream.ts';
 import { Downstream, type DownstreamParts } from './wire/downstream.ts';
 import type { Pipeline } from './wire/exchange.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
-import { MuxSession } from './wire/mux/session.ts';
+import { type MuxParts, MuxSession } from './wire/mux/session.ts';
 import type { WorkloadIndex } from './workload.ts';
 
 /** A TLS handshake may take this long. */
@@ -125,7 +125,7 @@ export class Listener {
   }
 
   /** Hands out each stream of a multiplexed connection, which drains by itself; streams of all of them count as connections do. */
-  serveMany(deadlines: Deadlines, socket: TLSSocket, accept: (stream: ByteStream) => void): void {
+  serveMany(parts: MuxParts, socket: TLSSocket, accept: (stream: ByteStream) => void): void {
     const source = socket.remoteAddress ?? '';
     const onGone = () => {
       this.#streams--;
@@ -142,7 +142,7 @@ export class Listener {
       const client = socket.remoteAddress;
       this.#log.warn('a client broke the rules of a multiplexed connection', { client, reason });
     };
-    const session = new MuxSession(socket, 'server', deadlines, { onStream, onBroken });
+    const session = new MuxSession(socket, 'server', parts, { onStream, onBroken });
     this.hold(session);
     socket.on('data', (bytes: Buffer) => session.receive(bytes, bytes.length));
     socket.on('error', () => {});

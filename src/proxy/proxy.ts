@@ -54,6 +54,7 @@ import type { Pipeline } from './wire/exchange.ts';
 import { Head } from './wire/head.ts';
 import { Mirrors } from './wire/mirror.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
+import { Loans } from './wire/mux/loans.ts';
 import { readBufferBytes, WriteBuffers } from './wire/write-buffers.ts';
 import { indexWorkloads, type LocalWorkload, servedByName, servedOnPort, type WorkloadIndex } from './workload.ts';
 
@@ -158,6 +159,7 @@ class JoinedProxy implements NodeProxy {
   readonly #settings: ProxySettings;
   readonly #deadlines: Deadlines;
   readonly #budget: ConnectionBudget;
+  readonly #loans = new Loans();
   readonly #counters = new Counters();
   readonly #tallies = new Tallies();
   readonly #index: Cell<WorkloadIndex>;
@@ -392,7 +394,7 @@ class JoinedProxy implements NodeProxy {
     const connection = { find, serverName, peer, sourceIp, localIp, outside: undefined };
     const pipelineOf = () => new InboundPipeline(this.#inbound, connection);
     if (socket.alpnProtocol === muxProtocol) {
-      this.#meshListener.serveMany(this.#deadlines, socket, stream => {
+      this.#meshListener.serveMany({ deadlines: this.#deadlines, loans: this.#loans }, socket, stream => {
         if (!this.#takeTcp(stream, connection)) new Downstream(this.#wire, stream, pipelineOf(), () => {});
       });
     } else if (this.#takeTcp(socket, connection)) socket.allowHalfOpen = true;
@@ -437,9 +439,11 @@ class JoinedProxy implements NodeProxy {
   #makeServices(readBuffer: Buffer): Services {
     const { log, random, peers, services: documents, destinations } = this.#parts;
     const makePool = ({ caller, endpoint, protocol, spiffeId, ...host }: PoolAddress): Pool => {
-      const parts = { log, peers, deadlines: this.#deadlines, readBuffer, tls: caller.tls, bounds: host.bounds };
+      const { bounds } = host;
+      const shared = { log, peers, deadlines: this.#deadlines, loans: this.#loans, readBuffer };
+      const parts = { ...shared, tls: caller.tls, bounds };
       const connector = new MeshConnector(parts, { ...endpoint, protocol, spiffeId });
-      return this.#makePool({ connector, ...host });
+      return this.#makePool({ connector, caller: caller.task, ...host });
     };
     return new Services({ documents, destinations, deadlines: this.#deadlines, random, log, makePool });
   }

@@ -35,10 +35,13 @@ export function renewTickets(server: Server, clock: Clock): boolean {
   let current = makeKey(clock.monotonic());
   let previous = current;
   handle.onticketkeycallback = (name, _iv, seals) => {
-    if (clock.monotonic() - current.madeAt >= keyLifeMs) {
+    const now = clock.monotonic();
+    if (now - current.madeAt >= keyLifeMs) {
       previous = current;
-      current = makeKey(clock.monotonic());
+      current = makeKey(now);
     }
+    // also where nobody came for a while
+    if (now - previous.madeAt >= 2 * keyLifeMs) previous = current;
     if (seals) return [answer.sealed, current.hmac, current.aes, current.name, randomBytes(16)];
     const key = name.equals(current.name) ? current : previous;
     return [name.equals(key.name) ? answer.renew : answer.unknown, key.hmac, key.aes];

@@ -113,18 +113,28 @@ function filled(hosts: readonly Candidate[], size: number): Uint16Array {
   const heaviest = Math.max(...weights);
   const places = Int32Array.from(hosts, host => hash32(host.key) % size);
   const steps = Int32Array.from(hosts, host => 1 + (hash32(host.key, 1) % (size - 1)));
-  const targets = new Float64Array(hosts.length);
+  const taken = new Uint32Array(hosts.length);
+  // whose turn it is in each of those to come: to ask the light ones in every turn would take seconds
+  const due = new Map([[1, [...hosts.keys()]]]);
   let left = size;
   for (let turn = 1; left > 0; turn++) {
-    for (let i = 0; i < hosts.length && left > 0; i++) {
-      if (turn * (weights[i] ?? 0) < (targets[i] ?? 0)) continue;
-      targets[i] = (targets[i] ?? 0) + heaviest;
+    for (const i of (due.get(turn) ?? []).sort(ascending)) {
+      if (left-- === 0) break;
       places[i] = nextVacant(table, places[i] ?? 0, steps[i] ?? 1);
       table[places[i] ?? 0] = i;
-      left--;
+      taken[i] = (taken[i] ?? 0) + 1;
+      const next = Math.max(turn + 1, Math.ceil(((taken[i] ?? 0) * heaviest) / (weights[i] ?? 0)));
+      const others = due.get(next);
+      if (others === undefined) due.set(next, [i]);
+      else others.push(i);
     }
+    due.delete(turn);
   }
   return table;
+}
+
+function ascending(a: number, b: number): number {
+  return a - b;
 }
 
 /** Along a permutation; without a division, which would be most of the work. */

@@ -74,6 +74,13 @@ t.test('the key of tickets changes each hour, and the one before is still good',
   t.notOk((await visit(port, ticket)).resumed);
 });
 
+t.test('a ticket is not good for longer where nobody came for a while', async t => {
+  const { clock, port } = await setUp(t);
+  const { ticket } = await visit(port, undefined);
+  await clock.advance(2 * hourMs);
+  t.notOk((await visit(port, ticket)).resumed);
+});
+
 t.test('a ticket of another server is none', async t => {
   const [one, other] = [await setUp(t), await setUp(t)];
   const { ticket } = await visit(one.port, undefined);

@@ -62,6 +62,35 @@ t.test('every host of a Maglev table has an entry, however light it is', async (
   );
 });
 
+t.test('a Maglev table is the one that turns give, by their definition', async () => {
+  /** Section 3.4 as it is written: in each turn every host is asked. */
+  const byTurns = (list: readonly TestHost[], size: number) => {
+    const table = new Array<number>(size).fill(-1);
+    const heaviest = Math.max(...list.map(({ weight }) => weight));
+    const states = list.map(({ key }) => ({
+      place: hash32(key) % size,
+      step: 1 + (hash32(key, 1) % (size - 1)),
+      target: 0,
+    }));
+    for (let turn = 1; table.includes(-1); turn++) {
+      for (const [i, state] of states.entries()) {
+        if (turn * (list[i]?.weight ?? 0) < state.target || !table.includes(-1)) continue;
+        state.target += heaviest;
+        while (table[state.place] !== -1) state.place = (state.place + state.step) % size;
+        table[state.place] = i;
+      }
+    }
+    return table;
+  };
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 1, max: 65_535 }), { minLength: 1, maxLength: 40 }), weights => {
+      const list = hosts(weights);
+      return [...new Maglev(list, 251).entries].join() === byTurns(list, 251).join();
+    }),
+    { seed: 1, numRuns: 100 },
+  );
+});
+
 t.test('shares follow weights', async t => {
   for (const [name, make] of both) {
     for (const weights of [

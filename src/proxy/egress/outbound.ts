@@ -184,7 +184,7 @@ export class OutboundPipeline implements Pipeline {
     exchange.mirrors = mirrors.flatMap(mirror => {
       const endpoints = this.#endpointsOf(caller, mirror);
       const isUsable = endpoints !== undefined && problemOf(endpoints, mirror) === undefined;
-      return isUsable ? [{ target: this.#targets.targetOf(caller, endpoints), additions }] : [];
+      return isUsable ? [{ target: this.#targets.targetOf(caller, endpoints), task: caller.task, additions }] : [];
     });
   }
 

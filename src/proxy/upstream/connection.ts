@@ -22,8 +22,11 @@ export interface UpstreamUser {
 
 /** Hears of one connection from its opening to its end. */
 export interface ConnectionEvents {
-  /** It may be written to, and the other side is who it should be; may be called before `connect` returns. */
-  onConnected(stream: ByteStream): void;
+  /**
+   * It may be written to, and the other side is who it should be; may be called before `connect` returns. `joins` tells that it runs
+   * over what was open before, which the other side may just be closing.
+   */
+  onConnected(stream: ByteStream, joins?: boolean): void;
   /** `bytes` up to `length` are only valid during the call. */
   onBytes(length: number, bytes: Buffer): boolean;
   /** The other side asks that it be used for no further request. */
@@ -34,8 +37,8 @@ export interface ConnectionEvents {
 
 /** How to open connections to one host, whatever they run over. */
 export interface Connector {
-  /** Opens a connection; what it returns can be given up until it is connected. */
-  connect(events: ConnectionEvents): { destroy(): unknown };
+  /** Opens a connection, if `fresh` over nothing that is open already; what it returns can be given up until it is connected. */
+  connect(events: ConnectionEvents, fresh: boolean): { destroy(): unknown };
   /** Closes whatever may stay no longer, after trust has changed. */
   recheck(): void;
   /** Keeps nothing open for connections to come. */
@@ -55,7 +58,7 @@ export interface UpstreamOwner {
 export class Upstream implements ConnectionEvents, Timed {
   deadlineAt = never;
   user: UpstreamUser | undefined;
-  /** How many users it has had before the present one: over 0, the other side may just be closing it. */
+  /** How many users it has had before the present one. */
   served = 0;
   /** Not to be used again. */
   retired = false;
@@ -68,6 +71,7 @@ export class Upstream implements ConnectionEvents, Timed {
   #stream: ByteStream | undefined;
   #ended = false;
   #gathers = false;
+  #joins = false;
 
   constructor(owner: UpstreamOwner, deadlines: Deadlines) {
     this.#owner = owner;
@@ -75,10 +79,15 @@ export class Upstream implements ConnectionEvents, Timed {
     this.openedAt = deadlines.now;
   }
 
-  open(connector: Connector, timeoutMs: number): void {
+  open(connector: Connector, timeoutMs: number, fresh: boolean): void {
     this.#deadlines.add(this);
-    this.#opening = connector.connect(this);
+    this.#opening = connector.connect(this, fresh);
     if (this.#stream === undefined) this.#cancelTimeout = this.#deadlines.after(timeoutMs, () => this.destroy());
+  }
+
+  /** Was it, or what it runs over, there before its present user? Then the other side may just be closing it. */
+  get mayBeStale(): boolean {
+    return this.served > 0 || this.#joins;
   }
 
   /** The other side took nothing of what was sent to it. */
@@ -124,8 +133,9 @@ export class Upstream implements ConnectionEvents, Timed {
 
   // --- from the connector ---
 
-  onConnected(stream: ByteStream): void {
+  onConnected(stream: ByteStream, joins = false): void {
     this.#stream = stream;
+    this.#joins = joins;
     stream.on('drain', () => this.user?.onDrain());
     stream.on('end', () => this.#onEnd());
     this.#cancelTimeout?.();

@@ -9,6 +9,7 @@ import type { Deadlines } from '../deadlines.ts';
 import type { Peers } from '../peers.ts';
 import { highWaterMark } from '../wire/byte-stream.ts';
 import { muxProtocol } from '../wire/mux/frame.ts';
+import type { Loans } from '../wire/mux/loans.ts';
 import { MuxSession } from '../wire/mux/session.ts';
 import type { ConnectionEvents, Connector } from './connection.ts';
 import { readInto } from './plain-connector.ts';
@@ -18,6 +19,7 @@ export interface MeshConnectorParts {
   readonly log: Log;
   readonly peers: Peers;
   readonly deadlines: Deadlines;
+  readonly loans: Loans;
   readonly readBuffer: Buffer;
   /** The caller's own certificate. */
   readonly tls: Cell<SecureContext>;
@@ -83,11 +85,12 @@ export class MeshConnector implements Connector {
     this.#unwatch = parts.tls.watch(() => this.#drain());
   }
 
-  connect(events: ConnectionEvents): { destroy(): unknown } {
+  connect(events: ConnectionEvents, fresh: boolean): { destroy(): unknown } {
     this.recheck();
-    if (this.#parts.bounds.connections.multiplexed) {
+    // TCP asks for streams that nobody has used, and is sent nothing twice: any connection will do
+    if (this.#parts.bounds.connections.multiplexed && (!fresh || this.#to.protocol === 'tcp')) {
       for (const { session } of this.#links.values()) {
-        if (session !== undefined && this.#hasRoom(session)) return openStream(session, events);
+        if (session !== undefined && this.#hasRoom(session)) return openStream(session, events, true);
       }
     }
     const waiter = new Waiter(events);
@@ -184,7 +187,7 @@ export class MeshConnector implements Connector {
       const session = this.#startSession(socket, reader);
       link.session = session;
       for (const waiter of waiters) {
-        if (this.#hasRoom(session)) openStream(session, waiter.events);
+        if (this.#hasRoom(session)) openStream(session, waiter.events, false);
         else this.#wait(waiter);
       }
       if (this.#closed) session.drain();
@@ -193,13 +196,13 @@ export class MeshConnector implements Connector {
   }
 
   #startSession(socket: TLSSocket, reader: Reader): MuxSession {
-    const { log, deadlines } = this.#parts;
+    const { log } = this.#parts;
     const { address, port, serverName } = this.#to;
     const onBroken = (reason: string) => {
       const endpoint = `${address}:${port}`;
       log.warn('an endpoint broke the rules of a multiplexed connection', { endpoint, serverName, reason });
     };
-    const session = new MuxSession(socket, 'client', deadlines, { onStream: () => false, onBroken });
+    const session = new MuxSession(socket, 'client', this.#parts, { onStream: () => false, onBroken });
     reader.onBytes = (length, bytes) => {
       session.receive(bytes, length);
       return true;
@@ -277,11 +280,11 @@ class Waiter {
   }
 }
 
-function openStream(session: MuxSession, events: ConnectionEvents): { destroy(): unknown } {
+function openStream(session: MuxSession, events: ConnectionEvents, joins: boolean): { destroy(): unknown } {
   const stream = session.open();
   stream.on('data', (bytes: Buffer) => events.onBytes(bytes.length, bytes));
   stream.on('retire', () => events.onRetired());
   stream.on('close', (hadError: boolean) => events.onClosed(hadError));
-  events.onConnected(stream);
+  events.onConnected(stream, joins);
   return stream;
 }

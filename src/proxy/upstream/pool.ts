@@ -1,34 +1,42 @@
 import type { BreakerSettings, Usage } from '../../traffic/breaker.ts';
 import type { ConnectionSettings } from '../../traffic/cluster.ts';
 import { localOrigin } from '../../traffic/outlier.ts';
+import { Shares } from '../admission.ts';
 import { type Deadlines, never } from '../deadlines.ts';
 import type { Unavailable } from '../respond.ts';
 import { type Connector, Upstream, type UpstreamOwner, type UpstreamUser } from './connection.ts';
 
-/** All upstream connections of the proxy together; a pool that needs one more may take it from the idle ones of another. */
+/**
+ * All upstream connections of the proxy together, of which no task may have more than half. A pool that needs one more may take it from
+ * the idle ones of another; where its task has its share, of another of the same task.
+ */
 export class ConnectionBudget {
   readonly #limit: number;
+  readonly #shares: Shares;
   readonly #pools = new Set<Pool>();
   #open = 0;
 
   constructor(limit: number) {
     this.#limit = limit;
+    this.#shares = new Shares(Math.ceil(limit / 2));
   }
 
   get open(): number {
     return this.#open;
   }
 
-  /** Takes one connection out of the budget, at the cost of an idle one if need be; false when all are busy. */
-  take(): boolean {
-    if (this.#open >= this.#limit) for (const pool of this.#pools) if (pool.dropIdle()) break;
-    if (this.#open >= this.#limit) return false;
+  /** Takes one connection out of the budget, at the cost of an idle one if need be; false when all that `caller` may have are busy. */
+  take(caller: string | undefined): boolean {
+    if (caller !== undefined && !this.#shares.hasRoom(caller)) this.#dropIdle(caller);
+    else if (this.#open >= this.#limit) this.#dropIdle(undefined);
+    if (this.#open >= this.#limit || (caller !== undefined && !this.#shares.take(caller))) return false;
     this.#open++;
     return true;
   }
 
-  give(): void {
+  give(caller: string | undefined): void {
     this.#open--;
+    if (caller !== undefined) this.#shares.give(caller);
   }
 
   /** Closes every idle connection now, and each busy one when its request is done. */
@@ -47,6 +55,11 @@ export class ConnectionBudget {
 
   leave(pool: Pool): void {
     this.#pools.delete(pool);
+  }
+
+  /** One of `caller`, or of anybody. */
+  #dropIdle(caller: string | undefined): void {
+    for (const pool of this.#pools) if ((caller === undefined || pool.caller === caller) && pool.dropIdle()) return;
   }
 }
 
@@ -68,6 +81,8 @@ export interface PoolParts {
   readonly connector: Connector;
   readonly load: HostLoad;
   readonly bounds: Bounds;
+  /** The task whose calls these are; absent for the application of a task, which others call. */
+  readonly caller?: string;
   /** So many connections one source may use at a time; more of its requests wait. Absent: as many as there are. */
   readonly ofOneSource?: number;
   /** Hears how the host answered: a status, or `noAnswer`. */
@@ -89,6 +104,10 @@ export class Pool implements UpstreamOwner {
 
   constructor(parts: PoolParts) {
     this.#parts = parts;
+  }
+
+  get caller(): string | undefined {
+    return this.#parts.caller;
   }
 
   /** How long a tunnel to this host may be silent, where that is set. */
@@ -114,7 +133,7 @@ export class Pool implements UpstreamOwner {
       // one that rests, but was used before, must not be in the way of a fresh one
       if (this.#mayOpen() || (fresh && this.dropIdle() && this.#mayOpen())) {
         load.active++;
-        this.#open(user);
+        this.#open(user, fresh);
         return undefined;
       }
     }
@@ -206,7 +225,7 @@ export class Pool implements UpstreamOwner {
 
   /** The one used last, unless it is too old, or was used at all where a fresh one is asked for. */
   #takeIdle(fresh: boolean): Upstream | undefined {
-    if (fresh && (this.#idle.at(-1)?.served ?? 0) > 0) return undefined;
+    if (fresh && this.#idle.at(-1)?.mayBeStale === true) return undefined;
     const idle = this.#idle.pop();
     if (idle === undefined || this.#parts.deadlines.now < idle.deadlineAt) return idle;
     idle.destroy();
@@ -251,10 +270,10 @@ export class Pool implements UpstreamOwner {
   #mayOpen(): boolean {
     const { bounds, budget } = this.#parts;
     const mayConnect = bounds.used.connections < bounds.breaker.maxConnections || this.#all.size === 0;
-    return mayConnect && budget.take();
+    return mayConnect && budget.take(this.caller);
   }
 
-  #open(user: UpstreamUser): void {
+  #open(user: UpstreamUser, fresh: boolean): void {
     const { connector, deadlines, budget, bounds } = this.#parts;
     const upstream = new Upstream(this, deadlines);
     upstream.user = user;
@@ -262,15 +281,15 @@ export class Pool implements UpstreamOwner {
     bounds.used.connections++;
     this.#all.add(upstream);
     budget.enter(this);
-    upstream.open(connector, bounds.connections.connectTimeoutMs);
+    upstream.open(connector, bounds.connections.connectTimeoutMs, fresh);
   }
 
   #openForWaiting(): void {
     if (this.#waiting.length === 0) return;
     if (this.#mayOpen()) {
       const next = this.#nextWaiting();
-      if (next === undefined) this.#parts.budget.give();
-      else this.#open(next);
+      if (next === undefined) this.#parts.budget.give(this.caller);
+      else this.#open(next, false);
       return;
     }
     // with no connection left nothing would ever wake those who wait
@@ -283,7 +302,7 @@ export class Pool implements UpstreamOwner {
   /** Once for each connection: it no longer counts. */
   #forget(upstream: Upstream): void {
     if (!this.#all.delete(upstream)) return;
-    this.#parts.budget.give();
+    this.#parts.budget.give(this.caller);
     this.#parts.bounds.used.connections--;
     if (this.#all.size === 0) this.#parts.budget.leave(this);
   }

@@ -364,10 +364,10 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   #mirror(head: Head, bytes: Buffer, end: number, traits: number): void {
     const { startLine, mirrors } = this.exchange;
     const { framing, done } = this.#body;
-    for (const { target, additions } of mirrors) {
-      const text = forwardedHead(head, bytes, startLine, additions, true);
+    for (const copy of mirrors) {
+      const text = forwardedHead(head, bytes, startLine, copy.additions, true);
       const request = joined(text, bytes, head.end, end);
-      const mirror = this.#parts.mirrors.start(target, request, traits, framing !== 'none', done);
+      const mirror = this.#parts.mirrors.start(copy, request, traits, framing !== 'none', done);
       if (mirror === undefined || done) continue;
       this.#mirrored ??= [];
       this.#mirrored.push(mirror);

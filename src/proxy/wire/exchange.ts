@@ -19,6 +19,8 @@ export interface Target {
 /** A copy of the request for somebody whose answer nobody waits for; `additions` stand in for those of the exchange. */
 export interface MirrorStart {
   readonly target: Target;
+  /** Whose request it is. */
+  readonly task: string;
   readonly additions: string;
 }
 

@@ -197,8 +197,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
       if (this.#tries === undefined || !this.#triesAgain('refused-stream')) this.onUnavailable('overflow');
       return;
     }
-    const isStale = (upstream?.served ?? 0) > 0;
-    if (isStale && this.#canRepeat && !this.#repeated && !this.#relay.touched) {
+    if (upstream?.mayBeStale === true && this.#canRepeat && !this.#repeated && !this.#relay.touched) {
       this.#repeated = true;
       this.#hosts.begin();
       this.#acquire(true);

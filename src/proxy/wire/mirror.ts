@@ -1,13 +1,14 @@
 import type { Buffer } from 'node:buffer';
 import { secondMs } from '../../base/clock.ts';
+import { Shares } from '../admission.ts';
 import type { Deadlines, Timed } from '../deadlines.ts';
 import type { Upstream } from '../upstream/connection.ts';
 import type { Pool } from '../upstream/pool.ts';
-import { Exchange, type Target } from './exchange.ts';
+import { Exchange, type MirrorStart, type Target } from './exchange.ts';
 import { type Client, Forward, type ForwardParts } from './forward.ts';
 import { method } from './methods.ts';
 
-/** So many copies may be under way in one proxy; further requests are not mirrored. */
+/** So many copies may be under way in one proxy, and half of them of one task; further requests are not mirrored. */
 const maxMirrors = 64;
 /** A copy whose host takes longer to take it is given up: the request itself never waits for it. */
 const maxQueuedBytes = 64 * 1024;
@@ -17,6 +18,7 @@ const idleMs = 15 * secondMs;
 export class Mirrors {
   readonly #parts: ForwardParts;
   readonly #deadlines: Deadlines;
+  readonly #shares = new Shares(maxMirrors / 2);
   #active = 0;
 
   constructor(parts: ForwardParts, deadlines: Deadlines) {
@@ -25,11 +27,20 @@ export class Mirrors {
   }
 
   /** Sends a copy; undefined when there are too many. `isWhole` tells that `request` is all of it. */
-  start(to: Target, request: string | Buffer, traits: number, hasBody: boolean, isWhole: boolean): Mirror | undefined {
-    if (this.#active >= maxMirrors) return undefined;
+  start(
+    { target, task }: MirrorStart,
+    request: string | Buffer,
+    traits: number,
+    hasBody: boolean,
+    isWhole: boolean,
+  ): Mirror | undefined {
+    if (this.#active >= maxMirrors || !this.#shares.take(task)) return undefined;
     this.#active++;
-    const mirror = new Mirror(this.#parts, this.#deadlines, () => this.#active--);
-    mirror.start(to, request, traits, hasBody, isWhole);
+    const mirror = new Mirror(this.#parts, this.#deadlines, () => {
+      this.#active--;
+      this.#shares.give(task);
+    });
+    mirror.start(target, request, traits, hasBody, isWhole);
     return mirror;
   }
 }

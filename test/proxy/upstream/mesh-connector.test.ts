@@ -8,6 +8,7 @@ import { Deadlines } from '../../../src/proxy/deadlines.ts';
 import type { ConnectionEvents } from '../../../src/proxy/upstream/connection.ts';
 import { MeshConnector } from '../../../src/proxy/upstream/mesh-connector.ts';
 import type { ByteStream } from '../../../src/proxy/wire/byte-stream.ts';
+import { Loans } from '../../../src/proxy/wire/mux/loans.ts';
 import { MuxStream } from '../../../src/proxy/wire/mux/stream.ts';
 import { type ConnectionSettings, defaultCluster } from '../../../src/traffic/cluster.ts';
 import { Mesh, openSslPeers, rawOrigin, serverNameOf, spiffe, startNode } from '../../fixtures/proxy-node.ts';
@@ -18,6 +19,7 @@ const request = 'GET / HTTP/1.1\r\nHost: web\r\n\r\n';
 /** One connection with what became of it. */
 class Connection implements ConnectionEvents {
   retired = false;
+  joins = false;
   /** Undefined when it never came to be. */
   readonly connected: Promise<ByteStream | undefined>;
   readonly answered: Promise<void>;
@@ -38,7 +40,8 @@ class Connection implements ConnectionEvents {
     });
   }
 
-  onConnected(stream: ByteStream): void {
+  onConnected(stream: ByteStream, joins = false): void {
+    this.joins = joins;
     this.#connect(stream);
   }
   onBytes(length: number, bytes: Buffer): boolean {
@@ -68,7 +71,8 @@ function connectorTo(t: Test, port: number, spiffeId = spiffe('web'), connection
   const tls = new Cell(mesh.context('client'));
   const deadlines = new Deadlines(systemClock);
   const bounds = { connections: { ...defaultCluster.connections, ...connections } };
-  const parts = { log: silentLog, peers, deadlines, readBuffer: Buffer.alloc(65_536), tls, bounds };
+  const loans = new Loans();
+  const parts = { log: silentLog, peers, deadlines, loans, readBuffer: Buffer.alloc(65_536), tls, bounds };
   const address = { address: '127.0.0.1', port, serverName: serverNameOf('web'), spiffeId, protocol: 'http' } as const;
   const connector = new MeshConnector(parts, address);
   t.teardown(() => {
@@ -76,9 +80,9 @@ function connectorTo(t: Test, port: number, spiffeId = spiffe('web'), connection
     connector.recheck();
     connector.close();
   });
-  const connect = () => {
+  const connect = (fresh = false) => {
     const connection = new Connection();
-    connector.connect(connection);
+    connector.connect(connection, fresh);
     return connection;
   };
   return { connector, connect, judge, tls, bounds };
@@ -125,6 +129,25 @@ t.test('connections to an agent are streams of one TLS connection', async t => {
   t.equal(judge.verified, 1);
   t.equal(node.proxy.snapshot().inboundConnections, 1);
 });
+
+t.test(
+  'a stream over a TLS connection that was there before may be stale, and who asks for a fresh one gets another',
+  async t => {
+    const node = await webNode(t);
+    const { connect } = connectorTo(t, node.running.meshPort);
+    const [first, later, fresh] = [connect(), connect(), connect(true)];
+    for (const connection of [first, later, fresh]) await ask(connection);
+    const joining = connect();
+    await ask(joining);
+    const another = connect(true);
+    await ask(another);
+    t.same(
+      [first, later, fresh, joining, another].map(({ joins }) => joins),
+      [false, false, false, true, false],
+    );
+    t.equal(node.proxy.snapshot().inboundConnections, 2);
+  },
+);
 
 t.test('beyond 128 streams another TLS connection is opened', async t => {
   const node = await webNode(t);
@@ -207,7 +230,7 @@ t.test('whoever gives up waiting is told so, and the last one ends the handshake
   const silent = await rawOrigin(t, () => {});
   const { connector } = connectorTo(t, silent.port);
   const [one, other] = [new Connection(), new Connection()];
-  const [givenUp, alsoGivenUp] = [connector.connect(one), connector.connect(other)];
+  const [givenUp, alsoGivenUp] = [connector.connect(one, false), connector.connect(other, false)];
   while (silent.seen() === '') await new Promise(resolve => setImmediate(resolve));
   givenUp.destroy();
   await one.closed;

@@ -64,8 +64,9 @@ async function pools(t: Test, count: number, limit: number, maxPending = 2, ofOn
     ...(ofOneSource !== undefined && { ofOneSource }),
   };
   const list = Array.from({ length: count }, () => new Pool(parts));
+  const poolOf = (caller: string) => new Pool({ ...parts, caller });
   t.teardown(() => budget.close());
-  return { clock, bounds, budget, load, outcomes, origin, list };
+  return { clock, poolOf, bounds, budget, load, outcomes, origin, list };
 }
 
 t.test('the connection used last is used next, and an idle one closes after its time', async t => {
@@ -299,4 +300,27 @@ t.test('a connection of which nobody has made use is as good as a fresh one', as
   pool.acquire(user, true);
   await user.ready;
   t.equal(opened.length, 1);
+});
+
+t.test('one task has at most half of all connections, and of its idle ones those that it needs elsewhere', async t => {
+  const { budget, poolOf } = await pools(t, 0, 4);
+  const [a, b, other] = [poolOf('greedy'), poolOf('greedy'), poolOf('other')];
+  const users = [new TestUser(), new TestUser(), new TestUser()];
+  t.same(
+    users.map(user => a.acquire(user, false)),
+    [undefined, undefined, undefined],
+  );
+  t.equal(budget.open, 2, 'the third waits');
+  t.equal(b.acquire(new TestUser(), false), 'overflow', 'at another host there is nothing to wait for');
+  for (let i = 0; i < 2; i++) t.equal(other.acquire(new TestUser(), false), undefined);
+  t.equal(budget.open, 4);
+  const first = await users[0]?.ready;
+  if (first === undefined) throw new Error('no connection');
+  a.release(first, true);
+  t.equal(await users[2]?.ready, first);
+  a.release(first, true);
+  const elsewhere = new TestUser();
+  t.equal(b.acquire(elsewhere, false), undefined);
+  await elsewhere.ready;
+  t.equal(budget.open, 4, 'for an idle one of its own');
 });

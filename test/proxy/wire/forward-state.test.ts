@@ -218,7 +218,9 @@ function setUpCluster(maxConnections: number) {
     const head = `POST /${count++} HTTP/1.1\r\nhost: web\r\ncontent-length: 6\r\n\r\n`;
     client.exchange.target = target;
     client.exchange.tries = { timeoutMs: 250, retry };
-    const mirror = isMirrored ? mirrors.start(target, head, 0, true, false) : undefined;
+    const mirror = isMirrored
+      ? mirrors.start({ target, task: caller.task, additions: '' }, head, 0, true, false)
+      : undefined;
     forward.start(head, 0, true);
     return { client, forward, mirror, left: [...body] };
   };
@@ -326,5 +328,22 @@ t.test('a retry that the budget does not allow is not made, and the log says so'
     ['UO', 'UO'],
   );
   t.equal(flags.filter(([over]) => over === 0).length, 1, 'one is tried again');
+  t.end();
+});
+
+t.test('a stream over a connection that was there before and dies is asked for again once; a fresh one is not', t => {
+  for (const joins of [true, false]) {
+    const { open, load, start } = setUp(0, false);
+    const { client } = start();
+    const [first] = open.keys();
+    first?.onConnected(new TestStream(), joins);
+    first?.onClosed(true);
+    t.equal(client.over, joins ? 0 : 1);
+    t.equal(open.size, joins ? 2 : 1);
+    const [, second] = open.keys();
+    second?.onConnected(new TestStream(), true);
+    second?.onClosed(true);
+    t.same([client.over, open.size, load.active], [1, joins ? 2 : 1, 0]);
+  }
   t.end();
 });

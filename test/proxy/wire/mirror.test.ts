@@ -32,11 +32,14 @@ function mirrored() {
   const bounds = { ...defaultCluster, used };
   const pool = new Pool({ deadlines, budget: new ConnectionBudget(4), connector, load, bounds });
   const target = { maxAttempts: 1, choose: () => pool, beginRetry: () => false, endRetry() {} };
+  const copyOf = (task: string) => ({ target, task, additions: '' });
   const parts = { clock, random: () => 0, responseHead: new Head(), writeBuffers: new WriteBuffers(deadlines) };
-  const mirror = new Mirrors(parts, deadlines).start(target, head, 0, true, false);
+  const mirrors = new Mirrors(parts, deadlines);
+  const start = (task: string) => mirrors.start(copyOf(task), head, 0, true, false);
+  const mirror = start('web-1');
   const [events] = opened;
   if (mirror === undefined || events === undefined) throw new Error('no copy');
-  return { mirror, events, load, used, stream: new TestStream() };
+  return { mirror, start, events, load, used, stream: new TestStream() };
 }
 
 t.test('a body that came whole while the connection was opened is sent when it is there', t => {
@@ -72,5 +75,16 @@ t.test('a slow host gets the body in its order', t => {
   mirror.send(Buffer.from('ef'), true);
   stream.drain();
   t.equal(stream.written, `${head}abcdef`);
+  t.end();
+});
+
+t.test('one task has at most half of the copies that may be under way', t => {
+  const { mirror, start } = mirrored();
+  const others = Array.from({ length: 32 }, () => start('web-1'));
+  t.equal(others.filter(other => other !== undefined).length, 31);
+  t.ok(start('shop-1'), 'there are places for others');
+  mirror.abort();
+  t.ok(start('web-1'), 'and one again when one is over');
+  t.notOk(start('web-1'));
   t.end();
 });

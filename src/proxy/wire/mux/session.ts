@@ -4,7 +4,14 @@ import { secondMs } from '../../../base/clock.ts';
 import { type Deadlines, never, type Timed } from '../../deadlines.ts';
 import { type FrameEvents, FrameReader, frameKind, maxStreamId, maxStreams, resetReason } from './frame.ts';
 import { FrameWriter } from './frame-writer.ts';
+import type { Loans } from './loans.ts';
 import { MuxStream, type StreamOwner } from './stream.ts';
+
+/** What all connections of a proxy share. */
+export interface MuxParts {
+  readonly deadlines: Deadlines;
+  readonly loans: Loans;
+}
 
 /** Hears of a connection that carries many streams. */
 export interface SessionEvents {
@@ -22,8 +29,11 @@ const pongMs = 10 * secondMs;
 const turnBytes = 16 * 1024;
 /** Beyond the initial windows, streams of a connection whose readers keep up are lent so much together. */
 const maxLentBytes = 4 * 1024 * 1024;
-/** Nothing but answers to what the other side sends can pile up here; if it takes none of them, it is cut off. */
-export const maxBacklogBytes = 4 * 1024 * 1024;
+/**
+ * Beside the data that a writer takes before it is full, nothing but answers to what the other side sends can pile up here; if it takes
+ * none of them, it is cut off.
+ */
+export const maxBacklogBytes = 512 * 1024;
 /** Streams that the other side may open and take back again between two ticks of the deadlines, which are a second apart. */
 const maxResets = 1000;
 
@@ -36,6 +46,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   readonly #socket: Duplex;
   readonly #isClient: boolean;
   readonly #deadlines: Deadlines;
+  readonly #loans: Loans;
   readonly #events: SessionEvents;
   readonly #reader = new FrameReader(this);
   readonly #writer: FrameWriter;
@@ -52,10 +63,11 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   #otherDrains = false;
   #broken = '';
 
-  constructor(socket: Duplex, side: 'client' | 'server', deadlines: Deadlines, events: SessionEvents) {
+  constructor(socket: Duplex, side: 'client' | 'server', { deadlines, loans }: MuxParts, events: SessionEvents) {
     this.#socket = socket;
     this.#isClient = side === 'client';
     this.#deadlines = deadlines;
+    this.#loans = loans;
     this.#events = events;
     this.#writer = new FrameWriter(socket);
     this.deadlineAt = deadlines.now + quietMs;
@@ -204,13 +216,14 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   }
 
   lend(bytes: number): number {
-    const lent = Math.min(bytes, maxLentBytes - this.#lent);
+    const lent = this.#loans.take(Math.min(bytes, maxLentBytes - this.#lent));
     this.#lent += lent;
     return lent;
   }
 
   forget(stream: MuxStream, lent: number): void {
     this.#lent -= lent;
+    this.#loans.give(lent);
     this.#queue.delete(stream);
     this.#streams.delete(stream.id);
     if (this.#receiver === stream) this.#receiver = undefined;

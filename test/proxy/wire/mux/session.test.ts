@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { secondMs } from '../../../../src/base/clock.ts';
 import { frameHeader, frameKind, maxStreams, maxWindowBytes } from '../../../../src/proxy/wire/mux/frame.ts';
+import { Loans } from '../../../../src/proxy/wire/mux/loans.ts';
 import type { MuxStream } from '../../../../src/proxy/wire/mux/stream.ts';
 import { muxPair, muxServer, Reading, settle } from '../../../fixtures/mux-pair.ts';
 
@@ -141,6 +142,35 @@ t.test('whoever keeps up is given a larger window, up to its bound and to that o
   await settle();
   t.ok(sent() < windows + 4 * kib, 'frame headers beside them');
 });
+
+t.test(
+  'what connections are lent together is bounded; beyond that streams keep their window, until others close',
+  async t => {
+    const loans = new Loans(mib);
+    const [one, other] = [await muxPair(t, loans), await muxPair(t, loans)];
+    const body = Buffer.alloc(4 * mib);
+    /** How much is on its way once the reader stops. */
+    const ahead = async ({ clientSocket }: typeof one, [ours, theirs]: readonly [MuxStream, MuxStream]) => {
+      const reading = new Reading(theirs);
+      ours.write(body);
+      await reading.until(({ length }) => length === body.length);
+      theirs.pause();
+      const before = clientSocket.bytesWritten;
+      ours.write(body);
+      await settle();
+      return clientSocket.bytesWritten - before;
+    };
+    const first = await one.open();
+    const second = await one.open();
+    t.ok((await ahead(one, first)) > 256 * kib);
+    t.ok((await ahead(one, second)) > 0);
+    t.ok((await ahead(other, await other.open())) < 65 * kib, 'all is lent');
+    const gone = [first, second].map(([, theirs]) => once(theirs, 'close'));
+    for (const [ours] of [first, second]) ours.destroy();
+    await Promise.all(gone);
+    t.ok((await ahead(other, await other.open())) > 256 * kib, 'what is free again is lent again');
+  },
+);
 
 t.test('a reader that does not keep up gets no larger window', async t => {
   const { open, clientSocket } = await muxPair(t);
