@@ -1,7 +1,7 @@
 /** What README.md says in tables is what the program has. */
 import { existsSync, readFileSync } from 'node:fs';
 import t from 'tap';
-import { auditBounds } from '../src/agent/audit-trail.ts';
+import { auditBounds, defaultAuditSettings } from '../src/agent/audit-trail.ts';
 import { maxRetired } from '../src/agent/task-directories.ts';
 import { environmentOf } from '../src/agent/task-environment.ts';
 import { reportBounds } from '../src/agent/task-reports.ts';
@@ -18,6 +18,7 @@ import { apiBounds } from '../src/master/api/server.ts';
 import { maxGenerations } from '../src/master/authority-file.ts';
 import { bookBounds } from '../src/master/certificate-book.ts';
 import { perHour } from '../src/master/certificates.ts';
+import { defaultAuditKeeping } from '../src/master/config.ts';
 import { eventBounds } from '../src/master/events.ts';
 import { joinGuardBounds } from '../src/master/join-guard.ts';
 import { mesosBounds, mesosTimes } from '../src/master/mesos/bounds.ts';
@@ -173,7 +174,9 @@ t.test('limits are what the code has', async t => {
     ['ports for tasks', maxPorts],
     ['tasks', maxTasksPerNode],
     ['statuses that wait', reportBounds.pending],
-    ['access records that wait', auditBounds.pending],
+    ['access records that wait for the disk', auditBounds.waiting],
+    ['audit on a node', `${defaultAuditSettings.diskBytes / 1024 / 1024} MiB`],
+    ['audit of the master', `${defaultAuditKeeping.ms / 86_400_000} days, ${mebi(defaultAuditKeeping.bytes)}`],
     ['ended tasks whose output', maxRetired],
     ['head of a request', `${kibi(maxHeadBytes)}, ${maxHeaders} headers`],
     ['trailers', kibi(maxTrailerBytes)],

@@ -57,7 +57,8 @@ export async function openAccessLog(
   };
 }
 
-function wentWell({ verdict, status, flags, audited, shadow }: AccessRecord): boolean {
+/** Neither refused nor failed, nor of interest to a policy: what may be left out of a sample. */
+export function wentWell({ verdict, status, flags, audited, shadow }: AccessRecord): boolean {
   if (audited !== undefined || shadow !== undefined) return false;
   return verdict === 'allow' && status < 500 && flags === '-';
 }

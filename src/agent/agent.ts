@@ -10,9 +10,11 @@ import { aborted } from '../base/signal.ts';
 import { ownAddresses } from '../device/addresses.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { lockDirectory } from '../device/directory-lock.ts';
+import { systemFileOperations } from '../device/file-operations.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import type { GivenSockets } from '../device/given-sockets.ts';
 import { makeProcesses, sandboxName } from '../device/process.ts';
+import { isAlive, ownIdentity } from '../device/process-identity.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
 import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
@@ -35,7 +37,8 @@ import { noDestinations } from '../traffic/destinations.ts';
 import { noLimits } from '../traffic/limit.ts';
 import { noRoutes } from '../traffic/service-routes.ts';
 import { openAccessLog } from './access-log.ts';
-import { makeAuditTrail } from './audit-trail.ts';
+import { openAuditJournal } from './audit-journal.ts';
+import { defaultAuditSettings, openAuditTrail } from './audit-trail.ts';
 import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
 import type { AgentConfig } from './config.ts';
@@ -227,7 +230,12 @@ async function run(
   const outbox = new Outbox({ link, log });
   const sender = makeSender({ lanes: outbox, clock }, { node, boot });
   const reports = makeTaskReports({ sender, clock, log, isUp });
-  const audit = makeAuditTrail({ sender, clock, log, sha256: sha256Hex, isUp });
+  const auditSettings = { ...defaultAuditSettings, ...config.audit };
+  const journal = await openAuditJournal(
+    { disk: systemFileOperations, sha256: sha256Hex, owner: await ownIdentity(), isAlive },
+    { directory: join(config.dataDir, 'audit'), node, boot, maySync: auditSettings.sync !== 'never' },
+  );
+  const audit = await openAuditTrail({ journal, sender, clock, random: systemRandom, log, isUp }, auditSettings);
 
   // requests are finished, and so recorded, for longer than the rest
   const recording = new AbortController();
@@ -505,10 +513,11 @@ async function run(
   });
   await outbox.start(signal);
   await link.start(signal);
+  const auditing = audit.run(signal);
   const loops = [
     heartbeat.run(signal),
     reports.run(signal),
-    audit.run(signal),
+    auditing,
     shadows.run(signal),
     trial.run(signal),
     certificates.run(signal),
@@ -531,6 +540,7 @@ async function run(
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 
   const { meshPort, socketOf, stopped } = mesh;
+  const audited = auditing.then(() => audit.end(stopped));
   const release = async (): Promise<void> => {
     await aborted(signal);
     await Promise.allSettled([...loops, metrics?.ended]);
@@ -540,7 +550,7 @@ async function run(
     await letGo();
   };
   const stop = async (): Promise<void> => {
-    await Promise.all([released, stopped]);
+    await Promise.all([released, audited]);
     recording.abort();
     await accessLog?.ended;
     await background.settled();

@@ -1,99 +1,303 @@
-import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { Random } from '../base/random.ts';
+import { onAbort } from '../base/signal.ts';
 import type { AccessRecord } from '../model/access.ts';
-import { chainHead, chainStart, type Sha256 } from '../model/audit-chain.ts';
+import type { AuditMark, AuditSync } from '../model/audit-chain.ts';
+import { wentWell } from './access-log.ts';
+import { type AuditJournal, droppedReason, journalBounds, type Missing } from './audit-journal.ts';
+import type { AuditEntry } from './audit-segment.ts';
+import type { NodeClock } from './clock.ts';
 import type { Sender } from './sender.ts';
 
 export const auditBounds = {
-  /** Records that wait for the master; the oldest are dropped when one more comes, which leaves a gap in the numbers. */
-  pending: 20_000,
+  /** Records that wait for the disk; further ones are counted, and the count is written down. */
+  waiting: 10_000,
+  /** So many are written without waiting for the time. */
+  flushAt: 1_000,
+  flushEveryMs: 500,
   perBatch: 200,
   /** Of a batch as it travels; a message takes 256 KiB. */
   perBatchBytes: 160 * 1024,
-  flushEveryMs: 500,
   /** A batch that is not acknowledged by then is said again. */
   repeatAfterMs: 10_000,
 } as const;
 
-/** Numbers of one boot start at boot × 2³², so that they rise over restarts and nothing need be written. */
-const numbersPerBoot = 2 ** 32;
-
-interface Entry {
-  readonly number: number;
-  readonly line: string;
-  /** The chain's hash before and after this line. */
-  readonly previous: string;
-  readonly hash: string;
+export interface AuditSettings {
+  /** The share, 0 to 1, that is recorded of the requests which were allowed and went well; all others are. */
+  readonly allowed: number;
+  /** What may wait on the disk for the master; the oldest segment is dropped beyond it. */
+  readonly diskBytes: number;
+  readonly sync: AuditSync;
 }
 
-/** Hash-chains the node's access records and hands them to the master in batches, in order, each until it is acknowledged. */
+export const defaultAuditSettings: AuditSettings = { allowed: 1, diskBytes: 64 * 1024 * 1024, sync: 'offline' };
+
+/** Hash-chains the node's access records on its disk and hands them to the master in batches, in order, each until it is acknowledged. */
 export interface AuditTrail {
   record(record: AccessRecord): void;
   /** The master has stored everything up to `number`. */
   acknowledge(number: number): void;
+  /** Writes and sends until `signal` aborts. */
   run(signal: AbortSignal): Promise<void>;
+  /** After `run`: goes on writing what the proxy still decides until `isOver`, and ends the chain in order. */
+  end(isOver: Promise<unknown>): Promise<void>;
 }
 
-export function makeAuditTrail(parts: {
-  readonly sender: Sender;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly sha256: Sha256;
-  readonly isUp: () => boolean;
-}): AuditTrail {
-  const { sender, clock, log, sha256, isUp } = parts;
-  const pending: Entry[] = [];
-  let next = sender.boot * numbersPerBoot;
-  let head = chainStart;
-  let sentAt = Number.NEGATIVE_INFINITY;
-  let dropped = 0;
+/** Begins this start's chain on the disk. */
+export async function openAuditTrail(
+  parts: {
+    readonly journal: AuditJournal;
+    readonly sender: Sender;
+    readonly clock: Pick<NodeClock, 'now' | 'monotonic' | 'after' | 'known'>;
+    readonly random: Random;
+    readonly log: Log;
+    readonly isUp: () => boolean;
+  },
+  settings: AuditSettings,
+): Promise<AuditTrail> {
+  const trail = new DiskTrail(parts, settings);
+  await trail.begin();
+  return trail;
+}
 
-  function flush(): void {
-    const [first] = pending;
-    const waited = clock.monotonic() - sentAt;
-    if (first === undefined || !isUp() || waited < auditBounds.repeatAfterMs) return;
-    sentAt = clock.monotonic();
-    if (dropped > 0) log.warn('audit records were dropped; the gap shows in their numbers', { dropped });
-    dropped = 0;
-    const entries = firstBatch(pending);
-    const last = entries.at(-1) ?? first;
-    const lines = entries.map(entry => entry.line);
-    sender.send('audit', { batch: { first: first.number, previous: first.previous, head: last.hash, lines } });
+type Parts = Parameters<typeof openAuditTrail>[0];
+
+class DiskTrail implements AuditTrail {
+  readonly #parts: Parts;
+  readonly #settings: AuditSettings;
+  readonly #startedAt: number;
+  #waiting: AccessRecord[] = [];
+  /** Of records that found no room. */
+  #dropped = 0;
+  /** To be written before the records that wait. */
+  #marks: AuditMark[] = [];
+  #isTimeKnown = false;
+  #isSynced = true;
+  #isFailing = false;
+  #diskBytes: number;
+  #flushAt = 0;
+  #sentAt = Number.NEGATIVE_INFINITY;
+  #acknowledged: number[] = [];
+  #wake: () => void = () => {};
+
+  constructor(parts: Parts, settings: AuditSettings) {
+    this.#parts = parts;
+    this.#settings = settings;
+    this.#startedAt = parts.clock.monotonic();
+    this.#diskBytes = settings.diskBytes;
   }
 
-  return {
-    record(record) {
-      if (pending.length >= auditBounds.pending) {
-        pending.splice(0, auditBounds.perBatch);
-        dropped += auditBounds.perBatch;
-      }
-      const line = JSON.stringify(record);
-      const previous = head;
-      head = chainHead(previous, [line], sha256);
-      pending.push({ number: next++, line, previous, hash: head });
-    },
-    acknowledge(number) {
-      const kept = pending.findIndex(entry => entry.number > number);
+  async begin(): Promise<void> {
+    this.#isTimeKnown = this.#parts.clock.known;
+    this.#marks.push({ mark: 'start', ...this.#when(), allowed: this.#settings.allowed });
+    // a start that is not on the medium could be lost without a trace
+    await this.#write(true).catch(error => this.#warn(error));
+  }
+
+  record(record: AccessRecord): void {
+    if (this.#settings.allowed < 1 && wentWell(record) && this.#parts.random() >= this.#settings.allowed) return;
+    if (this.#waiting.length >= auditBounds.waiting) {
+      this.#dropped++;
+      return;
+    }
+    this.#waiting.push(this.#isTimeKnown ? record : { ...record, sinceStartMs: this.#sinceStart() });
+    if (this.#waiting.length === auditBounds.flushAt) this.#wake();
+  }
+
+  acknowledge(number: number): void {
+    this.#acknowledged.push(number);
+    this.#wake();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#flush();
+      await this.#hear();
+      await this.#send();
+      await this.#pause(signal);
+    }
+    await this.#flush({ now: true });
+  }
+
+  async end(isOver: Promise<unknown>): Promise<void> {
+    const over = new AbortController();
+    const stop = () => over.abort();
+    const watched = isOver.then(stop, stop);
+    await this.#parts.journal.handOver();
+    this.#diskBytes = Math.min(this.#diskBytes, journalBounds.lateBytes);
+    while (!over.signal.aborted) {
+      await this.#pause(over.signal);
+      await this.#flush();
+    }
+    await watched;
+    await this.#flush({ now: true });
+    if (this.#waiting.length > 0) return;
+    this.#marks.push({ mark: 'end', ...this.#when() });
+    try {
+      await this.#write(true);
+      await this.#parts.journal.close();
+    } catch (error) {
+      this.#warn(error);
+    }
+  }
+
+  /** Writes what waits, when it is time for that. */
+  async #flush({ now } = { now: false }): Promise<void> {
+    const { journal, clock } = this.#parts;
+    const isDue = clock.monotonic() >= this.#flushAt || this.#isFull();
+    if (!isDue && !now) return;
+    this.#flushAt = clock.monotonic() + auditBounds.flushEveryMs;
+    try {
+      this.#learnTime();
+      for (const missing of await journal.adopt()) this.#miss(missing);
+      for (const missing of journal.takeDamage()) this.#miss(missing);
+      if (this.#waiting.length + this.#marks.length + this.#dropped > 0) await this.#write(this.#isSyncWanted());
+      else if (!this.#isSynced && this.#isSyncWanted()) await this.#sync();
+      if (this.#isFailing) this.#parts.log.info('audit records can be written again');
+      this.#isFailing = false;
+    } catch (error) {
+      this.#warn(error);
+    }
+  }
+
+  async #write(sync: boolean): Promise<void> {
+    const { journal } = this.#parts;
+    const [records, dropped] = [this.#waiting, this.#dropped];
+    this.#waiting = [];
+    this.#dropped = 0;
+    try {
+      const lines = records.map(record => JSON.stringify(record));
+      await this.#makeRoom(lines.reduce((sum, line) => sum + line.length, 0));
+      const more = dropped === 0 ? [] : [this.#lost(dropped)];
+      const marks = [...this.#marks];
+      await journal.append([...marks.map(mark => JSON.stringify(mark)), ...lines, ...more], sync);
+      this.#marks.splice(0, marks.length);
+    } catch (error) {
+      const room = auditBounds.waiting - records.length;
+      this.#dropped += dropped + Math.max(0, this.#waiting.length - room);
+      this.#waiting = [...records, ...this.#waiting.slice(0, room)];
+      throw error;
+    }
+    this.#isSynced = sync;
+    await journal.sweep();
+    await journal.settle();
+  }
+
+  /** Drops the oldest until there is room; what that loses is written down first, and the files go after it. */
+  async #makeRoom(bytes: number): Promise<void> {
+    const { journal, log } = this.#parts;
+    while (journal.bytes + bytes > this.#diskBytes) {
+      const missing = await journal.dropOldest();
+      if (missing === undefined) return;
+      for (const each of missing) this.#miss(each);
+      const records = missing.at(-1)?.count ?? 0;
+      const fields = { records, limitBytes: this.#diskBytes };
+      if (records > 0) log.warn('the oldest audit records are dropped: the disk space for them is used up', fields);
+    }
+  }
+
+  async #sync(): Promise<void> {
+    await this.#parts.journal.sync();
+    this.#isSynced = true;
+  }
+
+  /** While the link is up the master has them a moment later; while it is down this node alone has them. */
+  #isSyncWanted(): boolean {
+    const { sync } = this.#settings;
+    return sync === 'always' || (sync === 'offline' && !this.#parts.isUp());
+  }
+
+  #learnTime(): void {
+    if (this.#isTimeKnown || !this.#parts.clock.known) return;
+    this.#isTimeKnown = true;
+    this.#marks.push({ mark: 'clock', at: this.#parts.clock.now(), sinceStartMs: this.#sinceStart() });
+  }
+
+  /** What is dropped behind what was dropped before is one gap. */
+  #miss(missing: Missing): void {
+    const before = this.#marks.findIndex(
+      mark =>
+        mark.mark === 'gap' && mark.reason === droppedReason && mark.last !== null && mark.last + 1 === missing.first,
+    );
+    const gap: AuditMark = { mark: 'gap', ...this.#when(), ...missing };
+    const [joined] = before < 0 || missing.reason !== droppedReason ? [] : this.#marks.splice(before, 1);
+    this.#marks.push(
+      joined?.mark === 'gap' ? { ...gap, first: joined.first, count: (joined.count ?? 0) + (missing.count ?? 0) } : gap,
+    );
+  }
+
+  #lost(count: number): string {
+    const reason = 'they came faster than they could be written';
+    const gap: AuditMark = { mark: 'gap', ...this.#when(), reason, first: null, last: null, count };
+    return JSON.stringify(gap);
+  }
+
+  #when(): { readonly at: number; readonly sinceStartMs?: number } {
+    const at = this.#parts.clock.now();
+    return this.#isTimeKnown ? { at } : { at, sinceStartMs: this.#sinceStart() };
+  }
+
+  #sinceStart(): number {
+    return Math.round(this.#parts.clock.monotonic() - this.#startedAt);
+  }
+
+  async #hear(): Promise<void> {
+    for (const number of this.#acknowledged.splice(0)) {
       // said twice it tells nothing of the batch that is under way
-      if (pending.splice(0, kept < 0 ? pending.length : kept).length === 0) return;
-      sentAt = Number.NEGATIVE_INFINITY;
-      if (pending.length >= auditBounds.perBatch) flush();
-    },
-    async run(signal) {
-      while (await clock.sleep(auditBounds.flushEveryMs, signal)) flush();
-    },
-  };
+      if (await this.#parts.journal.acknowledge(number)) this.#sentAt = Number.NEGATIVE_INFINITY;
+    }
+  }
+
+  async #send(): Promise<void> {
+    const { journal, sender, clock, isUp } = this.#parts;
+    if (!isUp() || clock.monotonic() - this.#sentAt < auditBounds.repeatAfterMs) return;
+    const waiting = await journal.peek();
+    if (waiting === undefined) return;
+    this.#sentAt = clock.monotonic();
+    const entries = firstBatch(waiting.entries);
+    const [first, last] = [entries[0], entries.at(-1)];
+    if (first === undefined || last === undefined) return;
+    const lines = entries.map(({ line }) => line);
+    sender.send('audit', { batch: { first: first.number, previous: waiting.previous, head: last.hash, lines } });
+  }
+
+  /** Are there so many that writing them does not wait for its time? */
+  #isFull(): boolean {
+    return this.#waiting.length >= auditBounds.flushAt && !this.#isFailing;
+  }
+
+  #pause(signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.resolve();
+    return new Promise(resolve => {
+      const done = () => {
+        cancel();
+        forget();
+        this.#wake = () => {};
+        resolve();
+      };
+      const cancel = this.#parts.clock.after(auditBounds.flushEveryMs, done);
+      const forget = onAbort(signal, done);
+      this.#wake = done;
+      if (this.#acknowledged.length > 0 || this.#isFull()) done();
+    });
+  }
+
+  #warn(error: unknown): void {
+    if (!this.#isFailing) this.#parts.log.error('audit records cannot be written', { reason: messageOf(error) });
+    this.#isFailing = true;
+  }
 }
 
 /** As many of the oldest as one message takes, one at least. */
-function firstBatch(pending: readonly Entry[]): readonly Entry[] {
+function firstBatch(entries: readonly AuditEntry[]): readonly AuditEntry[] {
   let bytes = 0;
   let count = 0;
-  for (const { line } of pending.slice(0, auditBounds.perBatch)) {
+  for (const { line } of entries.slice(0, auditBounds.perBatch)) {
     // a line travels as a text within JSON
     bytes += Buffer.byteLength(JSON.stringify(line));
     if (count > 0 && bytes > auditBounds.perBatchBytes) break;
     count++;
   }
-  return pending.slice(0, count);
+  return entries.slice(0, count);
 }

@@ -6,6 +6,7 @@ import type { ProxySettings } from '../link/proxy-rules.ts';
 import { maxOfflineGraceMs } from '../model/identity.ts';
 import type { CustomResources, Range } from '../model/resources.ts';
 import type { AccessLogSettings } from './access-log.ts';
+import type { AuditSettings } from './audit-trail.ts';
 import type { MetricsAddress } from './metrics-server.ts';
 
 /** Settings of an agent; the command line gives some, the rest are the defaults below. */
@@ -43,6 +44,8 @@ export interface AgentConfig {
   readonly offlineGraceMs: number;
   /** A file for a line about each request; absent: none is written. */
   readonly accessLog?: AccessLogSettings | undefined;
+  /** What is recorded for the master, and what may wait here for it; see `defaultAuditSettings`. */
+  readonly audit?: Partial<AuditSettings> | undefined;
   /** Where Prometheus may ask for what the proxy has counted; absent: nowhere. */
   readonly metrics?: MetricsAddress | undefined;
 }

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type AccessLogFormat, accessLogFormats } from '../model/access-line.ts';
+import { type AuditSync, auditSyncs } from '../model/audit-chain.ts';
 import type { CustomResources } from '../model/resources.ts';
 import {
   collectLabels,
@@ -18,7 +19,7 @@ import type { AgentOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
 interface Flags
-  extends Omit<AgentOptions, 'dataDir' | 'labels' | 'resources' | 'offlineGraceMs' | 'accessLog' | 'minTls'>,
+  extends Omit<AgentOptions, 'dataDir' | 'labels' | 'resources' | 'offlineGraceMs' | 'accessLog' | 'audit' | 'minTls'>,
     JoinFileOptions {
   readonly data: string;
   readonly label?: Record<string, string>;
@@ -29,6 +30,9 @@ interface Flags
   readonly accessLogFormat: AccessLogFormat;
   readonly accessLogSample: number;
   readonly accessLogRate: number;
+  readonly auditAllowed?: number;
+  readonly auditDisk?: number;
+  readonly auditSync?: AuditSync;
 }
 
 /** `mesolite agent` */
@@ -67,6 +71,22 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
       100,
     )
     .option('--access-log-rate <lines>', 'a second, at the most', parseWhole(1, 100_000), 100)
+    .option(
+      '--audit-allowed <percent>',
+      'of requests that were allowed and went well (default 100); others are always in the audit',
+      parseWhole(0, 100),
+    )
+    .option(
+      '--audit-disk <megabytes>',
+      'what may wait for the master; the oldest goes first (default 64)',
+      parseWhole(1, 65_536),
+    )
+    .addOption(
+      new Option(
+        '--audit-sync <when>',
+        'to the disk: at each write, only while there is no link (default), or as the system likes',
+      ).choices(auditSyncs),
+    )
     .option('--metrics <address:port>', 'serve what the proxy has counted there, for Prometheus', parseAddress)
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
     .option(
@@ -80,11 +100,19 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
 
 function optionsOf(flags: Flags): AgentOptions {
   const { data, joinFile, tokenFile, label, resource, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
-  const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...options } = rest;
+  const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...more } = rest;
+  const { auditAllowed, auditDisk, auditSync: sync, ...options } = more;
   const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
   return {
     dataDir: resolve(data),
     ...options,
+    ...((auditAllowed ?? auditDisk ?? sync) !== undefined && {
+      audit: {
+        ...(auditAllowed !== undefined && { allowed: auditAllowed / 100 }),
+        ...(auditDisk !== undefined && { diskBytes: auditDisk * 1024 * 1024 }),
+        ...(sync !== undefined && { sync }),
+      },
+    }),
     ...(join !== undefined && { join }),
     ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
     ...(label !== undefined && { labels: label }),

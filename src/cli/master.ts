@@ -1,13 +1,16 @@
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { pathNormalizations } from '../model/policy.ts';
-import { collect, parseBroker, parseDuration, parseName, parsePort } from './arguments.ts';
+import { collect, parseBroker, parseDuration, parseName, parsePort, parseWhole } from './arguments.ts';
 import { type AuthorityFlags, addAuthorityOptions, withAuthority } from './authority-options.ts';
 import type { AuthorityOptions, LogLevel, MasterOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
 interface Flags
-  extends Omit<MasterOptions, 'dataDir' | 'broker' | 'offlineGraceMs' | 'mesosHttp' | keyof AuthorityOptions>,
+  extends Omit<
+      MasterOptions,
+      'dataDir' | 'broker' | 'offlineGraceMs' | 'mesosHttp' | 'audit' | keyof AuthorityOptions
+    >,
     AuthorityFlags {
   readonly data: string;
   readonly offlineGrace?: number;
@@ -15,6 +18,8 @@ interface Flags
   readonly brokerJoinPort?: number;
   readonly mesosHttpPort?: number;
   readonly mesosHttpOpen?: true;
+  readonly auditKeep?: number;
+  readonly auditSize?: number;
 }
 
 export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
@@ -43,6 +48,8 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
       'a node whose certificate expired so long ago may still come back and renew it (default 7d, at most 90d)',
       parseDuration,
     )
+    .option('--audit-keep <duration>', 'how long the audit is kept (default 30d)', parseDuration)
+    .option('--audit-size <megabytes>', 'how much of it; the oldest goes first (default 512)', parseWhole(1, 1_048_576))
     .addOption(new Option('--mesh-default <verdict>', 'what holds where no policy speaks').choices(['allow', 'deny']))
     .addOption(
       new Option(
@@ -53,7 +60,7 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
     .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('info'));
   addAuthorityOptions(command).action(
     ({ data, broker, brokerJoinPort, offlineGrace: offlineGraceMs, ...more }: Flags) => {
-      const { mesosHttpPort, mesosHttpOpen = false, ...flags } = more;
+      const { mesosHttpPort, mesosHttpOpen = false, auditKeep, auditSize, ...flags } = more;
       if (mesosHttpOpen && mesosHttpPort === undefined) {
         throw new InvalidArgumentError('--mesos-http-open goes with --mesos-http-port');
       }
@@ -65,6 +72,12 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
           ...(broker && { broker: { ...broker, joinPort } }),
           ...(mesosHttpPort !== undefined && { mesosHttp: { port: mesosHttpPort, isOpen: mesosHttpOpen } }),
           ...(offlineGraceMs !== undefined && { offlineGraceMs }),
+          ...((auditKeep ?? auditSize) !== undefined && {
+            audit: {
+              ...(auditKeep !== undefined && { ms: auditKeep }),
+              ...(auditSize !== undefined && { bytes: auditSize * 1024 * 1024 }),
+            },
+          }),
         },
         shell.signal,
       );

@@ -1,4 +1,5 @@
 import type { AccessLogFormat } from '../model/access-line.ts';
+import type { AuditSync } from '../model/audit-chain.ts';
 import type { MeshDefault, PathNormalization } from '../model/policy.ts';
 import type { CustomResources } from '../model/resources.ts';
 
@@ -35,6 +36,8 @@ export interface MasterOptions extends AuthorityOptions {
   readonly meshDefault?: MeshDefault;
   readonly pathNormalization?: PathNormalization;
   readonly offlineGraceMs?: number;
+  /** How much of the audit is kept. */
+  readonly audit?: { readonly ms?: number; readonly bytes?: number };
   /** Names and addresses at which agents and operators reach it. */
   readonly advertise?: readonly string[];
   readonly logLevel: LogLevel;
@@ -69,6 +72,12 @@ export interface AgentOptions {
     /** 0 to 1, of those that were allowed and went well. */
     readonly sample: number;
     readonly perSecond: number;
+  };
+  readonly audit?: {
+    /** 0 to 1, of the requests that were allowed and went well. */
+    readonly allowed?: number;
+    readonly diskBytes?: number;
+    readonly sync?: AuditSync;
   };
   /** Where Prometheus may ask. */
   readonly metrics?: { readonly host: string; readonly port: number };

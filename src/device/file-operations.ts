@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 
 /** A file that is being written. */
 export interface OpenFile {
@@ -15,6 +15,8 @@ export interface FileOperations {
   makeDirectory(path: string): Promise<void>;
   /** The first `limitBytes` of a file; rejects with ENOENT when there is none. */
   read(path: string, limitBytes: number): Promise<Buffer>;
+  /** In bytes; rejects with ENOENT when there is none. */
+  size(path: string): Promise<number>;
   /** Creates a file or empties it, mode 0600. */
   create(path: string): Promise<OpenFile>;
   rename(from: string, to: string): Promise<void>;
@@ -44,6 +46,7 @@ export const systemFileOperations: FileOperations = {
       await file.close();
     }
   },
+  size: async path => (await stat(path)).size,
   async create(path) {
     const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, 0o600);
     return {

@@ -108,3 +108,8 @@ export async function identify(pid: number): Promise<ProcessIdentity | undefined
   const start = hasProc() ? readStat(pid)?.start : await startBySystemTool(pid);
   return start === undefined ? undefined : { pid, boot: currentBoot(), start };
 }
+
+/** This process's own. */
+export async function ownIdentity(): Promise<ProcessIdentity> {
+  return (await identify(process.pid)) ?? { pid: process.pid, boot: noBoot, start: noBoot };
+}

@@ -1,4 +1,5 @@
 import { type KeyObject, sign, verify } from 'node:crypto';
+import { MesoliteError } from '../base/errors.ts';
 import type { EnvelopeSigner, EnvelopeVerifier } from '../model/envelope.ts';
 import { readCertificates } from './certificate.ts';
 import { keyIdOf } from './keys.ts';
@@ -29,4 +30,12 @@ export function makeEnvelopeVerifier(
     if (!result.ok || result.peer.id.kind !== 'config') return false;
     return verify('sha256', bytes, { key: certificate.publicKey, dsaEncoding: 'ieee-p1363' }, signature);
   };
+}
+
+/** The certificate, in PEM, of the key that signs; throws INVALID_INPUT when it is not among them. */
+export function certificateOf({ keyId }: EnvelopeSigner, signerPems: readonly string[]): string {
+  const certificates = signerPems.flatMap(pem => readCertificates(pem, 'configuration signer'));
+  const own = certificates.find(certificate => keyIdOf(certificate.publicKey) === keyId);
+  if (own === undefined) throw new MesoliteError('INVALID_INPUT', `no certificate of the signing key ${keyId}`);
+  return own.toString();
 }

@@ -144,15 +144,11 @@ export function makeApiFace(parts: {
       return mesh;
     },
     audit: query => queryAudit(query),
+    auditChain: query => store.audit.chain(query),
   };
 
-  async function queryAudit({ since, principal, verdict, limit }: AuditQuery) {
-    const filter = {
-      limit,
-      ...(since !== undefined && { since }),
-      ...(principal !== undefined && { source: principal }),
-      ...(verdict !== undefined && { verdict }),
-    };
-    return store.audit.query(filter);
+  async function queryAudit({ principal, limit, ...query }: AuditQuery) {
+    const given = Object.entries({ ...query, source: principal }).filter(([, value]) => value !== undefined);
+    return store.audit.query({ ...Object.fromEntries(given), limit });
   }
 }

@@ -7,6 +7,15 @@ import type { ProxySettings } from '../link/proxy-rules.ts';
 import { isTrustDomain, maxOfflineGraceMs } from '../model/identity.ts';
 import { defaultMesh, type MeshDefault, type PathNormalization } from '../model/policy.ts';
 
+/** How much of the audit the master keeps; the oldest goes first. */
+export interface AuditKeeping {
+  readonly ms: number;
+  /** Of the records' texts; the database takes about twice that. */
+  readonly bytes: number;
+}
+
+export const defaultAuditKeeping: AuditKeeping = { ms: 30 * dayMs, bytes: 512 * 1024 * 1024 };
+
 /** Settings of a master; the command line gives some, the rest are the defaults below. */
 export interface MasterConfig {
   readonly dataDir: string;
@@ -33,6 +42,8 @@ export interface MasterConfig {
    * join again.
    */
   readonly offlineGraceMs: number;
+  /** How much of the audit is kept; see `defaultAuditKeeping`. */
+  readonly audit?: Partial<AuditKeeping>;
   /** Of what the authority makes, where they are not the defaults of identity/lifetimes.ts. */
   readonly lifetimes?: Partial<Lifetimes>;
   /** Encrypts the authority's keys; without one the key to them is in a file beside them. */
@@ -63,7 +74,6 @@ export const masterTimes = {
   shareAgainMs: secondMs,
   /** After a round that failed, as when the disk is full. */
   roundRetryMs: 5 * secondMs,
-  auditKeepMs: 30 * dayMs,
   /** Join tokens are shown for so long after they have expired. */
   keepExpiredTokensMs: 7 * dayMs,
   housekeepingEveryMs: 10 * minuteMs,

@@ -347,7 +347,7 @@ async function run(
   });
   const certificates = makeCertificates({ authority, runs, book, outgoing, clock, log });
   const shadows = makeShadows();
-  const auditIntake = makeAuditIntake({ audit: store.audit, outgoing, clock, log });
+  const auditIntake = makeAuditIntake({ audit: store.audit, authority, outgoing, clock, log }, config.audit);
   const logs = makeLogs({ outgoing, clock, newId });
   const enrollment = makeEnrollment({
     tokens: store.joinTokens,
@@ -503,7 +503,7 @@ async function run(
   const keepHouse = async (): Promise<void> => {
     while (await clock.sleep(masterTimes.housekeepingEveryMs, signal)) {
       inBackground('tending the book of certificates', book.tend());
-      inBackground('trimming the audit', auditIntake.trim());
+      inBackground('pruning the audit', auditIntake.prune(signal));
       inBackground('trimming ended tasks', store.tasks.trimEnded(keepEndedTasks));
       inBackground('trimming join tokens', store.joinTokens.trim(clock.now() - masterTimes.keepExpiredTokensMs));
     }

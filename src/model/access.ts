@@ -6,6 +6,8 @@ const text = (max: number) => v.pipe(v.string(), v.maxLength(max));
 export const accessRecordSchema = v.object({
   /** Milliseconds since 1970. */
   at: v.number(),
+  /** There when the node did not know the time: `at` is what it took it for, this how long after its start it was. */
+  sinceStartMs: v.optional(v.number()),
   direction: v.picklist(['inbound', 'outbound']),
   /** Principals, or `-` when there is none. */
   source: text(2048),

@@ -174,7 +174,7 @@ export const meshSchema = v.object({
   pathNormalization: v.optional(v.picklist(pathNormalizations)),
 });
 
-/** A decided request as its node recorded it, or the mark of a gap: what came before record `number + 1` is not there. */
+/** A decided request as its node recorded it, or a gap: as the node said it, or as the master noted it before record `number + 1`. */
 export const auditEntrySchema = v.variant('kind', [
   v.object({ kind: v.literal('record'), node: v.string(), number: v.number(), record: accessRecordSchema }),
   v.object({ kind: v.literal('gap'), node: v.string(), number: v.number(), at: v.number(), reason: v.string() }),
@@ -270,7 +270,8 @@ export const policyListSchema = v.object({ policies: v.array(policyViewSchema) }
 export const eventListSchema = v.object({ events: v.array(fleetEventSchema) });
 export const joinTokenListSchema = v.object({ tokens: v.array(joinTokenViewSchema) });
 export const joinListSchema = v.object({ joins: v.array(joinViewSchema) });
-export const auditListSchema = v.object({ entries: v.array(auditEntrySchema) });
+/** GET /v1/audit: `next` is for `after` of the next page; absent behind the last. */
+export const auditListSchema = v.object({ entries: v.array(auditEntrySchema), next: v.optional(v.string()) });
 
 export type BrokerCertificateRequest = v.InferOutput<typeof brokerCertificateRequestSchema>;
 export type BrokerCertificate = v.InferOutput<typeof brokerCertificateSchema>;
@@ -286,6 +287,7 @@ export type CredentialView = v.InferOutput<typeof credentialViewSchema>;
 export type JobView = v.InferOutput<typeof jobViewSchema>;
 export type MeshView = v.InferOutput<typeof meshSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;
+export type AuditList = v.InferOutput<typeof auditListSchema>;
 export type AuditEntry = v.InferOutput<typeof auditEntrySchema>;
 export type JoinTokenView = v.InferOutput<typeof joinTokenViewSchema>;
 export type JoinView = v.InferOutput<typeof joinViewSchema>;

@@ -1,23 +1,39 @@
 import { createHash } from 'node:crypto';
-import type { Kysely, Transaction } from 'kysely';
+import { type Kysely, sql, type Transaction } from 'kysely';
+import { MesoliteError } from '../base/errors.ts';
 import { decodeJson } from '../base/shape.ts';
 import { type AccessRecord, accessRecordSchema } from '../model/access.ts';
-import { type AuditBatch, chainHead, chainStart, isIntact, type Sha256 } from '../model/audit-chain.ts';
-import { raiseCounter, readCounter } from './meta.ts';
+import { digestsOf, type StatementSigner, signStatement } from '../model/audit-anchor.ts';
+import {
+  type AuditBatch,
+  type AuditLine,
+  auditLineSchema,
+  chainHead,
+  chainStart,
+  isIntact,
+  numbersPerRun,
+  printAuditNumber,
+  printGap,
+  runOf,
+  type Sha256,
+} from '../model/audit-chain.ts';
+import type { AuditChainPage, AuditItem } from '../model/audit-item.ts';
+import { type AuditPruning, pruneAudit } from './audit-pruning.ts';
+import { raiseCounter } from './meta.ts';
 import { paced } from './paced.ts';
-import type { AuditChainTable, AuditTable, Schema } from './schema.ts';
+import type { AuditAnchorTable, AuditRunTable, AuditTable, Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
 
 /**
- * `stored`: new records follow the ones before. `repeated`: all were stored before. `gap`: stored, behind a mark that says what is
- * missing. `broken`: the batch's own hashes do not hold, nothing stored. `last` is the number to acknowledge, -1 before the first.
+ * `stored`: new entries follow the ones before. `repeated`: all were stored before. `gap`: stored, behind a mark that says what is
+ * missing. `broken`: the batch's own hashes do not hold, nothing stored. `last` is the number to acknowledge.
  */
 export interface AuditOutcome {
   readonly outcome: 'stored' | 'repeated' | 'gap' | 'broken';
   readonly last: number;
 }
 
-/** A record as its node wrote it, or the mark of a gap before record `number + 1`. */
+/** A record as its node wrote it, or a gap: as the node said it, or as the master noted it before record `number + 1`. */
 export type AuditEntry =
   | { readonly kind: 'record'; readonly node: string; readonly number: number; readonly record: AccessRecord }
   | {
@@ -31,69 +47,104 @@ export type AuditEntry =
 /** Times are those of the records, by the nodes' clocks. */
 export interface AuditFilter {
   readonly since?: number;
+  /** Not from then on. */
+  readonly until?: number;
+  readonly node?: string;
   /** Who called, exactly as recorded. */
   readonly source?: string;
+  /** `<namespace>/<job>` whose task was called or has called. */
+  readonly workload?: string;
   readonly verdict?: 'allow' | 'deny';
+  readonly limit: number;
+  /** What a page before this one gave as `next`. */
+  readonly after?: string;
+}
+
+export interface AuditPage {
+  readonly entries: AuditEntry[];
+  /** Undefined behind the last. */
+  readonly next?: string;
+}
+
+/** Times are those at which the master stored, by its clock. */
+export interface ChainFilter {
+  readonly node?: string | undefined;
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  readonly after?: number | undefined;
   readonly limit: number;
 }
 
 export interface Audit {
-  /** Throws INVALID_INPUT, and stores nothing, when a line is no access record. */
-  append(node: string, batch: AuditBatch): Promise<AuditOutcome>;
+  /** Stores what is new and an anchor for it. Throws INVALID_INPUT, and stores nothing, when a line is neither record nor mark. */
+  append(node: string, batch: AuditBatch, at: number, signer: StatementSigner): Promise<AuditOutcome>;
   /** Newest first; gaps are among the answers whatever is asked for, since the records that they hide may have fitted. */
-  query(filter: AuditFilter): Promise<AuditEntry[]>;
-  /** Forgets the oldest records beyond `keep`, and those before `before`; returns how many. */
-  trim(bounds: { readonly keep: number; readonly before: number }): Promise<number>;
+  query(filter: AuditFilter): Promise<AuditPage>;
+  /** Entries and anchors as they were stored, oldest first, in whole batches; the first page begins with what vouches for them. */
+  chain(filter: ChainFilter): Promise<AuditChainPage>;
+  /** Forgets some of the oldest that are beyond the bounds, whole batches, behind a signed note; returns how many entries, 0 when none are left. */
+  prune(bounds: AuditPruning, at: number, signer: StatementSigner): Promise<number>;
 }
 
 const counter = 'audit';
-/** What the mark of a gap has in the column of verdicts. */
+const bytesCounter = 'auditBytes';
+/** What gaps and other marks have in the column of verdicts. */
 const gapVerdict = 'gap';
+const markVerdict = 'mark';
 const maxLineBytes = 16_384;
 const sha256: Sha256 = text => createHash('sha256').update(text).digest('hex');
 
 export function makeAudit(db: Kysely<Schema>): Audit {
   return {
-    append: (node, batch) => db.transaction().execute(tx => append(tx, node, batch)),
+    append: (node, batch, at, signer) =>
+      db.transaction().execute(async tx => {
+        const step = await judge(tx, node, batch);
+        return 'outcome' in step ? step : store(tx, step, at, signer);
+      }),
     query: filter => query(db, filter),
-    async trim({ keep, before }) {
-      const newest = await readCounter(db, counter);
-      const { numDeletedRows } = await db
-        .deleteFrom('audit')
-        .where(eb => eb.or([eb('position', '<=', newest - keep), eb('at', '<', before)]))
-        .executeTakeFirst();
-      return Number(numDeletedRows);
-    },
+    chain: filter => db.transaction().execute(tx => chain(tx, filter)),
+    prune: (bounds, at, signer) => db.transaction().execute(tx => pruneAudit(tx, bounds, at, signer)),
   };
 }
 
-async function append(tx: Transaction<Schema>, node: string, batch: AuditBatch): Promise<AuditOutcome> {
-  const stored = await tx.selectFrom('auditChains').selectAll().where('node', '=', node).executeTakeFirst();
-  const chain: AuditChainTable = stored ?? { node, chain: 0, last: -1, head: chainStart };
+/** What is to be stored: entries behind the state of their chain, and what is missing before them. */
+interface Step {
+  readonly chain: Omit<AuditRunTable, 'position'>;
+  readonly batch: AuditBatch;
+  readonly gap: string | null;
+}
+
+async function judge(tx: Transaction<Schema>, node: string, batch: AuditBatch): Promise<Step | AuditOutcome> {
+  const run = runOf(batch.first);
+  const stored = await tx
+    .selectFrom('auditRuns')
+    .selectAll()
+    .where('node', '=', node)
+    .where('run', '=', run)
+    .executeTakeFirst();
+  const chain = stored ?? { node, run, chain: 1, last: run * numbersPerRun - 1, head: chainStart };
   if (!isIntact(batch, sha256)) return { outcome: 'broken', last: chain.last };
 
   const known = chain.last + 1 - batch.first;
-  // an agent that was started again begins a new chain; whatever it had not handed over is lost
-  if (known < 0 && batch.previous === chainStart) {
-    const reason = stored === undefined ? undefined : `the agent was started again after record ${chain.last}`;
-    return store(tx, { ...chain, chain: chain.chain + 1 }, batch, reason);
+  if (known < 0) {
+    const missing = `${printAuditNumber(chain.last + 1)} to ${printAuditNumber(batch.first - 1)}`;
+    return { chain, batch, gap: `records ${missing} are missing` };
   }
-  if (known < 0) return store(tx, chain, batch, `records ${chain.last + 1} to ${batch.first - 1} are missing`);
-  const knownLines = batch.lines.slice(0, known);
   // what came before may be sent again, alone or with more behind it: it has to be the same then
   const covers = known <= batch.lines.length;
-  if (covers && chainHead(batch.previous, knownLines, sha256) === chain.head) {
+  if (covers && chainHead(batch.previous, batch.lines.slice(0, known), sha256) === chain.head) {
     if (known === batch.lines.length) return { outcome: 'repeated', last: chain.last };
-    const rest = { ...batch, first: chain.last + 1, lines: batch.lines.slice(known) };
-    return store(tx, chain, rest, undefined);
+    const rest = { ...batch, first: chain.last + 1, previous: chain.head, lines: batch.lines.slice(known) };
+    return { chain, batch: rest, gap: null };
   }
   if (!covers && (await isStored(tx, chain, batch))) return { outcome: 'repeated', last: chain.last };
-  const reason = `records from ${batch.first} on do not follow from what was stored up to ${chain.last}`;
-  return store(tx, { ...chain, chain: chain.chain + 1 }, batch, reason);
+  const [first, last] = [printAuditNumber(batch.first), printAuditNumber(chain.last)];
+  const gap = `records from ${first} on do not follow from what was stored up to ${last}`;
+  return { chain: { ...chain, chain: chain.chain + 1 }, batch, gap };
 }
 
 /** Is every line of a batch that ends before the newest record there, or forgotten by age? */
-async function isStored(tx: Transaction<Schema>, chain: AuditChainTable, batch: AuditBatch): Promise<boolean> {
+async function isStored(tx: Transaction<Schema>, chain: Step['chain'], batch: AuditBatch): Promise<boolean> {
   const rows = await tx
     .selectFrom('audit')
     .select(['number', 'line'])
@@ -108,14 +159,14 @@ async function isStored(tx: Transaction<Schema>, chain: AuditChainTable, batch: 
 
 async function store(
   tx: Transaction<Schema>,
-  chain: AuditChainTable,
-  batch: AuditBatch,
-  gap: string | undefined,
+  { chain, batch, gap }: Step,
+  at: number,
+  signer: StatementSigner,
 ): Promise<AuditOutcome> {
   const { node } = chain;
   const records = batch.lines.map((line, i) => toRow(node, chain.chain, batch.first + i, line));
   const first = records[0];
-  const marks = gap === undefined || first === undefined ? [] : [gapRow(first, gap)];
+  const marks = gap === null || first === undefined ? [] : [gapRow(first, gap)];
   const rows = [...marks, ...records];
   const newest = await raiseCounter(tx, counter, rows.length);
   const placed = rows.map((row, i): AuditTable => ({ ...row, position: newest - rows.length + 1 + i }));
@@ -123,49 +174,215 @@ async function store(
     await tx.insertInto('audit').values(row).execute();
   });
   const last = batch.first + batch.lines.length - 1;
-  const state = { chain: chain.chain, last, head: batch.head };
+  const state = { chain: chain.chain, last, head: batch.head, position: newest };
   await tx
-    .insertInto('auditChains')
-    .values({ node, ...state })
-    .onConflict(on => on.column('node').doUpdateSet(state))
+    .insertInto('auditRuns')
+    .values({ node, run: chain.run, ...state })
+    .onConflict(on => on.columns(['node', 'run']).doUpdateSet(state))
     .execute();
-  return { outcome: gap === undefined ? 'stored' : 'gap', last };
+  await anchor(tx, { chain, batch, gap }, { at, position: newest }, signer);
+  return { outcome: gap === null ? 'stored' : 'gap', last };
+}
+
+async function anchor(
+  tx: Transaction<Schema>,
+  { chain: { node, chain }, batch, gap }: Step,
+  { at, position }: { readonly at: number; readonly position: number },
+  signer: StatementSigner,
+): Promise<void> {
+  const { first, previous, head, lines } = batch;
+  const before = await newestAnchor(tx, node);
+  const last = first + lines.length - 1;
+  const digests = digestsOf(lines, sha256);
+  const place = { node, seq: before.seq + 1, before: before.hash, at, chain };
+  const signed = signStatement({ v: 1, ...place, first, last, previous, head, digests, gap }, signer);
+  const bytes = lines.reduce((sum, line) => sum + line.length, 0);
+  const bytesTo = await raiseCounter(tx, bytesCounter, bytes);
+  await tx
+    .insertInto('auditAnchors')
+    .values({ position, node, seq: place.seq, at, bytesTo, ...signed })
+    .execute();
+  await tx
+    .insertInto('auditSigners')
+    .values({ keyId: signer.keyId, certificate: signer.certificate })
+    .onConflict(on => on.column('keyId').doNothing())
+    .execute();
+}
+
+/** The place and hash of the anchor that the next one of the node follows. */
+async function newestAnchor(
+  tx: Transaction<Schema>,
+  node: string,
+): Promise<{ readonly seq: number; readonly hash: string }> {
+  const newest = await tx
+    .selectFrom('auditAnchors')
+    .select(['seq', 'statement'])
+    .where('node', '=', node)
+    .orderBy('seq', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  if (newest !== undefined) return { seq: newest.seq, hash: sha256(newest.statement) };
+  const pruned = await tx.selectFrom('auditPruned').selectAll().where('node', '=', node).executeTakeFirst();
+  return pruned === undefined ? { seq: 0, hash: chainStart } : { seq: pruned.seq, hash: pruned.hash };
 }
 
 type Unplaced = Omit<AuditTable, 'position'>;
 
 function toRow(node: string, chain: number, number: number, line: string): Unplaced {
-  const what = `audit record ${number} of ${node}`;
-  const { at, source, verdict } = decodeJson(accessRecordSchema, line, what, { maxBytes: maxLineBytes, maxDepth: 4 });
-  return { node, chain, number, at, source, verdict, line, gap: null };
+  const what = `audit record ${printAuditNumber(number)} of ${node}`;
+  const value = decodeJson(auditLineSchema, line, what, { maxBytes: maxLineBytes, maxDepth: 4 });
+  // so that an export, which has it as JSON among JSON, can be hashed again
+  if (JSON.stringify(JSON.parse(line)) !== line)
+    throw new MesoliteError('INVALID_INPUT', `${what}: not as JSON prints it`);
+  return { node, chain, number, line, at: value.at, ...columnsOf(value) };
+}
+
+function columnsOf(value: AuditLine): Pick<Unplaced, 'source' | 'verdict' | 'workload' | 'gap'> {
+  if (!('mark' in value)) {
+    const { source, verdict, task } = value;
+    const [job = '-', namespace = '-'] = task.split('.');
+    return { source, verdict, workload: `${namespace}/${job}`, gap: null };
+  }
+  const isGap = value.mark === 'gap';
+  return { source: '', workload: '', verdict: isGap ? gapVerdict : markVerdict, gap: isGap ? printGap(value) : null };
 }
 
 function gapRow(first: Unplaced, gap: string): Unplaced {
-  return { ...first, number: first.number - 1, source: '', verdict: gapVerdict, line: null, gap };
+  return { ...first, number: first.number - 1, source: '', workload: '', verdict: gapVerdict, line: null, gap };
 }
 
-async function query(db: Kysely<Schema>, { since = 0, source, verdict, limit }: AuditFilter): Promise<AuditEntry[]> {
-  const newest = db
+async function query(db: Kysely<Schema>, filter: AuditFilter): Promise<AuditPage> {
+  const { since = 0, until, node, source, workload, verdict, limit, after } = filter;
+  let all = db
     .selectFrom('audit')
     .selectAll()
     .where('at', '>=', since)
     .orderBy('at', 'desc')
     .orderBy('position', 'desc')
-    .limit(limit);
-  if (source === undefined && verdict === undefined) return (await newest.execute()).map(toEntry);
+    .limit(limit + 1);
+  if (until !== undefined) all = all.where('at', '<', until);
+  if (after !== undefined) {
+    const [at = 0, position = 0] = after.split('_').map(Number);
+    all = all.where('at', '<=', at).where(eb => eb.or([eb('at', '<', at), eb('position', '<', position)]));
+  }
   // apart, so that each follows an index in its order
-  let records = newest;
+  let records =
+    verdict === undefined
+      ? all.where('verdict', 'not in', [gapVerdict, markVerdict])
+      : all.where('verdict', '=', verdict);
+  let gaps = all.where('verdict', '=', gapVerdict);
+  if (node !== undefined) {
+    records = records.where('node', '=', node);
+    gaps = gaps.where(sql<string>`+node`, '=', node);
+  }
   if (source !== undefined) records = records.where('source', '=', source);
-  if (verdict !== undefined) records = records.where('verdict', '=', verdict);
-  const gaps = await newest.where('verdict', '=', gapVerdict).execute();
-  return [...(await records.execute()), ...gaps]
-    .sort((a, b) => b.at - a.at || b.position - a.position)
-    .slice(0, limit)
-    .map(toEntry);
+  if (workload !== undefined) records = records.where('workload', '=', workload);
+  const rows = [...(await records.execute()), ...(await gaps.execute())].sort(
+    (a, b) => b.at - a.at || b.position - a.position,
+  );
+  const page = rows.slice(0, limit);
+  const last = page.at(-1);
+  const more = rows.length > limit && last !== undefined ? { next: `${last.at}_${last.position}` } : {};
+  return { entries: page.map(toEntry), ...more };
 }
 
 function toEntry({ node, number, at, line, gap }: AuditTable): AuditEntry {
-  return line === null
-    ? { kind: 'gap', node, number, at, reason: gap ?? 'a record is missing' }
-    : { kind: 'record', node, number, record: readJson(accessRecordSchema, line, `audit record ${number} of ${node}`) };
+  if (gap !== null || line === null) return { kind: 'gap', node, number, at, reason: gap ?? 'a record is missing' };
+  const what = `audit record ${printAuditNumber(number)} of ${node}`;
+  return { kind: 'record', node, number, record: readJson(accessRecordSchema, line, what) };
+}
+
+async function chain(db: Kysely<Schema>, filter: ChainFilter): Promise<AuditChainPage> {
+  const { node, since, until, after, limit } = filter;
+  const from = after ?? (since === undefined ? 0 : await positionBefore(db, since));
+  const newest = await lastPosition(db);
+  const to = until === undefined ? newest : Math.min(newest, await positionBefore(db, until));
+  let end = Math.min(to, from + pageSpan);
+  const rows = await entriesIn(db, { node, from, end, limit });
+  if (rows.length === limit) end = rows.at(-1)?.position ?? end;
+  const anchors = await anchorsIn(db, { node, from, end, limit });
+  if (anchors.length === limit) end = anchors.at(-1)?.position ?? end;
+  const items = merge(
+    rows.filter(({ position }) => position <= end),
+    anchors,
+  );
+  const head = after === undefined ? await voucherItems(db, node) : [];
+  return { items: [...head, ...items], next: end >= to ? null : end };
+}
+
+/** So many positions are looked at for a page: where one node of many is asked for, the work stays bounded. */
+const pageSpan = 20_000;
+
+interface Span {
+  readonly node: string | undefined;
+  readonly from: number;
+  readonly end: number;
+  readonly limit: number;
+}
+
+function entriesIn(db: Kysely<Schema>, { node, from, end, limit }: Span): Promise<AuditTable[]> {
+  const rows = db.selectFrom('audit').selectAll().where('position', '>', from).where('position', '<=', end);
+  const own = node === undefined ? rows : rows.where(sql<string>`+node`, '=', node);
+  return own.orderBy('position').limit(limit).execute();
+}
+
+function anchorsIn(db: Kysely<Schema>, { node, from, end, limit }: Span): Promise<AuditAnchorTable[]> {
+  const rows = db.selectFrom('auditAnchors').selectAll().where('position', '>', from).where('position', '<=', end);
+  const own = node === undefined ? rows : rows.where(sql<string>`+node`, '=', node);
+  return own.orderBy('position').limit(limit).execute();
+}
+
+async function lastPosition(db: Kysely<Schema>): Promise<number> {
+  const [entry, anchor] = await Promise.all([
+    db.selectFrom('audit').select('position').orderBy('position', 'desc').limit(1).executeTakeFirst(),
+    db.selectFrom('auditAnchors').select('position').orderBy('position', 'desc').limit(1).executeTakeFirst(),
+  ]);
+  return Math.max(entry?.position ?? 0, anchor?.position ?? 0);
+}
+
+/** Up to where all was stored before `at`. */
+async function positionBefore(db: Kysely<Schema>, at: number): Promise<number> {
+  const last = await db
+    .selectFrom('auditAnchors')
+    .select('position')
+    .where('at', '<', at)
+    .orderBy('at', 'desc')
+    .orderBy('position', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return last?.position ?? 0;
+}
+
+async function voucherItems(db: Kysely<Schema>, node: string | undefined): Promise<AuditItem[]> {
+  const signers = await db.selectFrom('auditSigners').selectAll().execute();
+  let pruned = db.selectFrom('auditPruned').selectAll();
+  if (node !== undefined) pruned = pruned.where('node', '=', node);
+  return [
+    ...signers.map((signer): AuditItem => ({ kind: 'signer', ...signer })),
+    ...(await pruned.execute()).map(
+      ({ node, statement, keyId, signature }): AuditItem => ({ kind: 'pruned', node, statement, keyId, signature }),
+    ),
+  ];
+}
+
+function merge(rows: readonly AuditTable[], anchors: readonly AuditAnchorTable[]): AuditItem[] {
+  const items: AuditItem[] = [];
+  let next = 0;
+  const anchorsTo = (position: number) => {
+    for (let anchor = anchors[next]; anchor !== undefined && anchor.position < position; anchor = anchors[++next]) {
+      const { node, statement, keyId, signature } = anchor;
+      items.push({ kind: 'anchor', node, statement, keyId, signature });
+    }
+  };
+  for (const row of rows) {
+    anchorsTo(row.position);
+    items.push(itemOf(row));
+  }
+  anchorsTo(Number.POSITIVE_INFINITY);
+  return items;
+}
+
+function itemOf({ node, chain, number, at, line, gap }: AuditTable): AuditItem {
+  if (line === null) return { kind: 'gap', node, chain, number, at, reason: gap ?? '' };
+  return { kind: 'record', node, chain, number, record: JSON.parse(line) };
 }

@@ -17,6 +17,7 @@ const migrations: readonly Migration[] = [
   { version: 6, up: frameworkTables },
   { version: 7, up: rolloutTable },
   { version: 8, up: frameworkCredentials },
+  { version: 9, up: auditAnchorTables },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -187,6 +188,40 @@ async function frameworkCredentials(db: Transaction<Schema>): Promise<void> {
   await db.schema.alterTable('operatorTokens').addColumn('rolesJson', 'text').execute();
 }
 
+async function auditAnchorTables(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'auditRuns', t =>
+    numbers(texts(t, 'node', 'head'), 'run', 'chain', 'last', 'position').addPrimaryKeyConstraint('audit_runs_pk', [
+      'node',
+      'run',
+    ]),
+  );
+  await create(db, 'auditAnchors', t =>
+    numbers(texts(t, 'node', 'statement', 'keyId', 'signature'), 'position', 'seq', 'at', 'bytesTo')
+      .addPrimaryKeyConstraint('audit_anchors_pk', ['position'])
+      .addUniqueConstraint('audit_anchors_seq', ['node', 'seq']),
+  );
+  await db.schema.createIndex('audit_anchors_at').on('auditAnchors').columns(['at', 'position']).execute();
+  await db.schema.createIndex('audit_anchors_bytes').on('auditAnchors').columns(['bytesTo']).execute();
+  await create(db, 'auditPruned', t =>
+    numbers(texts(t, 'node', 'hash', 'statement', 'keyId', 'signature'), 'seq').addPrimaryKeyConstraint(
+      'audit_pruned_pk',
+      ['node'],
+    ),
+  );
+  await create(db, 'auditSigners', t =>
+    texts(t, 'keyId', 'certificate').addPrimaryKeyConstraint('audit_signers_pk', ['keyId']),
+  );
+  await db.schema
+    .alterTable('audit')
+    .addColumn('workload', 'text', column => column.notNull().defaultTo(''))
+    .execute();
+  await db.schema.createIndex('audit_workload').on('audit').columns(['workload', 'at']).execute();
+  await db.schema.createIndex('audit_node').on('audit').columns(['node', 'at']).execute();
+  // what is there has no anchors: it is shown, and not verified
+  await sql`update audit set chain = -1 - chain`.execute(db);
+  await db.schema.dropTable('auditChains').execute();
+}
+
 type Builder = CreateTableBuilder<string, string>;
 
 async function certificateTable(db: Transaction<Schema>): Promise<void> {
@@ -200,11 +235,7 @@ async function certificateTable(db: Transaction<Schema>): Promise<void> {
   await db.schema.createIndex('certificates_end').on('certificates').columns(['notAfter']).execute();
 }
 
-async function create(
-  db: Transaction<Schema>,
-  table: keyof Schema,
-  define: (table: Builder) => Builder,
-): Promise<void> {
+async function create(db: Transaction<Schema>, table: string, define: (table: Builder) => Builder): Promise<void> {
   await define(db.schema.createTable(table)).execute();
 }
 

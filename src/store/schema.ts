@@ -133,26 +133,60 @@ export interface TaskEventTable {
   readonly statusJson: string;
 }
 
-/** Where each node's audit stands. A new `chain` begins where the records do not follow from those before. */
-export interface AuditChainTable {
+/** Where each run of a node's audit stands. A new `chain` begins where entries do not follow from those before; `position` is that of the last. */
+export interface AuditRunTable {
   readonly node: string;
+  readonly run: number;
   readonly chain: number;
   readonly last: number;
   readonly head: string;
+  readonly position: number;
 }
 
-/** A record (`line`), or a gap (`gap` says what is missing before the next record). */
+/** A record or a mark of its node (`line`), or a gap that the master noted (`gap` says what is missing before the next record). */
 export interface AuditTable {
   readonly position: number;
   readonly node: string;
+  /** Below 0 for what was stored before there were anchors. */
   readonly chain: number;
   readonly number: number;
   readonly at: number;
   readonly source: string;
-  /** `allow`, `deny`, or `gap`. */
+  /** `<namespace>/<job>` of the task that was called or has called. */
+  readonly workload: string;
+  /** `allow`, `deny`, `gap`, or `mark` for other marks of a node. */
   readonly verdict: string;
   readonly line: string | null;
   readonly gap: string | null;
+}
+
+/** What was signed of the entries of a node up to `position`, from its anchor before. */
+export interface AuditAnchorTable {
+  readonly position: number;
+  readonly node: string;
+  readonly seq: number;
+  readonly at: number;
+  /** Bytes of all lines that were ever stored, up to here. */
+  readonly bytesTo: number;
+  readonly statement: string;
+  readonly keyId: string;
+  readonly signature: string;
+}
+
+/** Up to which anchor a node's audit was forgotten, and its hash. */
+export interface AuditPrunedTable {
+  readonly node: string;
+  readonly seq: number;
+  readonly hash: string;
+  readonly statement: string;
+  readonly keyId: string;
+  readonly signature: string;
+}
+
+/** Certificates of the keys that have signed anchors: they outlive the generation of the authority that had them. */
+export interface AuditSignerTable {
+  readonly keyId: string;
+  readonly certificate: string;
 }
 
 /** What operators are to know of; repetitions raise `count` and `at`. */
@@ -215,8 +249,11 @@ export interface Schema {
   readonly tasks: TaskTable;
   readonly taskEvents: TaskEventTable;
   readonly estimates: EstimateTable;
-  readonly auditChains: AuditChainTable;
   readonly audit: AuditTable;
+  readonly auditRuns: AuditRunTable;
+  readonly auditAnchors: AuditAnchorTable;
+  readonly auditPruned: AuditPrunedTable;
+  readonly auditSigners: AuditSignerTable;
   readonly events: EventTable;
   readonly certificates: CertificateTable;
   readonly frameworks: FrameworkTable;

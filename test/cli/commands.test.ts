@@ -1,27 +1,8 @@
-import { join } from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { parse } from 'yaml';
-import { type ApiServer, startApiServer } from '../fixtures/api-server.ts';
 import { auditEntry, jobView, nodeView, policyView, taskView } from '../fixtures/api-views.ts';
-import { type CliRun, type CliSurroundings, cliNow, run } from '../fixtures/cli-run.ts';
-
-interface User {
-  readonly server: ApiServer;
-  readonly mesolite: (line: string, surroundings?: CliSurroundings) => Promise<CliRun>;
-}
-
-/** Somebody with a context for a running master. */
-async function makeUser(t: Test): Promise<User> {
-  const dir = t.testdir();
-  const server = await startApiServer(t, dir);
-  const env = { MESOLITE_CONFIG: join(dir, 'config.yaml') };
-  const mesolite = (line: string, more: CliSurroundings = {}) => run(line.split(' '), { env, ...more });
-  const set = await mesolite(
-    `context set here --server ${server.url} --ca ${server.caFile} --token-file ${server.tokenFile}`,
-  );
-  t.equal(set.code, 0, set.err);
-  return { server, mesolite };
-}
+import { cliNow } from '../fixtures/cli-run.ts';
+import { makeUser } from '../fixtures/cli-user.ts';
 
 t.test('nodes are a table with their resources as a person reads them', async t => {
   const { server, mesolite } = await makeUser(t);
@@ -147,10 +128,11 @@ t.test('the audit is asked for and shown with who, what and which rule', async t
   );
   t.match(out, /allow +200 +10\.0\.0\.8/, 'a caller without an identity is shown by its address');
   const since = Date.UTC(2030, 0, 1, 11);
-  const query = `limit=5&since=${since}&principal=test%2Fns%2Fdefault%2Fsa%2Fclient&verdict=deny`;
-  t.equal(server.calls.at(-1)?.what, `GET /v1/audit?${query}`);
-  await mesolite('audit --since 2029-12-31');
-  t.equal(server.calls.at(-1)?.what, `GET /v1/audit?limit=100&since=${Date.UTC(2029, 11, 31)}`);
+  const asked = () => Object.fromEntries(new URLSearchParams(server.calls.at(-1)?.what.split('?')[1]));
+  t.same(asked(), { limit: '5', since: `${since}`, principal: 'test/ns/default/sa/client', verdict: 'deny' });
+  await mesolite('audit --since 2029-12-31 --until 1h --node pi-1 --workload shop/cart');
+  const range = { since: `${Date.UTC(2029, 11, 31)}`, until: `${since}` };
+  t.same(asked(), { limit: '100', ...range, node: 'pi-1', workload: 'shop/cart' });
 });
 
 t.test('events are asked for and shown newest last, with how much they want of one', async t => {

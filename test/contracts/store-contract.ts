@@ -1,13 +1,11 @@
 /** What every store does, whatever database is under it. */
-import { createHash } from 'node:crypto';
 import t, { type Test } from 'tap';
 import { isMesoliteError } from '../../src/base/errors.ts';
-import type { AccessRecord } from '../../src/model/access.ts';
-import { type AuditBatch, chainHead, chainStart } from '../../src/model/audit-chain.ts';
 import type { TaskSpec, TaskState, TaskStatus } from '../../src/model/task.ts';
 import type { Placement } from '../../src/store/assignments.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { NewTask } from '../../src/store/task-record.ts';
+import { auditContract } from './audit-contract.ts';
 
 /** `openStore` gives an empty store, closed by `t.teardown`. */
 export function storeContract(name: string, openStore: (t: Test) => Promise<Store>): void {
@@ -507,136 +505,6 @@ async function assignmentContract(t: Test, open: Open): Promise<void> {
     t.same(await assignments.of('pi-1'), { node: 'pi-1', epoch: 0, generation: 2, tasks: [] });
     await tasks.recordStatuses([status('a', 'u2', 'TASK_FINISHED')], source);
     t.match(await assignments.of('pi-1'), { generation: 2 });
-  });
-}
-
-const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
-
-export const accessRecord = (at: number, more: Partial<AccessRecord> = {}): AccessRecord => ({
-  at,
-  direction: 'inbound',
-  source: 'example/ns/default/sa/client',
-  destination: 'example/ns/default/sa/hello',
-  sourceIp: '127.0.0.1',
-  task: 'a',
-  method: 'GET',
-  host: 'hello.default.mesh',
-  path: '/',
-  verdict: 'allow',
-  rule: '-',
-  status: 200,
-  bytesReceived: 0,
-  bytesSent: 2,
-  durationMs: 1,
-  requestId: 'r',
-  flags: '-',
-  ...more,
-});
-
-/** A node's records from number 0, cut into batches as wanted. */
-export function chainOf(records: readonly AccessRecord[]): (first: number, end: number) => AuditBatch {
-  const lines = records.map(record => JSON.stringify(record));
-  return (first, end) => {
-    const previous = chainHead(chainStart, lines.slice(0, first), sha256);
-    const part = lines.slice(first, end);
-    return { first, previous, head: chainHead(previous, part, sha256), lines: part };
-  };
-}
-
-async function auditContract(t: Test, open: Open): Promise<void> {
-  const numbers = async ({ audit }: Store) =>
-    (await audit.query({ limit: 1_000 })).map(entry => (entry.kind === 'gap' ? 'gap' : entry.number));
-  const cut = chainOf(Array.from({ length: 400 }, (_, i) => accessRecord(1_000 + i, { path: `/${i}` })));
-
-  t.test('batches that follow are stored, also large ones, and read newest first', async t => {
-    const store = await open(t);
-    t.same(await store.audit.append('pi-1', cut(0, 3)), { outcome: 'stored', last: 2 });
-    t.same(await store.audit.append('pi-1', cut(3, 400)), { outcome: 'stored', last: 399 });
-    t.same(
-      await numbers(store),
-      Array.from({ length: 400 }, (_, i) => 399 - i),
-    );
-    t.match(await store.audit.query({ limit: 1 }), [{ kind: 'record', node: 'pi-1', record: { path: '/399' } }]);
-  });
-
-  t.test('what is sent again is stored once, alone or with more behind it', async t => {
-    const store = await open(t);
-    await store.audit.append('pi-1', cut(0, 4));
-    t.same(await store.audit.append('pi-1', cut(0, 4)), { outcome: 'repeated', last: 3 });
-    t.same(await store.audit.append('pi-1', cut(1, 3)), { outcome: 'repeated', last: 3 });
-    t.same(await store.audit.append('pi-1', cut(2, 6)), { outcome: 'stored', last: 5 });
-    t.same(await numbers(store), [5, 4, 3, 2, 1, 0]);
-  });
-
-  t.test('missing records leave a mark that can be seen', async t => {
-    const store = await open(t);
-    await store.audit.append('pi-1', cut(0, 2));
-    t.same(await store.audit.append('pi-1', cut(5, 7)), { outcome: 'gap', last: 6 });
-    t.same(await numbers(store), [6, 5, 'gap', 1, 0]);
-    t.match(await store.audit.query({ limit: 1, verdict: 'deny' }), [
-      { kind: 'gap', number: 4, reason: 'records 2 to 4 are missing' },
-    ]);
-    t.same(await store.audit.append('pi-1', cut(7, 8)), { outcome: 'stored', last: 7 });
-  });
-
-  t.test('records that do not follow begin a new chain behind a mark', async t => {
-    const store = await open(t);
-    const other = chainOf(Array.from({ length: 9 }, (_, i) => accessRecord(5_000 + i, { path: `/other/${i}` })));
-    await store.audit.append('pi-1', cut(0, 4));
-    t.same(await store.audit.append('pi-1', other(0, 2)), { outcome: 'gap', last: 1 }, 'a node that begins anew');
-    t.same(await store.audit.append('pi-1', other(2, 4)), { outcome: 'stored', last: 3 });
-    t.same(await store.audit.append('pi-1', cut(4, 6)), { outcome: 'gap', last: 5 }, 'another history');
-    t.equal((await numbers(store)).filter(number => number === 'gap').length, 2);
-  });
-
-  t.test('an agent that was started again goes on with higher numbers and a new chain', async t => {
-    const store = await open(t);
-    const { lines, head } = cut(0, 2);
-    const boot = (number: number) => ({ first: number * 2 ** 32, previous: chainStart, head, lines });
-    t.same(await store.audit.append('pi-1', boot(1)), { outcome: 'stored', last: 2 ** 32 + 1 }, 'its first start');
-    t.same(await store.audit.append('pi-1', boot(2)), { outcome: 'gap', last: 2 ** 33 + 1 });
-    t.same(await store.audit.append('pi-1', boot(2)), { outcome: 'repeated', last: 2 ** 33 + 1 });
-    const gaps = (await store.audit.query({ limit: 10 })).filter(entry => entry.kind === 'gap');
-    t.match(gaps, [{ reason: `the agent was started again after record ${2 ** 32 + 1}` }]);
-  });
-
-  t.test('a changed line is refused with its batch', async t => {
-    const store = await open(t);
-    const batch = cut(0, 3);
-    const changed = { ...batch, lines: [...batch.lines.slice(0, 2), JSON.stringify(accessRecord(1, { status: 403 }))] };
-    t.same(await store.audit.append('pi-1', changed), { outcome: 'broken', last: -1 });
-    const head = chainHead(chainStart, ['{}'], sha256);
-    const noRecord = { first: 0, previous: chainStart, head, lines: ['{}'] };
-    await rejectsWith(t, store.audit.append('pi-1', noRecord), 'INVALID_INPUT');
-    t.same(await numbers(store), []);
-    t.same(await store.audit.append('pi-1', batch), { outcome: 'stored', last: 2 });
-  });
-
-  t.test('records are found by time, caller and verdict', async t => {
-    const { audit } = await open(t);
-    const records = [
-      accessRecord(1),
-      accessRecord(2, { verdict: 'deny' }),
-      accessRecord(3, { source: '-' }),
-      accessRecord(4, { verdict: 'deny' }),
-    ];
-    await audit.append('pi-1', chainOf(records)(0, 4));
-    const times = async (filter: { since?: number; source?: string; verdict?: 'allow' | 'deny' }) =>
-      (await audit.query({ ...filter, limit: 10 })).map(entry => entry.kind === 'record' && entry.record.at);
-    t.same(await times({ since: 3 }), [4, 3]);
-    t.same(await times({ verdict: 'deny' }), [4, 2]);
-    t.same(await times({ source: '-' }), [3]);
-    t.same(await times({ since: 2, verdict: 'deny', source: 'example/ns/default/sa/client' }), [4, 2]);
-  });
-
-  t.test('the oldest records go, and the chain goes on', async t => {
-    const store = await open(t);
-    await store.audit.append('pi-1', cut(0, 10));
-    t.equal(await store.audit.trim({ keep: 4, before: 0 }), 6);
-    t.same(await numbers(store), [9, 8, 7, 6]);
-    t.equal(await store.audit.trim({ keep: 100, before: 1_008 }), 2);
-    t.same(await store.audit.append('pi-1', cut(0, 3)), { outcome: 'repeated', last: 9 });
-    t.same(await store.audit.append('pi-1', cut(10, 11)), { outcome: 'stored', last: 10 });
   });
 }
 

@@ -53,7 +53,8 @@ function emptyFace(): ApiFace {
     policies: async () => [],
     rollouts: async () => [],
     commandRollout: none,
-    audit: async () => [],
+    audit: async () => ({ entries: [] }),
+    auditChain: async () => ({ items: [], next: null }),
     events: async () => [],
     certificates: async () => [],
     revoke: none,
@@ -175,7 +176,7 @@ t.test('a query is read strictly, and its defaults are filled in', async t => {
   const { call } = await serve(t, {
     async audit(query) {
       seen.push(query);
-      return [];
+      return { entries: [] };
     },
     async taskLog(query) {
       seen.push(query);

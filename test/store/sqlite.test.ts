@@ -155,6 +155,6 @@ async function hasAll(t: Test, store: Store, said: Said): Promise<void> {
   const generation = Math.max(0, ...values('generation').map(Number));
   t.ok((assignment?.generation ?? 0) >= generation, 'no generation was given twice');
   t.equal(assignment?.tasks.length, assignment?.generation, 'a placement and its generation came together');
-  const audited = (await store.audit.query({ limit: 1_000 })).length;
+  const audited = (await store.audit.query({ limit: 1_000 })).entries.length;
   t.ok(audited >= values('audit').length, 'every acknowledged audit record is there');
 }

@@ -1,6 +1,6 @@
 import type {
   ApplyResult,
-  AuditEntry,
+  AuditList,
   BrokerCertificate,
   BrokerCertificateRequest,
   CreateCredentialRequest,
@@ -18,6 +18,7 @@ import type {
   TaskDetail,
   TaskView,
 } from '../../model/api.ts';
+import type { AuditChainPage } from '../../model/audit-item.ts';
 import type { AuthorityView, CertificateView, RotateRequest } from '../../model/certificate.ts';
 import type { EventKind, FleetEvent } from '../../model/event.ts';
 import type { RolloutCommand, RolloutSpec, RolloutView } from '../../model/rollout.ts';
@@ -50,8 +51,20 @@ export interface ApplyOptions {
 
 export interface AuditQuery {
   readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  readonly node?: string | undefined;
   readonly principal?: string | undefined;
+  readonly workload?: string | undefined;
   readonly verdict?: 'allow' | 'deny' | undefined;
+  readonly limit: number;
+  readonly after?: string | undefined;
+}
+
+export interface AuditChainQuery {
+  readonly node?: string | undefined;
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+  readonly after?: number | undefined;
   readonly limit: number;
 }
 
@@ -92,7 +105,8 @@ export interface ApiFace {
   rollouts(): Promise<RolloutView[]>;
   /** `by` is the operator's name. */
   commandRollout(name: string, command: RolloutCommand, by: string): Promise<RolloutView>;
-  audit(query: AuditQuery): Promise<AuditEntry[]>;
+  audit(query: AuditQuery): Promise<AuditList>;
+  auditChain(query: AuditChainQuery): Promise<AuditChainPage>;
   events(query: EventQuery): Promise<FleetEvent[]>;
   /** Newest first; without `all` only what holds or should have been renewed. */
   certificates(filter: { readonly node?: string | undefined; readonly all: boolean }): Promise<CertificateView[]>;

@@ -22,6 +22,7 @@ import {
   taskLogSchema,
   versionSchema,
 } from '../../model/api.ts';
+import { auditChainPageSchema } from '../../model/audit-item.ts';
 import { eventKinds } from '../../model/event.ts';
 import { nameSchema, taskIdSchema } from '../../model/ids.ts';
 import type { Api } from './api.ts';
@@ -45,11 +46,24 @@ const logQuery = v.strictObject({
   stream: v.optional(v.picklist(['stdout', 'stderr']), 'stdout'),
   tailBytes: v.optional(v.pipe(wholeText, v.maxValue(65_536, 'expected at most 65536')), '65536'),
 });
+const pageSize = v.optional(v.pipe(wholeText, v.minValue(1), v.maxValue(1000, 'expected at most 1000')), '100');
+const workload = v.pipe(word, v.regex(/^[a-z0-9-]{1,63}\/[a-z0-9-]{1,63}$/, 'expected <namespace>/<job>'));
 const auditQuery = v.strictObject({
   since: v.optional(wholeText),
+  until: v.optional(wholeText),
+  node: v.optional(nameSchema),
   principal: v.optional(word),
+  workload: v.optional(workload),
   verdict: v.optional(v.picklist(['allow', 'deny'])),
-  limit: v.optional(v.pipe(wholeText, v.minValue(1), v.maxValue(1000, 'expected at most 1000')), '100'),
+  limit: pageSize,
+  after: v.optional(v.pipe(word, v.regex(/^\d{1,15}(\.\d{1,9})?_\d{1,15}$/, 'expected `next` of a page before'))),
+});
+const auditChainQuery = v.strictObject({
+  node: v.optional(nameSchema),
+  since: v.optional(wholeText),
+  until: v.optional(wholeText),
+  after: v.optional(wholeText),
+  limit: pageSize,
 });
 
 const eventQuery = v.strictObject({
@@ -178,7 +192,17 @@ function addFleetRoutes(app: Api, face: ApiFace): void {
   app.get<{ Querystring: v.InferOutput<typeof auditQuery> }>(
     '/v1/audit',
     { ...reader, schema: answers('Decided requests, newest first', auditListSchema, { querystring: auditQuery }) },
-    async request => ({ entries: await face.audit(request.query) }),
+    request => face.audit(request.query),
+  );
+  app.get<{ Querystring: v.InferOutput<typeof auditChainQuery> }>(
+    '/v1/audit/chain',
+    {
+      ...reader,
+      schema: answers('The audit as it was stored and signed, oldest first', auditChainPageSchema, {
+        querystring: auditChainQuery,
+      }),
+    },
+    request => face.auditChain(request.query),
   );
   app.get<{ Querystring: v.InferOutput<typeof eventQuery> }>(
     '/v1/events',
