@@ -536,7 +536,7 @@ async function run(
       signal,
     ),
   ];
-  inherited?.(audit.record);
+  inherited?.(record => audit.record(record));
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 
   const { meshPort, socketOf, stopped } = mesh;
