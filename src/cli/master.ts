@@ -7,10 +7,7 @@ import type { AuthorityOptions, LogLevel, MasterOptions, StartRole } from './rol
 import type { Shell } from './shell.ts';
 
 interface Flags
-  extends Omit<
-      MasterOptions,
-      'dataDir' | 'broker' | 'offlineGraceMs' | 'mesosHttp' | 'audit' | keyof AuthorityOptions
-    >,
+  extends Omit<MasterOptions, 'dataDir' | 'broker' | 'offlineGraceMs' | 'mesosHttp' | 'audit' | keyof AuthorityOptions>,
     AuthorityFlags {
   readonly data: string;
   readonly offlineGrace?: number;
