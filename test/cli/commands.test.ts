@@ -43,7 +43,10 @@ t.test('jobs, services and policies are filtered by namespace', async t => {
   server.world.services = [{ ...service, endpoints: [endpoint] }];
   t.match((await mesolite('get jobs')).out, /hello +default +batch +8 +2 +1 +0 +4 +1 +10m +in 90s\nother/);
   t.notMatch((await mesolite('get jobs -n edge')).out, /hello/);
-  t.match((await mesolite('get policies -n default')).out, /deny-client .* DENY +1\/2 nodes +- +- +pi-2: an older agent/);
+  t.match(
+    (await mesolite('get policies -n default')).out,
+    /deny-client .* DENY +1\/2 nodes +- +- +pi-2: an older agent/,
+  );
   t.notMatch((await mesolite('get policies -n default')).out, /else/);
   t.match((await mesolite('get services')).out, /web +edge +web\.edge\.mesh +http +pi-1 \(10\.0\.0\.7:15000\)/);
   t.match(await mesolite('get services -n default'), { out: '', err: 'no services\n' });
