@@ -12,6 +12,7 @@ import { addDiff } from './diff.ts';
 import { addExplain } from './explain.ts';
 import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
+import { addPlan } from './plan.ts';
 import { addPolicy } from './policy.ts';
 import { addRevoke } from './revoke.ts';
 import { addRollout } from './rollout.ts';
@@ -25,6 +26,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addCredential(program, shell);
   addApprove(program, shell);
   addApply(program, shell);
+  addPlan(program, shell);
   addDelete(program, shell);
   addGet(program, shell);
   addLogs(program, shell);

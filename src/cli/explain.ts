@@ -8,7 +8,8 @@ import { endpointName } from '../model/task.ts';
 import { type Explanation, explain } from '../policy/explain.ts';
 import type { ApiClient } from './api-client.ts';
 import { collect, parseWhole } from './arguments.ts';
-import { AnsweredNo } from './exit-codes.ts';
+import { AnsweredNo, usageError } from './exit-codes.ts';
+import { addExplainTask } from './explain-task.ts';
 import { documentsOf, fetchMesh, jobsIn, type MeshState, readMeshFiles, withDocuments } from './mesh-documents.ts';
 import { type MeshOptions, meshOf, withMeshOptions } from './mesh-options.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
@@ -34,6 +35,8 @@ interface ExplainOptions extends MeshOptions, OutputOptions {
 /** What `--from` is when no certificate is shown. */
 const outside = 'outside';
 
+type Given = Omit<ExplainOptions, 'from' | 'to'> & Partial<Pick<ExplainOptions, 'from' | 'to'>>;
+
 /** `mesolite explain --from A --to B GET /path` */
 export function addExplain(program: Command, shell: Shell): void {
   const command = program
@@ -43,11 +46,11 @@ export function addExplain(program: Command, shell: Shell): void {
     )
     .argument('[method]', 'of the request', 'GET')
     .argument('[path]', 'of the request', '/')
-    .requiredOption(
+    .option(
       '--from <workload>',
       `who calls: a job, service or task, a principal, or "${outside}" for one without a certificate`,
     )
-    .requiredOption('--to <workload>', 'who is called: a job, service or task')
+    .option('--to <workload>', 'who is called: a job, service or task')
     .option('-f, --file <path>', 'what if these were applied: file, directory or -; may be repeated', collect, [])
     .option('--offline', 'ask no master: the files are all there is')
     .option('--host <name>', 'of the request (default: that of the service)')
@@ -63,7 +66,10 @@ export function addExplain(program: Command, shell: Shell): void {
       new Option('--protocol <name>', 'what is spoken').choices(['http', 'http2', 'grpc', 'tcp']).default('http'),
     )
     .option('--sni <name>', 'server name that the caller asks for');
-  withOutput(withMeshOptions(command)).action(async (method: string, path: string, options: ExplainOptions) => {
+  withOutput(withMeshOptions(command)).action(async (method: string, path: string, given: Given) => {
+    const { from, to } = given;
+    if (from === undefined || to === undefined) throw usageError('expected --from and --to of a call, or: task ID');
+    const options: ExplainOptions = { ...given, from, to };
     const api = options.offline === true ? undefined : openSession(shell, command);
     const state = await stateOf(shell, api, options);
     const question = await ask(state, api, { ...options, method, path });
@@ -78,6 +84,7 @@ export function addExplain(program: Command, shell: Shell): void {
     printAs(shell, options.output, { ...answer, ...question }, () => show(shell, answer, question));
     if (answer.verdict === 'deny') throw new AnsweredNo();
   });
+  addExplainTask(command, shell);
 }
 
 async function stateOf(shell: Shell, api: ApiClient | undefined, options: ExplainOptions): Promise<MeshState> {

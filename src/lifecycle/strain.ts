@@ -7,6 +7,9 @@ export type StrainLevel = 'calm' | 'busy' | 'slow';
 /** What the endpoints of a node weigh beside those of others. */
 export const strainWeights: Readonly<Record<StrainLevel, number>> = { calm: 100, busy: 50, slow: 25 };
 
+/** What takes a second on a calm node takes about so many: a Raspberry Pi that is throttled runs at about half of its clock. */
+export const slowdowns: Readonly<Record<StrainLevel, number>> = { calm: 1, busy: 1.25, slow: 2 };
+
 export interface Strain {
   readonly level: StrainLevel;
   /** Where it seems to go, and since when; monotonic milliseconds. */

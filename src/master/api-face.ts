@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { NodeView, TaskView } from '../model/api.ts';
-import type { Job } from '../model/document.ts';
-import { liveStates } from '../model/task.ts';
+import { decodeDocument, type Job, type OperatorDocument } from '../model/document.ts';
+import { isTerminal, liveStates } from '../model/task.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { ApiFace, AuditQuery } from './api/face.ts';
@@ -22,7 +22,7 @@ import type { Rounds } from './rounds.ts';
 import type { Services } from './services.ts';
 import type { Shadows } from './shadows.ts';
 import type { Trust } from './trust.ts';
-import { viewJob, viewNode, viewTask } from './views.ts';
+import { viewJob, viewNode, viewPlan, viewTask } from './views.ts';
 
 /** Answers the API from the master's parts. */
 export function makeApiFace(parts: {
@@ -130,6 +130,18 @@ export function makeApiFace(parts: {
       if (task === undefined) throw new MesoliteError('INTERNAL', `task ${id} cannot be shown`);
       return { task, history: await store.tasks.history(id) };
     },
+    async plan(sent) {
+      const wanted = sent.map((body, i) => decodeDocument(body, `document ${i + 1}`)).filter(isJob);
+      const now = clock.now();
+      const tasks = await jobs.preview(wanted);
+      return { now, tasks: viewPlan(tasks, await rounds.preview(tasks.map(({ pending }) => pending)), now) };
+    },
+    async explainTask(id) {
+      const { state, node } = await findTask(id);
+      const waiting = node === null && !isTerminal(state) ? await rounds.explain(id) : undefined;
+      const { why = null, expected = null, reasons = [] } = waiting ?? {};
+      return { task: id, state, node, why, expected, nodes: [...reasons] };
+    },
     async taskLog(query, signal) {
       const { node } = await findTask(query.task);
       if (node === null) throw new MesoliteError('CONFLICT', `task ${query.task} has not been placed yet`);
@@ -151,4 +163,8 @@ export function makeApiFace(parts: {
     const given = Object.entries({ ...query, source: principal }).filter(([, value]) => value !== undefined);
     return store.audit.query({ ...Object.fromEntries(given), limit });
   }
+}
+
+function isJob(document: OperatorDocument): document is Job {
+  return document.kind === 'Job';
 }

@@ -4,10 +4,18 @@ import type { Sha256 } from '../model/audit-chain.ts';
 import { decodeDocument, type Job } from '../model/document.ts';
 import { defaultRole } from '../model/role.ts';
 import { isTerminal } from '../model/task.ts';
+import type { PendingTask } from '../scheduling/pending.ts';
 import type { AssignmentVersion } from '../store/generations.ts';
 import type { Store } from '../store/store.ts';
 import type { NewTask, TaskRecord } from '../store/task-record.ts';
 import { expandJob, type PresentTask } from './expand-job.ts';
+import { toPending } from './task-pool.ts';
+
+/** A task that is not there yet. */
+export interface PreviewedTask {
+  readonly label: string;
+  readonly pending: PendingTask;
+}
 
 /** Turns job documents into tasks: those that are missing are entered, those that are not wanted any more are stopped. */
 export interface Jobs {
@@ -15,6 +23,8 @@ export interface Jobs {
   remove(job: Job): Promise<void>;
   get(namespace: string, name: string): Promise<Job | undefined>;
   list(): Promise<Job[]>;
+  /** The tasks that applying these would add. */
+  preview(jobs: readonly Job[]): Promise<PreviewedTask[]>;
 }
 
 export function makeJobs(parts: {
@@ -67,6 +77,18 @@ export function makeJobs(parts: {
     async get(namespace, name) {
       const row = await store.documents.get({ kind: 'Job', namespace, name });
       return row && asJob(JSON.parse(row.json));
+    },
+    async preview(wanted) {
+      const found = await Promise.all(
+        wanted.map(async job => {
+          const { name, namespace } = job.metadata;
+          const { type, role = defaultRole } = job.spec;
+          const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
+          const { add } = expandJob(job, (await tasksOf(job)).map(toPresent), { sha256, suffix });
+          return add.map(task => ({ label: task.label, pending: toPending({ ...task, ...shared }, job) }));
+        }),
+      );
+      return found.flat();
     },
     async list() {
       return (await store.documents.list('Job')).map(row => asJob(JSON.parse(row.json)));

@@ -292,6 +292,7 @@ async function run(
     store,
     policies: roles.policies,
     dice: systemRandom,
+    slowdownOf: node => weights.slowdownOf(node),
     jobs,
     fleet,
     scheduler: makeScheduler(),

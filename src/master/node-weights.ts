@@ -1,6 +1,6 @@
 import { type Clock, secondMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { calmSince, judgeStrain, type Strain, strainWeights } from '../lifecycle/strain.ts';
+import { calmSince, judgeStrain, type Strain, slowdowns, strainWeights } from '../lifecycle/strain.ts';
 import type { Events } from './events.ts';
 import type { FleetNode } from './fleet.ts';
 
@@ -10,6 +10,8 @@ export interface NodeWeights {
   onUsage(node: FleetNode): void;
   /** 1 to 100. */
   weightOf(node: string): number;
+  /** How many times as long work takes there than on a calm node of its kind. */
+  slowdownOf(node: string): number;
   /** Has services published after a weight has changed, until `signal` aborts. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -50,6 +52,7 @@ export function makeNodeWeights(parts: {
       tell(node, strain);
     },
     weightOf: node => strainWeights[strains.get(node)?.level ?? 'calm'],
+    slowdownOf: node => slowdowns[strains.get(node)?.level ?? 'calm'],
     async run(signal) {
       while (await clock.sleep(publishEveryMs, signal)) {
         if (!changed) continue;

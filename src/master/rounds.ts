@@ -1,15 +1,14 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { Random } from '../base/random.ts';
+import { type Random, seededRandom } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import type { Job } from '../model/document.ts';
-import { nodePortsOf } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 import { defaultRole } from '../model/role.ts';
-import { isTerminal, liveStates } from '../model/task.ts';
+import { isTerminal } from '../model/task.ts';
 import { allocate, type Claimant } from '../scheduling/allocator.ts';
-import { type Estimates, learn, noEstimates } from '../scheduling/estimates.ts';
+import { type Estimates, learn, maxEstimates, noEstimates, oldestOf, recall, rowsOf } from '../scheduling/estimates.ts';
 import type { RolePolicies } from '../scheduling/fairness.ts';
 import { unmetConstraints, unmetNeeds } from '../scheduling/feasible.ts';
 import {
@@ -21,17 +20,19 @@ import {
   type LedgerEvent,
   nodeOf,
 } from '../scheduling/ledger.ts';
-import type { Scheduler, SchedulingNode, Waiting } from '../scheduling/offers.ts';
-import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
-import { type PlannedLaunch, planRound, type RunningTask } from '../scheduling/plan.ts';
+import type { Scheduler, SchedulingNode, Search, Waiting } from '../scheduling/offers.ts';
+import type { PendingTask } from '../scheduling/pending.ts';
+import { type Plan, type PlannedLaunch, planRound, type RoundInput } from '../scheduling/plan.ts';
+import { defaultSearchMs } from '../scheduling/scheduler.ts';
 import type { Placement } from '../store/assignments.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
+import { maxIds } from '../store/tasks.ts';
 import { masterTimes } from './config.ts';
-import { resourcesOf } from './expand-job.ts';
 import type { FleetNode } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
-import { makeTaskSpec, portCountOf, taskOf } from './task-spec.ts';
+import { classOf, makeTaskPool } from './task-pool.ts';
+import { makeTaskSpec } from './task-spec.ts';
 
 /** Gives waiting tasks a place: a round is planned when something happened that may matter, and written before it is told. */
 export interface Rounds {
@@ -44,6 +45,10 @@ export interface Rounds {
   /** Why a task had no place in the last round. */
   whyWaiting(task: string): Waiting | undefined;
   freeOn(node: string): Resources | undefined;
+  /** What the next round would do if these tasks waited, too; places nothing. */
+  preview(tasks: readonly PendingTask[]): Promise<Plan>;
+  /** Node by node why a task that waits is not there. */
+  explain(task: string): Promise<Waiting | undefined>;
   ledger(): Ledger;
   /** For those who answer offers; offers that it ended are told to all takers. */
   change(events: readonly LedgerEvent[]): Applied;
@@ -72,6 +77,11 @@ export interface MadeOffer {
   readonly resources: Resources;
 }
 
+/** So much of the time of a processor goes into better plans, as long as tasks come and go; less than `leastSearchMs` finds nothing. */
+const searchShare = 0.05;
+const leastSearchMs = 2;
+const maxLooks = 1_500;
+
 export function makeRounds(parts: {
   readonly store: Store;
   readonly jobs: Jobs;
@@ -82,14 +92,19 @@ export function makeRounds(parts: {
   readonly newId: () => string;
   readonly dice: Random;
   readonly policies: () => RolePolicies;
+  /** How many times as long everything takes on a node, by heat or load. */
+  readonly slowdownOf: (node: string) => number;
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
 }): Rounds {
-  const { store, jobs, fleet, scheduler, clock, log, newId, dice, policies, onPlaced } = parts;
+  const { store, jobs, fleet, scheduler, clock, log, newId, dice, policies, slowdownOf, onPlaced } = parts;
   const takers: OfferTaker[] = [];
   let ledger: Ledger = emptyLedger;
   let estimates: Estimates = noEstimates;
   let waiting: ReadonlyMap<string, Waiting> = new Map();
+  const pool = makeTaskPool({ store, jobs });
+  const learned = { classes: new Set<string>(), profiles: new Set<string>() };
+  let [searchMs, searchedAt] = [defaultSearchMs, clock.monotonic()];
   let wakeUp: (() => void) | undefined;
   let isDue = false;
 
@@ -150,55 +165,77 @@ export function makeRounds(parts: {
     wakeUp = undefined;
   }
 
-  async function round(): Promise<number | null> {
-    const tasks = await store.tasks.list({ states: liveStates });
-    const wanting = tasks.filter(task => task.node === null && !task.stopping);
-    const nodes = fleet.list().map(toSchedulingNode);
-    if (wanting.length === 0) {
-      waiting = new Map();
-      share(nodes, []);
-      return null;
-    }
-    const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
-    const pending = wanting.flatMap(task => toPending(task, jobOf.get(jobKeyOf(task))));
-    const granted = share(nodes, pending);
-    const plan = planRound(
-      {
-        round: newId(),
-        now: clock.now(),
-        ledger,
-        nodes,
-        pending,
-        policies: policies(),
-        granted,
-        running: new Map(tasks.flatMap(task => toRunning(task, jobOf.get(jobKeyOf(task))))),
-        estimates,
+  /** The clock decides how long is searched, and where it stands still (in tests) the number of looks at it. */
+  function makeSearch(): Search | undefined {
+    const started = clock.monotonic();
+    searchMs = Math.min(defaultSearchMs, searchMs + (started - searchedAt) * searchShare);
+    searchedAt = started;
+    if (searchMs < leastSearchMs) return undefined;
+    const [budgetMs, earlier] = [searchMs, waiting];
+    let begin: number | undefined;
+    let looks = 0;
+    return {
+      dice: seededRandom(1),
+      spent() {
+        begin ??= clock.monotonic();
+        const usedMs = clock.monotonic() - begin;
+        searchMs = Math.max(0, budgetMs - usedMs);
+        return Math.max(usedMs / budgetMs, looks++ / maxLooks);
       },
-      scheduler,
-    );
-    for (const { task, why } of plan.refused) log.error('a placement was refused', { task, why });
-    waiting = new Map(plan.waiting.map(entry => [entry.task, entry]));
-    await place(plan.launches, wanting, jobOf);
-    // what is left of what others wanted too is for them
-    const againAt = granted === undefined || granted.size === 0 ? null : clock.now() + masterTimes.shareAgainMs;
-    return Math.min(plan.replanAt ?? Number.POSITIVE_INFINITY, againAt ?? Number.POSITIVE_INFINITY);
+      earlier: task => earlier.get(task)?.expected?.node,
+    };
   }
 
-  async function place(
-    launches: readonly PlannedLaunch[],
-    tasks: readonly TaskRecord[],
-    jobOf: ReadonlyMap<string, Job>,
-  ): Promise<void> {
-    const byId = new Map(tasks.map(task => [task.id, task]));
+  function inputOf(pending: readonly PendingTask[]): RoundInput {
+    const nodes = fleet.list().map(node => toSchedulingNode(node, slowdownOf(node.id)));
+    const { running } = pool;
+    return { round: newId(), now: clock.now(), ledger, nodes, pending, running, estimates, policies: policies() };
+  }
+
+  async function round(): Promise<number | null> {
+    await keepLearned();
+    await pool.refresh();
+    const input = inputOf(pool.pending());
+    if (input.pending.length === 0) {
+      waiting = new Map();
+      share(input.nodes, []);
+      return null;
+    }
+    const granted = share(input.nodes, input.pending);
+    const plan = planRound({ ...input, ledger, granted, search: makeSearch() }, scheduler);
+    for (const { task, why } of plan.refused) log.error('a placement was refused', { task, why });
+    waiting = new Map(plan.waiting.map(entry => [entry.task, entry]));
+    await place(plan.launches);
+    // what is left of what others wanted too is for them
+    const againAt = granted === undefined || granted.size === 0 ? null : clock.now() + masterTimes.shareAgainMs;
+    const moments = [plan.replanAt, againAt].filter(at => at !== null);
+    return moments.length === 0 ? null : Math.min(...moments);
+  }
+
+  async function place(launches: readonly PlannedLaunch[]): Promise<void> {
+    if (launches.length === 0) return;
+    const tasks = new Map<string, TaskRecord>();
+    for (let i = 0; i < launches.length; i += maxIds) {
+      const ids = launches.slice(i, i + maxIds).map(({ task }) => task);
+      for (const task of await store.tasks.list({ states: ['TASK_STAGING'], ids })) tasks.set(task.id, task);
+    }
     const at = clock.now();
-    const placements = launches.flatMap(({ task: id, node, resources, ports, expectedEndAt }): Placement[] => {
-      const task = byId.get(id);
-      const job = task && jobOf.get(jobKeyOf(task));
-      if (task === undefined || job === undefined) return [];
+    const known = new Map<string, Job | undefined>();
+    const jobOf = async ({ namespace, job }: TaskRecord): Promise<Job | undefined> => {
+      const key = `${namespace}/${job}`;
+      if (!known.has(key)) known.set(key, await jobs.get(namespace, job));
+      return known.get(key);
+    };
+    const placements: Placement[] = [];
+    for (const { task: id, node, resources, ports, expectedEndAt } of launches) {
+      const task = tasks.get(id);
+      const job = task && (await jobOf(task));
+      // withdrawn since the round began
+      if (task === undefined || job === undefined || task.node !== null || task.stopping) continue;
       const spec = makeTaskSpec(job, task, resources, ports);
       const status = { uuid: newId(), task: id, state: 'TASK_STAGING', message: `placed on ${node}`, at } as const;
-      return [{ task: id, node, spec, expectedEndAt, status }];
-    });
+      placements.push({ task: id, node, spec, expectedEndAt, status });
+    }
     if (placements.length === 0) return;
     const versions = await store.assignments.place(placements);
     // what was promised holds, even where its node has shrunk meanwhile; before the next wait, as a task may end by then
@@ -208,7 +245,7 @@ export function makeRounds(parts: {
         task,
         node,
         resources: spec.resources,
-        role: byId.get(task)?.role,
+        role: tasks.get(task)?.role,
       })),
     );
     log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
@@ -233,8 +270,8 @@ export function makeRounds(parts: {
             : [{ type: 'TaskRecovered', task, node, resources: spec.resources, role }],
         ),
       );
-      const ended = tasks.filter(task => isTerminal(task.state)).sort((a, b) => (a.endedAt ?? 0) - (b.endedAt ?? 0));
-      for (const task of ended) study(task);
+      await pool.load(tasks);
+      estimates = recall(await store.estimates.list());
     },
     wake,
     onNode({ id, birth }) {
@@ -265,6 +302,16 @@ export function makeRounds(parts: {
     },
     whyWaiting: task => waiting.get(task),
     freeOn: node => freeOf(ledger, node),
+    async preview(tasks) {
+      await pool.refresh();
+      return planRound(inputOf([...pool.pending(), ...tasks]), scheduler);
+    },
+    async explain(task) {
+      await pool.refresh();
+      return planRound({ ...inputOf(pool.pending()), explain: task }, scheduler).waiting.find(
+        each => each.task === task,
+      );
+    },
     ledger: () => ledger,
     get hasWaiting() {
       return waiting.size > 0;
@@ -277,16 +324,23 @@ export function makeRounds(parts: {
   };
 
   /** Learns how long the work of a finished task took. */
-  function study({ type, state, ranMs, node, job, namespace, label }: TaskRecord): void {
+  function study(task: TaskRecord): void {
+    const { type, state, ranMs, node } = task;
     const birth = node === null ? undefined : fleet.get(node)?.birth;
     if (type !== 'batch' || state !== 'TASK_FINISHED' || ranMs === null || !birth) return;
-    const completion = {
-      class: classOf({ job, namespace, label }),
-      profile: birth.profile,
-      speed: 1,
-      durationMs: ranMs,
-    };
-    estimates = learn(estimates, completion);
+    const name = classOf(task);
+    estimates = learn(estimates, { class: name, profile: birth.profile, speed: 1, durationMs: ranMs });
+    learned.classes.add(name);
+    learned.profiles.add(birth.profile);
+  }
+
+  /** All that was learned since the last time, in one transaction: what a crash takes is learned again. */
+  async function keepLearned(): Promise<void> {
+    if (learned.classes.size === 0) return;
+    const rows = rowsOf(estimates, learned.classes, learned.profiles);
+    learned.classes.clear();
+    learned.profiles.clear();
+    await store.estimates.save(rows, estimates.entries.size > maxEstimates / 2 ? oldestOf(estimates) : 0);
   }
 }
 
@@ -316,59 +370,20 @@ function ownClaimants(pending: readonly PendingTask[]): OwnClaimant[] {
   }));
 }
 
-function jobKeyOf({ namespace, job }: Pick<TaskRecord, 'namespace' | 'job'>): string {
-  return `${namespace}/${job}`;
-}
-
-/** Tasks of a batch's list are work of their own; instances of one command are all the same work. */
-function classOf({ job, namespace, label }: Pick<TaskRecord, 'job' | 'namespace' | 'label'>): string {
-  return /^\d+$/.test(label) ? `${namespace}/${job}` : `${namespace}/${job}/${label}`;
-}
-
 const unavailable = {
   joined: 'has not introduced itself yet',
   unreachable: 'is unreachable',
   quarantined: 'is in quarantine',
 } as const;
 
-function toSchedulingNode({ id, labels, state, birth }: FleetNode): SchedulingNode {
+function toSchedulingNode({ id, labels, state, birth }: FleetNode, slowdown: number): SchedulingNode {
   return {
     id,
     hostname: id,
     attributes: { ...birth?.attributes, ...labels, node: id },
     profile: birth?.profile ?? '',
     speed: 1,
+    slowdown,
     ...(state !== 'ready' && { unavailable: birth === null ? 'has not introduced itself yet' : unavailable[state] }),
   };
-}
-
-function toPending(task: TaskRecord, job: Job | undefined): PendingTask[] {
-  if (job === undefined) return [];
-  const { needs, expectedMs } = taskOf(job, task.label);
-  return [
-    {
-      id: task.id,
-      job: task.job,
-      namespace: task.namespace,
-      type: task.type,
-      class: classOf(task),
-      priority: task.priority,
-      role: task.role,
-      needs: resourcesOf(needs),
-      portCount: portCountOf(job),
-      nodePorts: nodePortsOf(job.spec),
-      constraints: job.spec.constraints,
-      strategy: job.spec.placement ?? defaultStrategy[task.type],
-      expectedMs,
-      submittedAt: task.submittedAt,
-      order: task.position,
-    },
-  ];
-}
-
-function toRunning(task: TaskRecord, job: Job | undefined): [string, RunningTask][] {
-  if (job === undefined || task.node === null) return [];
-  const { namespace, type, startedAt } = task;
-  const { expectedMs } = taskOf(job, task.label);
-  return [[task.id, { job: task.job, namespace, type, class: classOf(task), expectedMs, startedAt }]];
 }

@@ -1,12 +1,14 @@
-import type { JobView, NodeView, TaskView } from '../model/api.ts';
+import type { JobView, NodeView, PlannedTask, TaskView } from '../model/api.ts';
 import type { Job } from '../model/document.ts';
 import type { Resources } from '../model/resources.ts';
 import { noResources } from '../model/resources.ts';
 import { isTerminal } from '../model/task.ts';
 import type { Waiting } from '../scheduling/offers.ts';
+import type { Plan } from '../scheduling/plan.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import { resourcesOf } from './expand-job.ts';
 import type { FleetNode } from './fleet.ts';
+import type { PreviewedTask } from './jobs.ts';
 import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
@@ -83,4 +85,20 @@ export function viewJob(job: Job, tasks: readonly TaskRecord[], views: readonly 
     submittedAt: current.reduce((newest, task) => Math.max(newest, task.submittedAt), 0),
     expectedEndAt: job.spec.type === 'batch' && ends.length > 0 ? Math.max(...ends) : null,
   };
+}
+
+/** What a plan says of tasks that are not there yet. */
+export function viewPlan(tasks: readonly PreviewedTask[], plan: Plan, now: number): PlannedTask[] {
+  const launches = new Map(plan.launches.map(launch => [launch.task, launch]));
+  const waiting = new Map(plan.waiting.map(each => [each.task, each]));
+  return tasks.map(({ label, pending: { id, job, namespace } }) => {
+    const launch = launches.get(id);
+    const named = { job, namespace, label };
+    if (launch !== undefined) {
+      return { ...named, node: launch.node, startAt: now, endAt: launch.expectedEndAt, why: null };
+    }
+    const { expected = null, why = null } = waiting.get(id) ?? {};
+    const { node = null, startAt = null, endAt = null } = expected ?? {};
+    return { ...named, node, startAt, endAt, why };
+  });
 }

@@ -91,6 +91,31 @@ export const taskViewSchema = v.object({
   waiting: v.array(v.object({ node: v.string(), why: v.string() })),
 });
 
+/** A task and where it would go, or why it has no place. */
+const plannedTaskSchema = v.object({
+  job: v.string(),
+  namespace: v.string(),
+  label: v.string(),
+  node: v.nullable(v.string()),
+  /** Milliseconds since 1970; null where it would not run as far as can be foreseen, or does not end. */
+  startAt: v.nullable(v.number()),
+  endAt: v.nullable(v.number()),
+  why: v.nullable(v.string()),
+});
+
+/** POST /v1/plan: where each task of these jobs would go if they were applied now; nothing is stored. */
+export const planSchema = v.object({ now: v.number(), tasks: v.array(plannedTaskSchema) });
+
+/** GET /v1/tasks/:id/explain: why a task has no node yet, and for each node why not that one. */
+export const taskExplanationSchema = v.object({
+  task: v.string(),
+  state: v.picklist(taskStates),
+  node: v.nullable(v.string()),
+  why: v.nullable(v.string()),
+  expected: v.nullable(v.object({ node: v.string(), startAt: v.number(), endAt: v.nullable(v.number()) })),
+  nodes: v.array(v.object({ node: v.string(), why: v.string() })),
+});
+
 /** GET /v1/tasks/:id: a task and all that was reported on it, oldest first. */
 export const taskDetailSchema = v.object({
   task: taskViewSchema,
@@ -288,6 +313,9 @@ export type JobView = v.InferOutput<typeof jobViewSchema>;
 export type MeshView = v.InferOutput<typeof meshSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;
 export type AuditList = v.InferOutput<typeof auditListSchema>;
+export type PlannedTask = v.InferOutput<typeof plannedTaskSchema>;
+export type PlanView = v.InferOutput<typeof planSchema>;
+export type TaskExplanation = v.InferOutput<typeof taskExplanationSchema>;
 export type AuditEntry = v.InferOutput<typeof auditEntrySchema>;
 export type JoinTokenView = v.InferOutput<typeof joinTokenViewSchema>;
 export type JoinView = v.InferOutput<typeof joinViewSchema>;

@@ -87,6 +87,16 @@ const constraintSchema = v.strictObject({
   operator: v.picklist(['in', 'notIn', 'exists', 'doesNotExist']),
   values: v.optional(v.pipe(v.array(v.string()), v.maxLength(64)), []),
 });
+/** A wish: nodes where it holds are taken first (or last, where the weight is below 0). */
+const affinitySchema = v.strictObject({
+  ...constraintSchema.entries,
+  weight: v.optional(
+    v.pipe(v.number(), v.integer(), v.minValue(-100, 'expected -100 to 100'), v.maxValue(100, 'expected -100 to 100')),
+    50,
+  ),
+});
+const jobNames = v.optional(v.pipe(v.array(nameSchema), v.maxLength(32)));
+
 const restartSchema = v.strictObject({
   policy: v.optional(v.picklist(['always', 'onFailure', 'never'])),
   /** After this many failures in a row the task is TASK_FAILED; a run of `resetAfter` clears the count. */
@@ -145,6 +155,13 @@ export const jobSpecSchema = v.pipe(
     // what came later has no default here: it would make another template of each job that is there already
     /** Mesos' role that its tasks count for; `*` when left out. */
     role: v.optional(roleNameSchema),
+    affinities: v.optional(v.pipe(v.array(affinitySchema), v.maxLength(32))),
+    /** A label of the nodes over whose values the tasks are spread first, as `zone`. */
+    spreadOver: v.optional(attributeName),
+    maxPerNode: v.optional(count(1, 10_000)),
+    /** Jobs of the namespace that it never shares a node with, and those that have to be on the node before it. */
+    apartFrom: jobNames,
+    togetherWith: jobNames,
     expectedDuration: v.optional(durationSchema),
     maxRunTime: v.optional(durationSchema),
     killGrace: v.optional(durationSchema, '5s'),
@@ -185,6 +202,7 @@ export type JobSpec = v.InferOutput<typeof jobSpecSchema>;
 export type Needs = v.InferOutput<typeof needsSchema>;
 export type PlacementStrategy = NonNullable<JobSpec['placement']>;
 export type Constraint = JobSpec['constraints'][number];
+export type Affinity = NonNullable<JobSpec['affinities']>[number];
 
 /** Where no duration is known at all, this is what the scheduler reckons with. */
 export const unknownDurationMs = { service: 10 * minuteMs, batch: 30 * secondMs } as const;

@@ -2,7 +2,7 @@ import { unknownDurationMs } from '../model/job.ts';
 import { draftOf, emptyMap, entriesOf, lookUp, type ShardedMap } from './sharded-map.ts';
 
 /** What is learned of one class, on one profile or over all: durations are log-normal, so their logarithms are averaged. */
-interface Experience {
+export interface Experience {
   readonly meanLn: number;
   readonly varianceLn: number;
   readonly count: number;
@@ -15,6 +15,12 @@ export interface Estimates {
   readonly entries: ShardedMap<Experience>;
   /** How many completions have been learned. */
   readonly learned: number;
+}
+
+/** One entry, as it is kept: of a class on a profile, or on all (`profile` empty). */
+export interface EstimateRow extends Experience {
+  readonly profile: string;
+  readonly class: string;
 }
 
 /** A task that ran to its end: `class` as in `PendingTask`, profile and speed of the node that ran it. */
@@ -67,6 +73,37 @@ export function learn(estimates: Estimates, { class: name, profile, speed, durat
     [keyOf('', name), ms * speed],
   ] as const) {
     draft.set(key, updated(draft.get(key), Math.log(value), learned));
+  }
+  return { entries: forgetOldest(draft.finish()), learned };
+}
+
+/** What is known of these classes on these profiles, and over all. */
+export function rowsOf(
+  { entries }: Estimates,
+  classes: ReadonlySet<string>,
+  profiles: ReadonlySet<string>,
+): EstimateRow[] {
+  return [...classes].flatMap(name =>
+    ['', ...profiles].flatMap(profile => {
+      const known = lookUp(entries, keyOf(profile, name));
+      return known === undefined ? [] : [{ profile, class: name, ...known }];
+    }),
+  );
+}
+
+export function oldestOf({ entries }: Estimates): number {
+  let oldest = Number.POSITIVE_INFINITY;
+  for (const [, { learnedAt }] of entriesOf(entries)) oldest = Math.min(oldest, learnedAt);
+  return oldest;
+}
+
+/** What was kept. */
+export function recall(rows: readonly EstimateRow[]): Estimates {
+  const draft = draftOf(noEstimates.entries);
+  let learned = 0;
+  for (const { profile, class: name, ...experience } of rows) {
+    draft.set(keyOf(profile, name), experience);
+    learned = Math.max(learned, experience.learnedAt);
   }
   return { entries: forgetOldest(draft.finish()), learned };
 }

@@ -1,6 +1,6 @@
 import { hourMs, minuteMs, secondMs } from '../base/clock.ts';
 import type { Board, BoardNode, Shape } from './board.ts';
-import { unmetConstraints, unmetNeeds } from './feasible.ts';
+import { unmetConstraints, unmetNeeds, unmetNeighbours } from './feasible.ts';
 import type { NodeReason } from './offers.ts';
 import type { PendingTask } from './pending.ts';
 import type { Choice } from './placement.ts';
@@ -17,6 +17,7 @@ export function explainNoRoom(board: Board, task: PendingTask): string {
   if (nodes.every(({ state }) => unmetNeeds(task, { total: state.total, free: state.total }).length > 0)) {
     return 'fits on no node';
   }
+  if (nodes.every(node => unmetNeighbours(task, node.neighbours).length > 0)) return 'no node has the right neighbours';
   return 'no node has room, and nothing that runs there is expected to end';
 }
 
@@ -36,11 +37,13 @@ export function explainerOf(board: Board, limit: number): (task: PendingTask, ch
 }
 
 /** Empty when the task would fit in what is left. */
-function whyUnfit(task: PendingTask, { state, left }: BoardNode): string {
+function whyUnfit(task: PendingTask, node: BoardNode): string {
+  const { state, left } = node;
   if (state.unavailable !== undefined) return state.unavailable;
   return [
     ...unmetConstraints(task.constraints, state.attributes),
     ...unmetNeeds(task, { total: state.total, free: left }),
+    ...unmetNeighbours(task, node.neighbours),
   ].join('; ');
 }
 

@@ -52,9 +52,12 @@ export function makeFairShares(input: {
   let free = input.free;
   /** By role with all below it; `eng/.` is what `eng` holds itself. */
   const held = new Map<string, Held>();
+  const entriesOf = new Map<string, readonly string[]>();
 
   function add(role: string, scalars: Scalars, count: number): void {
-    for (const each of [`${role}/.`, ...withAncestors(role)]) {
+    const entries = entriesOf.get(role) ?? [`${role}/.`, ...withAncestors(role)];
+    entriesOf.set(role, entries);
+    for (const each of entries) {
       const before = held.get(each) ?? { scalars: {}, count: 0 };
       held.set(each, { scalars: addScalars(before.scalars, scalars), count: before.count + count });
     }
@@ -109,11 +112,13 @@ export function makeFairShares(input: {
     first: claims => descend(claims, 0),
     grant(role, scalars) {
       add(role, scalars, 1);
+      if (policies.size === 0) return;
       const left: Record<string, number> = { ...free };
       for (const [name, amount] of Object.entries(scalars)) left[name] = (left[name] ?? 0) - amount;
       free = left;
     },
     whyNot(role, need) {
+      if (policies.size === 0) return undefined;
       for (const each of withAncestors(role)) {
         const limits = policies.get(each)?.limits ?? {};
         for (const [name, limit] of Object.entries(limits)) {

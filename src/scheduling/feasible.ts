@@ -1,6 +1,6 @@
-import type { Constraint } from '../model/job.ts';
+import type { Affinity, Constraint } from '../model/job.ts';
 import { countInRanges, isInRanges, nodePorts, printScalar, type Resources } from '../model/resources.ts';
-import type { PendingTask } from './pending.ts';
+import { jobKey, type PendingTask } from './pending.ts';
 
 type Attributes = Readonly<Record<string, string>>;
 
@@ -38,6 +38,32 @@ export function unmetNeeds(
     }
   }
   return missing;
+}
+
+/** The sum of the weights of the wishes that a node fulfils. */
+export function affinityScore(affinities: readonly Affinity[], attributes: Attributes): number {
+  let score = 0;
+  for (const { weight, ...constraint } of affinities) if (unmet(constraint, attributes) === undefined) score += weight;
+  return score;
+}
+
+const noReasons: readonly string[] = [];
+
+/** Why the tasks that a node has do not go with this one, one sentence a rule; empty when they do. */
+export function unmetNeighbours(
+  task: PendingTask,
+  { instances, shunned }: { readonly instances: ReadonlyMap<string, number>; readonly shunned: ReadonlySet<string> },
+): readonly string[] {
+  const { maxPerNode, apartFrom, togetherWith } = task;
+  if (maxPerNode === undefined && apartFrom === undefined && togetherWith === undefined && shunned.size === 0)
+    return noReasons;
+  const why: string[] = [];
+  const own = instances.get(jobKey(task)) ?? 0;
+  if (maxPerNode !== undefined && own >= maxPerNode) why.push(`has ${own} of the job, at most ${maxPerNode} wanted`);
+  for (const job of apartFrom ?? []) if ((instances.get(job) ?? 0) > 0) why.push(`has a task of ${job}, to be apart`);
+  for (const job of togetherWith ?? []) if ((instances.get(job) ?? 0) === 0) why.push(`has no task of ${job} yet`);
+  if (shunned.has(jobKey(task))) why.push('has a task that is to be apart from it');
+  return why;
 }
 
 function shortage(need: string, never: boolean, print: (n: number) => string, has: number, left: number): string {

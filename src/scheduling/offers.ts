@@ -1,3 +1,4 @@
+import type { Random } from '../base/random.ts';
 import type { Offer } from '../model/offer.ts';
 import type { Resources } from '../model/resources.ts';
 import { isNothing } from './amounts.ts';
@@ -15,6 +16,8 @@ export interface SchedulingNode {
   readonly profile: string;
   /** Measured, relative to a reference board; 1 where it was not measured. */
   readonly speed: number;
+  /** Everything takes so many times as long there now, by heat or other load; 1 when left out. */
+  readonly slowdown?: number | undefined;
   /** Why it takes no new task now, as "is unreachable"; absent when it does. */
   readonly unavailable?: string | undefined;
 }
@@ -25,6 +28,8 @@ export interface Holding {
   /** `jobKey` of its job. */
   readonly job: string;
   readonly resources: Resources;
+  /** Jobs that it never shares a node with. */
+  readonly apartFrom?: readonly string[] | undefined;
   /** When it is expected to end, in milliseconds since 1970; null for what is not expected to end, as a service. */
   readonly endAt: number | null;
 }
@@ -37,12 +42,25 @@ export interface NodeState extends SchedulingNode {
   readonly holdings: readonly Holding[];
 }
 
+/** A budget for making a plan better than its first try. */
+export interface Search {
+  readonly dice: Random;
+  /** The part of the budget that is spent, 0 to 1: by time where there is a clock, or by how often it was asked. */
+  spent(): number;
+  /** The node that an earlier round meant a waiting task for. */
+  earlier(task: string): string | undefined;
+}
+
 /** What a scheduler inside the master knows beyond its offers. */
 export interface SchedulingContext {
   /** Milliseconds since 1970. */
   readonly now: number;
   /** Every node that is registered, in the order that breaks ties; those without an offer cannot be used now. */
   readonly nodes: readonly NodeState[];
+  /** The one task that is to be told of every node; else the first that wait are told of some. */
+  readonly explain?: string | undefined;
+  /** Without one the first try is the plan. */
+  readonly search?: Search | undefined;
   /** Whose tasks go first, and which may not at all. */
   readonly shares: FairShares;
   /** How long `task` takes on `node`, in milliseconds, above 0; equal for nodes of equal profile and speed. */

@@ -1,4 +1,4 @@
-import type { Constraint, JobSpec, PlacementStrategy } from '../model/job.ts';
+import type { Affinity, Constraint, JobSpec, PlacementStrategy } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 
 /** A task that wants a place. */
@@ -19,6 +19,15 @@ export interface PendingTask {
   readonly constraints: readonly Constraint[];
   /** Mesos' role that it counts for; the default one when it is left out. */
   readonly role?: string | undefined;
+  readonly affinities?: readonly Affinity[] | undefined;
+  /** An attribute of nodes over whose values `spread` spreads first. */
+  readonly spreadOver?: string | undefined;
+  readonly maxPerNode?: number | undefined;
+  /** Keys of jobs (`jobKey`) that it never shares a node with, and that have to be on its node before it. */
+  readonly apartFrom?: readonly string[] | undefined;
+  readonly togetherWith?: readonly string[] | undefined;
+  /** It is ended after so long, whatever is expected. */
+  readonly maxRunMs?: number | undefined;
   readonly strategy: PlacementStrategy;
   /** What its job says it takes on a node of speed 1, where it says so. */
   readonly expectedMs?: number | undefined;

@@ -1,6 +1,7 @@
 import type { Resources } from '../model/resources.ts';
-import type { Board, BoardNode, Shape } from './board.ts';
-import { earliestCompletion } from './completion-time.ts';
+import type { Board, BoardNode, Candidate, Group, Shape } from './board.ts';
+import { affinityScore, unmetNeighbours } from './feasible.ts';
+import { Heap } from './heap.ts';
 import { jobKey, type PendingTask } from './pending.ts';
 import { earliestStart } from './timeline.ts';
 
@@ -20,50 +21,162 @@ export function chooseNode(board: Board, task: PendingTask, shape: Shape): Choic
     case 'completionTime':
       return soonestEnd(board, task, shape);
     case 'spread':
-      return bestNow(board, task, shape, isMoreSpread) ?? soonestEnd(board, task, shape);
     case 'binpack':
-      return bestNow(board, task, shape, isFuller) ?? soonestEnd(board, task, shape);
+      return bestNow(board, task, shape) ?? soonestEnd(board, task, shape);
     default:
       return task.strategy satisfies never;
   }
 }
 
-function soonestEnd(board: Board, task: PendingTask, shape: Shape): Choice | undefined {
-  const expected = (index: number) => shape.expectedMs[shape.nodes[index]?.kind ?? 0] ?? 1;
-  const ready = (index: number) => {
-    const node = shape.nodes[index];
-    return node === undefined ? undefined : readyAt(board, node, shape.need, holdOf(task, expected(index)));
-  };
-  const best = earliestCompletion(shape.nodes.length, ready, expected);
-  const node = best === undefined ? undefined : shape.nodes[best.node];
-  if (best === undefined || node === undefined) return undefined;
-  return { node, startAt: best.startAt, endAt: best.endAt, holdMs: holdOf(task, expected(best.node)) };
+/** Its place on one node, where it has one. */
+export function placeOn(board: Board, task: PendingTask, shape: Shape, node: BoardNode): Choice | undefined {
+  const expectedMs = shape.expectedMs[node.kind] ?? 1;
+  const holdMs = holdOf(task, expectedMs);
+  if (unmetNeighbours(task, node.neighbours).length > 0) return undefined;
+  const startAt = readyAt(board, node, shape.need, holdMs);
+  return startAt === undefined ? undefined : { node, startAt, endAt: startAt + expectedMs, holdMs };
 }
 
-type Better = (task: PendingTask, node: BoardNode, than: BoardNode) => boolean;
+/**
+ * Minimum completion time over all nodes, the first of equals. A point of a missed affinity costs a hundredth of the time that
+ * the task takes.
+ */
+function soonestEnd(board: Board, task: PendingTask, shape: Shape): Choice | undefined {
+  // who has to be there before it may come to any node during the round
+  if (task.togetherWith !== undefined) return soonestOf(board, task, shape);
+  let best: { readonly choice: Choice; readonly cost: number } | undefined;
+  for (const group of shape.groups) {
+    const expectedMs = shape.expectedMs[group.kind] ?? 1;
+    const price = priceOf(shape, group, expectedMs);
+    if (best !== undefined && board.now + expectedMs + price > best.cost) continue;
+    const found = firstReady(board, task, shape, group);
+    if (found === undefined) continue;
+    const cost = found.endAt + price;
+    const isFirst = cost === best?.cost && found.node.index < best.choice.node.index;
+    if (best === undefined || cost < best.cost || isFirst) best = { choice: found, cost };
+  }
+  return best?.choice;
+}
 
-/** Of the nodes that have room now the best one, the first of equals. */
-function bestNow(board: Board, task: PendingTask, shape: Shape, better: Better): Choice | undefined {
+function soonestOf(board: Board, task: PendingTask, shape: Shape): Choice | undefined {
   let best: Choice | undefined;
   for (const node of shape.nodes) {
-    const expectedMs = shape.expectedMs[node.kind] ?? 1;
-    const holdMs = holdOf(task, expectedMs);
-    if (readyAt(board, node, shape.need, holdMs) !== board.now) continue;
-    if (best === undefined || better(task, node, best.node)) {
-      best = { node, startAt: board.now, endAt: board.now + expectedMs, holdMs };
-    }
+    const choice = placeOn(board, task, shape, node);
+    if (choice !== undefined && (best === undefined || choice.endAt < best.endAt)) best = choice;
   }
   return best;
 }
 
-function isMoreSpread(task: PendingTask, a: BoardNode, b: BoardNode): boolean {
-  const job = jobKey(task);
-  const fewer = (a.instances.get(job) ?? 0) - (b.instances.get(job) ?? 0);
-  return fewer !== 0 ? fewer < 0 : usedShare(a) < usedShare(b);
+function priceOf({ bestScore }: Shape, { score }: Group, expectedMs: number): number {
+  return bestScore === score ? 0 : (expectedMs * (bestScore - score)) / 100;
 }
 
-function isFuller(_task: PendingTask, a: BoardNode, b: BoardNode): boolean {
-  return usedShare(a) > usedShare(b);
+/** Of a group the node that is ready first: those in front are looked at until no other can be sooner. */
+function firstReady(board: Board, task: PendingTask, shape: Shape, { heap, kind }: Group): Choice | undefined {
+  const expectedMs = shape.expectedMs[kind] ?? 1;
+  const holdMs = holdOf(task, expectedMs);
+  const seen: Candidate[] = [];
+  let best: Start | undefined;
+  for (let front = heap.first; front !== undefined && mayBeSooner(front, best); front = heap.first) {
+    heap.pop();
+    const { node } = front;
+    const notBefore = readyAt(board, node, shape.need, 0);
+    // it fits at no time: in this round it never will
+    if (notBefore === undefined) continue;
+    seen.push(notBefore === front.notBefore ? front : { node, notBefore });
+    if ((best !== undefined && notBefore > best.startAt) || unmetNeighbours(task, node.neighbours).length > 0) continue;
+    const startAt = readyAt(board, node, shape.need, holdMs);
+    if (startAt === undefined) continue;
+    const isFirst = startAt === best?.startAt && node.index < best.node.index;
+    if (best === undefined || startAt < best.startAt || isFirst) best = { node, startAt };
+  }
+  for (const candidate of seen) heap.push(candidate);
+  return best && { ...best, endAt: best.startAt + expectedMs, holdMs };
+}
+
+type Start = Pick<Choice, 'node' | 'startAt'>;
+
+function mayBeSooner({ notBefore, node }: Candidate, best: Start | undefined): boolean {
+  return best === undefined || notBefore < best.startAt || (notBefore === best.startAt && node.index < best.node.index);
+}
+
+/** Of the nodes that have room now the best one by the task's strategy, the first of equals. */
+function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefined {
+  const { heap, isBinpack } = rankingOf(board, task, shape);
+  const seen: Ranked[] = [];
+  let best: Choice | undefined;
+  for (let front = heap.pop(); front !== undefined; front = heap.pop()) {
+    const rank = rankOf(board, task, front.node);
+    if (compareRanks(rank, front.rank) !== 0) {
+      // it has got a task since: under `binpack` it was ranked anew then, under `spread` it only stands too far in front
+      if (!isBinpack) heap.push({ node: front.node, rank });
+      continue;
+    }
+    const choice = placeOn(board, task, shape, front.node);
+    const hasRoom = choice?.startAt === board.now;
+    // room does not come in a round, a neighbour may
+    if (hasRoom || task.togetherWith !== undefined) seen.push(front);
+    if (!hasRoom) continue;
+    best = choice;
+    break;
+  }
+  for (const ranked of seen) heap.push(ranked);
+  return best;
+}
+
+/** Smaller is better, the first number that differs decides. */
+type Rank = readonly number[];
+
+export interface Ranked {
+  readonly node: BoardNode;
+  readonly rank: Rank;
+}
+
+/** Nodes in the order of a strategy, for all tasks of a job that ask for the same. */
+export interface Ranking {
+  readonly heap: Heap<Ranked>;
+  readonly isBinpack: boolean;
+  /** So many of the board's entries have been looked at. */
+  seen: number;
+}
+
+function rankingOf(board: Board, task: PendingTask, shape: Shape): Ranking {
+  const ranking = board.rankingOf(task, () => {
+    const ranked = shape.nodes.map(node => ({ node, rank: rankOf(board, task, node) }));
+    const heap = new Heap<Ranked>(isBetter);
+    for (const each of ranked) heap.push(each);
+    return { heap, isBinpack: task.strategy === 'binpack', seen: board.entered.length };
+  });
+  if (ranking.isBinpack) {
+    const known = new Set(shape.nodes);
+    for (; ranking.seen < board.entered.length; ranking.seen++) {
+      const node = board.entered[ranking.seen];
+      if (node !== undefined && known.has(node)) ranking.heap.push({ node, rank: rankOf(board, task, node) });
+    }
+  }
+  return ranking;
+}
+
+function rankOf(board: Board, task: PendingTask, node: BoardNode): Rank {
+  const { attributes } = node.state;
+  const liking = -affinityScore(task.affinities ?? [], attributes);
+  if (task.strategy === 'binpack') return [liking, -usedShare(node), node.index];
+  const job = jobKey(task);
+  const { spreadOver } = task;
+  const there = spreadOver === undefined ? 0 : (board.spreadOf(job, spreadOver).get(attributes[spreadOver] ?? '') ?? 0);
+  return [liking, there, node.neighbours.instances.get(job) ?? 0, usedShare(node), node.index];
+}
+
+function isBetter(a: Ranked, b: Ranked): boolean {
+  return compareRanks(a.rank, b.rank) < 0;
+}
+
+function compareRanks(a: Rank, b: Rank): number {
+  for (let i = 0; i < a.length; i++) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
 }
 
 /** The part of the node's cores or memory that is taken, whichever is larger. */

@@ -4,20 +4,23 @@ import type { Resources } from '../model/resources.ts';
 import { sharesOf } from './allocator.ts';
 import { type Estimates, estimate, type Question, remainingMs } from './estimates.ts';
 import type { RolePolicies } from './fairness.ts';
-import { accountOf, applyEvents, type Ledger, type LedgerEvent } from './ledger.ts';
+import { accountOf, applyEvents, type Ledger, type LedgerEvent, type NodeAccount } from './ledger.ts';
 import {
   type Holding,
   type Launch,
   makeOffers,
+  type NodeState,
   type Scheduler,
   type SchedulingContext,
   type SchedulingNode,
+  type Search,
   type Waiting,
 } from './offers.ts';
 import { jobKey, type PendingTask } from './pending.ts';
 
 /** A task that holds resources in the ledger, as the scheduler wants to know it. */
-export interface RunningTask extends Pick<PendingTask, 'job' | 'namespace' | 'type' | 'class' | 'expectedMs'> {
+export interface RunningTask
+  extends Pick<PendingTask, 'job' | 'namespace' | 'type' | 'class' | 'expectedMs' | 'apartFrom' | 'maxRunMs'> {
   /** Milliseconds since 1970; null until it runs. */
   readonly startedAt: number | null;
 }
@@ -36,6 +39,8 @@ export interface RoundInput {
   readonly running: ReadonlyMap<string, RunningTask>;
   readonly estimates: Estimates;
   readonly policies: RolePolicies;
+  readonly search?: Search | undefined;
+  readonly explain?: string | undefined;
   /** Nodes whose free resources are the scheduler's this time, where others want some too; all when absent. */
   readonly granted?: ReadonlySet<string> | undefined;
 }
@@ -106,27 +111,75 @@ function placeAll(
 
 /** What a scheduler inside the master may know: the ledger's accounts, with the expected end of what runs. */
 function contextOf(input: RoundInput): SchedulingContext {
-  const { now, ledger, nodes, estimates } = input;
+  const { now, ledger, nodes, estimates, search, explain } = input;
   return {
     now,
+    search,
+    explain,
     shares: sharesOf(ledger, input.policies),
     nodes: nodes.flatMap(node => {
       const account = accountOf(ledger, node.id);
       if (account === undefined) return [];
-      const { total, allocated, free, tasks } = account;
-      const holdings = [...tasks].map(([task, resources]) => holdingOf(input, node, task, resources));
-      return [{ ...node, total, allocated, free, holdings }];
+      const list = () => [...account.tasks].map(([task, resources]) => holdingOf(input, node, task, resources));
+      return [new AccountedNode(node, account, list)];
     }),
-    expectedMs: (task, node) => estimate(estimates, questionOf(task, node)).ms,
+    expectedMs: (task, node) =>
+      Math.min(
+        task.maxRunMs ?? Number.POSITIVE_INFINITY,
+        estimate(estimates, questionOf(task, node)).ms * (node.slowdown ?? 1),
+      ),
   };
+}
+
+/** Holdings are listed when they are asked for: most nodes of a large fleet are never looked at in a round. */
+class AccountedNode implements NodeState {
+  readonly id: string;
+  readonly hostname: string;
+  readonly attributes: NodeState['attributes'];
+  readonly profile: string;
+  readonly speed: number;
+  readonly unavailable: string | undefined;
+  readonly slowdown: number | undefined;
+  readonly total: Resources;
+  readonly allocated: Resources;
+  readonly free: Resources;
+  readonly #list: () => readonly Holding[];
+  #holdings: readonly Holding[] | undefined;
+
+  constructor(node: SchedulingNode, { total, allocated, free }: NodeAccount, list: () => readonly Holding[]) {
+    this.id = node.id;
+    this.hostname = node.hostname;
+    this.attributes = node.attributes;
+    this.profile = node.profile;
+    this.speed = node.speed;
+    this.unavailable = node.unavailable;
+    this.slowdown = node.slowdown;
+    this.total = total;
+    this.allocated = allocated;
+    this.free = free;
+    this.#list = list;
+  }
+
+  get holdings(): readonly Holding[] {
+    this.#holdings ??= this.#list();
+    return this.#holdings;
+  }
 }
 
 function holdingOf(input: RoundInput, node: SchedulingNode, task: string, resources: Resources): Holding {
   const known = input.running.get(task);
   if (known === undefined) return { task, job: '', resources, endAt: null };
   const elapsedMs = known.startedAt === null ? 0 : Math.max(0, input.now - known.startedAt);
-  const restMs = remainingMs(estimate(input.estimates, questionOf(known, node)), elapsedMs);
-  return { task, job: jobKey(known), resources, endAt: known.type === 'service' ? null : input.now + restMs };
+  const { ms, ...rest } = estimate(input.estimates, questionOf(known, node));
+  const restMs = remainingMs({ ...rest, ms: ms * (node.slowdown ?? 1) }, elapsedMs);
+  const { apartFrom } = known;
+  return {
+    task,
+    job: jobKey(known),
+    resources,
+    apartFrom,
+    endAt: known.type === 'service' ? null : input.now + restMs,
+  };
 }
 
 function questionOf(

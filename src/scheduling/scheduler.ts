@@ -1,13 +1,14 @@
 import { minuteMs } from '../base/clock.ts';
 import { nodePorts, type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
 import { defaultRole } from '../model/role.ts';
-import { type Board, makeBoard } from './board.ts';
+import { betterNodes } from './batch-run.ts';
+import { type Board, type BoardNode, makeBoard } from './board.ts';
 import { explainerOf, explainNoRoom, explainWait } from './explain.ts';
 import type { FairShares } from './fairness.ts';
-import type { Launch, Scheduler, Waiting } from './offers.ts';
-import { jobKey, type PendingTask } from './pending.ts';
-import { type Choice, chooseNode } from './placement.ts';
-import { type RankSettings, rankPending } from './rank.ts';
+import type { Launch, Scheduler, SchedulingContext, Search, Waiting } from './offers.ts';
+import type { PendingTask } from './pending.ts';
+import { type Choice, chooseNode, placeOn } from './placement.ts';
+import { effectivePriority, type RankSettings, rankPending } from './rank.ts';
 import { reserve } from './timeline.ts';
 
 export interface SchedulerSettings extends RankSettings {
@@ -25,6 +26,9 @@ export const defaultSchedulerSettings: SchedulerSettings = {
   maxExplained: 100,
   maxReasons: 16,
 };
+
+/** So many milliseconds at most go into making the plan of a batch shorter. */
+export const defaultSearchMs = 120;
 
 interface Unplaced {
   readonly task: PendingTask;
@@ -53,22 +57,94 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
       const round: Round = { board, launches: [], unplaced: [], places: settings.maxReservations };
       const shortestMs = (task: PendingTask) => board.shapeOf(task).shortestMs;
       const ranked = rankPending(pending, context.now, settings, shortestMs);
-      for (const task of inTurn(ranked, context.shares)) {
-        const why = context.shares.whyNot(roleOf(task), task.needs.scalars);
-        if (why !== undefined) {
-          round.unplaced.push({ task, choice: undefined, why });
-          continue;
-        }
-        context.shares.grant(roleOf(task), task.needs.scalars);
-        settle(round, task, settings);
+      let left = pending.length;
+      for (const run of runsOf(admitted(round, ranked, context.shares), context, settings)) {
+        if (context.search === undefined || run.length < 2) for (const task of run) settle(round, task, settings);
+        else settleBetter(round, run, settings, context.search, run.length / left);
+        left -= run.length;
       }
       return {
         launches: round.launches,
-        waiting: explainAll(board, round.unplaced, settings),
+        waiting: explainAll(board, round.unplaced, settings, context.explain),
         declined: board.nodes.flatMap(({ offer, used }) => (offer === undefined || used ? [] : [offer.id])),
       };
     },
   };
+}
+
+/** Tasks in the order in which they choose, without those whose quota is used up. */
+function admitted({ unplaced }: Round, ranked: readonly PendingTask[], shares: FairShares): PendingTask[] {
+  const tasks: PendingTask[] = [];
+  for (const task of inTurn(ranked, shares)) {
+    const why = shares.whyNot(roleOf(task), task.needs.scalars);
+    if (why === undefined) {
+      shares.grant(roleOf(task), task.needs.scalars);
+      tasks.push(task);
+    } else unplaced.push({ task, choice: undefined, why });
+  }
+  return tasks;
+}
+
+/** Tasks that follow each other and may change places without harm to anybody: batch tasks of one role and priority. */
+function runsOf(
+  tasks: readonly PendingTask[],
+  { now }: SchedulingContext,
+  { agingMs }: SchedulerSettings,
+): PendingTask[][] {
+  const runs: PendingTask[][] = [];
+  let last = '';
+  for (const task of tasks) {
+    const isBatch = task.type === 'batch' && task.strategy === 'completionTime' && task.togetherWith === undefined;
+    const key = isBatch ? `${roleOf(task)} ${effectivePriority(task, now, agingMs)}` : '';
+    const run = runs.at(-1);
+    if (run !== undefined && key !== '' && key === last) run.push(task);
+    else runs.push([task]);
+    last = key;
+  }
+  return runs;
+}
+
+/** Settles a run, looks for a better plan of it within `part` of what is left of the budget, and keeps the one that ends first. */
+function settleBetter(
+  round: Round,
+  run: readonly PendingTask[],
+  settings: SchedulerSettings,
+  search: Search,
+  part: number,
+): void {
+  const { board } = round;
+  const [restore, before] = [
+    board.save(),
+    { ...round, launches: round.launches.length, unplaced: round.unplaced.length },
+  ];
+  const back = () => {
+    restore();
+    round.launches.length = before.launches;
+    round.unplaced.length = before.unplaced;
+    round.places = before.places;
+  };
+  const settleAll = (nodes: ReadonlyMap<PendingTask, BoardNode>) => {
+    const choices = run.map(task => ({ task, choice: settle(round, task, settings, nodes.get(task)) }));
+    return choices.flatMap(({ task, choice }) => (choice === undefined ? [] : [{ task, choice }]));
+  };
+  const plain = settleAll(new Map());
+  const begin = search.spent();
+  if (begin >= 1 || plain.length < 2) return;
+  const spent = () => (search.spent() - begin) / ((1 - begin) * part);
+  back();
+  const tasks = plain.map(({ task }) => task);
+  const nodes = plain.map(({ choice }) => choice.node);
+  const better = betterNodes(board, tasks, nodes, search, spent);
+  if (better !== undefined) {
+    const tried = settleAll(new Map(tasks.flatMap((task, i) => (better[i] === undefined ? [] : [[task, better[i]]]))));
+    if (tried.length >= plain.length && lastEnd(tried) < lastEnd(plain)) return;
+    back();
+  }
+  settleAll(new Map());
+}
+
+function lastEnd(choices: readonly { readonly choice: Choice }[]): number {
+  return choices.reduce((last, { choice }) => Math.max(last, choice.endAt), 0);
 }
 
 /** Tasks by rank inside a role; of the roles the one that has least for its weight goes first, with what it was granted till then. */
@@ -95,23 +171,32 @@ function roleOf({ role = defaultRole }: PendingTask): string {
   return role;
 }
 
-/** Launches the task, or keeps a place for it, or leaves it without. */
-function settle(round: Round, task: PendingTask, { maxReservations }: SchedulerSettings): void {
+/** Launches the task, or keeps a place for it, or leaves it without; on `wanted` if it has a place there. */
+function settle(
+  round: Round,
+  task: PendingTask,
+  { maxReservations }: SchedulerSettings,
+  wanted?: BoardNode,
+): Choice | undefined {
   const { board } = round;
   const shape = board.shapeOf(task);
-  const choice = shape.hopeless === undefined ? chooseNode(board, task, shape) : undefined;
+  const onWanted = wanted && placeOn(board, task, shape, wanted);
+  const choice = onWanted ?? (shape.hopeless === undefined ? chooseNode(board, task, shape) : undefined);
   const launch = choice?.startAt === board.now ? launchOn(board, task, choice) : undefined;
   if (launch !== undefined) {
     round.launches.push(launch);
-  } else if (choice !== undefined && round.places > 0) {
+    return choice;
+  }
+  if (choice !== undefined && round.places > 0) {
     round.places--;
     reserve(choice.node.timeline, shape.need, choice.startAt, choice.holdMs);
     round.unplaced.push({ task, choice });
-  } else {
-    const crowded = `waits behind ${maxReservations} tasks that keep a place`;
-    shape.hopeless ??= choice === undefined ? explainNoRoom(board, task) : crowded;
-    round.unplaced.push({ task, choice: undefined });
+    return choice;
   }
+  const crowded = `waits behind ${maxReservations} tasks that keep a place`;
+  shape.hopeless ??= choice === undefined ? explainNoRoom(board, task) : crowded;
+  round.unplaced.push({ task, choice: undefined });
+  return undefined;
 }
 
 /** Takes the task's part of the node's offer; undefined when the offer does not hold it. */
@@ -128,17 +213,23 @@ function launchOn(board: Board, task: PendingTask, { node, startAt, endAt, holdM
   reserve(node.timeline, board.shapeOf(task).need, startAt, holdMs);
   node.left = subtractResources(node.left, resources);
   node.used = true;
-  node.instances.set(jobKey(task), (node.instances.get(jobKey(task)) ?? 0) + 1);
+  board.enter(task, node);
   const expectedEndAt = task.type === 'service' ? null : endAt;
   return { offer: node.offer.id, task: task.id, resources, ports, expectedEndAt };
 }
 
-function explainAll(board: Board, unplaced: readonly Unplaced[], settings: SchedulerSettings): Waiting[] {
-  const explain = explainerOf(board, settings.maxReasons);
+function explainAll(
+  board: Board,
+  unplaced: readonly Unplaced[],
+  { maxReasons, maxExplained }: SchedulerSettings,
+  only: string | undefined,
+): Waiting[] {
+  const explain = explainerOf(board, only === undefined ? maxReasons : board.nodes.length);
+  const isExplained = (id: string, index: number) => (only === undefined ? index < maxExplained : id === only);
   return unplaced.map(({ task, choice, why }, index) => ({
     task: task.id,
     why: why ?? (choice === undefined ? (board.shapeOf(task).hopeless ?? '') : explainWait(board, choice)),
-    reasons: why === undefined && index < settings.maxExplained ? explain(task, choice) : [],
+    reasons: why === undefined && isExplained(task.id, index) ? explain(task, choice) : [],
     expected:
       choice === undefined
         ? null

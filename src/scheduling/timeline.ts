@@ -35,8 +35,8 @@ export function makeTimeline(now: number, free: Vector, releases: readonly Relea
 /** The first moment from which `need` is free for `holdMs` (Infinity: for good) without a break; undefined when none comes. */
 export function earliestStart({ times, free }: Timeline, need: Vector, holdMs: number): number | undefined {
   let start: number | undefined;
-  for (const [i, amount] of free.entries()) {
-    if (!fits(need, amount)) {
+  for (let i = 0; i < free.length; i++) {
+    if (!fits(need, free[i] ?? [])) {
       start = undefined;
       continue;
     }

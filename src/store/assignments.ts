@@ -6,6 +6,7 @@ import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
 import { readSpec } from './task-record.ts';
 import { recordStatuses } from './task-statuses.ts';
+import type { TaskListener } from './tasks.ts';
 
 export interface Placement {
   readonly task: string;
@@ -33,10 +34,21 @@ export interface Assignments {
   of(node: string): Promise<NodeAssignment | undefined>;
 }
 
-export function makeAssignments(db: Kysely<Schema>): Assignments {
+export function makeAssignments(db: Kysely<Schema>, listeners: readonly TaskListener[]): Assignments {
+  const tell = (ids: readonly string[]) => {
+    for (const listener of listeners) listener(ids);
+  };
   return {
-    place: placements => db.transaction().execute(tx => place(tx, placements)),
-    stop: tasks => db.transaction().execute(tx => stop(tx, tasks)),
+    async place(placements) {
+      const versions = await db.transaction().execute(tx => place(tx, placements));
+      tell(placements.map(({ task }) => task));
+      return versions;
+    },
+    async stop(tasks) {
+      const versions = await db.transaction().execute(tx => stop(tx, tasks));
+      tell(tasks);
+      return versions;
+    },
     of: node => db.transaction().execute(tx => assignmentOf(tx, node)),
   };
 }

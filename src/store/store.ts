@@ -12,7 +12,7 @@ import { type Meta, makeMeta } from './meta.ts';
 import { makeNodes, type Nodes } from './nodes.ts';
 import { makeOperatorTokens, type OperatorTokens } from './operator-tokens.ts';
 import { makeRollouts, type Rollouts } from './rollouts.ts';
-import { makeTasks, type Tasks } from './tasks.ts';
+import { makeTasks, type TaskListener, type Tasks } from './tasks.ts';
 
 /**
  * All that a master must not forget. Each method is one transaction: when its promise resolves, what it wrote survives
@@ -39,6 +39,7 @@ export interface Store {
 /** Opens (or makes) the SQLite file at `path`, whose directory exists; throws START_FAILED with what to do. */
 export async function openStore({ path }: { readonly path: string }): Promise<Store> {
   const db = await openSqlite(path);
+  const listeners: TaskListener[] = [];
   return {
     meta: makeMeta(db),
     operatorTokens: makeOperatorTokens(db),
@@ -46,9 +47,9 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     joinRequests: makeJoinRequests(db),
     nodes: makeNodes(db),
     documents: makeDocuments(db),
-    tasks: makeTasks(db),
+    tasks: makeTasks(db, listeners),
     estimates: makeEstimates(db),
-    assignments: makeAssignments(db),
+    assignments: makeAssignments(db, listeners),
     audit: makeAudit(db),
     events: makeEvents(db),
     certificates: makeCertificates(db),

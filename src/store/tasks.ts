@@ -13,9 +13,18 @@ export interface TaskFilter {
   readonly states?: readonly TaskState[];
   /** Null for those of jobs. */
   readonly framework?: string | null;
+  /** At most `maxIds` of them. */
+  readonly ids?: readonly string[];
 }
 
+/** Of one query by id: SQLite takes 32,766 values. */
+export const maxIds = 8_192;
+
+/** Hears the ids of tasks that were written, after each transaction; those that were only trimmed long after their end are not told. */
+export type TaskListener = (ids: readonly string[]) => void;
+
 export interface Tasks {
+  watch(listener: TaskListener): void;
   /** All or none; throws CONFLICT when an id is taken. */
   insert(tasks: readonly NewTask[]): Promise<void>;
   get(id: string): Promise<TaskRecord | undefined>;
@@ -45,14 +54,20 @@ export interface Tasks {
   trimEnded(keep: number): Promise<number>;
 }
 
-export function makeTasks(db: Kysely<Schema>): Tasks {
+export function makeTasks(db: Kysely<Schema>, listeners: TaskListener[]): Tasks {
+  const tell = (ids: readonly string[]) => {
+    for (const listener of listeners) listener(ids);
+  };
   return {
-    insert: tasks =>
-      db.transaction().execute(async tx => {
+    watch: listener => void listeners.push(listener),
+    async insert(tasks) {
+      await db.transaction().execute(async tx => {
         await paced(tasks, async task => {
           await tx.insertInto('tasks').values(toRow(task)).execute();
         });
-      }),
+      });
+      tell(tasks.map(task => task.id));
+    },
     async get(id) {
       const row = await db.selectFrom('tasks').selectAll().where('id', '=', id).executeTakeFirst();
       return row && toTask(row);
@@ -100,7 +115,11 @@ export function makeTasks(db: Kysely<Schema>): Tasks {
       return Number(row.count);
     },
     list: (filter = {}) => list(db, filter),
-    recordStatuses: (statuses, source) => db.transaction().execute(tx => recordStatuses(tx, statuses, source)),
+    async recordStatuses(statuses, source) {
+      const outcomes = await db.transaction().execute(tx => recordStatuses(tx, statuses, source));
+      tell(statuses.map(status => status.task));
+      return outcomes;
+    },
     async history(task) {
       const rows = await db
         .selectFrom('taskEvents')
@@ -125,7 +144,7 @@ export function makeTasks(db: Kysely<Schema>): Tasks {
 
 async function list(
   db: Kysely<Schema>,
-  { job, namespace, node, states, framework }: TaskFilter,
+  { job, namespace, node, states, framework, ids }: TaskFilter,
 ): Promise<TaskRecord[]> {
   let query = db.selectFrom('tasks').selectAll();
   if (job !== undefined) query = query.where('job', '=', job);
@@ -133,10 +152,17 @@ async function list(
   if (node !== undefined) query = query.where('node', '=', node);
   if (states !== undefined) query = query.where('state', 'in', states);
   if (framework !== undefined) query = query.where('framework', framework === null ? 'is' : '=', framework);
+  if (ids !== undefined) query = query.where('id', 'in', padded(ids));
   const rows = await query.orderBy('submittedAt').orderBy('namespace').orderBy('job').orderBy('position').execute();
   const tasks: TaskRecord[] = [];
   await paced(rows, row => void tasks.push(toTask(row)));
   return tasks;
+}
+
+/** As many as the next power of two, so that there are few texts of statements to keep. */
+function padded(ids: readonly string[]): string[] {
+  const length = 2 ** Math.ceil(Math.log2(Math.max(1, ids.length)));
+  return Array.from({ length }, (_, i) => ids[i] ?? '');
 }
 
 async function trimEnded(db: Kysely<Schema>, keep: number): Promise<number> {

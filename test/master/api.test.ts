@@ -47,6 +47,8 @@ function emptyFace(): ApiFace {
     removeCredential: none,
     tasks: async () => [],
     task: none,
+    plan: none,
+    explainTask: none,
     taskLog: none,
     services: async () => [],
     mesh: () => ({ trustDomain: 'edge', rootNamespace: 'istio-system', meshDefault: 'allow' }),

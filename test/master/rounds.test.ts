@@ -40,6 +40,7 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
     scheduler: makeScheduler(),
     policies: () => new Map(),
     dice: seededRandom(1),
+    slowdownOf: () => 1,
     clock,
     log,
     newId,

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { minuteMs, secondMs } from '../../src/base/clock.ts';
+import { seededRandom } from '../../src/base/random.ts';
 import type { Constraint } from '../../src/model/job.ts';
 import { sharesOf } from '../../src/scheduling/allocator.ts';
 import { checkLedger } from '../../src/scheduling/check-ledger.ts';
@@ -431,6 +432,106 @@ t.test('what ranks lower never changes the place or the time of what ranks highe
         return JSON.stringify(outcome(planRound(input, scheduler))) === JSON.stringify(alone);
       }),
       { seed: 7, numRuns: 300 },
+    ),
+  );
+});
+
+t.test('tasks keep apart, together, and few on a node, and say so', async t => {
+  const nodes = ['a', 'b', 'c'].map((id, i) => aNode(id, { attributes: { zone: i < 2 ? 'x' : 'y' } }));
+  const ledger = ledgerOf({ a: amounts(8, 512), b: amounts(8, 512), c: amounts(8, 512) });
+  const few = [1, 2, 3, 4].map(n => service(`few-${n}`, { order: n, maxPerNode: 1 }));
+  const plan = planRound(aRound(nodes, few, { ledger }), scheduler);
+  t.same(new Set(Object.values(nodesOf(plan))), new Set(['a', 'b', 'c']));
+  t.match(plan.waiting, [{ task: 'few-4', why: 'no node has the right neighbours' }]);
+  t.match(plan.waiting[0]?.reasons[0]?.why, 'has 1 of the job, at most 1 wanted');
+
+  const web = running(ledger, { web: { node: 'a', job: 'web', type: 'service' } });
+  const apart = service('db-1', { job: 'db', class: 'default/db', apartFrom: ['default/web'] });
+  t.notMatch(nodesOf(planRound(aRound(nodes, [apart], web), scheduler)), { 'db-1': 'a' });
+  const near = service('cache-1', { job: 'cache', class: 'default/cache', togetherWith: ['default/web'] });
+  t.same(nodesOf(planRound(aRound(nodes, [near], web), scheduler)), { 'cache-1': 'a' });
+  const shy = running(ledger, { db: { node: 'b', job: 'db', type: 'service', apartFrom: ['default/web'] } });
+  const others = [1, 2, 3].map(n => service(`web-${n}`, { order: n, maxPerNode: 2 }));
+  t.notOk(Object.values(nodesOf(planRound(aRound(nodes, others, shy), scheduler))).includes('b'), 'both ways');
+});
+
+t.test('services spread over the values of a label first, and go where they would rather be', async t => {
+  const nodes = ['a', 'b', 'c', 'd'].map((id, i) => aNode(id, { attributes: { zone: i < 3 ? 'x' : 'y' } }));
+  const ledger = ledgerOf(Object.fromEntries(nodes.map(({ id }) => [id, amounts(8, 512)])));
+  const tasks = [1, 2, 3, 4].map(n => service(`web-${n}`, { order: n, spreadOver: 'zone' }));
+  t.same(nodesOf(planRound(aRound(nodes, tasks, { ledger }), scheduler)), {
+    'web-1': 'a',
+    'web-2': 'd',
+    'web-3': 'b',
+    'web-4': 'd',
+  });
+  const affinities = [{ attribute: 'zone', operator: 'in' as const, values: ['y'], weight: 50 }];
+  for (const strategy of ['spread', 'binpack', 'completionTime'] as const) {
+    const task = aTask('t', { type: strategy === 'completionTime' ? 'batch' : 'service', strategy, affinities });
+    t.same(nodesOf(planRound(aRound(nodes, [task], { ledger }), scheduler)), { t: 'd' }, strategy);
+  }
+});
+
+t.test('a batch task gives up a wish that would cost it more than the wish is worth', async t => {
+  const nodes = [aNode('near', { speed: 0.5, profile: 'slow', attributes: { zone: 'y' } }), aNode('far')];
+  const ledger = ledgerOf({ near: amounts(1, 64), far: amounts(1, 64) });
+  const place = (weight: number) => {
+    const affinities = [{ attribute: 'zone', operator: 'in' as const, values: ['y'], weight }];
+    return nodesOf(planRound(aRound(nodes, [aTask('t', { affinities, expectedMs: minuteMs })], { ledger }), scheduler));
+  };
+  t.same([place(99), place(100)], [{ t: 'far' }, { t: 'near' }]);
+});
+
+t.test('a search makes a batch shorter, and changes nothing for those of another priority', async t => {
+  const nodes = ['a', 'b', 'c'].map(id => aNode(id));
+  const ledger = ledgerOf({ a: amounts(1, 64), b: amounts(1, 64), c: amounts(1, 64) });
+  const only = (operator: 'in' | 'notIn') => [{ attribute: 'node', operator, values: ['c'] }];
+  // the longest first gives one of the two nodes 7 s, and 6 s each are possible
+  const pending = [
+    ...[3, 3, 2, 2, 2].map((s, order) =>
+      aTask(`t${order}`, { class: `c${s}`, expectedMs: s * secondMs, order, constraints: only('notIn') }),
+    ),
+    aTask('urgent', { priority: 90, expectedMs: secondMs, constraints: only('in') }),
+  ];
+  const searching = () => {
+    let looks = 0;
+    return { dice: seededRandom(1), spent: () => looks++ / 50, earlier: () => undefined };
+  };
+  const endOf = (plan: Plan) =>
+    Math.max(
+      ...plan.launches.map(({ expectedEndAt }) => expectedEndAt ?? 0),
+      ...plan.waiting.map(({ expected }) => expected?.endAt ?? 0),
+    );
+  const input = aRound(nodes, pending, { ledger });
+  const [plain, better] = [planRound(input, scheduler), planRound({ ...input, search: searching() }, scheduler)];
+  t.same([endOf(better) - noon, endOf(plain) - noon], [6 * secondMs, 7 * secondMs]);
+  t.same([checkLedger(better.ledger), better.refused], [[], []]);
+  t.equal(nodesOf(better).urgent, nodesOf(plain).urgent);
+  t.same(planRound({ ...input, search: searching() }, scheduler), better, 'equal dice give an equal plan');
+});
+
+t.test('no search makes a plan worse, whatever the fleet', async t => {
+  t.doesNotThrow(() =>
+    fc.assert(
+      fc.property(anyRound, input => {
+        let looks = 0;
+        const batch = input.pending.map(task => ({ ...task, priority: 50, type: 'batch' as const }));
+        const round = { ...input, pending: batch.map(task => ({ ...task, strategy: 'completionTime' as const })) };
+        const search = { dice: seededRandom(2), spent: () => looks++ / 4, earlier: () => 'n1' };
+        const [plain, better] = [planRound(round, scheduler), planRound({ ...round, search }, scheduler)];
+        const answered = [...better.launches, ...better.waiting];
+        if (answered.length !== batch.length) throw new Error('a task was not answered');
+        const faults = [...checkLedger(better.ledger), ...better.refused.map(({ why }) => why)];
+        if (faults.length > 0) throw new Error(faults.join('; '));
+        const homeless = (plan: Plan) => plan.waiting.filter(({ expected }) => expected === null).length;
+        const ends = (plan: Plan) => [
+          ...plan.launches.map(({ expectedEndAt }) => expectedEndAt ?? 0),
+          ...plan.waiting.map(({ expected }) => expected?.endAt ?? 0),
+        ];
+        if (homeless(better) > homeless(plain)) throw new Error('a task lost its place');
+        if (Math.max(0, ...ends(better)) > Math.max(0, ...ends(plain))) throw new Error('it ends later');
+      }),
+      { seed: 9, numRuns: 150 },
     ),
   );
 });

@@ -14,8 +14,10 @@ import type {
   JoinView,
   MeshView,
   NodeView,
+  PlanView,
   PolicyView,
   TaskDetail,
+  TaskExplanation,
   TaskView,
 } from '../../model/api.ts';
 import type { AuditChainPage } from '../../model/audit-item.ts';
@@ -98,6 +100,9 @@ export interface ApiFace {
   removeCredential(name: string): Promise<void>;
   tasks(filter: { readonly job?: string | undefined; readonly namespace?: string | undefined }): Promise<TaskView[]>;
   task(id: string): Promise<TaskDetail>;
+  /** What applying these would come to; throws as `apply`. */
+  plan(documents: readonly unknown[]): Promise<PlanView>;
+  explainTask(id: string): Promise<TaskExplanation>;
   taskLog(query: LogQuery, signal: AbortSignal): Promise<string>;
   services(): Promise<ServiceDocument[]>;
   policies(): Promise<PolicyView[]>;

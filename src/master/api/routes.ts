@@ -14,10 +14,12 @@ import {
   joinTokenListSchema,
   meshSchema,
   nodeListSchema,
+  planSchema,
   policyListSchema,
   removeResultSchema,
   serviceListSchema,
   taskDetailSchema,
+  taskExplanationSchema,
   taskListSchema,
   taskLogSchema,
   versionSchema,
@@ -154,6 +156,19 @@ function addTaskRoutes(app: Api, face: ApiFace): void {
     '/v1/tasks/:id',
     { ...reader, schema: answers('A task and all that was reported on it', taskDetailSchema, { params: taskPath }) },
     request => face.task(request.params.id),
+  );
+  app.post<{ Body: v.InferOutput<typeof applyRequestSchema> }>(
+    '/v1/plan',
+    {
+      ...reader,
+      schema: answers('Where the tasks of jobs would go; nothing is stored', planSchema, { body: applyRequestSchema }),
+    },
+    request => face.plan(request.body.documents),
+  );
+  app.get<{ Params: v.InferOutput<typeof taskPath> }>(
+    '/v1/tasks/:id/explain',
+    { ...reader, schema: answers('Node by node why a task is not there', taskExplanationSchema, { params: taskPath }) },
+    request => face.explainTask(request.params.id),
   );
   app.get<{ Params: v.InferOutput<typeof taskPath>; Querystring: v.InferOutput<typeof logQuery> }>(
     '/v1/tasks/:id/log',

@@ -1,0 +1,124 @@
+import type { Job } from '../model/document.ts';
+import { nodePortsOf } from '../model/job.ts';
+import { isTerminal } from '../model/task.ts';
+import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
+import type { RunningTask } from '../scheduling/plan.ts';
+import type { Store } from '../store/store.ts';
+import type { TaskRecord } from '../store/task-record.ts';
+import { resourcesOf } from './expand-job.ts';
+import type { Jobs } from './jobs.ts';
+import { portCountOf, taskOf } from './task-spec.ts';
+
+/**
+ * The tasks that wait or run, as the scheduler wants them: read once, and then only what has changed. INVARIANT: after `refresh`
+ * it is what a reading of all tasks would give.
+ */
+export interface TaskPool {
+  load(tasks: readonly TaskRecord[]): Promise<void>;
+  /** Reads what has changed since; nothing when nothing has. */
+  refresh(): Promise<void>;
+  pending(): PendingTask[];
+  /** Tasks that have a node, by id. */
+  readonly running: ReadonlyMap<string, RunningTask>;
+  /** How many tasks have been read. */
+  readonly reads: number;
+}
+
+const idsPerQuery = 512;
+
+export function makeTaskPool({
+  store,
+  jobs,
+}: {
+  readonly store: Pick<Store, 'tasks'>;
+  readonly jobs: Pick<Jobs, 'get'>;
+}): TaskPool {
+  const waiting = new Map<string, PendingTask>();
+  const running = new Map<string, RunningTask>();
+  let changed = new Set<string>();
+  let reads = 0;
+  store.tasks.watch(ids => {
+    for (const id of ids) changed.add(id);
+  });
+
+  async function enter(tasks: readonly TaskRecord[]): Promise<void> {
+    const jobOf = new Map<string, Job | undefined>();
+    for (const task of tasks) {
+      // frameworks place theirs themselves
+      if (task.framework !== null) continue;
+      const key = `${task.namespace}/${task.job}`;
+      if (!jobOf.has(key)) jobOf.set(key, await jobs.get(task.namespace, task.job));
+      const job = jobOf.get(key);
+      waiting.delete(task.id);
+      running.delete(task.id);
+      if (job === undefined || isTerminal(task.state)) continue;
+      if (task.node !== null) running.set(task.id, toRunning(task, job));
+      else if (!task.stopping) waiting.set(task.id, toPending(task, job));
+    }
+  }
+
+  return {
+    load: tasks => enter(tasks),
+    async refresh() {
+      const ids = [...changed];
+      changed = new Set();
+      reads += ids.length;
+      for (let i = 0; i < ids.length; i += idsPerQuery) {
+        const some = ids.slice(i, i + idsPerQuery);
+        const tasks = await store.tasks.list({ ids: some });
+        const found = new Set(tasks.map(task => task.id));
+        for (const id of some) if (!found.has(id)) for (const map of [waiting, running]) map.delete(id);
+        await enter(tasks);
+      }
+    },
+    pending: () => [...waiting.values()],
+    running,
+    get reads() {
+      return reads;
+    },
+  };
+}
+
+/** Tasks of a batch's list are work of their own; instances of one command are all the same work. */
+export function classOf({ job, namespace, label }: Pick<TaskRecord, 'job' | 'namespace' | 'label'>): string {
+  return /^\d+$/.test(label) ? `${namespace}/${job}` : `${namespace}/${job}/${label}`;
+}
+
+type Unplaced = Pick<
+  TaskRecord,
+  'id' | 'job' | 'namespace' | 'type' | 'label' | 'priority' | 'role' | 'submittedAt' | 'position'
+>;
+
+export function toPending(task: Unplaced, job: Job): PendingTask {
+  const { needs, expectedMs } = taskOf(job, task.label);
+  const { spec } = job;
+  const keys = (names: readonly string[] | undefined) => names?.map(name => `${task.namespace}/${name}`);
+  return {
+    id: task.id,
+    job: task.job,
+    namespace: task.namespace,
+    type: task.type,
+    class: classOf(task),
+    priority: task.priority,
+    role: task.role,
+    needs: resourcesOf(needs),
+    portCount: portCountOf(job),
+    nodePorts: nodePortsOf(spec),
+    constraints: spec.constraints,
+    affinities: spec.affinities,
+    spreadOver: spec.spreadOver,
+    maxPerNode: spec.maxPerNode,
+    apartFrom: keys(spec.apartFrom),
+    togetherWith: keys(spec.togetherWith),
+    strategy: spec.placement ?? defaultStrategy[task.type],
+    expectedMs,
+    maxRunMs: spec.maxRunTime,
+    submittedAt: task.submittedAt,
+    order: task.position,
+  };
+}
+
+function toRunning(task: TaskRecord, job: Job): RunningTask {
+  const { job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom } = toPending(task, job);
+  return { job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom, startedAt: task.startedAt };
+}
