@@ -72,6 +72,17 @@ export function parseSince(now: () => number): (text: string) => number {
   };
 }
 
+/** A moment to come: so long from now (`2h`), or a date. */
+export function parseMoment(now: () => number): (text: string) => number {
+  return text => {
+    const ahead = v.safeParse(durationSchema, text);
+    if (ahead.success) return Math.floor(now() + ahead.output);
+    const date = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
+    if (Number.isNaN(date)) throw new InvalidArgumentError('expected 30m, 2h, 7d or a date as 2030-01-02T03:04:05Z');
+    return date;
+  };
+}
+
 /** Gathers `--label zone=a --label rack=2`. */
 export function collectLabels(text: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {
   const [, key, value] = /^([A-Za-z0-9][A-Za-z0-9._/-]{0,252})=(.{0,253})$/.exec(text) ?? [];

@@ -9,6 +9,7 @@ import { addContext } from './context.ts';
 import { addCredential } from './credential.ts';
 import { addDelete } from './delete.ts';
 import { addDiff } from './diff.ts';
+import { addDrain } from './drain.ts';
 import { addExplain } from './explain.ts';
 import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
@@ -39,6 +40,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addAnalyze(program, shell);
   addDiff(program, shell);
   addRollout(program, shell);
+  addDrain(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

@@ -12,6 +12,7 @@ import type {
   TaskView,
 } from '../model/api.ts';
 import type { AuthorityView, CertificateView } from '../model/certificate.ts';
+import { isDrained } from '../model/drain.ts';
 import type { FleetEvent } from '../model/event.ts';
 import { countInRanges, type Resources } from '../model/resources.ts';
 import type { RolloutView } from '../model/rollout.ts';
@@ -34,7 +35,7 @@ const maxWords = 60;
 
 export const nodeColumns: readonly Column<NodeView>[] = [
   { head: 'NODE', cell: node => node.node },
-  { head: 'STATE', cell: node => node.state },
+  { head: 'STATE', cell: (node, now) => (isDrained(node.drain ?? null, now) ? `${node.state}, drained` : node.state) },
   { head: 'PROFILE', cell: node => node.profile },
   { head: 'FREE CPUS', cell: ({ free, total }) => printCores(scalar(free, 'cpus'), scalar(total, 'cpus')) },
   { head: 'FREE MEM', cell: ({ free, total }) => printMegabytes(scalar(free, 'mem'), scalar(total, 'mem')) },

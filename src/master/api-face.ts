@@ -1,7 +1,9 @@
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
+import { decode } from '../base/shape.ts';
 import type { NodeView, TaskView } from '../model/api.ts';
 import { decodeDocument, type Job, type OperatorDocument } from '../model/document.ts';
+import { drainSchema } from '../model/drain.ts';
 import { isTerminal, liveStates } from '../model/task.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
@@ -109,6 +111,18 @@ export function makeApiFace(parts: {
     createCredential: operators.addFramework,
     credentials: operators.frameworkCredentials,
     removeCredential: operators.removeFramework,
+    async drain(node, { from = clock.now(), until = null, deadlineMs }) {
+      const endTasksAt = deadlineMs === undefined ? null : from + deadlineMs;
+      const drain = decode(drainSchema, { from, until, endTasksAt }, 'drain');
+      await fleet.drain(node, drain);
+      rounds.wake();
+      return { node, drain };
+    },
+    async undrain(node) {
+      await fleet.drain(node, null);
+      rounds.wake();
+      return { node, drain: null };
+    },
     async jobs() {
       const tasks = await store.tasks.list();
       return (await jobs.list()).map(job => {

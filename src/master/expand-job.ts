@@ -64,7 +64,7 @@ export function resourcesOf(needs: Needs): Resources {
 
 /** What a task is made from, as a text to compare; how many there are, and the job's other tasks, are no part of it. */
 function templateOf(job: Job, label: string): string {
-  const { instances, tasks, priority, ...shared } = job.spec;
+  const { instances, tasks, priority, rescheduleAfter, ...shared } = job.spec;
   return JSON.stringify({ labels: job.metadata.labels, ...shared, own: taskOf(job, label) });
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { hintDeath, judgeLease, type Lease, renewLease } from '../lifecycle/liveness.ts';
+import type { Drain } from '../model/drain.ts';
 import type { Birth, Death, Heartbeat } from '../model/message.ts';
 import type { Usage } from '../model/profile.ts';
 import type { NodeRecord, Nodes } from '../store/nodes.ts';
@@ -20,6 +21,8 @@ export interface FleetNode {
   readonly boot: number;
   /** Why it is in quarantine, if it is. */
   readonly quarantine: string | null;
+  /** When it takes no tasks, if an operator said so. */
+  readonly drain?: Drain | null;
 }
 
 /** `back` is a birth or a heartbeat of one that was silent. */
@@ -37,6 +40,8 @@ export interface Fleet {
   onDeath(node: string, death: Death): void;
   /** Nothing that it says counts any more, until it has joined with a new key. */
   quarantine(node: string, reason: string): Promise<void>;
+  /** Throws NOT_FOUND. */
+  drain(node: string, drain: Drain | null): Promise<void>;
   get(node: string): FleetNode | undefined;
   list(): FleetNode[];
   /** Watches the leases until `signal` aborts. */
@@ -61,10 +66,11 @@ export function makeFleet(parts: {
   const entries = new Map<string, Entry>();
 
   function enter(record: NodeRecord): void {
-    const { id, labels, joinedAt, state, lastSeen, birth, boot, quarantine } = record;
+    const { id, labels, joinedAt, state, lastSeen, birth, boot, quarantine, drain } = record;
     // A master that starts knows nothing of now: each node that was ready has a whole lease to speak up.
     const lease = birth && state === 'ready' ? renewLease(undefined, birth, clock.monotonic()) : undefined;
-    const node = { id, labels, joinedAt, state, lastSeen, birth, usage: birth?.usage ?? null, boot, quarantine };
+    const usage = birth?.usage ?? null;
+    const node = { id, labels, joinedAt, state, lastSeen, birth, usage, boot, quarantine, drain };
     entries.set(id, { node, lease });
   }
 
@@ -128,6 +134,11 @@ export function makeFleet(parts: {
       entry.node = { ...entry.node, state: 'quarantined', quarantine: reason };
       await nodes.update(id, { state: 'quarantined', quarantine: reason });
       onEvent(id, 'quarantined');
+    },
+    async drain(id, drain) {
+      await nodes.update(id, { drain });
+      const entry = entries.get(id);
+      if (entry !== undefined) entry.node = { ...entry.node, drain };
     },
     get: id => entries.get(id)?.node,
     list: () => [...entries.values()].map(entry => entry.node).sort((a, b) => (a.id < b.id ? -1 : 1)),

@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
+import { Gate } from '../base/gate.ts';
 import type { Sha256 } from '../model/audit-chain.ts';
 import { decodeDocument, type Job } from '../model/document.ts';
 import { defaultRole } from '../model/role.ts';
@@ -8,6 +9,7 @@ import type { PendingTask } from '../scheduling/pending.ts';
 import type { AssignmentVersion } from '../store/generations.ts';
 import type { Store } from '../store/store.ts';
 import type { NewTask, TaskRecord } from '../store/task-record.ts';
+import { maxIds } from '../store/tasks.ts';
 import { expandJob, type PresentTask } from './expand-job.ts';
 import { toPending } from './task-pool.ts';
 
@@ -23,6 +25,8 @@ export interface Jobs {
   remove(job: Job): Promise<void>;
   get(namespace: string, name: string): Promise<Job | undefined>;
   list(): Promise<Job[]>;
+  /** Ends these tasks where they are, and has others in their place wait for another node. */
+  move(tasks: readonly string[]): Promise<void>;
   /** The tasks that applying these would add. */
   preview(jobs: readonly Job[]): Promise<PreviewedTask[]>;
 }
@@ -37,6 +41,7 @@ export function makeJobs(parts: {
 }): Jobs {
   const { store, clock, newId, sha256, onStopped } = parts;
   const suffix = () => newId().slice(0, 6);
+  const gate = new Gate(64);
 
   async function tasksOf(job: Job): Promise<TaskRecord[]> {
     const { name, namespace } = job.metadata;
@@ -59,25 +64,42 @@ export function makeJobs(parts: {
     if (killed.length > 0) await store.tasks.recordStatuses(killed, { node: null, receivedAt: at });
   }
 
+  async function applyJob(job: Job): Promise<void> {
+    const present = await tasksOf(job);
+    const change = expandJob(job, present.map(toPresent), { sha256, suffix });
+    await stop(present.filter(task => change.stop.includes(task.id)));
+    const { name, namespace } = job.metadata;
+    const { type, role = defaultRole } = job.spec;
+    const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
+    await store.tasks.insert(change.add.map((task): NewTask => ({ ...task, ...shared })));
+  }
+
+  async function moveAll(ids: readonly string[]): Promise<void> {
+    const tasks = await store.tasks.list({ ids: ids.slice(0, maxIds) });
+    await stop(tasks);
+    const keys = new Map(tasks.map(({ namespace, job }) => [`${namespace}/${job}`, { namespace, job }]));
+    for (const { namespace, job: name } of keys.values()) {
+      const job = await find(namespace, name);
+      if (job !== undefined) await applyJob(job);
+    }
+  }
+
+  async function find(namespace: string, name: string): Promise<Job | undefined> {
+    const row = await store.documents.get({ kind: 'Job', namespace, name });
+    return row && asJob(JSON.parse(row.json));
+  }
+
   return {
-    async apply(job) {
-      const present = await tasksOf(job);
-      const change = expandJob(job, present.map(toPresent), { sha256, suffix });
-      await stop(present.filter(task => change.stop.includes(task.id)));
-      const { name, namespace } = job.metadata;
-      const { type, role = defaultRole } = job.spec;
-      const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
-      await store.tasks.insert(change.add.map((task): NewTask => ({ ...task, ...shared })));
-    },
-    async remove(job) {
-      const { name, namespace } = job.metadata;
-      await stop(await tasksOf(job));
-      await store.tasks.removeEnded({ job: name, namespace });
-    },
-    async get(namespace, name) {
-      const row = await store.documents.get({ kind: 'Job', namespace, name });
-      return row && asJob(JSON.parse(row.json));
-    },
+    // what is missing must not be entered twice
+    apply: job => gate.run(() => applyJob(job)),
+    move: ids => gate.run(() => moveAll(ids)),
+    remove: job =>
+      gate.run(async () => {
+        const { name, namespace } = job.metadata;
+        await stop(await tasksOf(job));
+        await store.tasks.removeEnded({ job: name, namespace });
+      }),
+    get: find,
     async preview(wanted) {
       const found = await Promise.all(
         wanted.map(async job => {

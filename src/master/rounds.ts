@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import { type Random, seededRandom } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import type { Job } from '../model/document.ts';
+import { isDrained } from '../model/drain.ts';
 import type { Resources } from '../model/resources.ts';
 import { defaultRole } from '../model/role.ts';
 import { isTerminal } from '../model/task.ts';
@@ -13,6 +14,7 @@ import type { RolePolicies } from '../scheduling/fairness.ts';
 import { unmetConstraints, unmetNeeds } from '../scheduling/feasible.ts';
 import {
   type Applied,
+  accountOf,
   applyEvents,
   emptyLedger,
   freeOf,
@@ -20,6 +22,7 @@ import {
   type LedgerEvent,
   nodeOf,
 } from '../scheduling/ledger.ts';
+import { movesDue, type Settled } from '../scheduling/moves.ts';
 import type { Scheduler, SchedulingNode, Search, Waiting } from '../scheduling/offers.ts';
 import type { PendingTask } from '../scheduling/pending.ts';
 import { type Plan, type PlannedLaunch, planRound, type RoundInput } from '../scheduling/plan.ts';
@@ -187,19 +190,50 @@ export function makeRounds(parts: {
   }
 
   function inputOf(pending: readonly PendingTask[]): RoundInput {
-    const nodes = fleet.list().map(node => toSchedulingNode(node, slowdownOf(node.id)));
+    const now = clock.now();
+    const nodes = fleet.list().map(node => toSchedulingNode(node, slowdownOf(node.id), now));
     const { running } = pool;
-    return { round: newId(), now: clock.now(), ledger, nodes, pending, running, estimates, policies: policies() };
+    return { round: newId(), now, ledger, nodes, pending, running, estimates, policies: policies() };
+  }
+
+  /** Has tasks leave nodes that are drained, or lost as their jobs see it; when to look again. */
+  async function moveAway(): Promise<number | null> {
+    const now = clock.now();
+    const { tasks, nextAt } = movesDue(settledTasks(now), now);
+    if (tasks.length > 0) {
+      log.info('tasks leave their nodes', { tasks: tasks.length });
+      for (let i = 0; i < tasks.length; i += maxIds) await jobs.move(tasks.slice(i, i + maxIds));
+      await pool.refresh();
+    }
+    const turns = fleet.list().flatMap(({ drain }) => (drain ? [drain.from, drain.until ?? now] : []));
+    const next = [...turns, nextAt ?? now].filter(at => at > now);
+    return next.length === 0 ? null : Math.min(...next);
+  }
+
+  /** Only of nodes that somebody might have to leave. */
+  function* settledTasks(now: number): Generator<Settled> {
+    for (const { id, drain, state, lastSeen } of fleet.list()) {
+      const drained = isDrained(drain ?? null, now) ? (drain ?? undefined) : undefined;
+      const silentSince = state === 'unreachable' ? lastSeen : undefined;
+      if (drained === undefined && silentSince === undefined) continue;
+      for (const task of accountOf(ledger, id)?.tasks.keys() ?? []) {
+        const known = pool.running.get(task);
+        if (known === undefined || known.stopping === true) continue;
+        const { type, rescheduleAfterMs } = known;
+        yield { task, type, rescheduleAfterMs, node: { drained, silentSince } };
+      }
+    }
   }
 
   async function round(): Promise<number | null> {
     await keepLearned();
     await pool.refresh();
+    const moveAt = await moveAway();
     const input = inputOf(pool.pending());
     if (input.pending.length === 0) {
       waiting = new Map();
       share(input.nodes, []);
-      return null;
+      return moveAt;
     }
     const granted = share(input.nodes, input.pending);
     const plan = planRound({ ...input, ledger, granted, search: makeSearch() }, scheduler);
@@ -208,7 +242,7 @@ export function makeRounds(parts: {
     await place(plan.launches);
     // what is left of what others wanted too is for them
     const againAt = granted === undefined || granted.size === 0 ? null : clock.now() + masterTimes.shareAgainMs;
-    const moments = [plan.replanAt, againAt].filter(at => at !== null);
+    const moments = [plan.replanAt, againAt, moveAt].filter(at => at !== null);
     return moments.length === 0 ? null : Math.min(...moments);
   }
 
@@ -376,7 +410,9 @@ const unavailable = {
   quarantined: 'is in quarantine',
 } as const;
 
-function toSchedulingNode({ id, labels, state, birth }: FleetNode, slowdown: number): SchedulingNode {
+function toSchedulingNode(node: FleetNode, slowdown: number, now: number): SchedulingNode {
+  const { id, labels, birth } = node;
+  const why = whyUnavailable(node, now);
   return {
     id,
     hostname: id,
@@ -384,6 +420,12 @@ function toSchedulingNode({ id, labels, state, birth }: FleetNode, slowdown: num
     profile: birth?.profile ?? '',
     speed: 1,
     slowdown,
-    ...(state !== 'ready' && { unavailable: birth === null ? 'has not introduced itself yet' : unavailable[state] }),
+    ...(why !== undefined && { unavailable: why }),
   };
+}
+
+function whyUnavailable({ state, birth, drain = null }: FleetNode, now: number): string | undefined {
+  if (birth === null) return unavailable.joined;
+  if (state !== 'ready') return unavailable[state];
+  return isDrained(drain, now) ? 'is drained' : undefined;
 }

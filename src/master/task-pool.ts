@@ -120,5 +120,10 @@ export function toPending(task: Unplaced, job: Job): PendingTask {
 
 function toRunning(task: TaskRecord, job: Job): RunningTask {
   const { job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom } = toPending(task, job);
-  return { job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom, startedAt: task.startedAt };
+  const { startedAt, stopping } = task;
+  const rescheduleAfterMs = job.spec.rescheduleAfter;
+  return {
+    ...{ job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom },
+    ...{ startedAt, stopping, rescheduleAfterMs },
+  };
 }

@@ -13,12 +13,13 @@ import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
 export function viewNode(node: FleetNode, free: Resources | undefined, tasks: number): NodeView | undefined {
-  const { id, labels, birth, usage, state, lastSeen, joinedAt, quarantine } = node;
+  const { id, labels, birth, usage, state, lastSeen, joinedAt, quarantine, drain } = node;
   if (birth === null || usage === null) return undefined;
   return {
     node: id,
     state: state === 'joined' ? 'unreachable' : state,
     ...(quarantine !== null && { quarantine }),
+    ...(drain && { drain }),
     version: birth.version,
     profile: birth.profile,
     address: birth.address,

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { accessRecordSchema } from './access.ts';
+import { drainSchema } from './drain.ts';
 import { fleetEventSchema } from './event.ts';
 import { nameSchema } from './ids.ts';
 import { pathNormalizations } from './policy.ts';
@@ -49,6 +50,8 @@ export const nodeViewSchema = v.object({
    */
   state: v.picklist(['ready', 'unreachable', 'quarantined']),
   quarantine: v.optional(v.string()),
+  /** When it takes no tasks, if an operator said so. */
+  drain: v.optional(drainSchema),
   version: v.string(),
   profile: v.string(),
   address: v.string(),
@@ -102,6 +105,16 @@ const plannedTaskSchema = v.object({
   endAt: v.nullable(v.number()),
   why: v.nullable(v.string()),
 });
+
+/** POST /v1/nodes/:node/drain: from now on, or in a window to come; times in milliseconds since 1970. */
+export const drainRequestSchema = v.strictObject({
+  from: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+  until: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+  /** Batch tasks may run on for so long; to their end when left out. */
+  deadlineMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+});
+
+export const drainAnswerSchema = v.object({ node: v.string(), drain: v.nullable(drainSchema) });
 
 /** POST /v1/plan: where each task of these jobs would go if they were applied now; nothing is stored. */
 export const planSchema = v.object({ now: v.number(), tasks: v.array(plannedTaskSchema) });
@@ -314,6 +327,8 @@ export type MeshView = v.InferOutput<typeof meshSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;
 export type AuditList = v.InferOutput<typeof auditListSchema>;
 export type PlannedTask = v.InferOutput<typeof plannedTaskSchema>;
+export type DrainRequest = v.InferOutput<typeof drainRequestSchema>;
+export type DrainAnswer = v.InferOutput<typeof drainAnswerSchema>;
 export type PlanView = v.InferOutput<typeof planSchema>;
 export type TaskExplanation = v.InferOutput<typeof taskExplanationSchema>;
 export type AuditEntry = v.InferOutput<typeof auditEntrySchema>;

@@ -162,6 +162,8 @@ export const jobSpecSchema = v.pipe(
     /** Jobs of the namespace that it never shares a node with, and those that have to be on the node before it. */
     apartFrom: jobNames,
     togetherWith: jobNames,
+    /** Its tasks are started elsewhere when their node has not been heard for so long; never when left out. */
+    rescheduleAfter: v.optional(durationSchema),
     expectedDuration: v.optional(durationSchema),
     maxRunTime: v.optional(durationSchema),
     killGrace: v.optional(durationSchema, '5s'),

@@ -23,6 +23,9 @@ export interface RunningTask
   extends Pick<PendingTask, 'job' | 'namespace' | 'type' | 'class' | 'expectedMs' | 'apartFrom' | 'maxRunMs'> {
   /** Milliseconds since 1970; null until it runs. */
   readonly startedAt: number | null;
+  readonly rescheduleAfterMs?: number | undefined;
+  /** It has been told to end. */
+  readonly stopping?: boolean | undefined;
 }
 
 /** All that one round looks at; nothing in it is changed. */

@@ -48,6 +48,8 @@ function emptyFace(): ApiFace {
     tasks: async () => [],
     task: none,
     plan: none,
+    drain: none,
+    undrain: none,
     explainTask: none,
     taskLog: none,
     services: async () => [],

@@ -266,3 +266,44 @@ t.test('a round that fails is tried again', async t => {
   await clock.advance(5_000);
   await untilPlaced('web', 1);
 });
+
+t.test('a drained node takes nothing, its services go elsewhere at once, batch tasks after the deadline', async t => {
+  const { apply, untilPlaced, tasks, fleet, rounds, clock, eventually, store } = await stage(t, [nodeOf('pi-1')]);
+  await apply('web', cpus(0.1));
+  await apply('work', { ...batch(['a']), ...cpus(0.1) });
+  await untilPlaced('web', 1);
+  await untilPlaced('work', 1);
+  fleet.set('pi-2', nodeOf('pi-2'));
+  await enterNode(store, 'pi-2');
+  rounds.onNode(nodeOf('pi-2'));
+  fleet.set('pi-1', nodeOf('pi-1', {}, { drain: { from: 1, until: null, endTasksAt: clock.now() + 60_000 } }));
+  rounds.wake();
+  await eventually('the service is on the other node', async () =>
+    (await tasks('web')).some(task => task.node === 'pi-2' && !task.stopping),
+  );
+  t.match(
+    (await tasks('web')).find(({ node }) => node === 'pi-1'),
+    { stopping: true },
+  );
+  t.match(await tasks('work'), [{ node: 'pi-1', stopping: false }]);
+  await clock.advance(60_000);
+  await eventually('so is the batch task', async () => (await tasks('work')).some(task => task.node === 'pi-2'));
+});
+
+t.test('a task whose node is silent for longer than its job bears starts elsewhere, others wait', async t => {
+  const { apply, untilPlaced, tasks, fleet, rounds, clock, eventually, store } = await stage(t, [nodeOf('pi-1')]);
+  await apply('patient', cpus(0.1));
+  await apply('web', { ...cpus(0.1), rescheduleAfter: '10m' });
+  await untilPlaced('patient', 1);
+  await untilPlaced('web', 1);
+  fleet.set('pi-2', nodeOf('pi-2'));
+  await enterNode(store, 'pi-2');
+  rounds.onNode(nodeOf('pi-2'));
+  fleet.set('pi-1', nodeOf('pi-1', {}, { state: 'unreachable', lastSeen: clock.now() }));
+  rounds.wake();
+  await clock.advance(9 * 60_000);
+  t.equal((await tasks('web')).length, 1);
+  await clock.advance(60_000);
+  await eventually('it is on the other node', async () => (await tasks('web')).some(task => task.node === 'pi-2'));
+  t.match(await tasks('patient'), [{ node: 'pi-1', stopping: false }]);
+});

@@ -8,6 +8,8 @@ import type {
   CreateTokenRequest,
   CreateTokenResult,
   CredentialView,
+  DrainAnswer,
+  DrainRequest,
   FrameworkView,
   JobView,
   JoinTokenView,
@@ -92,6 +94,9 @@ export interface ApiFace {
   remove(ref: DocumentName, options: ApplyOptions): Promise<string | undefined>;
   documents(kind: string | undefined): Promise<unknown[]>;
   nodes(): Promise<NodeView[]>;
+  /** Throws NOT_FOUND, or INVALID_INPUT for a window that ends before it begins. */
+  drain(node: string, request: DrainRequest): Promise<DrainAnswer>;
+  undrain(node: string): Promise<DrainAnswer>;
   jobs(): Promise<JobView[]>;
   /** Those of Mesos' API, the removed ones first. */
   frameworks(): Promise<FrameworkView[]>;

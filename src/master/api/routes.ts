@@ -7,6 +7,8 @@ import {
   createTokenResultSchema,
   denyRequestSchema,
   documentListSchema,
+  drainAnswerSchema,
+  drainRequestSchema,
   eventListSchema,
   jobListSchema,
   joinDecisionSchema,
@@ -41,6 +43,7 @@ const word = v.pipe(v.string(), v.maxLength(2048));
 
 const documentPath = v.object({ kind: word, namespace: nameSchema, name: nameSchema });
 const kindQuery = v.strictObject({ kind: v.optional(word) });
+const nodePath = v.object({ node: nameSchema });
 const idPath = v.object({ id: v.pipe(v.string(), v.maxLength(64)) });
 const taskPath = v.object({ id: taskIdSchema });
 const taskQuery = v.strictObject({ job: v.optional(nameSchema), namespace: v.optional(nameSchema) });
@@ -187,6 +190,22 @@ function addFleetRoutes(app: Api, face: ApiFace): void {
   app.get('/v1/nodes', { ...reader, schema: answers('Nodes and what they have', nodeListSchema, {}) }, async () => ({
     nodes: await face.nodes(),
   }));
+  app.post<{ Params: v.InferOutput<typeof nodePath>; Body: v.InferOutput<typeof drainRequestSchema> }>(
+    '/v1/nodes/:node/drain',
+    {
+      ...admin,
+      schema: answers('Give a node no tasks, and have those that it has leave', drainAnswerSchema, {
+        params: nodePath,
+        body: drainRequestSchema,
+      }),
+    },
+    request => face.drain(request.params.node, request.body),
+  );
+  app.delete<{ Params: v.InferOutput<typeof nodePath> }>(
+    '/v1/nodes/:node/drain',
+    { ...admin, schema: answers('Let a node take tasks again', drainAnswerSchema, { params: nodePath }) },
+    request => face.undrain(request.params.node),
+  );
   app.get(
     '/v1/services',
     { ...reader, schema: answers('Services and their endpoints', serviceListSchema, {}) },
