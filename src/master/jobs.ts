@@ -11,7 +11,7 @@ import type { Store } from '../store/store.ts';
 import type { NewTask, TaskRecord } from '../store/task-record.ts';
 import { maxIds } from '../store/tasks.ts';
 import { expandJob, type PresentTask } from './expand-job.ts';
-import { toPending } from './task-pool.ts';
+import { toPending } from './pending-task.ts';
 
 /** A task that is not there yet. */
 export interface PreviewedTask {

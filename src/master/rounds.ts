@@ -34,7 +34,8 @@ import { maxIds } from '../store/tasks.ts';
 import { masterTimes } from './config.ts';
 import type { FleetNode } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
-import { classOf, makeTaskPool } from './task-pool.ts';
+import { classOf } from './pending-task.ts';
+import { makeTaskPool } from './task-pool.ts';
 import { makeTaskSpec } from './task-spec.ts';
 
 /** Gives waiting tasks a place: a round is planned when something happened that may matter, and written before it is told. */

@@ -5,7 +5,6 @@ import { affinityScore, unmetConstraints } from './feasible.ts';
 import { Heap } from './heap.ts';
 import type { NodeState, SchedulingContext } from './offers.ts';
 import { jobKey, type PendingTask } from './pending.ts';
-import type { Ranking } from './placement.ts';
 import { makeTimeline, type Timeline } from './timeline.ts';
 import { type Dimensions, dimensionsOf, least, minus, type Vector } from './vector.ts';
 
@@ -114,6 +113,22 @@ export interface Shape {
   readonly shortestMs: number;
   /** Why a task of it got no place, now or reserved: in this round no other will either, since what is free only shrinks. */
   hopeless: string | undefined;
+}
+
+/** Smaller is better, the first number that differs decides. */
+export type Rank = readonly number[];
+
+export interface Ranked {
+  readonly node: BoardNode;
+  readonly rank: Rank;
+}
+
+/** Nodes in the order of a strategy, for all tasks of a job that ask for the same. */
+export interface Ranking {
+  readonly heap: Heap<Ranked>;
+  readonly isBinpack: boolean;
+  /** So many of the board's entries have been looked at. */
+  seen: number;
 }
 
 /** All that one round works on; it changes as tasks are placed and is thrown away after. */

@@ -1,5 +1,5 @@
 import type { Resources } from '../model/resources.ts';
-import type { Board, BoardNode, Candidate, Group, Shape } from './board.ts';
+import type { Board, BoardNode, Candidate, Group, Rank, Ranked, Ranking, Shape } from './board.ts';
 import { affinityScore, unmetNeighbours } from './feasible.ts';
 import { Heap } from './heap.ts';
 import { jobKey, type PendingTask } from './pending.ts';
@@ -122,22 +122,6 @@ function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefi
   }
   for (const ranked of seen) heap.push(ranked);
   return best;
-}
-
-/** Smaller is better, the first number that differs decides. */
-type Rank = readonly number[];
-
-export interface Ranked {
-  readonly node: BoardNode;
-  readonly rank: Rank;
-}
-
-/** Nodes in the order of a strategy, for all tasks of a job that ask for the same. */
-export interface Ranking {
-  readonly heap: Heap<Ranked>;
-  readonly isBinpack: boolean;
-  /** So many of the board's entries have been looked at. */
-  seen: number;
 }
 
 function rankingOf(board: Board, task: PendingTask, shape: Shape): Ranking {

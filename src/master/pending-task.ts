@@ -1,0 +1,46 @@
+import type { Job } from '../model/document.ts';
+import { nodePortsOf } from '../model/job.ts';
+import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
+import type { TaskRecord } from '../store/task-record.ts';
+import { resourcesOf } from './expand-job.ts';
+import { portCountOf, taskOf } from './task-spec.ts';
+
+/** Tasks of a batch's list are work of their own; instances of one command are all the same work. */
+export function classOf({ job, namespace, label }: Pick<TaskRecord, 'job' | 'namespace' | 'label'>): string {
+  return /^\d+$/.test(label) ? `${namespace}/${job}` : `${namespace}/${job}/${label}`;
+}
+
+type Unplaced = Pick<
+  TaskRecord,
+  'id' | 'job' | 'namespace' | 'type' | 'label' | 'priority' | 'role' | 'submittedAt' | 'position'
+>;
+
+/** What the scheduler is told of a task that waits for a place. */
+export function toPending(task: Unplaced, job: Job): PendingTask {
+  const { needs, expectedMs } = taskOf(job, task.label);
+  const { spec } = job;
+  const keys = (names: readonly string[] | undefined) => names?.map(name => `${task.namespace}/${name}`);
+  return {
+    id: task.id,
+    job: task.job,
+    namespace: task.namespace,
+    type: task.type,
+    class: classOf(task),
+    priority: task.priority,
+    role: task.role,
+    needs: resourcesOf(needs),
+    portCount: portCountOf(job),
+    nodePorts: nodePortsOf(spec),
+    constraints: spec.constraints,
+    affinities: spec.affinities,
+    spreadOver: spec.spreadOver,
+    maxPerNode: spec.maxPerNode,
+    apartFrom: keys(spec.apartFrom),
+    togetherWith: keys(spec.togetherWith),
+    strategy: spec.placement ?? defaultStrategy[task.type],
+    expectedMs,
+    maxRunMs: spec.maxRunTime,
+    submittedAt: task.submittedAt,
+    order: task.position,
+  };
+}
