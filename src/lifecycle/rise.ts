@@ -26,6 +26,26 @@ export function rateOf({ bad, all }: Share): number {
   return all === 0 ? 0 : bad / all;
 }
 
+/**
+ * How often it was bad before, had each node had as many calls then as since, and as certain as `all` counted: added up as they are, a node
+ * that has always been worse and is busier now would pass for a rise. A node of which nothing is known from before is taken to be as the
+ * others. Direct standardisation; `all` is the effective number of calls, by the variance of a weighted mean.
+ */
+export function expectedShare(nodes: readonly { readonly before: Share; readonly since: Share }[]): Share {
+  let calls = 0;
+  let bad = 0;
+  let spread = 0;
+  for (const { before, since } of nodes) {
+    if (before.all === 0) continue;
+    calls += since.all;
+    bad += since.all * rateOf(before);
+    spread += since.all ** 2 / before.all;
+  }
+  if (calls === 0) return { bad: 0, all: 0 };
+  const all = calls ** 2 / spread;
+  return { bad: (bad / calls) * all, all };
+}
+
 /** One end of Wilson's interval for a share. */
 function wilson(share: Share, side: 1 | -1): number {
   const rate = rateOf(share);

@@ -1,6 +1,6 @@
 import type { RolloutPhase, RolloutSpec, RolloutStep } from '../model/rollout.ts';
 import { addedBy, describeRing, type RingNode } from './rings.ts';
-import { hasRisen, rateOf, type Share } from './rise.ts';
+import { expectedShare, hasRisen, rateOf, type Share } from './rise.ts';
 
 /** Where a rollout stands. Times in it are lengths that were lived through, so that neither a clock that jumps nor a restart ends a watch. */
 export interface RolloutState {
@@ -142,7 +142,8 @@ function breachOf(state: RolloutState, spec: RolloutSpec, nodes: readonly Rollou
   const added = state.step === 0 ? [] : membersOf(state.rings[state.step] ?? [], nodes);
   for (const group of [added, all]) {
     for (const sign of signs) {
-      const { before, since } = sharesOf(group, sign);
+      const { since } = sharesOf(group, sign);
+      const before = expectedShare(group.flatMap(({ signs }) => (signs === undefined ? [] : [signs[sign]])));
       const limit = spec.maxRise[`${sign}Percent`] / 100;
       if (since.all >= spec.minRequests && hasRisen(before, since, limit)) {
         return `${titleOf(spec, state.step)}: ${sign} rose from ${printShare(before)} to ${printShare(since)}`;
@@ -183,5 +184,5 @@ export function titleOfStep(step: RolloutStep): string {
 }
 
 function printShare(share: Share): string {
-  return `${Number((rateOf(share) * 100).toFixed(2))}% (${share.bad} of ${share.all})`;
+  return `${Number((rateOf(share) * 100).toFixed(2))}% (${Math.round(share.bad)} of ${Math.round(share.all)})`;
 }

@@ -51,7 +51,7 @@ export interface Rollouts {
   nodeIds(): string[];
   /** Takes the place of the one under way: with its changes, where the push does not have others of the same documents. */
   begin(push: RolloutPush): Promise<StoredRollout>;
-  /** Ends the one under way: all its changes but those of the documents of `changes` hold everywhere, and so do these. */
+  /** Stores `changes`, and all those of the one under way but of the same documents: they hold everywhere. It may have ended meanwhile. */
   overtake(changes: readonly DocumentChange[], by: string): Promise<void>;
   /** Throws NOT_FOUND, and CONFLICT for one that is over. */
   command(name: string, command: RolloutCommand, by: string): Promise<RolloutView>;
@@ -152,11 +152,13 @@ export function makeRollouts(parts: {
   }
 
   async function overtakeNow(changes: readonly DocumentChange[], by: string): Promise<void> {
-    if (active === undefined) return;
-    const state = endRollout(active.state, 'superseded', `by a push of ${by} to all nodes at once`);
-    await rollouts.end({ ...endOf(active, state), carryOut: [...without(active.changes, changes), ...changes] });
-    tellPhase(active, state);
-    active = undefined;
+    if (active === undefined) await rollouts.carryOut(changes, clock.now());
+    else {
+      const state = endRollout(active.state, 'superseded', `by a push of ${by} to all nodes at once`);
+      await rollouts.end({ ...endOf(active, state), carryOut: [...without(active.changes, changes), ...changes] });
+      tellPhase(active, state);
+      active = undefined;
+    }
     await publish();
   }
 

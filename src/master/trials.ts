@@ -25,7 +25,10 @@ export function makeTrials(): Trials {
   const told = new Map<string, Told>();
   return {
     onAck(node, ack) {
-      if (ack.kind === 'policy' && ack.withheld !== true) acks.set(node, ack);
+      if (ack.kind !== 'policy' || ack.withheld === true) return;
+      // that something old or unreadable was refused changes nothing of what is in force
+      const isOld = ack.reason !== undefined && ack.revision < (acks.get(node)?.revision ?? 0);
+      if (!isOld) acks.set(node, ack);
     },
     onHeartbeat(node, { trial, boot }) {
       if (trial === undefined) return;

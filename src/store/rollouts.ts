@@ -42,6 +42,8 @@ export interface Rollouts {
   begin(rollout: NewRollout, options: { readonly keep: number; readonly ends?: RolloutEnd }): Promise<StoredRollout>;
   save(name: string, state: RolloutState): Promise<void>;
   end(end: RolloutEnd): Promise<void>;
+  /** Changes that hold everywhere, without a rollout: all of them or none. */
+  carryOut(changes: readonly DocumentChange[], at: number): Promise<void>;
   /** Newest first. */
   list(): Promise<StoredRollout[]>;
 }
@@ -112,6 +114,7 @@ export function makeRollouts(db: Kysely<Schema>): Rollouts {
         .execute();
     },
     end: ended => db.transaction().execute(tx => end(tx, ended)),
+    carryOut: (changes, at) => db.transaction().execute(tx => carryOutAll(tx, changes, at)),
     async list() {
       return (await db.selectFrom('rollouts').selectAll().orderBy('number', 'desc').execute()).map(toRollout);
     },
@@ -119,16 +122,20 @@ export function makeRollouts(db: Kysely<Schema>): Rollouts {
 }
 
 async function end(tx: Transaction<Schema>, { name, state, at, carryOut }: RolloutEnd): Promise<void> {
-  const puts = carryOut.flatMap(({ json, ...ref }): DocumentPut[] => (json === null ? [] : [{ ...ref, json }]));
-  await applyDocuments(tx, puts, at);
-  for (const { json, kind, namespace, name } of carryOut) {
-    if (json === null) await removeDocument(tx, { kind, namespace, name });
-  }
+  await carryOutAll(tx, carryOut, at);
   await tx
     .updateTable('rollouts')
     .set({ stateJson: JSON.stringify(state), endedAt: at })
     .where('number', '=', numberOf(name))
     .execute();
+}
+
+async function carryOutAll(tx: Transaction<Schema>, changes: readonly DocumentChange[], at: number): Promise<void> {
+  const puts = changes.flatMap(({ json, ...ref }): DocumentPut[] => (json === null ? [] : [{ ...ref, json }]));
+  await applyDocuments(tx, puts, at);
+  for (const { json, kind, namespace, name } of changes) {
+    if (json === null) await removeDocument(tx, { kind, namespace, name });
+  }
 }
 
 function toRollout({

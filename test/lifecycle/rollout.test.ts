@@ -157,6 +157,23 @@ t.test('the nodes that a step adds are not drowned by those before', async t => 
   t.match(advanceRollout(two, s, harmed, 1_000), { phase: 'rolled-back', reason: /to 25% \(25 of 100\)$/ });
 });
 
+t.test('a node that has always been worse is no rise when it is the busy one', async t => {
+  const s = spec({ steps: [{ nodes: ['a', 'b'], for: '10m' }] });
+  const start = startRollout(s, fleet);
+  const asBefore = [
+    node('a', { signs: signs([300, 1_000], [3_000, 10_000]) }),
+    node('b', { signs: signs([0, 1_000], [0, 50]) }),
+  ];
+  t.match(live(start, s, asBefore, 3), { phase: 'running' });
+  const worse = [node('a', { signs: signs([300, 1_000], [4_000, 10_000]) }), asBefore[1] ?? node('b')];
+  t.match(live(start, s, worse, 1), {
+    phase: 'rolled-back',
+    reason: /denied rose from 29\.85% \(30\d of 10\d\d\) to 39\.8%/,
+  });
+  const unknown = [asBefore[0] ?? node('a'), node('b', { signs: signs([0, 0], [15, 50]) })];
+  t.match(live(start, s, unknown, 3), { phase: 'running' }, 'who is not known from before is as the others');
+});
+
 t.test('who comes late gets what its ring has', async t => {
   const s = spec({ steps: [{ labels: { zone: 'test' }, for: '10m' }] });
   const labels = { zone: 'test' };

@@ -115,7 +115,7 @@ async function stage(t: Test) {
         await clock.advance(1_000);
       }
     };
-    return { policies, rollouts, push, says, fares, acknowledge, live, stop };
+    return { policies, pushes, rollouts, push, says, fares, acknowledge, live, stop };
   };
   const published = () =>
     words
@@ -205,6 +205,16 @@ t.test('a node that cannot use it ends it', async t => {
   t.match(await rollouts.list(), [{ phase: 'rolled-back', reason: 'pi-1 refused it: it cannot be compiled' }]);
 });
 
+t.test('that a node refused something older takes nothing away from what it has acknowledged', async t => {
+  const { start, clock } = await stage(t);
+  const { push, says, rollouts } = await start();
+  const rollout = await push([change('new')], { rollout: canary });
+  says('pi-1', { rollout });
+  says('pi-1', { reason: 'an older one was refused', revision: 7 });
+  await clock.advance(1_000);
+  t.match(rollouts.active?.state, { stage: 'watching' });
+});
+
 t.test('a newer push of the same starts the steps again, with all that was under way', async t => {
   const { start, published, events } = await stage(t);
   const { push, live, rollouts } = await start();
@@ -238,6 +248,21 @@ t.test('a push to all at once overtakes what is under way of the same, and leave
   t.equal(rollouts.active, undefined);
   t.same(await names(), ['a', 'b', 'other']);
   t.match(await rollouts.list(), [{ phase: 'superseded' }]);
+});
+
+t.test('a push at once is not lost where the rollout of the same ends before it', async t => {
+  const { start, names, store, published } = await stage(t);
+  const { pushes, push, rollouts } = await start();
+  await push([change('old')]);
+  const name = (await push([change('a'), change('old', null)], { rollout: canary })) ?? '';
+  const late = await pushes.prepare([change('a', 'ALLOW'), change('old', null)], { by: 'ann', atOnce: true });
+  t.same(late.direct, []);
+  await rollouts.command(name, 'abort', 'bob');
+  published();
+  await late.go();
+  t.same(await names(), ['a']);
+  t.match((await store.documents.list('AuthorizationPolicy'))[0]?.json, /ALLOW/);
+  t.match(published(), [{ documents: [{ metadata: { name: 'a' } }] }]);
 });
 
 t.test('a Rollout governs its namespace, and the one of the root namespace the others', async t => {
