@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
+import * as v from 'valibot';
 import { MesoliteError, messageOf } from '../base/errors.ts';
+import { decodeJson } from '../base/shape.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import type { AuditItem } from '../model/audit-item.ts';
-import { AuditVerifier, type Checked, type Finding } from '../model/audit-verifier.ts';
+import { AuditVerifier, type Checked, type Finding, type Noted } from '../model/audit-verifier.ts';
 import { makeApiClient } from './api-client.ts';
 import { parseName } from './arguments.ts';
 import { auditItems, itemsOfFile } from './audit-pages.ts';
@@ -19,7 +21,13 @@ interface Options {
   readonly node?: string;
   readonly file?: string;
   readonly ca?: string;
+  readonly earlier?: string;
 }
+
+/** What `verify -o json` printed before; the rest of it is not looked at. */
+const earlierSchema = v.object({
+  nodes: v.array(v.object({ node: v.string(), seq: v.number(), newest: v.pipe(v.string(), v.length(64)) })),
+});
 
 /** More are counted: one change of a database may touch every record. */
 const shownFindings = 100;
@@ -42,7 +50,8 @@ export function addAuditVerify(audit: Command, shell: Shell): void {
     .description('look for records that were removed, changed, added or reordered; exit code 1 when there are any')
     .option('--node <id>', 'only of this node', parseName)
     .addOption(new Option('-f, --file <file>', 'an export in place of what the master has'))
-    .option('--ca <file>', 'roots that you trust, in PEM; those of the context when left out');
+    .option('--ca <file>', 'roots that you trust, in PEM; those of the context when left out')
+    .option('--earlier <file>', 'what `verify -o json` printed before: what was there then has to be there still');
   withOutput(command, ['table', 'wide', 'json', 'yaml']).action(async ({ output, ...options }: Options) => {
     const { items, roots } = sourceOf(shell, command, options);
     const { findings, count, nodes } = await verify(items, roots, options);
@@ -57,26 +66,36 @@ export function addAuditVerify(audit: Command, shell: Shell): void {
 function sourceOf(shell: Shell, command: Command, { file, ca, node }: Omit<Options, 'output'>) {
   const { context: asked } = command.optsWithGlobals<{ context?: string }>();
   const context = file === undefined || ca === undefined ? chooseContext(shell, asked).context : undefined;
-  const roots = readRoots(ca ?? context?.ca ?? '');
+  const roots = readText(ca ?? context?.ca ?? '', 'the roots');
   if (file !== undefined) return { items: itemsOfFile(file), roots };
   if (context === undefined) throw new MesoliteError('INTERNAL', 'there is no context');
   return { items: auditItems(makeApiClient(context, shell.signal), { node }), roots };
 }
 
-function readRoots(path: string): string {
+function readText(path: string, what: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `the roots cannot be read: ${messageOf(cause)}`, { cause });
+    throw new MesoliteError('INVALID_INPUT', `${what} cannot be read: ${messageOf(cause)}`, { cause });
   }
 }
 
-async function verify(items: AsyncIterable<AuditItem>, roots: string, { node, file }: Omit<Options, 'output'>) {
+function readEarlier(path: string, node: string | undefined): readonly Noted[] {
+  const text = readText(path, 'the earlier check');
+  const { nodes } = decodeJson(earlierSchema, text, path, { maxBytes: 16 * 1024 * 1024, maxDepth: 8 });
+  return nodes.filter(each => node === undefined || each.node === node);
+}
+
+async function verify(
+  items: AsyncIterable<AuditItem>,
+  roots: string,
+  { node, file, earlier }: Omit<Options, 'output'>,
+) {
   const trust = makeAuditTrust(roots);
   const verifier = new AuditVerifier(
     { sha256: sha256Hex, isSigned: trust.isSigned },
     // an export may begin later than the audit: what it says of itself is in the table
-    { isFromStart: file === undefined },
+    { isFromStart: file === undefined, noted: earlier === undefined ? [] : readEarlier(earlier, node) },
   );
   const findings: Finding[] = [];
   let count = 0;

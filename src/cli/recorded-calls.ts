@@ -1,16 +1,12 @@
-import * as v from 'valibot';
 import type { AccessRecord } from '../model/access.ts';
-import { auditEntrySchema } from '../model/api.ts';
 import { type Job, labelsOf } from '../model/document.ts';
 import type { Selectable } from '../model/selector.ts';
 import type { RecordedCall } from '../policy/replay.ts';
 import type { ApiClient } from './api-client.ts';
+import { auditEntries } from './audit-pages.ts';
 
 /** So many records are looked at, the newest ones. */
 export const maxReplayed = 100_000;
-const pageSize = 1_000;
-
-const pageSchema = v.object({ entries: v.array(auditEntrySchema), next: v.optional(v.string()) });
 
 /** Calls that are alike, as policies see them. */
 export interface CallGroup {
@@ -35,23 +31,13 @@ export async function fetchCalls(api: ApiClient, since: number, jobs: readonly J
   const byName = new Map(jobs.map(job => [`${job.metadata.name}.${job.metadata.namespace}`, job]));
   let count = 0;
   let seen = 0;
-  let after: string | undefined;
-  for (;;) {
-    const query = new URLSearchParams({ since: String(since), limit: String(pageSize) });
-    if (after !== undefined) query.set('after', after);
-    const { entries, next } = await api.get(`/v1/audit?${query}`, pageSchema);
-    for (const entry of entries) {
-      if (entry.kind !== 'record' || entry.record.direction !== 'inbound' || !wasDecided(entry.record)) continue;
-      add(groups, entry.record, byName);
-      count++;
-    }
-    seen += entries.length;
-    after = next;
-    if (after === undefined || entries.length === 0 || seen >= maxReplayed) {
-      const isCut = after !== undefined ? entries.length > 0 : entries.length === pageSize;
-      return { groups: [...groups.values()], count, isCut };
-    }
+  for await (const entry of auditEntries(api, { since })) {
+    if (seen++ === maxReplayed) return { groups: [...groups.values()], count, isCut: true };
+    if (entry.kind !== 'record' || entry.record.direction !== 'inbound' || !wasDecided(entry.record)) continue;
+    add(groups, entry.record, byName);
+    count++;
   }
+  return { groups: [...groups.values()], count, isCut: false };
 }
 
 /** Bytes that were no request, and calls to nobody, met no policy. */

@@ -30,9 +30,13 @@ export interface Checked {
   readonly to: string;
   /** When the entries before it were pruned, in milliseconds since 1970; null when nothing was. */
   readonly prunedAt: number | null;
-  /** SHA-256 of the newest anchor: who notes it can tell later that nothing was cut off behind it. */
+  /** The number and the SHA-256 of the newest anchor: who notes them can tell later that nothing was cut off before it. */
+  readonly seq: number;
   readonly newest: string;
 }
+
+/** The newest anchor of a node in an earlier check. */
+export type Noted = Pick<Checked, 'node' | 'seq' | 'newest'>;
 
 type Entry = Extract<AuditItem, { kind: 'record' | 'gap' }>;
 type Row = Extract<AuditItem, { kind: 'record' }> & { readonly line: string; readonly digest: string };
@@ -59,19 +63,27 @@ export interface VerifierParts {
   readonly isSigned: (keyId: string, bytes: Uint8Array, signature: Uint8Array, at: number) => boolean;
 }
 
+export interface VerifierSettings {
+  /** Must an audit begin at its first record, or at a signed note of what was pruned? An export of some days does not. */
+  readonly isFromStart: boolean;
+  /** What must still be there. */
+  readonly noted?: readonly Noted[];
+}
+
 /** An anchor is about so many entries at the most. */
 const maxPending = 2_000;
 
 /** Checks an audit item by item, in the order of an export, in bounded memory; each call returns what it found. */
 export class AuditVerifier {
   readonly #parts: VerifierParts;
-  /** Must an audit begin at its first record, or at a signed note of what was pruned? An export of some days does not. */
   readonly #isFromStart: boolean;
+  readonly #noted: ReadonlyMap<string, Noted>;
   readonly #nodes = new Map<string, NodeState>();
 
-  constructor(parts: VerifierParts, { isFromStart }: { readonly isFromStart: boolean }) {
+  constructor(parts: VerifierParts, { isFromStart, noted = [] }: VerifierSettings) {
     this.#parts = parts;
     this.#isFromStart = isFromStart;
+    this.#noted = new Map(noted.map(each => [each.node, each]));
   }
 
   add(item: AuditItem): readonly Finding[] {
@@ -86,12 +98,14 @@ export class AuditVerifier {
 
   /** What is left over when all items have come. */
   end(): readonly Finding[] {
-    return [...this.#nodes.values()].flatMap(state => this.#unanchored(state));
+    const left = [...this.#nodes.values()].flatMap(state => this.#unanchored(state));
+    return [...left, ...[...this.#noted.values()].flatMap(noted => this.#cutOff(noted))];
   }
 
   checked(): readonly Checked[] {
-    return [...this.#nodes.values()].map(({ node, records, gaps, anchors, from, to, pruned, before }) => {
-      return { node, records, gaps, anchors, from, to, prunedAt: pruned?.at ?? null, newest: before };
+    return [...this.#nodes.values()].map(({ node, records, gaps, anchors, from, to, pruned, seq, before }) => {
+      const newest = { seq: seq ?? 0, newest: before };
+      return { node, records, gaps, anchors, from, to, prunedAt: pruned?.at ?? null, ...newest };
     });
   }
 
@@ -119,7 +133,16 @@ export class AuditVerifier {
     }));
   }
 
+  #cutOff({ node, seq }: Noted): readonly Finding[] {
+    const state = this.#nodes.get(node);
+    if (Math.max(state?.seq ?? 0, state?.pruned?.pruned ?? 0) >= seq) return [];
+    const after = state === undefined || state.to === '-' ? '' : ` after ${state.to}`;
+    return [{ node, what: `anchor ${seq} was there in an earlier check and is missing, with the records${after}` }];
+  }
+
   #readPruned(state: NodeState, item: Signed): readonly string[] {
+    if ((state.seq ?? state.pruned) !== undefined || state.pending.length > 0)
+      return ['the note of what was pruned is out of its place: it comes first, once'];
     try {
       const pruned = readPruned(item.statement);
       if (pruned.node === state.node && this.#isSigned(item, pruned.at)) {
@@ -144,13 +167,19 @@ export class AuditVerifier {
     const name = `anchor ${anchor.seq} (records ${range})`;
     if (anchor.node !== state.node) return [`${name} is of the node ${anchor.node}`];
     if (!this.#isSigned(item, anchor.at)) return [`${name} is forged: it is not signed by the master`];
-    const findings = [
+    const findings: string[] = [
       ...placeOf(state, anchor, name, this.#isFromStart),
       ...this.#compare(anchor, entries),
       ...this.#continue(state, anchor, name),
     ];
+    const hash = this.#parts.sha256(item.statement);
+    const noted = this.#noted.get(state.node);
+    if (noted?.seq === anchor.seq && noted.newest !== hash)
+      findings.push(`${name} is another one than in an earlier check`);
+    // one out of its place tells nothing of what comes next
+    if (anchor.seq <= (state.seq ?? 0)) return findings;
     state.seq = anchor.seq;
-    state.before = this.#parts.sha256(item.statement);
+    state.before = hash;
     state.heads.set(chainOf(anchor), { last: anchor.last, hash: anchor.head });
     state.anchors++;
     state.gaps += entries.filter(isGap).length;
@@ -161,7 +190,8 @@ export class AuditVerifier {
   }
 
   #isSigned({ statement, keyId, signature }: Signed, at: number): boolean {
-    return this.#parts.isSigned(keyId, signedBytes(statement), Buffer.from(signature, 'base64url'), at);
+    const bytes = Buffer.from(signature, 'base64url');
+    return bytes.toString('base64url') === signature && this.#parts.isSigned(keyId, signedBytes(statement), bytes, at);
   }
 
   /** Are the entries those that the anchor is about? */
@@ -216,12 +246,23 @@ function placeOf(state: NodeState, anchor: Anchor, name: string, isFromStart: bo
   return anchor.before === before ? [] : [`${name} does not follow from the anchor before it`];
 }
 
-function compareGaps({ gap, first }: Anchor, entries: readonly Entry[]): readonly string[] {
+/** The mark of a gap stands before the first record, and has its time. */
+function compareGaps({ gap, first, chain }: Anchor, entries: readonly Entry[]): readonly string[] {
   const marks = entries.filter(entry => entry.kind === 'gap');
+  const [mark] = marks;
   const place = `before record ${printAuditNumber(first)}`;
-  if (gap === null) return marks.map(() => `the mark of a gap was added ${place}`);
-  if (marks.length !== 1) return [`the mark of a gap was removed ${place}: ${gap}`];
-  return marks.flatMap(({ reason }) => (reason === gap ? [] : [`the mark of a gap was changed ${place}`]));
+  const strange =
+    gap !== null && marks.length < 2 ? [] : marks.filter(each => gap === null || each.number !== first - 1);
+  if (strange.length > 0)
+    return strange.map(each => `the mark of a gap at ${printAuditNumber(each.number)} was added ${place}`);
+  if (gap === null) return [];
+  if (mark === undefined) return [`the mark of a gap was removed ${place}: ${gap}`];
+  if (marks.length > 1) return [`the mark of a gap was added ${place}`];
+  if (entries[0] !== mark) return [`the mark of a gap was reordered ${place}`];
+  const next = entries.find(({ number }) => number === first);
+  const isTime = next?.kind !== 'record' || next.record.at === mark.at;
+  const isSame = mark.reason === gap && mark.number === first - 1 && mark.chain === chain && isTime;
+  return isSame ? [] : [`the mark of a gap was changed ${place}`];
 }
 
 function compareRows(anchor: Anchor, rows: readonly Row[]): readonly string[] {

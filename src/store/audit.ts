@@ -306,7 +306,7 @@ async function chain(db: Kysely<Schema>, filter: ChainFilter): Promise<AuditChai
     rows.filter(({ position }) => position <= end),
     anchors,
   );
-  const head = after === undefined ? await voucherItems(db, node) : [];
+  const head = after === undefined ? await voucherItems(db, { node, isFromStart: since === undefined }) : [];
   return { items: [...head, ...items], next: end >= to ? null : end };
 }
 
@@ -353,12 +353,18 @@ async function positionBefore(db: Kysely<Schema>, at: number): Promise<number> {
   return last?.position ?? 0;
 }
 
-async function voucherItems(db: Kysely<Schema>, node: string | undefined): Promise<AuditItem[]> {
+async function voucherItems(
+  db: Kysely<Schema>,
+  { node, isFromStart }: { readonly node: string | undefined; readonly isFromStart: boolean },
+): Promise<AuditItem[]> {
   const signers = await db.selectFrom('auditSigners').selectAll().execute();
+  const items = signers.map((signer): AuditItem => ({ kind: 'signer', ...signer }));
+  // an audit that begins later than the note is about would look cut
+  if (!isFromStart) return items;
   let pruned = db.selectFrom('auditPruned').selectAll();
   if (node !== undefined) pruned = pruned.where('node', '=', node);
   return [
-    ...signers.map((signer): AuditItem => ({ kind: 'signer', ...signer })),
+    ...items,
     ...(await pruned.execute()).map(
       ({ node, statement, keyId, signature }): AuditItem => ({ kind: 'pruned', node, statement, keyId, signature }),
     ),

@@ -79,6 +79,24 @@ t.test('what was done to an audit is named, with exit code 1', async t => {
   }
 });
 
+t.test('what was cut off at the newest end is found by an earlier check', async t => {
+  const { server, mesolite, items, ca, dir } = await stage(t);
+  server.world.items = items;
+  const earlier = join(dir, 'earlier.json');
+  writeFileSync(earlier, (await mesolite(`audit verify --ca ${ca} -o json`)).out);
+  const check = () => mesolite(`audit verify --ca ${ca} --earlier ${earlier}`);
+  t.match(await check(), { code: 0 });
+  const isLast = (item: AuditItem) => item.kind === 'record' && item.node === 'pi-1' && item.number % 2 ** 32 === 6;
+  server.world.items = items.slice(0, items.findIndex(isLast));
+  const { code, out } = await check();
+  t.equal(code, 1);
+  t.match(out, /^pi-1: anchor 3 was there in an earlier check and is missing, with the records after 3\.5$/m);
+  t.match(out, /^pi-2: anchor 1 was there in an earlier check and is missing, with the records$/m);
+  t.match(await mesolite(`audit verify --ca ${ca}`), { code: 0 });
+  writeFileSync(earlier, '{}');
+  t.match(await check(), { code: 1, err: /earlier\.json: nodes: / });
+});
+
 t.test('anchors by a key that no trusted root has certified are forged', async t => {
   const { server, mesolite, items } = await stage(t);
   server.world.items = items;

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { maxReplayed } from '../../src/cli/recorded-calls.ts';
 import { startApiServer } from '../fixtures/api-server.ts';
 import { auditEntry } from '../fixtures/api-views.ts';
 import { run } from '../fixtures/cli-run.ts';
@@ -83,6 +84,36 @@ t.test('recorded calls are decided again, and those that change are told with th
   t.match(out, /\n1 calls were to jobs that are gone, and are left out\n/);
   const asked = calls.map(({ what }) => what).filter(what => what.includes('audit'));
   t.match(asked, [/since=\d+&limit=1000/]);
+});
+
+t.test('all calls of the last hour are looked at, page by page', async t => {
+  const { world, calls, diff } = await stage(t);
+  world.documents = [job('web')];
+  const gap = { kind: 'gap', node: 'pi-1', number: 7, at: 0, reason: 'records 0.7 to 0.9 are missing' };
+  const old = Array.from({ length: 1_400 }, () => entry('/old'));
+  world.entries = [...Array.from({ length: 1_100 }, () => entry('/new')), gap, ...old];
+  const { out } = await diff([policy('new', [to('/old')])]);
+  t.match(out, /\n1,400 of 2,500 calls would now be denied, 0 would now be allowed:\n/);
+  t.notMatch(out, /there were more calls/);
+  const pages = calls.filter(({ what }) => what.includes('/v1/audit?')).map(({ what }) => what.split('?')[1]);
+  const since = new URLSearchParams(pages[0]).get('since');
+  t.same(pages, [
+    `since=${since}&limit=1000`,
+    `since=${since}&limit=1000&after=1000`,
+    `since=${since}&limit=1000&after=2000`,
+  ]);
+});
+
+t.test('of more calls than are looked at the newest ones are, and that is said', async t => {
+  const { world, diff } = await stage(t);
+  world.documents = [job('web')];
+  const made = entry('/x');
+  world.entries = Array.from({ length: maxReplayed + 1 }, () => made);
+  const { out } = await diff([policy('new', [to('/x')])]);
+  t.match(out, /\n100,000 of 100,000 calls would now be denied/);
+  t.match(out, /there were more calls: the newest 100,000 were looked at/);
+  world.entries.pop();
+  t.notMatch((await diff([policy('new', [to('/x')])])).out, /there were more calls/);
 });
 
 t.test('what records do not tell is said plainly, and json has all of it', async t => {
