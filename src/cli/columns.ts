@@ -122,8 +122,7 @@ export const policyColumns: readonly Column<PolicyView>[] = [
   { head: 'ENFORCED', cell: printEnforced },
   { head: 'WOULD', cell: printShadow },
   { head: 'REVISION', cell: policy => String(policy.revision), align: 'right', wide: true },
-  { head: 'PROBLEM', cell: policy => policy.problem ?? '' },
-  { head: 'REFUSED', cell: policy => policy.refusals.map(each => `${each.node}: ${each.reason}`).join('; ') },
+  { head: 'PROBLEM', cell: printProblem },
 ];
 
 export const rolloutColumns: readonly Column<RolloutView>[] = [
@@ -250,6 +249,12 @@ function printEnforced({ enforcedOn, nodes, rollout }: PolicyView): string {
   const enforced = `${enforcedOn}/${nodes} nodes`;
   if (rollout === undefined) return enforced;
   return `${enforced}, ${rollout.name}${rollout.change === 'remove' ? ' without it' : ''} on ${rollout.nodes.length}`;
+}
+
+/** What keeps it from holding: on the master, and `node: reason` where a node refused it. */
+function printProblem({ problem, refusals }: PolicyView): string {
+  const refused = refusals.map(({ node, reason }) => `${node}: ${reason}`);
+  return [...(problem === undefined ? [] : [problem]), ...refused].join('; ');
 }
 
 function printEndpoint(endpoint: Endpoint): string {

@@ -111,8 +111,19 @@ function isKeyed(rule: Ranked, dimension: Dimension): boolean {
 /** Values by exact text, and by the prefixes and suffixes of each length that occurs. */
 interface Buckets<T> {
   readonly exact: ReadonlyMap<string, T>;
-  readonly prefixes: readonly (readonly [length: number, buckets: ReadonlyMap<string, T>])[];
-  readonly suffixes: readonly (readonly [length: number, buckets: ReadonlyMap<string, T>])[];
+  readonly prefixes: readonly OfLength<T>[];
+  readonly suffixes: readonly OfLength<T>[];
+}
+
+/** Prefixes or suffixes of one length. */
+interface OfLength<T> {
+  readonly length: number;
+  /**
+   * The characters at their inner end, as bits of their codes modulo 32: most prefixes of paths end with a slash, so that a path is cut and
+   * looked up at its slashes alone.
+   */
+  readonly edges: number;
+  readonly buckets: ReadonlyMap<string, T>;
 }
 
 function findInBuckets(
@@ -123,13 +134,15 @@ function findInBuckets(
 ): Ranked | undefined {
   const exact = buckets.exact.get(value);
   let found = exact === undefined ? best : findIn(exact, facts, best);
-  for (const [length, byText] of buckets.prefixes) {
+  for (const { length, edges, buckets: byText } of buckets.prefixes) {
     if (length > value.length) break;
+    if ((edges & bitOf(value, length - 1)) === 0) continue;
     const node = byText.get(value.slice(0, length));
     if (node !== undefined) found = findIn(node, facts, found);
   }
-  for (const [length, byText] of buckets.suffixes) {
+  for (const { length, edges, buckets: byText } of buckets.suffixes) {
     if (length > value.length) break;
+    if ((edges & bitOf(value, value.length - length)) === 0) continue;
     const node = byText.get(value.slice(value.length - length));
     if (node !== undefined) found = findIn(node, facts, found);
   }
@@ -153,9 +166,23 @@ function makeBuckets<R, T>(
   }
   const finish = (found: ReadonlyMap<string, R[]>) =>
     new Map([...found].map(([text, bucket]) => [text, build(bucket)]));
-  const byLength = (found: ReadonlyMap<number, Map<string, R[]>>) =>
-    [...found].sort(([a], [b]) => a - b).map(([length, texts]) => [length, finish(texts)] as const);
-  return { exact: finish(exact), prefixes: byLength(prefixes), suffixes: byLength(suffixes) };
+  const byLength = (found: ReadonlyMap<number, Map<string, R[]>>, edgeOf: (length: number) => number) =>
+    [...found]
+      .sort(([a], [b]) => a - b)
+      .map(([length, texts]) => {
+        const edges = [...texts.keys()].reduce((bits, text) => bits | bitOf(text, edgeOf(length)), 0);
+        return { length, edges, buckets: finish(texts) };
+      });
+  return {
+    exact: finish(exact),
+    prefixes: byLength(prefixes, length => length - 1),
+    suffixes: byLength(suffixes, () => 0),
+  };
+}
+
+/** The same for an empty text as for what is outside of one, so that the prefix of length 0 is always looked up. */
+function bitOf(text: string, at: number): number {
+  return 1 << (text.charCodeAt(at) & 31);
 }
 
 function put<R>(buckets: Map<string, R[]>, text: string, rule: R): void {
