@@ -60,7 +60,12 @@ export function addExplain(program: Command, shell: Shell): void {
       parseWhole(1, 65_535),
     )
     .option('--header <name=value>', 'of the request; may be repeated', collect, [])
-    .option('--claim <name=value>', 'of a verified token; a value may be JSON; may be repeated', collect, [])
+    .option(
+      '--claim <name=value>',
+      'of a token that is signed and in time; a value may be JSON; may be repeated',
+      collect,
+      [],
+    )
     .option('--ip <address>', 'from which it is called')
     .addOption(
       new Option('--protocol <name>', 'what is spoken').choices(['http', 'http2', 'grpc', 'tcp']).default('http'),
@@ -78,6 +83,7 @@ export function addExplain(program: Command, shell: Shell): void {
         ...state.mesh,
         policies: documentsOf(state.documents, 'AuthorizationPolicy'),
         peerAuthentications: documentsOf(state.documents, 'PeerAuthentication'),
+        requestAuthentications: documentsOf(state.documents, 'RequestAuthentication'),
       },
       question,
     );
@@ -210,6 +216,8 @@ function show(shell: Shell, answer: Explanation, { from, to, request }: Question
       .join(', ')}${to.port === undefined ? '' : `, port ${to.port}`}`,
   );
   if (answer.plaintext) print(shell, `mtls      ${answer.mtls}`);
+  const token = tokenText(answer, request);
+  if (token !== undefined) print(shell, `token     ${token}`);
   if (answer.dryRun !== undefined) {
     print(shell, `dry run   would ${answer.dryRun.got} it, by ${answer.dryRun.rule}`);
   }
@@ -220,6 +228,16 @@ function show(shell: Shell, answer: Explanation, { from, to, request }: Question
   }
   print(shell, '');
   print(shell, renderTable(columns, lines, { wide: false, now: shell.now() }));
+}
+
+/** Undefined where neither the workload nor the call has to do with tokens. */
+function tokenText({ token }: Explanation, { protocol, claims }: Question['request']): string | undefined {
+  if (protocol === 'tcp') return undefined;
+  if (token.issuers.length === 0) {
+    return claims && 'is not read: no RequestAuthentication selects the workload, and the claims count for nothing';
+  }
+  const own = token.refused ? 'refused' : token.claims ? `valid, of ${token.claims.iss}` : 'none';
+  return `${own}; taken here from ${token.issuers.join(', ')}; one that is not valid is answered with 401`;
 }
 
 function linesOf({ policy, action, dryRun, notFor, rules }: Explanation['policies'][number]): Line[] {

@@ -27,6 +27,15 @@ export function claimTexts(claims: Claims | undefined, path: ClaimPath): readonl
   return spaceDelimited.has(path.at(-1) ?? '') ? value.split(' ').filter(word => word !== '') : [value];
 }
 
+/** Lists that an issuer writes as one text, as lists; the first level alone, as in Envoy. */
+export function withLists<T extends Claims>(claims: T, names: readonly string[]): T {
+  const lists = names.flatMap(name => {
+    const value = Object.hasOwn(claims, name) ? claims[name] : undefined;
+    return typeof value === 'string' ? [[name, value.split(' ').filter(word => word !== '')] as const] : [];
+  });
+  return lists.length === 0 ? claims : { ...claims, ...Object.fromEntries(lists) };
+}
+
 /** What issuer and subject of a token must match together. */
 export interface RequestPrincipal {
   readonly issuer: TextMatch;

@@ -1,10 +1,11 @@
-import type { AuthorizationPolicy } from '../model/document.ts';
+import type { AuthorizationPolicy, PolicyOf } from '../model/document.ts';
 import type { MtlsMode } from '../model/peer-authentication.ts';
 import type { Question } from '../model/policy-case.ts';
 import { selects } from '../model/selector.ts';
 import { type CaseMesh, type CaseVerdict, requestOf, runCases, trustDomainFor } from './cases.ts';
 import { isInDryRun } from './check.ts';
 import { makeExaminer } from './examine.ts';
+import { type ExplainedToken, explainToken } from './explain-token.ts';
 import { Facts } from './facts.ts';
 import { readRule } from './fields.ts';
 import { normalizePath } from './normalize-path.ts';
@@ -30,6 +31,11 @@ export interface ExplainedPolicy {
   readonly rules: readonly ExplainedRule[];
 }
 
+/** The mesh that a call is explained in. */
+export interface ExplainedMesh extends CaseMesh {
+  readonly requestAuthentications: readonly PolicyOf<'RequestAuthentication'>[];
+}
+
 /** The verdict on one call, and what led to it. */
 export interface Explanation {
   readonly verdict: 'allow' | 'deny';
@@ -41,25 +47,29 @@ export interface Explanation {
   readonly mtls: MtlsMode;
   /** In plain text: the caller shows no certificate. */
   readonly plaintext: boolean;
+  readonly token: ExplainedToken;
   /** What the policies in dry run would make of it, where that is something else. */
   readonly dryRun?: CaseVerdict;
   readonly policies: readonly ExplainedPolicy[];
 }
 
 /** Decides as the proxy does, by the same engine, and tells of each policy what it had to say. */
-export function explain(mesh: CaseMesh, question: Question): Explanation {
+export function explain(mesh: ExplainedMesh, asked: Question): Explanation {
+  const token = explainToken(mesh.requestAuthentications, mesh.rootNamespace, asked);
+  const question = { ...asked, request: { ...asked.request, claims: token.claims } };
   const [result] = runCases(mesh, [{ name: '', expect: 'allow', ...question }]);
   const { got, rule, dryRun } = result ?? { got: 'deny', rule: 'bad-path' };
   const { from, to } = question;
   const peers = compilePeerAuthentication(mesh.peerAuthentications, mesh.rootNamespace);
   const policies = mesh.policies.map(policy => explainPolicy(policy, mesh, question));
+  const refused = rule === 'mtls-required' ? undefined : token.refused;
   return {
-    verdict: got,
-    rule,
-    because: because(rule, got, policies),
+    ...(refused === undefined
+      ? { verdict: got, rule, because: because(rule, got, policies), ...(dryRun && { dryRun }) }
+      : { verdict: 'deny', ...refused }),
     mtls: peers.modeOf(to, to.port ?? 0),
     plaintext: from.principal === undefined,
-    ...(dryRun && { dryRun }),
+    token,
     policies,
   };
 }

@@ -22,6 +22,13 @@ const denyInfo = {
   },
 };
 
+const tokens = {
+  apiVersion: 'security.istio.io/v1',
+  kind: 'RequestAuthentication',
+  metadata: { name: 'tokens' },
+  spec: { jwtRules: [{ issuer: 'https://issuer.example', jwksUri: 'https://issuer.example/keys' }] },
+};
+
 function file(t: Test, ...documents: object[]): string {
   const path = join(t.testdir(), 'mesh.json');
   writeFileSync(path, documents.map(document => JSON.stringify(document)).join('\n---\n'));
@@ -68,7 +75,7 @@ t.test('all that is said of the call is heeded', async t => {
     ...['--from', 'td/ns/x/sa/y', '--ip', '10.1.1.1', '--host', 'a.example', '--port', '8443', '--header', 'X-A: 1'],
     ...['--claim', 'group=["f","g"]', '--claim', 'role=r', '--sni', 's.example', '--protocol', 'grpc'],
   ];
-  const mesh = ['explain', '--offline', '-f', file(t, web, policy), '--to', 'default/web', 'POST', '/'];
+  const mesh = ['explain', '--offline', '-f', file(t, web, policy, tokens), '--to', 'default/web', 'POST', '/'];
   const { code, out } = await run([...mesh, ...options]);
   t.equal(code, 0, out);
   t.match(out, /^allow: rule 0 of the ALLOW policy default\/no-info matches\n/);
@@ -77,6 +84,22 @@ t.test('all that is said of the call is heeded', async t => {
     const without = [...options.slice(0, i), ...options.slice(i + 2)];
     t.equal((await run([...mesh, ...without])).code, 1, `without ${options[i]}`);
   }
+});
+
+t.test('it is said whose tokens are taken, and what the one of the call is worth', async t => {
+  const ask = async (documents: readonly object[], ...more: string[]) => {
+    const mesh = ['--offline', '-f', file(t, web, ...documents), '--from', 'outside', '--to', 'web'];
+    return (await run(['explain', ...mesh, ...more])).out;
+  };
+  t.notMatch(await ask([]), /token/);
+  t.match(await ask([], '--claim', 'sub=x'), /\ntoken +is not read: no RequestAuthentication selects the workload/);
+  const taken = 'taken here from https://issuer.example; one that is not valid is answered with 401\n';
+  t.match(await ask([tokens]), `token     none; ${taken}`);
+  t.match(await ask([tokens], '--claim', 'sub=x'), `token     valid, of https://issuer.example; ${taken}`);
+  const refused = await ask([tokens], '--claim', 'iss=other');
+  t.match(refused, /^deny: the token is of an issuer whose tokens are not taken here: it is answered with 401\n/);
+  t.match(refused, `token     refused; ${taken}`);
+  t.notMatch(await ask([tokens], '--protocol', 'tcp'), /token/);
 });
 
 t.test('what keeps it from an answer ends with 2', async t => {

@@ -31,6 +31,20 @@ function questionOf(asked: AuthorizationRequest): Question {
   };
 }
 
+function tokensOf(...jwtRules: readonly object[]): PolicyOf<'RequestAuthentication'> {
+  const head = { apiVersion: 'security.istio.io/v1', kind: 'RequestAuthentication' };
+  const rules = jwtRules.map(rule => ({ jwksUri: 'https://keys.example/', ...rule }));
+  const document = decodeDocument(
+    { ...head, metadata: { name: 'jwt', namespace: 'shop' }, spec: { jwtRules: rules } },
+    'x',
+  );
+  if (document.kind !== 'RequestAuthentication') throw new Error('another kind');
+  return document;
+}
+
+/** Tokens of anybody's claims are taken, and nobody need show a certificate. */
+const authentications = { peerAuthentications: [], requestAuthentications: [tokensOf({ issuer: 'any' })] };
+
 /** What follows from what is said of each rule, by Istio's order alone. */
 function verdictOf({ policies }: Explanation, fallback: 'allow' | 'deny'): string {
   const inForce = policies.filter(({ notFor, dryRun }) => notFor === undefined && !dryRun);
@@ -57,7 +71,7 @@ t.test('what is said of each rule leads to what the engine decides, whatever the
       fc.constantFrom('allow' as const, 'deny' as const),
       (policies, asked, fallback) => {
         const input = { ...mesh, meshDefault: fallback, policies };
-        const answer = explain({ ...input, peerAuthentications: [] }, questionOf(asked));
+        const answer = explain({ ...input, ...authentications }, questionOf(asked));
         const verdict = authorize(compilePolicy(input).forWorkload(workload), asked);
         if (answer.verdict !== (verdict.allow ? 'allow' : 'deny')) throw new Error(`it says ${answer.verdict}`);
         const said = `${answer.verdict} ${answer.rule}`;
@@ -87,7 +101,7 @@ const call: Question = {
 };
 
 function ask(policies: readonly AuthorizationPolicy[], question: Partial<Question> = {}): Explanation {
-  return explain({ ...mesh, meshDefault: 'allow', policies, peerAuthentications: [] }, { ...call, ...question });
+  return explain({ ...mesh, meshDefault: 'allow', policies, ...authentications }, { ...call, ...question });
 }
 
 t.test('the first condition that fails is named, with what it wants and what there is', async t => {
@@ -151,8 +165,26 @@ t.test('a caller without a certificate is refused where a PeerAuthentication is 
     'test',
   ) as PolicyOf<'PeerAuthentication'>;
   const answer = explain(
-    { ...mesh, meshDefault: 'allow', policies: [], peerAuthentications: [strict] },
+    { ...mesh, meshDefault: 'allow', policies: [], ...authentications, peerAuthentications: [strict] },
     { ...call, from: {} },
   );
   t.match(answer, { verdict: 'deny', rule: 'mtls-required', mtls: 'STRICT', plaintext: true });
+});
+
+t.test('claims count where a RequestAuthentication takes the token, and decide whether it does', t => {
+  const asks = (claims: object | undefined, ...requestAuthentications: PolicyOf<'RequestAuthentication'>[]) => {
+    const policies = [policy({ rules: [{ from: [{ source: { requestPrincipals: ['a/*', 'b/*'] } }] }] })];
+    const question = { ...call, request: { ...call.request, ...(claims && { claims: { ...claims } }) } };
+    const input = { ...mesh, meshDefault: 'allow' as const, policies, peerAuthentications: [] };
+    return explain({ ...input, requestAuthentications }, question);
+  };
+  const two = tokensOf({ issuer: 'a', audiences: ['shop', 'bank'] }, { issuer: 'b', spaceDelimitedClaims: ['groups'] });
+  t.match(asks({ sub: 'x' }), { rule: 'no-allow-matched', token: { issuers: [], claims: undefined } }, 'none is read');
+  t.match(asks(undefined, two), { rule: 'no-allow-matched', token: { issuers: ['a', 'b'], claims: undefined } });
+  t.match(asks({ sub: 'x' }, two), { rule: 'shop/p#0', token: { claims: { iss: 'a', aud: 'shop', sub: 'x' } } });
+  t.match(asks({ iss: 'a', aud: ['x', 'bank'], sub: 'x' }, two), { verdict: 'allow' });
+  t.match(asks({ iss: 'b', aud: 'any', sub: 'x', groups: 'g h' }, two), { token: { claims: { groups: ['g', 'h'] } } });
+  t.match(asks({ iss: 'c', sub: 'x' }, two), { verdict: 'deny', rule: 'token-issuer', because: /401/ });
+  t.match(asks({ iss: 'a', aud: 'x', sub: 'x' }, two), { verdict: 'deny', rule: 'token-audience', because: /403/ });
+  t.end();
 });

@@ -1,5 +1,6 @@
 import { type CryptoKey, createLocalJWKSet, decodeJwt, errors, type JWTPayload, jwtVerify } from 'jose';
 import { minuteMs } from '../../base/clock.ts';
+import { withLists } from '../../policy/claims.ts';
 import type { TokenRule } from '../../policy/request-authentication.ts';
 import type { TokenFailure } from './refusals.ts';
 
@@ -114,15 +115,6 @@ function sourceOf(rule: TokenRule): KeySource {
   const source = createLocalJWKSet({ keys: (rule.keys ?? []).map(key => ({ ...key, kty: key.kty ?? '' })) });
   sources.set(rule, source);
   return source;
-}
-
-/** Lists that an issuer writes as one text; the first level alone, as in Envoy. */
-function withLists(claims: JWTPayload, names: readonly string[]): JWTPayload {
-  const lists = names.flatMap(name => {
-    const value = Object.hasOwn(claims, name) ? claims[name] : undefined;
-    return typeof value === 'string' ? [[name, value.split(' ').filter(word => word !== '')] as const] : [];
-  });
-  return lists.length === 0 ? claims : { ...claims, ...Object.fromEntries(lists) };
 }
 
 function failureOf(error: unknown): TokenFailure {
