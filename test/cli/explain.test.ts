@@ -115,7 +115,7 @@ t.test('what keeps it from an answer ends with 2', async t => {
   t.match(await ask('--from', 'outside', '--to', 'web', '--header', 'x'), /expected <name>=<value>, got x/);
   t.match(await ask('--from', 'outside', '--to', 'web', '--claim', 'x=[1'), /--claim x: not JSON: \[1/);
   t.match(await ask('--from', 'outside', '--to', 'web', '--ip', 'ten'), /the call: from\.ip: expected an IP address/);
-  t.match(await ask('--to', 'web'), /required option '--from <workload>' not specified/);
+  t.match(await ask('--to', 'web'), /expected --from and --to of a call/);
 });
 
 t.test('a master is asked for its documents, and files are put in their place', async t => {
