@@ -17,6 +17,7 @@ export function storeContract(name: string, openStore: (t: Test) => Promise<Stor
   t.test(`${name}: tasks`, t => taskContract(t, openStore));
   t.test(`${name}: statuses`, t => statusContract(t, openStore));
   t.test(`${name}: assignments`, t => assignmentContract(t, openStore));
+  t.test(`${name}: frameworks`, t => frameworkContract(t, openStore));
   t.test(`${name}: audit`, t => auditContract(t, openStore));
 }
 
@@ -505,6 +506,74 @@ async function assignmentContract(t: Test, open: Open): Promise<void> {
     t.same(await assignments.of('pi-1'), { node: 'pi-1', epoch: 0, generation: 2, tasks: [] });
     await tasks.recordStatuses([status('a', 'u2', 'TASK_FINISHED')], source);
     t.match(await assignments.of('pi-1'), { generation: 2 });
+  });
+}
+
+async function frameworkContract(t: Test, open: Open): Promise<void> {
+  const info = { user: 'u', name: 'n', failover_timeout: 5, capabilities: [] };
+  const framework = { id: 'f', principal: 'ci', info, registeredAt: 1, reregisteredAt: 1, removedAt: null };
+  const launch = (id: string, node = 'pi-1') => ({
+    task: newTask(id),
+    framework: 'f',
+    frameworkTask: `name of ${id}`,
+    placement: placement(id, node),
+  });
+  const fromNode = { node: 'pi-1', receivedAt: 300 };
+
+  t.test('a framework is what it said last, and the newest removed ones are kept', async t => {
+    const { frameworks } = await open(t);
+    await frameworks.put(framework);
+    await frameworks.put({ ...framework, info: { ...info, name: 'renamed' }, reregisteredAt: 2 });
+    for (const [i, id] of ['a', 'b', 'c'].entries()) {
+      await frameworks.put({ ...framework, id, registeredAt: 10 + i });
+      await frameworks.remove(id, 100 + i);
+    }
+    t.match(await frameworks.list(), [
+      { id: 'f', info: { name: 'renamed' }, removedAt: null },
+      {},
+      {},
+      { removedAt: 102 },
+    ]);
+    t.equal(await frameworks.trimRemoved(1), 2);
+    t.same(
+      (await frameworks.list()).map(({ id }) => id),
+      ['f', 'c'],
+    );
+  });
+
+  t.test('launches come all or none, and raise the generation of their nodes', async t => {
+    const store = await open(t);
+    await enter(store, 'pi-1');
+    await rejectsWith(t, store.frameworks.launch([launch('a'), launch('b', 'nowhere')]), 'NOT_FOUND');
+    t.same(await store.tasks.list(), []);
+    t.match(await store.frameworks.launch([launch('a'), launch('b')]), [{ node: 'pi-1', generation: 1 }]);
+    await rejectsWith(t, store.frameworks.launch([launch('c'), launch('a')]), 'CONFLICT');
+    t.equal(await store.tasks.countLive('f'), 2);
+    t.match(await store.tasks.ofFramework('f', 'name of a'), { id: 'a', framework: 'f', node: 'pi-1' });
+    t.equal(await store.tasks.ofFramework('other', 'name of a'), undefined);
+    t.match(await store.tasks.list({ framework: 'f' }), [{ id: 'a' }, { id: 'b' }]);
+    t.same(await store.tasks.list({ framework: null }), []);
+  });
+
+  t.test('updates are told in order until they are acknowledged; the word of the placement is not', async t => {
+    const store = await open(t);
+    await enter(store, 'pi-1');
+    await store.frameworks.launch([launch('a')]);
+    t.same(await store.frameworks.unacknowledged('f'), []);
+    const [running, ended] = [status('a', 'u1', 'TASK_RUNNING'), status('a', 'u2', 'TASK_FINISHED')];
+    await store.tasks.recordStatuses([running, ended], fromNode);
+    t.same(await store.frameworks.unacknowledged('f'), ['a']);
+    const first = await store.frameworks.nextUpdate('a');
+    t.same(first?.status, running);
+    await store.frameworks.acknowledge('a', first?.position ?? 0);
+    const second = await store.frameworks.nextUpdate('a');
+    t.same(second?.status, ended);
+    await store.frameworks.acknowledge('a', second?.position ?? 0);
+    await store.frameworks.acknowledge('a', first?.position ?? 0);
+    t.equal(await store.frameworks.nextUpdate('a'), undefined, 'an old word takes nothing back');
+    t.same(await store.frameworks.unacknowledged('f'), []);
+    t.match(await store.tasks.newestEnded(5), [{ id: 'a' }]);
+    t.same(await store.tasks.counts(), new Map([['TASK_FINISHED', 1]]));
   });
 }
 

@@ -12,9 +12,9 @@ import type { Framework } from './framework.ts';
 import type { Frameworks } from './frameworks.ts';
 import { type MasterFacts, mesosVersion } from './master-info.ts';
 import type { Offers } from './offers.ts';
+import { flatFrameworks, flatState, flatSummary, flatTasks, type TaskQuery } from './operator-flat.ts';
 import { readMetrics } from './operator-metrics.ts';
 import {
-  frameworkOf,
   jobsFramework,
   type SeenFramework,
   type SeenNode,
@@ -22,8 +22,6 @@ import {
   sortTasks,
   toAgent,
   toFlatAgent,
-  toFlatFramework,
-  toFlatTask,
   toFramework,
   toTask,
 } from './operator-views.ts';
@@ -45,15 +43,6 @@ export interface Operator {
   frameworks(): Promise<object>;
   tasks(query: TaskQuery): Promise<object>;
   metrics(): Promise<Readonly<Record<string, number>>>;
-}
-
-/** Of `/master/tasks`. */
-export interface TaskQuery {
-  readonly limit: number;
-  readonly offset: number;
-  readonly order: 'asc' | 'des';
-  readonly framework?: string | undefined;
-  readonly task?: string | undefined;
 }
 
 export function makeOperator(parts: {
@@ -233,77 +222,4 @@ export function allState(snapshot: Snapshot): object {
     get_frameworks: allFrameworks(snapshot),
     get_agents: { agents: snapshot.nodes.map(toAgent), recovered_agents: [] },
   };
-}
-
-function flatFrameworks(snapshot: Snapshot) {
-  const sorted = sortTasks(snapshot);
-  return {
-    frameworks: snapshot.frameworks.map(each => toFlatFramework(each, sorted)),
-    completed_frameworks: snapshot.removed.map(each => toFlatFramework(each, sorted)),
-    unregistered_frameworks: [],
-  };
-}
-
-function flatHead({ id, hostname, port, version, startedAt, info }: MasterFacts, { nodes }: Snapshot): object {
-  const of = (isReady: boolean) => nodes.filter(({ state }) => (state === 'ready') === isReady).length;
-  const address = `${hostname}:${port}`;
-  return {
-    version: mesosVersion,
-    build_user: 'mesolite',
-    git_tag: `mesolite-${version}`,
-    start_time: startedAt / 1_000,
-    elected_time: startedAt / 1_000,
-    id,
-    pid: `master@${address}`,
-    hostname,
-    cluster: 'mesolite',
-    leader: `master@${address}`,
-    leader_info: info,
-    activated_slaves: of(true),
-    deactivated_slaves: 0,
-    unreachable_slaves: of(false),
-    flags: {},
-  };
-}
-
-function flatState(facts: MasterFacts, snapshot: Snapshot): object {
-  return {
-    ...flatHead(facts, snapshot),
-    slaves: snapshot.nodes.map(toFlatAgent),
-    recovered_slaves: [],
-    ...flatFrameworks(snapshot),
-    orphan_tasks: [],
-  };
-}
-
-function flatSummary(facts: MasterFacts, snapshot: Snapshot): object {
-  const { frameworks, nodes, tasks } = snapshot;
-  const none = { pending: [], present: [], unreachable: [], completed: [] };
-  const count = (mine: Snapshot['tasks']) => {
-    const counts: Record<string, number> = {};
-    for (const { state } of mine) counts[state] = (counts[state] ?? 0) + 1;
-    return counts;
-  };
-  return {
-    ...flatHead(facts, snapshot),
-    slaves: nodes.map(node => {
-      const own = tasks.filter(task => task.node === node.id);
-      return { ...toFlatAgent(node), ...count(own), framework_ids: [...new Set(own.map(frameworkOf))] };
-    }),
-    frameworks: frameworks.map(framework => {
-      const own = tasks.filter(task => frameworkOf(task) === framework.id);
-      const slave_ids = [...new Set(own.flatMap(({ node }) => (node === null ? [] : [node])))];
-      return { ...toFlatFramework(framework, none), ...count(own), slave_ids };
-    }),
-  };
-}
-
-function flatTasks({ tasks }: Snapshot, { limit, offset, order, framework, task }: TaskQuery): object {
-  const wanted = tasks.filter(
-    each =>
-      (framework === undefined || frameworkOf(each) === framework) &&
-      (task === undefined || (each.frameworkTask ?? each.id) === task),
-  );
-  const sorted = order === 'asc' ? wanted : wanted.toReversed();
-  return { tasks: sorted.slice(offset, offset + limit).map(toFlatTask) };
 }
