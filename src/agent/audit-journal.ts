@@ -42,7 +42,7 @@ export interface AuditJournal {
    * told, and itself. Its file goes by `sweep`.
    */
   dropOldest(): Promise<readonly Missing[] | undefined>;
-  /** Removes the files of dropped segments: once the gap is written down, so that no loss goes unsaid. */
+  /** Removes the files of dropped and damaged segments: once the gap is written down, so that no loss goes unsaid. */
   sweep(): Promise<void>;
   /** Undefined when the master has everything; what could not be read of a segment is told by `takeDamage`. */
   peek(): Promise<Waiting | undefined>;
@@ -64,6 +64,8 @@ interface Segment {
   bytes: number;
   /** The last number in it; not known of what another process wrote, until it is read. */
   last: number | undefined;
+  /** Something of it could not be read. */
+  isDamaged: boolean;
 }
 
 interface Current extends Segment {
@@ -170,15 +172,16 @@ class DiskJournal implements AuditJournal {
       this.#forget(oldest);
       this.#dropped.push(oldest);
       const [first, last] = [entries[0]?.number, entries.at(-1)?.number];
-      if (first === undefined || last === undefined) return [];
+      const damage = this.#damage.splice(0);
+      if (first === undefined || last === undefined) return damage;
       const told = entries.flatMap(({ line }) => (line.startsWith('{"mark":"gap"') ? [readGap(line)] : []));
-      return [...told, { reason: droppedReason, first, last, count: entries.length }];
+      return [...damage, ...told, { reason: droppedReason, first, last, count: entries.length }];
     });
   }
 
   sweep(): Promise<void> {
     return this.#gate.run(async () => {
-      for (const segment of this.#dropped.splice(0)) await this.#remove(segment);
+      for (const segment of this.#dropped.splice(0)) await this.#unlink(segment);
     });
   }
 
@@ -216,10 +219,10 @@ class DiskJournal implements AuditJournal {
   adopt(): Promise<readonly Missing[]> {
     return this.#gate.run(async () => {
       if (!this.#mayAdopt) return [];
-      this.#mayAdopt = false;
       const missing: Missing[] = [];
       const known = new Set([...this.#closed, ...this.#dropped].map(({ name }) => name));
       const found = (await this.#list()).filter(({ name }) => !known.has(name));
+      this.#mayAdopt = false;
       for (const [i, segment] of found.entries()) {
         if (segment.name.endsWith('.open')) {
           const next = found[i + 1];
@@ -288,7 +291,16 @@ class DiskJournal implements AuditJournal {
     const { node } = this.#settings;
     const head = Buffer.from(printHead({ v: 1, node, first, previous: this.#head, owner: this.#parts.owner }));
     const bytes = head.length;
-    const next: Current = { name, first, last: undefined, bytes, file, isNameSynced: false, isTorn: false };
+    const next: Current = {
+      name,
+      first,
+      last: undefined,
+      bytes,
+      file,
+      isNameSynced: false,
+      isTorn: false,
+      isDamaged: false,
+    };
     try {
       await file.write(head);
     } catch (cause) {
@@ -343,6 +355,7 @@ class DiskJournal implements AuditJournal {
     if (!isWhole || !isOurs) {
       const reason = isOurs ? 'the disk has damaged them' : `they are of the node ${content?.head.node}`;
       const count = last === undefined ? null : last - from + 1;
+      segment.isDamaged = true;
       this.#damage.push({ reason, first: from, last: last ?? null, count });
     }
     // of an older run the master has nothing, or it was told so in another start
@@ -365,7 +378,13 @@ class DiskJournal implements AuditJournal {
       const [, run, index] = namePattern.exec(name) ?? [];
       if (run === undefined || Number(run) === this.#settings.boot) continue;
       const bytes = await this.#parts.disk.size(this.#path(name));
-      segments.push({ name, first: Number(run) * numbersPerRun + Number(index), bytes, last: undefined });
+      segments.push({
+        name,
+        first: Number(run) * numbersPerRun + Number(index),
+        bytes,
+        last: undefined,
+        isDamaged: false,
+      });
     }
     return segments.sort((a, b) => a.first - b.first);
   }
@@ -393,6 +412,12 @@ class DiskJournal implements AuditJournal {
 
   async #remove(segment: Segment): Promise<void> {
     this.#forget(segment);
+    // what is missing of it is written down first
+    if (segment.isDamaged) this.#dropped.push(segment);
+    else await this.#unlink(segment);
+  }
+
+  async #unlink(segment: Segment): Promise<void> {
     // the one that is gone already was another's to remove; one that stays is sent again after the next start
     await this.#parts.disk.remove(this.#path(segment.name)).catch(() => undefined);
   }

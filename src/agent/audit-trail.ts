@@ -91,8 +91,7 @@ class DiskTrail implements AuditTrail {
   async begin(): Promise<void> {
     this.#isTimeKnown = this.#parts.clock.known;
     this.#marks.push({ mark: 'start', ...this.#when(), allowed: this.#settings.allowed });
-    // a start that is not on the medium could be lost without a trace
-    await this.#write(true).catch(error => this.#warn(error));
+    await this.#write(this.#isSyncWanted()).catch(error => this.#warn(error));
   }
 
   record(record: AccessRecord): void {
@@ -171,7 +170,9 @@ class DiskTrail implements AuditTrail {
       await this.#makeRoom(lines.reduce((sum, line) => sum + line.length, 0));
       const more = dropped === 0 ? [] : [this.#lost(dropped)];
       const marks = [...this.#marks];
-      await journal.append([...marks.map(mark => JSON.stringify(mark)), ...lines, ...more], sync);
+      // what a mark tells it tells once: a start or a gap that is not on the medium could be lost without a trace
+      this.#isSynced = sync || marks.length > 0;
+      await journal.append([...marks.map(mark => JSON.stringify(mark)), ...lines, ...more], this.#isSynced);
       this.#marks.splice(0, marks.length);
     } catch (error) {
       const room = auditBounds.waiting - records.length;
@@ -179,7 +180,6 @@ class DiskTrail implements AuditTrail {
       this.#waiting = [...records, ...this.#waiting.slice(0, room)];
       throw error;
     }
-    this.#isSynced = sync;
     await journal.sweep();
     await journal.settle();
   }

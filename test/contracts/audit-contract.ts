@@ -242,6 +242,13 @@ export async function auditContract(t: Test, open: (t: Test) => Promise<Store>):
       findings: [],
       checked: [{ from: '0.4', to: '0.9', prunedAt: signedAt + 21 }],
     });
+    const { items } = await store.audit.chain({ since: signedAt + 6, limit: 100 });
+    const part = new AuditVerifier(parts, { isFromStart: false });
+    t.same(
+      [...items.flatMap(item => part.add(item)), ...part.end()],
+      [],
+      'nor is anything said of an export of some days',
+    );
     t.same(await append(store, cut(0, 3)), { outcome: 'repeated', last: 9 });
     t.same(await append(store, cut(10, 11)), { outcome: 'stored', last: 10 });
     while ((await store.audit.prune({ ...all, since: signedAt + 100 }, signedAt + 30, signer)) > 0);
