@@ -10,6 +10,7 @@ import {
 import type { ApiClient } from './api-client.ts';
 import { rolloutColumns } from './columns.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
+import { shorten } from './readable.ts';
 import { rolloutDetails, rolloutLine } from './rollout-text.ts';
 import { openSession } from './session.ts';
 import { print, type Shell } from './shell.ts';
@@ -19,6 +20,8 @@ interface StatusOptions extends OutputOptions {
 }
 
 const watchEveryMs = 1_000;
+/** Of a terminal that does not tell. */
+const usualColumns = 80;
 const does: Readonly<Record<RolloutCommand, readonly [what: string, done: string]>> = {
   pause: ['keep a rollout where it is; it is watched on, and rolls back when it must', 'paused'],
   resume: ['let a paused rollout go on', 'resumed'],
@@ -70,7 +73,7 @@ async function follow(api: ApiClient, shell: Shell, first: RolloutView, output: 
   let shown = '';
   for (;;) {
     const line = rolloutLine(view, { bar: isTerminal });
-    if (isTerminal) shell.stderr.write(`\r\x1b[K${line}`);
+    if (isTerminal) shell.stderr.write(`\r\x1b[K${shorten(line, columnsOf(shell) - 1)}`);
     else if (line !== shown && output === 'table') print(shell, line);
     shown = line;
     if (view.endedAt !== null || !(await shell.sleep(watchEveryMs))) break;
@@ -78,6 +81,11 @@ async function follow(api: ApiClient, shell: Shell, first: RolloutView, output: 
   }
   if (isTerminal) shell.stderr.write('\n');
   return view;
+}
+
+/** A line that is wider goes on in the next one, and could not be drawn anew. */
+function columnsOf({ stderr }: Shell): number {
+  return 'columns' in stderr && typeof stderr.columns === 'number' ? stderr.columns : usualColumns;
 }
 
 async function find(api: ApiClient, name: string | undefined): Promise<RolloutView> {

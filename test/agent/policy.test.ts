@@ -1,10 +1,16 @@
 import t from 'tap';
 import { authorizationOf, compileInto, denyAll, policySlot } from '../../src/agent/policy.ts';
+import { makeSignedInbox } from '../../src/agent/signed-inbox.ts';
 import { Cell } from '../../src/base/cell.ts';
+import { openFiles } from '../../src/device/files.ts';
 import type { Envelope } from '../../src/model/envelope.ts';
 import type { AuthorizationRequest } from '../../src/model/policy.ts';
 import { authorize } from '../../src/policy/authorize.ts';
 import type { CompiledPolicy } from '../../src/policy/compile.ts';
+import { AgentWords } from '../fixtures/agent-words.ts';
+import { FakeClock } from '../fixtures/fake-clock.ts';
+import { CapturedLog } from '../fixtures/fleet-log.ts';
+import { makeSignedWords } from '../fixtures/signed-words.ts';
 
 const workload = { namespace: 'default', serviceAccount: 'web', labels: { app: 'web' } };
 const request: AuthorizationRequest = {
@@ -103,3 +109,96 @@ t.test('what one part of the proxy cannot use no part gets', async t => {
   await t.rejects(async () => take(body([]), envelope(2)), /not this one/);
   t.equal(inForce.value.revision, 1);
 });
+
+/** A slot of a node, and what it has in force. */
+const slotOf = (node: string) => {
+  const inForce = new Cell(denyAll('edge.local'));
+  const heard: (string | undefined)[] = [];
+  const parts = { node, onRollout: (rollout: string | undefined) => void heard.push(rollout) };
+  return { inForce, heard, slot: policySlot([compileInto(inForce, authorizationOf)], parts) };
+};
+const other = deny('default', [{ to: [{ operation: { paths: ['/other'] } }] }]);
+const denyRef = { kind: 'AuthorizationPolicy', namespace: 'default', name: 'deny' };
+const tried = (
+  put: readonly unknown[],
+  remove: readonly unknown[] = [],
+  nodes: readonly string[] | null = ['pi-1'],
+) => ({
+  rollout: { name: 'policy-1', ...(nodes && { nodes }), put, remove },
+});
+
+t.test('what is tried is in force on the nodes that are named, and nowhere else', async t => {
+  const bodies: readonly (readonly [string, object, named: boolean, others: boolean])[] = [
+    ['put beside', { ...body([]), ...tried([deny()]) }, false, true],
+    ['put in the place of the one of that name', { ...body([deny()]), ...tried([other]) }, true, false],
+    ['removed', { ...body([deny()]), ...tried([], [denyRef]) }, true, false],
+    ['of all', { ...body([]), ...tried([deny()], [], null) }, false, false],
+    ['of nobody', { ...body([]), ...tried([deny()], [], []) }, true, true],
+  ];
+  for (const [what, sent, named, others] of bodies) {
+    for (const [node, expected] of [
+      ['pi-1', named],
+      ['pi-2', others],
+    ] as const) {
+      const { inForce, slot } = slotOf(node);
+      await slot.take(sent, envelope(1));
+      t.equal(allows(inForce.value), expected, `${what} on ${node}`);
+    }
+  }
+});
+
+t.test('it is said which rollout is in force, and that none is any more', async t => {
+  const { heard, slot } = slotOf('pi-1');
+  await slot.take({ ...body([]), ...tried([deny()]) }, envelope(1));
+  t.same(slot.remark?.(), { rollout: 'policy-1' });
+  await slot.take({ ...body([]), ...tried([deny()], [], ['pi-2']) }, envelope(2));
+  t.same(slot.remark?.(), { rollout: undefined });
+  t.same(heard, ['policy-1', undefined]);
+});
+
+t.test('a tried document that cannot be used leaves in force what was, and does not concern other nodes', async t => {
+  const bad = deny('default', [{ from: [{ source: { ipBlocks: ['here'] } }] }]);
+  for (const put of [bad, { kind: 'AuthorizationPolicy' }, { ...deny(), spec: { action: 'MAYBE' } }]) {
+    const named = slotOf('pi-1');
+    await named.slot.take({ ...body([]), ...tried([other]) }, envelope(1));
+    await t.rejects(async () => named.slot.take({ ...body([]), ...tried([put]) }, envelope(2)), {
+      message: /rollout policy-1|ipBlocks/,
+    });
+    t.equal(named.inForce.value.revision, 1);
+    t.same([named.slot.remark?.(), named.heard], [{ rollout: 'policy-1' }, ['policy-1']]);
+    const another = slotOf('pi-2');
+    await another.slot.take({ ...body([]), ...tried([put]) }, envelope(2));
+    t.ok(allows(another.inForce.value));
+  }
+});
+
+t.test(
+  'a node that starts without a network has what it had: what is tried there, and never what it refused',
+  async t => {
+    const clock = new FakeClock();
+    const { seal, verify } = makeSignedWords(clock);
+    const files = await openFiles(t.testdir());
+    const start = async () => {
+      const words = new AgentWords({ clock });
+      const { slot, ...node } = slotOf('pi-1');
+      const { sender, refusals } = words;
+      const inbox = makeSignedInbox({ verify, files, clock, sender, refusals, log: new CapturedLog() }, slot);
+      await inbox.load();
+      return { ...node, inbox, acks: () => words.take('ack').map(({ rollout, reason }) => [rollout, reason]) };
+    };
+    const first = await start();
+    const wire = seal('policy', 'all', 5, { ...body([]), ...tried([deny()]) });
+    await first.inbox.receive(wire);
+    t.same(first.acks(), [['policy-1', undefined]]);
+    const bad = { ...body([]), ...tried([{ kind: 'AuthorizationPolicy' }]) };
+    await first.inbox.receive(seal('policy', 'all', 6, bad));
+    t.match(first.acks(), [[undefined, /document 1 of rollout policy-1/]]);
+
+    const second = await start();
+    t.notOk(allows(second.inForce.value));
+    t.equal(second.inForce.value.revision, 5);
+    t.same(second.heard, ['policy-1'], 'its calls are counted as those of the trial');
+    await second.inbox.receive(wire);
+    t.same(second.acks(), [['policy-1', undefined]], 'the master is told when it is there again');
+  },
+);

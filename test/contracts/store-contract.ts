@@ -6,6 +6,7 @@ import type { Placement } from '../../src/store/assignments.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { NewTask } from '../../src/store/task-record.ts';
 import { auditContract } from './audit-contract.ts';
+import { rolloutContract } from './rollout-contract.ts';
 
 /** `openStore` gives an empty store, closed by `t.teardown`. */
 export function storeContract(name: string, openStore: (t: Test) => Promise<Store>): void {
@@ -18,6 +19,7 @@ export function storeContract(name: string, openStore: (t: Test) => Promise<Stor
   t.test(`${name}: statuses`, t => statusContract(t, openStore));
   t.test(`${name}: assignments`, t => assignmentContract(t, openStore));
   t.test(`${name}: frameworks`, t => frameworkContract(t, openStore));
+  t.test(`${name}: rollouts`, t => rolloutContract(t, openStore));
   t.test(`${name}: audit`, t => auditContract(t, openStore));
 }
 

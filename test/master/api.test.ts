@@ -6,6 +6,7 @@ import { MesoliteError } from '../../src/base/errors.ts';
 import { serverTlsOptions } from '../../src/identity/contexts.ts';
 import type { ApiFace } from '../../src/master/api/face.ts';
 import { apiBounds, makeApi } from '../../src/master/api/server.ts';
+import { rolloutView } from '../fixtures/api-views.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
 import { makeTestAuthority } from '../fixtures/test-authority.ts';
 
@@ -404,3 +405,30 @@ function* findProblems(value: unknown, path: string): Generator<string> {
   if (typeof $ref === 'string') yield `${path}: ${$ref} leads nowhere`;
   for (const [name, child] of Object.entries(value)) yield* findProblems(child, `${path}/${name}`);
 }
+
+t.test('rollouts are told to everybody who may read, and steered by admins', async t => {
+  const steered: string[][] = [];
+  const { call } = await serve(t, {
+    rollouts: async () => [rolloutView()],
+    async commandRollout(...command) {
+      steered.push(command);
+      return rolloutView({ phase: 'paused', reason: 'paused by admin' });
+    },
+  });
+  const token = 'token-of-reader';
+  t.match(await call('GET', '/v1/rollouts', { token }), { status: 200, json: { rollouts: [{ name: 'policy-2' }] } });
+  for (const command of ['pause', 'resume', 'abort']) {
+    const path = `/v1/rollouts/policy-2/${command}`;
+    t.match(await call('POST', path, { token, body: '{}' }), refused(403, 'FORBIDDEN', 'reader may read, not change'));
+    t.match(await call('POST', path, { authorization: '', body: '{}' }), { status: 401 });
+  }
+  t.same(steered, []);
+  t.match(await call('POST', '/v1/rollouts/policy-2/pause', { body: '{}' }), {
+    status: 200,
+    json: { phase: 'paused' },
+  });
+  t.same(steered, [['policy-2', 'pause', 'admin']], 'in the name of who asked');
+  t.equal((await call('POST', '/v1/rollouts/policy-2/delete', { body: '{}' })).status, 400);
+  t.equal((await call('POST', `/v1/rollouts/${'x'.repeat(65)}/pause`, { body: '{}' })).status, 400);
+  t.equal(steered.length, 1);
+});
