@@ -68,6 +68,16 @@ export function makePushes(
     return rollout ?? governing(changes, all, settings.rootNamespace) ?? same;
   }
 
+  /** What an operator holds does not go on by another's push of something else. */
+  function refuseHeld(changes: readonly DocumentChange[]): void {
+    const { active } = rollouts;
+    if (active?.state.phase !== 'paused' || overlaps(changes)) return;
+    throw new MesoliteError(
+      'CONFLICT',
+      `rollout ${active.name} is paused, and would go on with this: resume or abort it first, or push this --at-once`,
+    );
+  }
+
   /** Both the old and the new travel, with the names of those that get the new. */
   async function refuseTooLarge(changes: readonly DocumentChange[]): Promise<void> {
     const stored = await store.documents.list(...policyKinds);
@@ -93,6 +103,7 @@ export function makePushes(
       const spec = await specFor(changes, options);
       const { by } = options;
       if (spec !== undefined) {
+        refuseHeld(changes);
         await refuseTooLarge(changes);
         return { direct: [], go: async () => (await rollouts.begin({ changes, spec, by })).name };
       }

@@ -41,6 +41,7 @@ export interface Rollouts {
   /** Ends the one that it replaces with the same stroke; the oldest ended ones beyond `keep` are forgotten. */
   begin(rollout: NewRollout, options: { readonly keep: number; readonly ends?: RolloutEnd }): Promise<StoredRollout>;
   save(name: string, state: RolloutState): Promise<void>;
+  /** Of what it changed, the names stay; `json` is empty where it was put. */
   end(end: RolloutEnd): Promise<void>;
   /** Changes that hold everywhere, without a rollout: all of them or none. */
   carryOut(changes: readonly DocumentChange[], at: number): Promise<void>;
@@ -123,10 +124,16 @@ export function makeRollouts(db: Kysely<Schema>): Rollouts {
 
 async function end(tx: Transaction<Schema>, { name, state, at, carryOut }: RolloutEnd): Promise<void> {
   await carryOutAll(tx, carryOut, at);
+  const number = numberOf(name);
+  const row = await tx.selectFrom('rollouts').select('changesJson').where('number', '=', number).executeTakeFirst();
+  if (row === undefined) return;
+  const changes = readJson(changesSchema, row.changesJson, 'changes of a rollout');
+  // a hundred times all policies would fill a small card, and nobody asks for them
+  const changesJson = JSON.stringify(changes.map(change => ({ ...change, json: change.json === null ? null : '' })));
   await tx
     .updateTable('rollouts')
-    .set({ stateJson: JSON.stringify(state), endedAt: at })
-    .where('number', '=', numberOf(name))
+    .set({ stateJson: JSON.stringify(state), changesJson, endedAt: at })
+    .where('number', '=', number)
     .execute();
 }
 

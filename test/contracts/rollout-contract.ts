@@ -66,7 +66,8 @@ export async function rolloutContract(t: Test, open: (t: Test) => Promise<Store>
     t.same(await names(), ['a {"a":1}', 'b {}']);
     await rollouts.end({ name, state: ended('rolled-back', 'harm'), at: 8, carryOut: [] });
     t.same(await names(), ['a {"a":1}', 'b {}']);
-    t.match(await rollouts.list(), [{ name, endedAt: 8, state: { phase: 'rolled-back', reason: 'harm' } }]);
+    const over = { name, endedAt: 8, state: { phase: 'rolled-back', reason: 'harm' } };
+    t.match(await rollouts.list(), [{ ...over, changes: [put('a', ''), gone('b'), put('c', '')] }], 'with names alone');
 
     const second = await rollouts.begin(newRollout(changes), { keep: 10 });
     await rollouts.end({ name: second.name, state: ended('succeeded'), at: 9, carryOut: changes });

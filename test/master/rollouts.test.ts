@@ -312,6 +312,24 @@ t.test('operators pause, resume and abort, and it is known who', async t => {
   );
 });
 
+t.test('what is paused does not go on by a push of something else', async t => {
+  const { start, names } = await stage(t);
+  const { push, rollouts } = await start();
+  const name = (await push([change('doubtful')], { rollout: canary })) ?? '';
+  await rollouts.command(name, 'pause', 'bob');
+  await t.rejects(push([change('other')], { rollout: specOf([{ percent: 100 }]) }), {
+    code: 'CONFLICT',
+    message: /^rollout policy-1 is paused/,
+  });
+  t.equal(await push([change('other')], { atOnce: true }), undefined, 'it may pass by');
+  t.match([rollouts.active?.state.phase, await names()], ['paused', ['other']]);
+  t.equal(
+    await push([change('doubtful', 'ALLOW')], { rollout: canary }),
+    'policy-2',
+    'a better one of the same takes over',
+  );
+});
+
 t.test('who joins while it goes on gets what its ring has', async t => {
   const { start, nodes, published, clock } = await stage(t);
   const { push } = await start();
