@@ -10,7 +10,7 @@ import { checkRateLimit } from '../traffic/limit.ts';
 import { compileRegex } from '../traffic/regex.ts';
 import { checkVirtualService } from '../traffic/route-check.ts';
 import { collect } from './arguments.ts';
-import { AnsweredNo } from './exit-codes.ts';
+import { AnsweredNo, usageError } from './exit-codes.ts';
 import { documentsOf, fetchMesh, jobsIn, type MeshState, readMeshFiles, withDocuments } from './mesh-documents.ts';
 import { type MeshOptions, meshOf, withMeshOptions } from './mesh-options.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
@@ -37,6 +37,7 @@ export function addAnalyze(program: Command, shell: Shell): void {
     .option('--offline', 'ask no master: the files are all there is')
     .option('--strict', 'end with 1 where there is a warning');
   withOutput(withMeshOptions(command)).action(async (options: AnalyzeOptions) => {
+    if (options.offline === true && options.file.length === 0) throw usageError('expected -f FILE with --offline');
     const known: MeshState =
       options.offline === true
         ? { mesh: meshOf(options), documents: new Map() }

@@ -12,6 +12,8 @@ export interface ApiClient {
   readonly server: string;
   get<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
   post<S extends v.GenericSchema>(path: string, body: unknown, schema: S): Promise<v.InferOutput<S>>;
+  delete<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
+  /** `delete` of what is answered like a document. */
   remove(path: string): Promise<v.InferOutput<typeof removeResultSchema>>;
 }
 
@@ -43,6 +45,7 @@ export function makeApiClient(context: Context, signal: AbortSignal): ApiClient 
     server: context.server,
     get: async (path, schema) => read(await call('GET', path), schema),
     post: async (path, body, schema) => read(await call('POST', path, body), schema),
+    delete: async (path, schema) => read(await call('DELETE', path), schema),
     remove: async path => read(await call('DELETE', path), removeResultSchema),
   };
 }

@@ -23,15 +23,15 @@ export function addDrain(program: Command, shell: Shell): void {
     .action(async (node: string, { from, until, deadline: deadlineMs }: DrainOptions) => {
       const answer = await openSession(shell, drain).post(pathOf(node), { from, until, deadlineMs }, drainAnswerSchema);
       const end = answer.drain?.until ?? null;
-      const begin = from === undefined ? '' : ` from ${printTime(from)} UTC`;
-      print(shell, `node ${node} is drained${begin}${end === null ? '' : ` until ${printTime(end)} UTC`}`);
+      const begin = from === undefined ? 'is drained' : `will be drained from ${printTime(from)} UTC`;
+      print(shell, `node ${node} ${begin}${end === null ? '' : ` until ${printTime(end)} UTC`}`);
     });
   const undrain = program
     .command('undrain')
     .description('let a node take tasks again')
     .argument('<node>', 'as `mesolite get nodes` shows it', parseName)
     .action(async (node: string) => {
-      await openSession(shell, undrain).remove(pathOf(node));
+      await openSession(shell, undrain).delete(pathOf(node), drainAnswerSchema);
       print(shell, `node ${node} takes tasks again`);
     });
 }

@@ -77,9 +77,13 @@ export function makeDocuments(
       );
     const policies = sent.filter(({ document }) => isPolicyDocument(document));
     const results = new Map<string, Outcome>();
+    const saysHow = options.atOnce === true || options.rollout !== undefined;
     for (const { document, json } of policies) {
-      const before = await pushes.wanted(refOf(document));
-      const result = before === json ? 'unchanged' : before === undefined ? 'created' : 'configured';
+      const wanted = await pushes.wanted(refOf(document));
+      // who says how a push shall go may mean what is on its way already, by another way
+      const before = saysHow ? (await store.documents.get(refOf(document)))?.json : wanted;
+      const isSame = wanted === json && before === json;
+      const result = isSame ? 'unchanged' : before === undefined ? 'created' : 'configured';
       results.set(describeDocument(document), result);
     }
     const changed = policies.filter(({ document }) => results.get(describeDocument(document)) !== 'unchanged');

@@ -244,3 +244,15 @@ t.test('the version of the master is told where it can be had', async t => {
   const alone = await mesolite('version');
   t.match(alone, { code: 0, out: 'mesolite 1.2.3\n', err: /is it running\?/ });
 });
+
+t.test('a node is drained and let in again', async t => {
+  const { mesolite } = await makeUser(t);
+  t.match(await mesolite('drain pi-1'), { code: 0, out: 'node pi-1 is drained\n' });
+  t.match(await mesolite('drain pi-1 --from 2h'), { code: 0, out: /^node pi-1 will be drained from .* UTC\n$/ });
+  t.match(await mesolite('undrain pi-1'), { code: 0, out: 'node pi-1 takes tasks again\n' });
+});
+
+t.test('to analyze nothing is no success', async t => {
+  const { mesolite } = await makeUser(t);
+  t.match(await mesolite('analyze --offline'), { code: 2, err: /expected -f FILE with --offline/ });
+});

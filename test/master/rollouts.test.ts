@@ -1,6 +1,8 @@
 import t, { type Test } from 'tap';
 import { decode } from '../../src/base/shape.ts';
+import { makeDocuments } from '../../src/master/documents.ts';
 import type { FleetNode } from '../../src/master/fleet.ts';
+import { makeJobs } from '../../src/master/jobs.ts';
 import { openPolicies } from '../../src/master/policies.ts';
 import { makePushes, type PushOptions } from '../../src/master/pushes.ts';
 import { makeRollouts } from '../../src/master/rollouts.ts';
@@ -263,6 +265,23 @@ t.test('a push at once is not lost where the rollout of the same ends before it'
   t.same(await names(), ['a']);
   t.match((await store.documents.list('AuthorizationPolicy'))[0]?.json, /ALLOW/);
   t.match(published(), [{ documents: [{ metadata: { name: 'a' } }] }]);
+});
+
+t.test('what is on its way already is pushed again by whom says another way', async t => {
+  const { start, store, clock, names } = await stage(t);
+  const { push, pushes, rollouts } = await start();
+  const jobs = makeJobs({ store, clock, newId: () => 'a', sha256, onStopped: () => {} });
+  const parts = { store, jobs, clock, onJobs: () => {}, onRoles: async () => {}, pushes };
+  const documents = makeDocuments(parts, { rootNamespace: 'istio-system', trustDomain: 'edge.example' });
+  const tried = change('a');
+  const sent = [JSON.parse(tried.json ?? '')];
+  await push([tried], { rollout: canary });
+  t.match(await documents.apply(sent, { by: 'ann' }), { results: [{ result: 'unchanged' }], rollout: undefined });
+  t.equal(rollouts.active?.name, 'policy-1');
+  t.match(await documents.apply(sent, { by: 'ann', rollout: canary }), { results: [{}], rollout: 'policy-2' });
+  t.match(await documents.apply(sent, { by: 'ann', atOnce: true }), { results: [{ result: 'created' }] });
+  t.equal(rollouts.active, undefined);
+  t.same(await names(), ['a']);
 });
 
 t.test('a Rollout governs its namespace, and the one of the root namespace the others', async t => {
