@@ -86,7 +86,7 @@ function readableFile(path: string): string {
   try {
     readFileSync(path);
   } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `cannot be read: ${messageOf(cause)}`, { cause });
+    throw new MesoliteError('INVALID_INPUT', `${path} cannot be read: ${messageOf(cause)}`, { cause });
   }
   return resolve(path);
 }

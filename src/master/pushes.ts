@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { MesoliteError } from '../base/errors.ts';
+import { describeRing } from '../lifecycle/rings.ts';
 import { decodeDocument, policyKinds, type Rollout } from '../model/document.ts';
 import { maxKeySets, messageBounds } from '../model/message.ts';
 import type { RolloutSpec } from '../model/rollout.ts';
@@ -43,7 +44,7 @@ export interface Push {
 export function makePushes(
   parts: {
     readonly store: Store;
-    readonly rollouts: Pick<Rollouts, 'active' | 'nodeIds' | 'begin' | 'overtake'>;
+    readonly rollouts: Pick<Rollouts, 'active' | 'nodeIds' | 'firstRing' | 'begin' | 'overtake'>;
     readonly onPolicies: () => Promise<void>;
   },
   settings: { readonly rootNamespace: string },
@@ -78,6 +79,16 @@ export function makePushes(
     );
   }
 
+  /** A Rollout may be there before its nodes are; who names nodes for one push means some that are there. */
+  function refuseNobody(rollout: RolloutSpec): void {
+    if (rollouts.firstRing(rollout).length > 0) return;
+    const [first = {}] = rollout.steps;
+    throw new MesoliteError(
+      'INVALID_INPUT',
+      `nobody is there to try it: no node of the fleet is one of: ${describeRing(first)}`,
+    );
+  }
+
   /** Both the old and the new travel, with the names of those that get the new. */
   async function refuseTooLarge(changes: readonly DocumentChange[]): Promise<void> {
     const stored = await store.documents.list(...policyKinds);
@@ -104,6 +115,7 @@ export function makePushes(
       const { by } = options;
       if (spec !== undefined) {
         refuseHeld(changes);
+        if (options.rollout !== undefined) refuseNobody(options.rollout);
         await refuseTooLarge(changes);
         return { direct: [], go: async () => (await rollouts.begin({ changes, spec, by })).name };
       }

@@ -2,6 +2,7 @@ import { type Clock, secondMs } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
+import { addedBy } from '../lifecycle/rings.ts';
 import {
   advanceRollout,
   endRollout,
@@ -49,6 +50,8 @@ export interface Rollouts {
   readonly active: StoredRollout | undefined;
   /** Of nodes that a rollout may go to. */
   nodeIds(): string[];
+  /** Those of them that the first step of `spec` is for, now. */
+  firstRing(spec: RolloutSpec): readonly string[];
   /** Takes the place of the one under way: with its changes, where the push does not have others of the same documents. */
   begin(push: RolloutPush): Promise<StoredRollout>;
   /** Stores `changes`, and all those of the one under way but of the same documents: they hold everywhere. It may have ended meanwhile. */
@@ -185,6 +188,7 @@ export function makeRollouts(parts: {
       return active;
     },
     nodeIds: () => nodesNow().map(node => node.id),
+    firstRing: ({ steps: [first = {}] }) => addedBy(first, nodesNow(), new Set()),
     begin: push => gate.run(() => beginNow(push)),
     overtake: (changes, by) => gate.run(() => overtakeNow(changes, by)),
     command: (name, command, by) => gate.run(() => obey(name, command, by)),

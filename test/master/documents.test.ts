@@ -31,7 +31,7 @@ async function stage(t: Test) {
     const onPolicies = async () => void told.push('policies');
     const onRoles = async () => void told.push('roles');
     const never = async () => Promise.reject(new Error('nobody is there to roll out to'));
-    const rollouts = { active: undefined, nodeIds: () => [], begin: never, overtake: never };
+    const rollouts = { active: undefined, nodeIds: () => [], firstRing: () => [], begin: never, overtake: never };
     const pushes = makePushes({ store, rollouts, onPolicies }, { rootNamespace: 'istio-system' });
     const parts = { store, jobs, clock, onJobs: () => void told.push('jobs'), onRoles, pushes };
     const documents = makeDocuments(parts, { rootNamespace: 'istio-system', trustDomain: 'edge.example' });

@@ -267,6 +267,14 @@ t.test('a push at once is not lost where the rollout of the same ends before it'
   t.match(published(), [{ documents: [{ metadata: { name: 'a' } }] }]);
 });
 
+t.test('a push to some nodes first is refused where there are none of them', async t => {
+  const { start } = await stage(t);
+  const { push, rollouts } = await start();
+  const nowhere = specOf([{ labels: { zone: 'nowhere' } }]);
+  await t.rejects(push([change('a')], { rollout: nowhere }), { code: 'INVALID_INPUT', message: /zone=nowhere/ });
+  t.equal(rollouts.active, undefined);
+});
+
 t.test('what is on its way already is pushed again by whom says another way', async t => {
   const { start, store, clock, names } = await stage(t);
   const { push, pushes, rollouts } = await start();
@@ -352,11 +360,12 @@ t.test('what is paused does not go on by a push of something else', async t => {
 t.test('who joins while it goes on gets what its ring has', async t => {
   const { start, nodes, published, clock } = await stage(t);
   const { push } = await start();
+  nodes.push(fleetNode('pi-8', { labels: { zone: 'test' } }));
   await push([change('new')], { rollout: specOf([{ labels: { zone: 'test' } }]) });
   published();
   nodes.push(fleetNode('pi-9', { labels: { zone: 'test' } }));
   await clock.advance(1_000);
-  t.match(published(), [{ rollout: { nodes: ['pi-9'] } }]);
+  t.match(published(), [{ rollout: { nodes: ['pi-8', 'pi-9'] } }]);
 });
 
 t.test('a master that starts again goes on where the one before was', async t => {
