@@ -9,16 +9,25 @@ export interface Bounds {
   readonly maxBytes: number;
   /** How deep objects and arrays may nest. */
   readonly maxDepth: number;
+  /** No error says what came, where the schema's messages do not. */
+  readonly isSecret?: true;
 }
 
 export const defaultBounds: Bounds = { maxBytes: 256 * 1024, maxDepth: 32 };
 
 /** Checks `input` against `schema`; throws INVALID_INPUT naming every path, as `spec.rules[2].to[0]: expected …`. */
-export function decode<S extends v.GenericSchema>(schema: S, input: unknown, what: string): v.InferOutput<S> {
+export function decode<S extends v.GenericSchema>(
+  schema: S,
+  input: unknown,
+  what: string,
+  { isSecret }: Pick<Bounds, 'isSecret'> = {},
+): v.InferOutput<S> {
   checkNesting(input, defaultBounds.maxDepth, what);
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
-  const [first, ...more] = result.issues.map(issue => describeIssue(issue, schema));
+  const [first, ...more] = result.issues.map(
+    issue => `${describeIssue(issue, schema)}${isSecret ? '' : whatCame(issue)}`,
+  );
   const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join('; ')})`;
   throw new MesoliteError('INVALID_INPUT', `${what}: ${first}${rest}`);
 }
@@ -40,7 +49,7 @@ export function decodeJson<S extends v.GenericSchema>(
     throw new MesoliteError('INVALID_INPUT', `${what}: not JSON`, { cause });
   }
   checkNesting(value, bounds.maxDepth, what);
-  return decode(schema, value, what);
+  return decode(schema, value, what, bounds);
 }
 
 /** A field that others have and this program does not; `advice` is the nearest thing that works. */
@@ -93,7 +102,7 @@ function describeIssue(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): st
     if (issue.expected === 'never') return `${place}unknown field${adviceOn(issue, schema)}`;
     if (issue.received === 'undefined') return `${place}required, but missing`;
   }
-  return `${place}${lowerFirst(shorten(issue.message))}${whatCame(issue)}`;
+  return `${place}${lowerFirst(shorten(issue.message))}`;
 }
 
 /** What was probably meant by a field that is not known, or else which there are. */
@@ -111,8 +120,8 @@ function adviceOn(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string 
 const maxFieldsNamed = 16;
 
 /** For messages that tell what was expected alone. */
-function whatCame({ message, input }: v.BaseIssue<unknown>): string {
-  if (!/^expected/i.test(message) || /\b(got|received)\b/.test(message)) return '';
+function whatCame({ type, message, input }: v.BaseIssue<unknown>): string {
+  if (type === 'strict_object' || !/^expected/i.test(message) || /\b(got|received)\b/.test(message)) return '';
   if (typeof input === 'object' || typeof input === 'function') return '';
   const text = input === undefined ? 'nothing' : (JSON.stringify(input) ?? String(input));
   return `, got ${text.length > 80 ? `${text.slice(0, 80)}…` : text}`;

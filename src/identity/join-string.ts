@@ -77,7 +77,7 @@ export function parseJoinString(input: string): JoinString {
 
 function decodeContent(bytes: Buffer): v.InferOutput<typeof joinStringSchema> {
   try {
-    return decodeJson(joinStringSchema, bytes, what, { maxBytes: maxLength, maxDepth: 4 });
+    return decodeJson(joinStringSchema, bytes, what, { maxBytes: maxLength, maxDepth: 4, isSecret: true });
   } catch (error) {
     // the cause, JSON's own error, quotes what it could not read
     if (isMesoliteError(error)) throw new MesoliteError(error.code, error.message);
