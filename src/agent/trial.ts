@@ -1,6 +1,6 @@
 import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
 import type { AccessRecord } from '../model/access.ts';
-import { type CallCounts, noCalls, type Trial } from '../model/rollout.ts';
+import { type CallCounts, noCalls, sumOfCalls, type Trial } from '../model/rollout.ts';
 
 /**
  * How calls fare here, for the master to judge what it rolls out: while nothing is tried over the last 10 to 20 minutes, and from the
@@ -56,7 +56,7 @@ export function makeTrialCounts(parts: { readonly clock: Clock; readonly tell: (
       }
       turnWindow();
       // what another trial did here says nothing of how it was before
-      const before = trial?.before ?? sum(previous, present);
+      const before = trial?.before ?? sumOfCalls(previous, present);
       trial = { rollout, before, since: { ...noCalls } };
     },
     current: () => trial && { ...trial, since: { ...trial.since } },
@@ -68,14 +68,5 @@ export function makeTrialCounts(parts: { readonly clock: Clock; readonly tell: (
         told = now;
       }
     },
-  };
-}
-
-function sum(a: CallCounts, b: CallCounts): CallCounts {
-  return {
-    decisions: a.decisions + b.decisions,
-    denied: a.denied + b.denied,
-    requests: a.requests + b.requests,
-    errors: a.errors + b.errors,
   };
 }

@@ -1,6 +1,6 @@
 import type { RolloutNode } from '../lifecycle/rollout.ts';
 import type { DocumentAck, Heartbeat } from '../model/message.ts';
-import { type CallCounts, noCalls, type Trial } from '../model/rollout.ts';
+import { type CallCounts, noCalls, sumOfCalls, type Trial } from '../model/rollout.ts';
 
 /** What nodes say of what is tried on them. In memory: whoever has a document says so again when it is published anew. */
 export interface Trials {
@@ -34,7 +34,7 @@ export function makeTrials(): Trials {
       if (trial === undefined) return;
       const known = told.get(node);
       const isSame = known?.rollout === trial.rollout;
-      const carried = !isSame ? noCalls : known.boot === boot ? known.carried : sum(known.carried, known.since);
+      const carried = !isSame ? noCalls : known.boot === boot ? known.carried : sumOfCalls(known.carried, known.since);
       // a node that has just started remembers nothing of before
       const before = isSame && trial.before.requests === 0 ? known.before : trial.before;
       told.set(node, { ...trial, before, boot, carried });
@@ -47,7 +47,7 @@ export function makeTrials(): Trials {
       return {
         acknowledged: rollout !== undefined && ack?.reason === undefined && ack?.rollout === rollout,
         ...(refused !== undefined && { refused }),
-        ...(isTried && { signs: signsOf(trial.before, sum(trial.carried, trial.since)) }),
+        ...(isTried && { signs: signsOf(trial.before, sumOfCalls(trial.carried, trial.since)) }),
       };
     },
   };
@@ -60,14 +60,5 @@ function signsOf(before: CallCounts, since: CallCounts): NonNullable<RolloutNode
       since: { bad: since.denied, all: since.decisions },
     },
     errors: { before: { bad: before.errors, all: before.requests }, since: { bad: since.errors, all: since.requests } },
-  };
-}
-
-function sum(a: CallCounts, b: CallCounts): CallCounts {
-  return {
-    decisions: a.decisions + b.decisions,
-    denied: a.denied + b.denied,
-    requests: a.requests + b.requests,
-    errors: a.errors + b.errors,
   };
 }

@@ -72,6 +72,15 @@ export const callCountsSchema = v.object({ decisions: whole, denied: whole, requ
 export type CallCounts = v.InferOutput<typeof callCountsSchema>;
 export const noCalls: CallCounts = { decisions: 0, denied: 0, requests: 0, errors: 0 };
 
+export function sumOfCalls(a: CallCounts, b: CallCounts): CallCounts {
+  return {
+    decisions: a.decisions + b.decisions,
+    denied: a.denied + b.denied,
+    requests: a.requests + b.requests,
+    errors: a.errors + b.errors,
+  };
+}
+
 /** What a node enforces of a rollout, and how calls fared there before and since. */
 export const trialSchema = v.object({
   rollout: v.pipe(v.string(), v.maxLength(64)),

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Transaction } from 'kysely';
 import { type StatementSigner, signStatement } from '../model/audit-anchor.ts';
+import { keepSigner } from './audit-signers.ts';
 import { readCounter } from './meta.ts';
 import type { AuditAnchorTable, Schema } from './schema.ts';
 
@@ -39,11 +40,7 @@ export async function pruneAudit(
       .onConflict(on => on.column('node').doUpdateSet(values))
       .execute();
   }
-  await tx
-    .insertInto('auditSigners')
-    .values({ keyId: signer.keyId, certificate: signer.certificate })
-    .onConflict(on => on.column('keyId').doNothing())
-    .execute();
+  await keepSigner(tx, signer);
   await tx.deleteFrom('auditAnchors').where('position', '<=', end).execute();
   // a node that was quiet for long goes on where its newest run stands
   await tx

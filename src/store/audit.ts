@@ -19,6 +19,7 @@ import {
 } from '../model/audit-chain.ts';
 import type { AuditChainPage, AuditItem } from '../model/audit-item.ts';
 import { type AuditPruning, pruneAudit } from './audit-pruning.ts';
+import { keepSigner } from './audit-signers.ts';
 import { raiseCounter } from './meta.ts';
 import { paced } from './paced.ts';
 import type { AuditAnchorTable, AuditRunTable, AuditTable, Schema } from './schema.ts';
@@ -202,11 +203,7 @@ async function anchor(
     .insertInto('auditAnchors')
     .values({ position, node, seq: place.seq, at, bytesTo, ...signed })
     .execute();
-  await tx
-    .insertInto('auditSigners')
-    .values({ keyId: signer.keyId, certificate: signer.certificate })
-    .onConflict(on => on.column('keyId').doNothing())
-    .execute();
+  await keepSigner(tx, signer);
 }
 
 /** The place and hash of the anchor that the next one of the node follows. */

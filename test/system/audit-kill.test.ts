@@ -5,11 +5,11 @@ import { seededRandom } from '../../src/base/random.ts';
 import { auditListSchema } from '../../src/model/api.ts';
 import { runOf } from '../../src/model/audit-chain.ts';
 import { auditChainPageSchema } from '../../src/model/audit-item.ts';
+import { startAnsweringMaster } from '../fixtures/answering-master.ts';
 import { agentConfig, makeHome, masterConfig, untilReady } from '../fixtures/fleet.ts';
-import { type FleetApi, openFleetApi } from '../fixtures/fleet-api.ts';
 import { callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
-import { mesolite, type RoleProcess, startAgentProcess, startMasterProcess } from '../fixtures/fleet-process.ts';
+import { mesolite, type RoleProcess, startAgentProcess } from '../fixtures/fleet-process.ts';
 import { Relay } from '../fixtures/fleet-relay.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
@@ -21,20 +21,7 @@ const home = makeHome(t);
 const ports = new FreePorts();
 const settings = await masterConfig(join(home, 'master'), ports);
 
-async function startMaster(): Promise<{ process: RoleProcess; api: FleetApi }> {
-  const process = startMasterProcess(t, settings);
-  const api = await until('the master answers', async () => {
-    if (process.output.includes('mesolite: ')) throw new Error(process.output);
-    try {
-      const api = openFleetApi(settings);
-      await api.nodes();
-      return api;
-    } catch {
-      return undefined;
-    }
-  });
-  return { process, api };
-}
+const startMaster = () => startAnsweringMaster(t, settings);
 
 let master = await startMaster();
 const relay = await Relay.open(t, settings.mqttPort);

@@ -4,10 +4,11 @@ import { join } from 'node:path';
 import t from 'tap';
 import { seededRandom } from '../../src/base/random.ts';
 import { isTerminal } from '../../src/model/task.ts';
+import { startAnsweringMaster } from '../fixtures/answering-master.ts';
 import { agentConfig, makeHome, masterConfig, runAgent, type TestAgent, untilReady } from '../fixtures/fleet.ts';
-import { type FleetApi, job, openFleetApi, policyFor } from '../fixtures/fleet-api.ts';
+import { type FleetApi, job, policyFor } from '../fixtures/fleet-api.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
-import { type RoleProcess, startMasterProcess } from '../fixtures/fleet-process.ts';
+import type { RoleProcess } from '../fixtures/fleet-process.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
 const kills = 3;
@@ -23,20 +24,7 @@ const taken = new Set<string>();
 const removed = new Set<string>();
 const ended = new Map<string, string>();
 
-async function startMaster(): Promise<{ process: RoleProcess; api: FleetApi }> {
-  const process = startMasterProcess(t, settings);
-  const api = await until('the master answers', async () => {
-    if (process.output.includes('mesolite: ')) throw new Error(process.output);
-    try {
-      const api = openFleetApi(settings);
-      await api.nodes();
-      return api;
-    } catch {
-      return undefined;
-    }
-  });
-  return { process, api };
-}
+const startMaster = () => startAnsweringMaster(t, settings);
 
 const nameOf = (document: unknown) => (document as { metadata: { name: string } }).metadata.name;
 const shell = (script: string) => ['/bin/sh', '-c', script];

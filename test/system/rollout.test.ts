@@ -2,11 +2,11 @@
 import { join } from 'node:path';
 import t from 'tap';
 import { applyResultSchema } from '../../src/model/api.ts';
+import { startAnsweringMaster } from '../fixtures/answering-master.ts';
 import { agentConfig, makeHome, masterConfig, runAgent, untilReady, untilTasks } from '../fixtures/fleet.ts';
-import { type FleetApi, job, openFleetApi, policyFor } from '../fixtures/fleet-api.ts';
+import { job, policyFor } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
-import { type RoleProcess, startMasterProcess } from '../fixtures/fleet-process.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
 const home = makeHome(t);
@@ -14,20 +14,7 @@ const ports = new FreePorts();
 const settings = await masterConfig(join(home, 'master'), ports);
 const nodes = ['north', 'south'] as const;
 
-async function startMaster(): Promise<{ process: RoleProcess; api: FleetApi }> {
-  const process = startMasterProcess(t, settings);
-  const api = await until('the master answers', async () => {
-    if (process.output.includes('mesolite: ')) throw new Error(process.output);
-    try {
-      const api = openFleetApi(settings);
-      await api.nodes();
-      return api;
-    } catch {
-      return undefined;
-    }
-  });
-  return { process, api };
-}
+const startMaster = () => startAnsweringMaster(t, settings);
 
 let { process: master, api } = await startMaster();
 for (const node of nodes) {

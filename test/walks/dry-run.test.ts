@@ -1,9 +1,10 @@
 /** Policies that decide nothing, on live calls: from the operator to what is told of them. */
 import { join } from 'node:path';
 import t from 'tap';
-import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
-import { job, policyFor } from '../fixtures/fleet-api.ts';
-import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
+import { startEchoAndCaller } from '../fixtures/echo-and-caller.ts';
+import { joinAgent, makeHome, masterConfig, runMaster } from '../fixtures/fleet.ts';
+import { policyFor } from '../fixtures/fleet-api.ts';
+import { callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
@@ -12,16 +13,7 @@ const ports = new FreePorts();
 const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
 await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node' }, ports);
 const { api } = master;
-await api.apply(
-  job('echo', { command: echoProgram, ports: [{ name: 'http' }], service: { port: 'http' } }),
-  job('caller', { serviceAccount: 'caller', upstreams: ['echo'], command: callerProgram }),
-);
-await untilTasks(api, 'echo', 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const { proxy } = await startEchoAndCaller(api);
 const call = async (path: string) => (await callThrough(proxy, `http://echo.default.mesh${path}`)).status;
 await until('it is called', async () => (await call('/')) === 200);
 

@@ -4,6 +4,7 @@ import t from 'tap';
 import { type Envelope, sealEnvelope } from '../../src/model/envelope.ts';
 import type { PolicySettings } from '../../src/model/message.ts';
 import { topics } from '../../src/model/topics.ts';
+import { startEchoAndCaller } from '../fixtures/echo-and-caller.ts';
 import {
   endTasks,
   joinAgent,
@@ -13,10 +14,9 @@ import {
   runMaster,
   trustDomain,
   untilReady,
-  untilTasks,
 } from '../fixtures/fleet.ts';
-import { job, policyFor } from '../fixtures/fleet-api.ts';
-import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
+import { policyFor } from '../fixtures/fleet-api.ts';
+import { callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
 import { openMasterVoice } from '../fixtures/fleet-voice.ts';
@@ -32,16 +32,7 @@ let master = await startMaster();
 let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node' }, ports);
 const { api } = master;
 
-await api.apply(
-  job('echo', { command: echoProgram, ports: [{ name: 'http' }], service: { port: 'http' } }),
-  job('caller', { serviceAccount: 'caller', upstreams: ['echo'], command: callerProgram }),
-);
-await untilTasks(api, 'echo', 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const { caller, proxy } = await startEchoAndCaller(api);
 
 const open = 'http://echo.default.mesh/open';
 const closed = 'http://echo.default.mesh/closed/1';
@@ -150,7 +141,7 @@ t.test('what is not the newest word of the master is refused and reported, and t
 });
 
 t.test('without a master it holds, and over a restart of the agent', async t => {
-  const pidOf = async () => (await api.task(caller?.id ?? '')).history.findLast(status => status.pid)?.pid;
+  const pidOf = async () => (await api.task(caller)).history.findLast(status => status.pid)?.pid;
   const pid = await pidOf();
   await master.stop();
   t.ok(await holds(), 'the master is gone');

@@ -4,9 +4,10 @@ import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { agentConfig, makeHome, masterConfig, runAgent, untilReady, untilTasks } from '../fixtures/fleet.ts';
-import { job, openFleetApi, policyFor } from '../fixtures/fleet-api.ts';
-import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
+import { startEchoAndCaller } from '../fixtures/echo-and-caller.ts';
+import { agentConfig, makeHome, masterConfig, runAgent, untilReady } from '../fixtures/fleet.ts';
+import { openFleetApi, policyFor } from '../fixtures/fleet-api.ts';
+import { callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { startMasterProcess } from '../fixtures/fleet-process.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -50,16 +51,7 @@ const own = await agentConfig(t, settings, ports);
 const startAgent = () => runAgent(t, own);
 let agent = await startAgent();
 await untilReady(api, 'node');
-await api.apply(
-  job('echo', { command: echoProgram, ports: [{ name: 'http' }], service: { port: 'http' } }),
-  job('caller', { serviceAccount: 'caller', upstreams: ['echo'], command: callerProgram }),
-);
-await untilTasks(api, 'echo', 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const { proxy } = await startEchoAndCaller(api);
 
 const call = (token?: string, path = '/open') =>
   callThrough(
