@@ -79,6 +79,8 @@ class DiskTrail implements AuditTrail {
   #flushAt = 0;
   #sentAt = Number.NEGATIVE_INFINITY;
   #acknowledged: number[] = [];
+  /** What is acknowledged when the journal is about to be handed over, the next start is told again. */
+  #isHearing = true;
   #wake: () => void = () => {};
 
   constructor(parts: Parts, settings: AuditSettings) {
@@ -105,6 +107,7 @@ class DiskTrail implements AuditTrail {
   }
 
   acknowledge(number: number): void {
+    if (!this.#isHearing) return;
     this.#acknowledged.push(number);
     this.#wake();
   }
@@ -116,6 +119,8 @@ class DiskTrail implements AuditTrail {
       await this.#send();
       await this.#pause(signal);
     }
+    this.#isHearing = false;
+    await this.#hear();
     await this.#flush({ now: true });
   }
 

@@ -97,6 +97,21 @@ t.test('what was not handed over waits on the disk for the next start', async t 
   t.equal((await disk.list()).length, 1, 'and is removed when the master has it');
 });
 
+t.test('what the master acknowledges while the agent ends keeps it from nothing', async t => {
+  const disk = new VolatileDisk();
+  const one = await startAuditNode(t, { disk });
+  record(one, 2, { path: '/one' });
+  const [batch] = await one.said();
+  const ended = one.stopServingLater(new Promise(resolve => setImmediate(resolve)));
+  if (batch) one.trail.acknowledge(lastOf(batch));
+  await ended;
+  one.trail.acknowledge(first);
+  const two = await startAuditNode(t, { disk, boot: 4 });
+  const batches = await two.handOverAll();
+  t.match(entriesOf(batches).at(-2), { mark: 'end' }, 'it ended in order');
+  t.same(gapsOf(batches), []);
+});
+
 t.test('a kill shows as a gap behind what was written, once, however often it is killed again', async t => {
   const disk = new VolatileDisk();
   const one = await startAuditNode(t, { disk });
