@@ -36,12 +36,14 @@ const workload = { namespace: 'shop', serviceAccount: 'default', labels: { app: 
 /** A policy may hold so many rules. */
 const rulesInPolicy = 500;
 
-type Kind = 'principal' | 'path';
+type Kind = 'principal' | 'path' | 'path and header';
 
-const ruleOf = (kind: Kind, i: number) =>
-  kind === 'principal'
-    ? { from: [{ source: { principals: [principalAt(i)] } }], to: [{ operation: { methods: ['GET'] } }] }
-    : { to: [{ operation: { paths: [`/items/${i}/*`], methods: ['GET'] } }] };
+const ruleOf = (kind: Kind, i: number) => {
+  if (kind === 'principal')
+    return { from: [{ source: { principals: [principalAt(i)] } }], to: [{ operation: { methods: ['GET'] } }] };
+  const when = [{ key: 'request.headers[x-role]', values: ['reader'] }];
+  return { to: [{ operation: { paths: [`/items/${i}/*`], methods: ['GET'] } }], ...(kind !== 'path' && { when }) };
+};
 const principalAt = (i: number) => `mesolite.local/ns/shop/sa/caller-${i}`;
 
 function compiled(kind: Kind, rules: number): CompiledPolicy {
@@ -118,7 +120,7 @@ function remembered(kind: Kind, rules: number, asked: number): Subject {
   };
   const known = requestsOf(kind, rules, asked).map(({ principal, path }) => {
     const head = new Head();
-    const bytes = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: web.shop\r\n\r\n`);
+    const bytes = Buffer.from(`GET ${path} HTTP/1.1\r\nHost: web.shop\r\nX-Role: reader\r\n\r\n`);
     parseRequest(head, bytes, 0, bytes.length);
     return { scope: cache.scopeOf({ ...asking, principal }), head, bytes };
   });
@@ -185,7 +187,7 @@ function decisionRows(): Row[] {
     };
   });
   const last = subjects.filter(({ name, rules }) => name.includes('remembered') && rules === 10_000);
-  const left = last.map((subject): Row => {
+  const left = [...last, remembered('path and header', 10_000, 16)].map((subject): Row => {
     const bytes = garbage(subject);
     return {
       case: `${subject.name}: garbage of a decision`,

@@ -12,6 +12,7 @@ import { authorize } from '../policy/authorize.ts';
 import type { CompiledPolicy, WorkloadPolicy } from '../policy/compile.ts';
 import { normalizePath } from '../policy/normalize-path.ts';
 import { authorizeInShadow } from '../policy/shadow.ts';
+import { type FieldsRead, fieldsRead, hashBytes, hashText, holds, KeyOfFields, maxKeyLength } from './decision-key.ts';
 import { accessDenied, badPath, type LocalAnswer } from './respond.ts';
 import { countShadow, type Tallies, type Tally } from './tallies.ts';
 import type { Proof } from './tokens/tokens.ts';
@@ -36,6 +37,7 @@ export interface Scope {
   /** What beside the request's own texts the verdict depends on. */
   readonly key: string;
   readonly seed: number;
+  readonly reads: FieldsRead;
   /** Of the policies that decide nothing; absent when there is none. */
   readonly tallies: readonly Tally[] | undefined;
 }
@@ -55,53 +57,34 @@ export interface Decision {
   readonly pathChanged: boolean;
 }
 
-/** Requests whose texts are longer are decided each time, so that the cache is bounded in bytes too. */
-const maxKeyLength = 1024;
+/** Given each time, for the cache would make an object of its own. */
+const plainly = {};
 
 /** A decision and the request that it is for. */
 class Remembered {
   readonly decision: Decision;
   readonly #scopeKey: string;
-  readonly #headers: string;
+  readonly #fields: Uint8Array;
   /** Method and target without query, then the Host header. */
   readonly #line: Uint8Array;
   readonly #host: Uint8Array;
 
-  constructor(decision: Decision, scope: Scope, head: Head, bytes: Buffer, headers: string) {
+  constructor(decision: Decision, scope: Scope, head: Head, bytes: Buffer, fields: KeyOfFields) {
     this.decision = decision;
     this.#scopeKey = scope.key;
-    this.#headers = headers;
+    this.#fields = fields.bytes.slice(0, fields.length);
     this.#line = new Uint8Array(bytes.subarray(head.start, head.queryStart));
     this.#host = new Uint8Array(bytes.subarray(head.valueStart[head.host], head.valueEnd[head.host]));
   }
 
-  isFor(scope: Scope, head: Head, bytes: Buffer, headers: string): boolean {
+  isFor(scope: Scope, head: Head, bytes: Buffer, fields: KeyOfFields): boolean {
     return (
       this.#scopeKey === scope.key &&
-      this.#headers === headers &&
+      holds(fields.bytes, 0, fields.length, this.#fields) &&
       holds(bytes, head.start, head.queryStart, this.#line) &&
       holds(bytes, head.valueStart[head.host] ?? 0, head.valueEnd[head.host] ?? 0, this.#host)
     );
   }
-}
-
-function holds(bytes: Buffer, start: number, end: number, known: Uint8Array): boolean {
-  if (end - start !== known.length) return false;
-  for (let i = 0; i < known.length; i++) if (known[i] !== bytes[start + i]) return false;
-  return true;
-}
-
-/** FNV-1a, going on from `seed`. */
-function hashBytes(seed: number, bytes: Buffer, start: number, end: number): number {
-  let hash = seed;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
-  return hash;
-}
-
-function hashText(seed: number, text: string): number {
-  let hash = seed;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash;
 }
 
 /**
@@ -115,6 +98,7 @@ export class Decisions {
   readonly #maxEntries: number;
   #compiled: CompiledPolicy | undefined;
   #cache: LRUCache<number, Remembered>;
+  readonly #fields = new KeyOfFields();
   #serials = new WeakMap<WorkloadPolicy, number>();
   #nextSerial = 0;
 
@@ -139,7 +123,8 @@ export class Decisions {
     if (policy.readsServerName) parts.push(asking.serverName ?? '');
     const key = parts.join(' ');
     const seed = hashText(0x811c9dc5 | 0, key);
-    return { asking, compiled, policy, key, seed, tallies: this.#talliesOf(policy) };
+    const reads = fieldsRead(policy.headersRead, policy.readsClaims);
+    return { asking, compiled, policy, key, seed, reads, tallies: this.#talliesOf(policy) };
   }
 
   /** Decides about a connection of which nothing but its ends is known: Istio's rules for TCP. Not remembered, for it is asked once. */
@@ -168,19 +153,18 @@ export class Decisions {
       this.#compiled = scope.compiled;
       this.#cache = new LRUCache({ max: this.#maxEntries });
     }
-    let headers = '';
-    for (const name of scope.policy.headersRead) headers += `\n${headerOf(head, bytes, name, proof) ?? '\0'}`;
-    if (proof !== undefined && scope.policy.readsClaims) headers += `\n${proof.serial}`;
+    const fields = this.#fields;
+    fields.write(scope.reads, head, bytes, proof);
     const hostStart = head.valueStart[head.host] ?? 0;
     const hostEnd = head.valueEnd[head.host] ?? 0;
     let hash = hashBytes(scope.seed, bytes, head.start, head.queryStart);
     hash = hashBytes(hash, bytes, hostStart, hostEnd);
-    if (headers !== '') hash = hashText(hash, headers);
-    const known = this.#cache.get(hash);
-    if (known?.isFor(scope, head, bytes, headers) === true) return known.decision;
+    hash = hashBytes(hash, fields.bytes, 0, fields.length);
+    const known = this.#cache.get(hash, plainly);
+    if (known?.isFor(scope, head, bytes, fields) === true) return known.decision;
     const decision = decide(scope, head, bytes, hostOf(head, bytes), proof);
-    const length = head.queryStart - head.start + hostEnd - hostStart + headers.length;
-    if (length <= maxKeyLength) this.#cache.set(hash, new Remembered(decision, scope, head, bytes, headers));
+    const length = head.queryStart - head.start + hostEnd - hostStart + fields.length;
+    if (length < maxKeyLength) this.#cache.set(hash, new Remembered(decision, scope, head, bytes, fields));
     return decision;
   }
 

@@ -38,17 +38,25 @@ t.test('the same question gets the same decision, whatever its query', async t =
 });
 
 t.test('what is remembered of one request never answers another', async t => {
-  const rules = [{ to: [{ operation: { methods: ['GET'], paths: ['/a*'], hosts: ['a'] } }] }];
+  const when = [
+    { key: 'request.headers[x-a]', notValues: ['a', 'b,'] },
+    { key: 'request.headers[x-b]', notValues: ['a', 'b,a'] },
+  ];
+  const rules = [{ to: [{ operation: { methods: ['GET'], paths: ['/a*'], hosts: ['a'] } }], when }];
   const policy = new Cell(policyOf('allow', { action: 'ALLOW', rules }));
   const remembering = new Decisions(policy, new Tallies(), 64);
   const request = fc.record({
     method: fc.constantFrom('GET', 'PUT', 'G'),
     path: fc.string({ unit: fc.constantFrom('a', 'b', '/', 'A'), maxLength: 6 }),
     host: fc.string({ unit: fc.constantFrom('a', 'A', 'b'), minLength: 1, maxLength: 3 }),
+    lines: fc.array(fc.constantFrom('x-a: a', 'X-A: b', 'x-a:', 'x-b: a', 'x-b: b', 'X-B: ', 'x-c: a'), {
+      maxLength: 3,
+    }),
   });
   fc.assert(
-    fc.property(request, ({ method, path, host }) => {
-      const bytes = Buffer.from(`${method} /${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+    fc.property(request, ({ method, path, host, lines }) => {
+      const head = new Head();
+      const bytes = Buffer.from([`${method} /${path} HTTP/1.1`, `Host: ${host}`, ...lines, '', ''].join('\r\n'));
       parseRequest(head, bytes, 0, bytes.length);
       const [known, anew] = [remembering, new Decisions(policy, new Tallies(), 64)].map(decisions =>
         decisions.decide(decisions.scopeOf(asking), head, bytes),
@@ -93,6 +101,10 @@ t.test('a question too long to keep is answered all the same', async t => {
   const long = `/${'x'.repeat(2000)}`;
   t.ok(ask(long).allow);
   t.not(ask(long), ask(long));
+  const rules = [{ when: [{ key: 'request.headers[x-bad]', values: ['*1'] }] }];
+  const header = deciding({ action: 'DENY', rules });
+  t.ok(header.ask('/', `x-bad: ${long}0\r\n`).allow);
+  t.notOk(header.ask('/', `x-bad: ${long}1\r\n`).allow);
 });
 
 t.test('what an AUDIT policy reads is told apart, and costs nothing where there is none', async t => {
