@@ -1,10 +1,12 @@
 import type { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
 import { type Clock, secondMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { presentedChain } from '../identity/contexts.ts';
-import { type TrustBundle, type Verification, verifyChain } from '../identity/verify.ts';
+import { presentedChain, presentedFingerprint } from '../identity/contexts.ts';
+import { type Verification, verifyChain } from '../identity/verify.ts';
 import type { Peer } from '../model/identity.ts';
 import type { Peers } from '../proxy/peers.ts';
+import { isStillGood, type JudgedChain, JudgedChains } from './judged-chains.ts';
 import type { Moments } from './moments.ts';
 import type { Trust } from './trust.ts';
 
@@ -15,9 +17,8 @@ type Side = 'client' | 'server';
 
 /** What one was let in on, to be judged again when trust changes or the link comes back. */
 interface Admission {
-  readonly chain: readonly X509Certificate[];
+  readonly judged: JudgedChain;
   readonly side: Side;
-  readonly bundle: TrustBundle;
   readonly onGrace: boolean;
 }
 
@@ -29,6 +30,8 @@ export function makeMeshPeers(parts: {
   readonly log: Log;
 }): Peers {
   const { trust, moments, clock, log } = parts;
+  const known = new JudgedChains();
+  /** By the object that stands for one connection's peer. */
   const admissions = new WeakMap<Peer, Admission>();
   let loggedAt = Number.NEGATIVE_INFINITY;
 
@@ -39,6 +42,22 @@ export function makeMeshPeers(parts: {
     return { ok: false, reason: `${verified.peer.uri} is no workload` };
   }
 
+  /** What is behind a connection, or why it is refused. */
+  function judgeSocket(socket: TLSSocket, side: Side): JudgedChain | string {
+    if (!moments.isUsable) return 'the time is not known yet';
+    const { bundle } = trust.current.value;
+    const key = `${side} ${presentedFingerprint(socket)}`;
+    const before = known.find(key, bundle, moments.peer());
+    if (before !== undefined) return before;
+    const chain = presentedChain(socket);
+    const verified = judge(chain, side);
+    if (!verified.ok) return verified.reason;
+    const { peer, path } = verified;
+    const judged = { peer, chain, path, bundle };
+    known.remember(key, judged);
+    return judged;
+  }
+
   function say(address: string | undefined, side: Side, reason: string): void {
     if (clock.monotonic() - loggedAt < logEveryMs) return;
     loggedAt = clock.monotonic();
@@ -47,32 +66,31 @@ export function makeMeshPeers(parts: {
 
   return {
     verify(socket, side) {
-      const chain = presentedChain(socket);
-      const verified = moments.isUsable
-        ? judge(chain, side)
-        : ({ ok: false, reason: 'the time is not known yet' } as const);
-      if (!verified.ok) {
-        say(socket.remoteAddress, side, verified.reason);
+      const judged = judgeSocket(socket, side);
+      if (typeof judged === 'string') {
+        say(socket.remoteAddress, side, judged);
         return undefined;
       }
-      const { peer } = verified;
-      const { bundle } = trust.current.value;
-      admissions.set(peer, { chain, side, bundle, onGrace: peer.notAfter < clock.now() });
+      const peer = { ...judged.peer };
+      admissions.set(peer, { judged, side, onGrace: peer.notAfter < clock.now() });
       return peer;
     },
     mayResume(peer) {
       const admission = admissions.get(peer);
-      return admission !== undefined && moments.isUsable && judge(admission.chain, admission.side).ok;
+      if (admission === undefined || !moments.isUsable) return false;
+      const { judged, side } = admission;
+      return isStillGood(judged, trust.current.value.bundle, moments.peer()) || judge(judged.chain, side).ok;
     },
     mayStay(peer) {
       const admission = admissions.get(peer);
       if (admission === undefined || (admission.onGrace && !moments.isGraced)) return false;
+      const { judged, side } = admission;
       const { bundle, revoked } = trust.current.value;
       const isRevoked = (certificate: X509Certificate) => revoked.has(certificate.serialNumber);
-      if (admission.chain.some(isRevoked)) return false;
+      if (judged.chain.some(isRevoked)) return false;
       // as long as the authorities are the same, and all in force, the path that was found then is still one
-      if (bundle === admission.bundle && !bundle.intermediates.some(isRevoked)) return true;
-      return verifyChain(admission.chain, bundle, admission.side, {
+      if (bundle === judged.bundle && !judged.path.some(isRevoked)) return true;
+      return verifyChain(judged.chain, bundle, side, {
         ...moments.peer(),
         expiredToleranceMs: Number.POSITIVE_INFINITY,
       }).ok;

@@ -28,8 +28,11 @@ export interface Moment {
 /** What the leaf is used for: `client` and `server` of TLS, `signing` of configuration, for which a root itself must have issued it. */
 export type Usage = 'client' | 'server' | 'signing';
 
+/** From the leaf to a root. */
+export type Path = readonly [X509Certificate, ...X509Certificate[]];
+
 export type Verification =
-  | { readonly ok: true; readonly leaf: X509Certificate; readonly peer: Peer }
+  | { readonly ok: true; readonly leaf: X509Certificate; readonly peer: Peer; readonly path: Path }
   | { readonly ok: false; readonly reason: string };
 
 /** Below a root: a leaf and at most two authorities, one more than is made here. */
@@ -86,9 +89,20 @@ function judge(
   const [, ...issuers] = path;
   const reason =
     whyNotLeaf(extensions, usage) ??
-    whyNotValid(leaf, extensions, moment, usage === 'signing' ? 0 : moment.expiredToleranceMs) ??
-    firstOf(issuers, (issuer, below) => whyNotIssuer(issuer, below, moment));
-  return reason === undefined ? { ok: true, leaf, peer } : refuse(`${reason} (${peer.uri})`);
+    whyUnknown(extensions) ??
+    firstOf(issuers, whyNotIssuer) ??
+    whyNotInForce(path, usage === 'signing' ? { ...moment, expiredToleranceMs: 0 } : moment);
+  return reason === undefined ? { ok: true, leaf, peer, path } : refuse(`${reason} (${peer.uri})`);
+}
+
+/**
+ * Why does a path that `verifyChain` has found not hold at `moment`? Time and revocation are all that can change about it as long as the
+ * bundle is the same.
+ */
+export function whyNotInForce([leaf, ...issuers]: Path, moment: Moment): string | undefined {
+  return (
+    whyNotValid(leaf, moment, moment.expiredToleranceMs) ?? firstOf(issuers, issuer => whyNotValid(issuer, moment))
+  );
 }
 
 /**
@@ -111,13 +125,8 @@ export function rootMatches(certificate: X509Certificate, rootSha256: string): b
 }
 
 /** The way from the last of `path` to a root, through `others`; tries all, since authorities may be cross-signed in a roll-over. */
-function findPath(
-  path: readonly X509Certificate[],
-  others: readonly X509Certificate[],
-  roots: readonly X509Certificate[],
-): readonly X509Certificate[] | undefined {
-  const last = path.at(-1);
-  if (last === undefined) return undefined;
+function findPath(path: Path, others: readonly X509Certificate[], roots: readonly X509Certificate[]): Path | undefined {
+  const last = path.at(-1) ?? path[0];
   const root = roots.find(candidate => isIssuedBy(last, candidate));
   if (root !== undefined) return [...path, root];
   // also the bound of the work: certificates of one key that all issue each other would multiply it
@@ -150,17 +159,20 @@ function whyNotLeaf({ isAuthority, keyUsage, extendedKeyUsage }: Extensions, usa
 }
 
 /** `authoritiesBelow` lie between this issuer and the leaf. */
-function whyNotIssuer(issuer: X509Certificate, authoritiesBelow: number, moment: Moment): string | undefined {
+function whyNotIssuer(issuer: X509Certificate, authoritiesBelow: number): string | undefined {
   const extensions = extensionsOf(issuer);
   const { isAuthority, keyUsage, pathLength } = extensions;
   if (!isAuthority || keyUsage?.includes('keyCertSign') === false) return 'the issuer is no authority';
   if (pathLength !== undefined && authoritiesBelow > pathLength) return 'an authority has more below it than it may';
-  return whyNotValid(issuer, extensions, moment);
+  return whyUnknown(extensions);
+}
+
+function whyUnknown({ unknownCritical: [unknown] }: Extensions): string | undefined {
+  return unknown === undefined ? undefined : `a certificate has the critical extension ${unknown}, unknown here`;
 }
 
 function whyNotValid(
   certificate: X509Certificate,
-  { unknownCritical }: Extensions,
   { now, notYetValidToleranceMs = 0, revoked }: Moment,
   expiredToleranceMs = 0,
 ): string | undefined {
@@ -168,9 +180,7 @@ function whyNotValid(
   if (revoked?.has(serialNumber) === true) return `the certificate ${serialNumber} is revoked`;
   // written so that a date which cannot be read refuses
   if (!(now + notYetValidToleranceMs >= Date.parse(validFrom))) return `a certificate is not valid before ${validFrom}`;
-  if (!(now - expiredToleranceMs <= Date.parse(validTo))) return `a certificate expired on ${validTo}`;
-  const [unknown] = unknownCritical;
-  return unknown === undefined ? undefined : `a certificate has the critical extension ${unknown}, unknown here`;
+  return now - expiredToleranceMs <= Date.parse(validTo) ? undefined : `a certificate expired on ${validTo}`;
 }
 
 function firstOf<T>(items: readonly T[], test: (item: T, index: number) => string | undefined): string | undefined {

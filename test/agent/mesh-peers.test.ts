@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { connect } from 'node:tls';
 import t, { type Test } from 'tap';
+import { JudgedChains, maxJudgedChains } from '../../src/agent/judged-chains.ts';
 import { dayMs, hourMs, minuteMs } from '../../src/base/clock.ts';
+import { readCertificates } from '../../src/identity/certificate.ts';
+import { verifyChain } from '../../src/identity/verify.ts';
 import { type MeshJudge, openJudge } from '../fixtures/mesh-judge.ts';
 import {
   Mesh,
@@ -130,6 +133,51 @@ t.test('a revocation closes what the revoked has open, and no one else', async t
   await revoked.untilClosed();
   t.match(await other.ask(ask, 'ok'), /200 OK/);
   t.notOk(await isServed(t, served, 'thief'), 'nor may it come again');
+});
+
+t.test('one who was let in before is refused once expired, and once the authorities are others', async t => {
+  const served = await serve(t);
+  const { judge } = served;
+  t.ok(await isServed(t, served));
+  t.ok(await isServed(t, served), 'known again');
+  judge.clock.setNow(Date.now() + 25 * hourMs);
+  t.notOk(await isServed(t, served), 'expired');
+  judge.clock.setNow(Date.now());
+  t.ok(await isServed(t, served));
+  const { authority } = new Mesh().authority;
+  const { roots, signers, issuers } = authority;
+  judge.trust.take({ roots: [...roots], signers: [...signers], issuers: [...issuers], revoked: [] }, 2);
+  t.notOk(await isServed(t, served), 'of a root that is trusted no longer');
+});
+
+t.test('a revoked authority refuses those that it let in before', async t => {
+  const served = await serve(t);
+  const { judge } = served;
+  t.ok(await isServed(t, served));
+  const [, issuer] = readCertificates(mesh.identity('client').chainPem, 'chain');
+  await judge.revoke(issuer?.serialNumber ?? '');
+  t.notOk(await isServed(t, served));
+  await judge.revoke();
+  t.ok(await isServed(t, served));
+});
+
+t.test('the chain unused longest is forgotten, and none is used for another purpose', t => {
+  const chains = new JudgedChains();
+  const { authority } = mesh.authority;
+  const [leaf, ...others] = readCertificates(mesh.identity('client').chainPem, 'chain');
+  const verified = leaf && verifyChain([leaf, ...others], authority.bundle, 'client', { now: Date.now() });
+  if (verified?.ok !== true) throw new Error('the chain is good');
+  const { peer, path } = verified;
+  const find = (key: string) => chains.find(key, authority.bundle, { now: Date.now() });
+  find('none');
+  const remember = (key: string) => chains.remember(key, { peer, chain: path, path, bundle: authority.bundle });
+  for (let i = 0; i < maxJudgedChains; i++) remember(`client ${i}`);
+  t.ok(find('client 0'), 'used');
+  remember('client new');
+  t.notOk(find('client 1'), 'unused longest');
+  t.ok(find('client 0'));
+  t.notOk(find('server 0'));
+  t.end();
 });
 
 t.test('a resumed session is judged anew', async t => {
