@@ -56,6 +56,7 @@ import { startMetrics } from './metrics-server.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
+import { makeOutputStreams } from './output-streams.ts';
 import {
   authorizationOf,
   compileInto,
@@ -356,6 +357,8 @@ async function run(
 
   const directories = await openTaskDirectories(config.dataDir);
   const logKeeper = makeLogKeeper({ clock, log });
+  const streams = makeOutputStreams({ sender, clock }, signal);
+  const isLive = (task: string) => supervisor.live().some(({ spec }) => spec.id === task);
   const path = process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin';
   const supervisor = makeSupervisor({
     processes: makeProcesses({ clock }),
@@ -433,10 +436,11 @@ async function run(
         if (body.what === 'birth') await heartbeat.birth();
         else if (body.what === 'rotate')
           inBackground('renewing certificates', certificates.renewAll(body.withinMs, signal));
-        else await answerLog({ sender, directories }, body);
+        else await answerLog({ sender, directories, logKeeper, streams, clock, isLive }, body);
       },
-      async ack({ statuses, audit: stored, certificate, nonce }, issuedAt) {
+      async ack({ statuses, audit: stored, certificate, nonce, output }, issuedAt) {
         if (nonce !== undefined) onTime(nonce, issuedAt);
+        streams.acknowledge(output);
         reports.acknowledge(statuses);
         if (stored !== undefined) audit.acknowledge(stored);
         if (certificate !== undefined) await certificates.onAnswer(certificate);

@@ -1,6 +1,10 @@
+import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
-import { readLogTail, splitForWire } from '../device/task-log.ts';
+import { type LogPiece, LogReader } from '../device/log-reader.ts';
+import { type LogKeeper, maxTailBytes, splitForWire } from '../device/task-log.ts';
 import type { Ask } from '../model/message.ts';
+import { outputBounds } from '../model/output.ts';
+import type { OutputStreams } from './output-streams.ts';
 import type { Sender } from './sender.ts';
 import type { TaskDirectories } from './task-directories.ts';
 
@@ -8,20 +12,103 @@ type LogAsk = Extract<Ask, { what: 'log' }>;
 
 /** A piece of output in one message, in bytes of JSON. */
 const maxChunkBytes = 48 * 1024;
+/** How often an output that is followed is looked at, */
+const lookEveryMs = 250;
+/** what all that are followed together may say meanwhile, in bytes (128 KiB a second), */
+const bytesEachLook = 32 * 1024;
+/** and what of one may wait for that; older bytes are left out. */
+const maxBehindBytes = 256 * 1024;
 
-/** Answers who asks for the end of a task's output. */
-export async function answerLog(
-  { sender, directories }: { readonly sender: Sender; readonly directories: TaskDirectories },
-  { id, task, stream, tailBytes }: LogAsk,
-): Promise<void> {
-  const say = (data: string, end: boolean, error?: string) =>
-    sender.send('log', { id, task, stream, data, end, ...(error !== undefined && { error }) });
+export interface LogAnswersParts {
+  readonly sender: Sender;
+  readonly directories: TaskDirectories;
+  readonly logKeeper: Pick<LogKeeper, 'historyOf'>;
+  readonly streams: OutputStreams;
+  readonly clock: Clock;
+  /** Is the task here and has not ended, so that it may write more? */
+  readonly isLive: (task: string) => boolean;
+}
+
+/** Answers who asks for the end of a task's output, and goes on while it is followed. */
+export async function answerLog(parts: LogAnswersParts, ask: LogAsk): Promise<void> {
+  const { id, task, stream } = ask;
   try {
-    const directory = await directories.findOutput(task);
-    if (directory === undefined) return say('', true, `node ${sender.node} has no output of task ${task} any more`);
-    for (const piece of splitForWire(await readLogTail(directory, stream, tailBytes), maxChunkBytes)) say(piece, false);
-    say('', true);
+    await (ask.follow === true ? follow(parts, ask) : tell(parts, ask));
   } catch (error) {
-    say('', true, messageOf(error).slice(0, 512));
+    parts.sender.send('log', { id, task, stream, data: '', end: true, error: messageOf(error).slice(0, 512) });
+  }
+}
+
+async function tell(parts: LogAnswersParts, { id, task, stream, tailBytes }: LogAsk): Promise<void> {
+  const { reader, directory } = await openReader(parts, { task, stream, tailBytes });
+  // no more, though the task may write faster than this reads
+  for (let left = Math.min(tailBytes, maxTailBytes); left > 0; ) {
+    const piece = await reader.read(directory, left);
+    if (piece === undefined) break;
+    left -= piece.bytes;
+    for (const data of splitForWire(piece.text, maxChunkBytes)) {
+      parts.sender.send('log', { id, task, stream, data, at: piece.at, end: false });
+    }
+  }
+  parts.sender.send('log', { id, task, stream, data: '', end: true });
+}
+
+async function openReader(
+  { sender, directories, logKeeper }: LogAnswersParts,
+  { task, stream, tailBytes }: Pick<LogAsk, 'task' | 'stream' | 'tailBytes'>,
+): Promise<{ readonly reader: LogReader; readonly directory: string; readonly end: number }> {
+  const directory = await directories.findOutput(task);
+  if (directory === undefined) throw new Error(`node ${sender.node} has no output of task ${task} any more`);
+  const reader = new LogReader(stream, logKeeper.historyOf(directory, stream));
+  return { reader, directory, end: await reader.seek(directory, Math.min(tailBytes, maxTailBytes)) };
+}
+
+/** First what is there, then what is new; the last piece comes when the task has ended and all of it is said. */
+async function follow(parts: LogAnswersParts, ask: LogAsk): Promise<void> {
+  const { directories, streams, clock, isLive } = parts;
+  const { id, task, stream } = ask;
+  const { reader, end } = await openReader(parts, ask);
+  const way = streams.open(id);
+  const empty = { task, stream, data: '', end: false };
+  let isBacklog = true;
+  try {
+    do {
+      // looked at first: what it wrote before it ended is there afterwards
+      const mayGrow = isLive(task);
+      const isAllSaid = await sayWhatIsNew();
+      if (isAllSaid && !mayGrow) {
+        way.say({ ...empty, end: true });
+        return;
+      }
+      if (way.silentMs >= outputBounds.renewMs) way.say(empty);
+    } while (await clock.sleep(lookEveryMs, way.signal));
+  } finally {
+    way.close();
+  }
+
+  /** Up to this output's share; false when there is more. */
+  async function sayWhatIsNew(): Promise<boolean> {
+    const directory = (await directories.findOutput(task)) ?? '';
+    for (let left = Math.floor(bytesEachLook / streams.size); left > 0 && way.hasRoom; ) {
+      const piece = await reader.read(directory, left, maxBehindBytes);
+      if (piece !== undefined) {
+        left -= piece.bytes;
+        sayPiece(piece);
+      }
+      if (isBacklog && (piece === undefined || reader.position >= end)) {
+        isBacklog = false;
+        way.say(empty);
+      }
+      if (piece === undefined) return true;
+    }
+    return false;
+  }
+
+  function sayPiece({ text, at, skipped }: LogPiece): void {
+    const texts = text === '' && skipped > 0 ? [''] : splitForWire(text, maxChunkBytes);
+    for (const [i, data] of texts.entries()) {
+      const backlog = isBacklog && { backlog: true };
+      way.say({ task, stream, data, at, end: false, ...backlog, ...(i === 0 && skipped > 0 && { skipped }) });
+    }
   }
 }

@@ -1,10 +1,12 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
+import { createInterface } from 'node:readline';
 import type * as v from 'valibot';
 import { type ErrorCode, errorCodes, MesoliteError, messageOf } from '../base/errors.ts';
 import { type Bounds, decodeJson } from '../base/shape.ts';
 import { errorAnswerSchema, removeResultSchema } from '../model/api.ts';
+import { type OutputFrame, outputFrameSchema } from '../model/output.ts';
 import type { Context } from './contexts.ts';
 
 /** The master's HTTP API. Each call throws what the master refused, or UNAVAILABLE, TIMED_OUT or UNTRUSTED with what to do. */
@@ -13,11 +15,16 @@ export interface ApiClient {
   get<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
   post<S extends v.GenericSchema>(path: string, body: unknown, schema: S): Promise<v.InferOutput<S>>;
   delete<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
+  /** Hands on each line of an answer that goes on, until it ends; throws what the last line says, and TIMED_OUT when nothing comes any more. */
+  stream(method: 'GET' | 'POST', path: string, onFrame: (frame: OutputFrame) => void, body?: unknown): Promise<void>;
   /** `delete` of what is answered like a document. */
   remove(path: string): Promise<v.InferOutput<typeof removeResultSchema>>;
 }
 
 const callTimeoutMs = 30_000;
+/** A master that streams says something every ten seconds. */
+const silentMs = 40_000;
+const frameBounds: Bounds = { maxBytes: 1024 * 1024, maxDepth: 8 };
 const maxSecretFileBytes = 64 * 1024;
 /** A list of 100,000 tasks fits. */
 const answerBounds: Bounds = { maxBytes: 128 * 1024 * 1024, maxDepth: 24 };
@@ -46,6 +53,7 @@ export function makeApiClient(context: Context, signal: AbortSignal): ApiClient 
     get: async (path, schema) => read(await call('GET', path), schema),
     post: async (path, body, schema) => read(await call('POST', path, body), schema),
     delete: async (path, schema) => read(await call('DELETE', path), schema),
+    stream: (method, path, onFrame, body) => stream(context, { ...options, method }, path, { body, onFrame }, signal),
     remove: async path => read(await call('DELETE', path), removeResultSchema),
   };
 }
@@ -68,26 +76,63 @@ async function exchange(
   signal: AbortSignal,
 ): Promise<Answer> {
   const timeout = AbortSignal.timeout(callTimeoutMs);
-  const payload = body === undefined ? undefined : JSON.stringify(body);
-  const headers = payload === undefined ? {} : { 'content-type': 'application/json' };
   try {
-    return await new Promise<Answer>((resolve, reject) => {
-      const request = httpsRequest(`${context.server}${path}`, {
-        ...options,
-        headers: { ...options.headers, ...headers },
-        signal: AbortSignal.any([signal, timeout]),
-        agent: false,
-      });
-      request.on('error', reject);
-      request.on('response', response => {
-        readAnswer(response).then(resolve, reject);
-      });
-      request.end(payload);
-    });
+    const response = await send(context, options, path, body, AbortSignal.any([signal, timeout]));
+    return await readAnswer(response);
   } catch (error) {
     throw timeout.aborted
       ? new MesoliteError('TIMED_OUT', `${context.server} did not answer within ${callTimeoutMs / 1000} s`)
       : transportError(context, error);
+  }
+}
+
+function send(
+  { server }: Context,
+  options: RequestOptions,
+  path: string,
+  body: unknown,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  const payload = body === undefined ? undefined : JSON.stringify(body);
+  const headers = payload === undefined ? {} : { 'content-type': 'application/json' };
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest(`${server}${path}`, {
+      ...options,
+      headers: { ...options.headers, ...headers },
+      signal,
+      agent: false,
+    });
+    request.on('error', reject);
+    request.on('response', resolve);
+    request.end(payload);
+  });
+}
+
+async function stream(
+  context: Context,
+  options: RequestOptions,
+  path: string,
+  { body, onFrame }: { readonly body: unknown; readonly onFrame: (frame: OutputFrame) => void },
+  signal: AbortSignal,
+): Promise<void> {
+  const silence = new AbortController();
+  const watch = setTimeout(() => silence.abort(), silentMs);
+  try {
+    const response = await send(context, options, path, body, AbortSignal.any([signal, silence.signal]));
+    if (response.statusCode !== 200) throw refusal(context, await readAnswer(response));
+    for await (const line of createInterface({ input: response })) {
+      watch.refresh();
+      const frame = decodeJson(outputFrameSchema, line, `the answer of ${context.server}`, frameBounds);
+      if (frame.error !== undefined) throw new MesoliteError(codeOf(frame.error), frame.error.message);
+      onFrame(frame);
+    }
+    if (!response.complete) throw new MesoliteError('UNAVAILABLE', `${context.server} closed the connection`);
+  } catch (error) {
+    throw silence.signal.aborted
+      ? new MesoliteError('TIMED_OUT', `${context.server} has said nothing for ${silentMs / 1000} s`)
+      : transportError(context, error);
+  } finally {
+    clearTimeout(watch);
   }
 }
 
@@ -114,9 +159,13 @@ function refusal(context: Context, { status, text }: Answer): MesoliteError {
   } catch {
     return new MesoliteError('UNAVAILABLE', `${context.server} answered ${status}: is it a mesolite master?`);
   }
-  const code: ErrorCode = isErrorCode(said.code) ? said.code : 'INTERNAL';
+  const code = codeOf(said);
   const hint = code === 'UNAUTHENTICATED' ? `: the token in ${context.tokenFile} is not accepted` : '';
   return new MesoliteError(code, code === 'UNAUTHENTICATED' ? `${context.server}${hint}` : said.message);
+}
+
+function codeOf({ code }: { readonly code: string }): ErrorCode {
+  return isErrorCode(code) ? code : 'INTERNAL';
 }
 
 function isErrorCode(code: string): code is ErrorCode {

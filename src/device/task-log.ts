@@ -3,24 +3,15 @@ import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-
-export type TaskStream = 'stdout' | 'stderr';
+import { type OutputStreamName, outputStreams } from '../model/output.ts';
+import { LogHistory } from './log-history.ts';
 
 /** No tail is longer. */
 export const maxTailBytes = 128 * 1024;
 
 /** The file that a task's stream goes to, in the task's directory; what was cut from it last is in `<file>.1`. */
-export function logPath(directory: string, stream: TaskStream): string {
+export function logPath(directory: string, stream: OutputStreamName): string {
   return join(directory, `${stream}.log`);
-}
-
-/** The end of what a task wrote, whole characters, at most `maxTailBytes`; empty when it wrote nothing. */
-export async function readLogTail(directory: string, stream: TaskStream, tailBytes: number): Promise<string> {
-  const wanted = Math.min(Math.max(0, tailBytes), maxTailBytes);
-  const path = logPath(directory, stream);
-  const newest = await readEnd(path, wanted);
-  const older = newest.length < wanted ? await readEnd(`${path}.1`, wanted - newest.length) : Buffer.alloc(0);
-  return wholeCharacters(Buffer.concat([older, newest]));
 }
 
 /** Cuts a text into pieces whose JSON takes at most `maxBytes` each, for messages of bounded size. */
@@ -43,6 +34,8 @@ export interface LogKeeperSettings {
 export interface LogKeeper {
   watch(directory: string): void;
   forget(directory: string): void;
+  /** Of a log that is watched, and a new one for any other. */
+  historyOf(directory: string, stream: OutputStreamName): LogHistory;
   /** Looks at the logs until `signal` aborts. */
   start(signal: AbortSignal): Promise<void>;
 }
@@ -56,37 +49,44 @@ export function makeLogKeeper(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
   { maxBytes = 5 * 1024 * 1024, everyMs = 2_000 }: LogKeeperSettings = {},
 ): LogKeeper {
-  const directories = new Set<string>();
-  const look = async (directory: string): Promise<void> => {
-    for (const stream of ['stdout', 'stderr'] as const) {
-      const path = logPath(directory, stream);
-      try {
-        if ((await sizeOf(path)) > maxBytes) await cut(path, maxBytes);
-      } catch (error) {
-        // a full disk is when it matters most: the log goes, the history beside it stays as it was
-        await truncate(path, 0).catch(() => undefined);
-        log.warn('a task log could not be kept and was emptied', { path, why: messageOf(error) });
-      }
+  const histories = new Map<string, LogHistory>();
+  const look = async (path: string, history: LogHistory): Promise<void> => {
+    const { size, at } = await lookAt(path);
+    history.note(size, at);
+    if (size <= maxBytes) return;
+    try {
+      history.cut(await cut(path, maxBytes), true);
+    } catch (error) {
+      // a full disk is when it matters most: the log goes, the history beside it stays as it was
+      await truncate(path, 0).catch(() => undefined);
+      history.cut(size, false);
+      log.warn('a task log could not be kept and was emptied', { path, why: messageOf(error) });
     }
   };
   return {
-    watch: directory => void directories.add(directory),
-    forget: directory => void directories.delete(directory),
+    watch(directory) {
+      for (const stream of outputStreams) histories.set(logPath(directory, stream), new LogHistory());
+    },
+    forget(directory) {
+      for (const stream of outputStreams) histories.delete(logPath(directory, stream));
+    },
+    historyOf: (directory, stream) => histories.get(logPath(directory, stream)) ?? new LogHistory(),
     async start(signal) {
       while (await clock.sleep(everyMs, signal)) {
-        for (const directory of directories) await look(directory);
+        for (const [path, history] of histories) await look(path, history);
       }
     },
   };
 }
 
-/** Keeps the end of a log beside it and empties it. */
-async function cut(path: string, keepBytes: number): Promise<void> {
+/** Keeps the end of a log beside it and empties it; returns the size that it had. */
+async function cut(path: string, keepBytes: number): Promise<number> {
   const source = await open(path, 'r');
+  let size: number;
   try {
     const target = await open(`${path}.new`, 'w', 0o600);
     try {
-      await copyEnd(source, target, keepBytes);
+      size = await copyEnd(source, target, keepBytes);
     } finally {
       await target.close();
     }
@@ -95,47 +95,26 @@ async function cut(path: string, keepBytes: number): Promise<void> {
   }
   await truncate(path, 0);
   await rename(`${path}.new`, `${path}.1`);
+  return size;
 }
 
-async function copyEnd(source: FileHandle, target: FileHandle, keepBytes: number): Promise<void> {
+async function copyEnd(source: FileHandle, target: FileHandle, keepBytes: number): Promise<number> {
   const { size } = await source.stat();
   const buffer = Buffer.alloc(64 * 1024);
   for (let at = Math.max(0, size - keepBytes); at < size; ) {
     const { bytesRead } = await source.read(buffer, 0, Math.min(buffer.length, size - at), at);
-    if (bytesRead === 0) return;
+    if (bytesRead === 0) break;
     await target.write(buffer, 0, bytesRead);
     at += bytesRead;
   }
+  return size;
 }
 
-async function readEnd(path: string, bytes: number): Promise<Buffer> {
-  let file: FileHandle;
+async function lookAt(path: string): Promise<{ readonly size: number; readonly at: number }> {
   try {
-    file = await open(path, 'r');
+    const { size, mtimeMs: at } = await stat(path);
+    return { size, at };
   } catch {
-    return Buffer.alloc(0);
+    return { size: 0, at: 0 };
   }
-  try {
-    const { size } = await file.stat();
-    const length = Math.min(size, bytes);
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
-    return buffer.subarray(0, bytesRead);
-  } finally {
-    await file.close();
-  }
-}
-
-async function sizeOf(path: string): Promise<number> {
-  try {
-    return (await stat(path)).size;
-  } catch {
-    return 0;
-  }
-}
-
-/** Text without the rest of a character that the cut has torn at its start. */
-function wholeCharacters(bytes: Buffer): string {
-  let start = 0;
-  while (start < 3 && ((bytes[start] ?? 0) & 0xc0) === 0x80) start++;
-  return bytes.toString('utf8', start);
 }

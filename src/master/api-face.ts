@@ -14,6 +14,7 @@ import type { Events } from './events.ts';
 import type { Fleet } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
 import type { TokenDesk } from './join-tokens.ts';
+import type { LogFollowers } from './log-followers.ts';
 import type { Logs } from './logs.ts';
 import type { Mesos } from './mesos/mesos.ts';
 import type { Metrics } from './metrics.ts';
@@ -41,6 +42,7 @@ export function makeApiFace(parts: {
   readonly shadows: Shadows;
   readonly rollouts: Rollouts;
   readonly logs: Logs;
+  readonly followers: LogFollowers;
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
   readonly trust: Trust;
@@ -65,6 +67,12 @@ export function makeApiFace(parts: {
     const task = await store.tasks.get(id);
     if (task === undefined) throw new MesoliteError('NOT_FOUND', `there is no task ${id}`);
     return task;
+  }
+
+  async function nodeOf(task: string): Promise<string> {
+    const { node } = await findTask(task);
+    if (node === null) throw new MesoliteError('CONFLICT', `task ${task} has not been placed yet`);
+    return node;
   }
 
   return {
@@ -156,11 +164,9 @@ export function makeApiFace(parts: {
       const { why = null, expected = null, reasons = [] } = waiting ?? {};
       return { task: id, state, node, why, expected, nodes: [...reasons] };
     },
-    async taskLog(query, signal) {
-      const { node } = await findTask(query.task);
-      if (node === null) throw new MesoliteError('CONFLICT', `task ${query.task} has not been placed yet`);
-      return logs.ask(node, query, signal);
-    },
+    taskLog: async (query, signal) => logs.ask(await nodeOf(query.task), query, signal),
+    followLog: async (query, onFrame, signal) =>
+      parts.followers.follow(await nodeOf(query.task), query, onFrame, signal),
     async policies() {
       const views = await policies.view(fleet.list().flatMap(node => (node.state === 'ready' ? [node.id] : [])));
       return views.map(view => ({ ...view, shadow: shadows.of(view) }));

@@ -4,6 +4,7 @@ import { onAbort } from '../base/signal.ts';
 import type { LogChunk } from '../model/message.ts';
 import type { LogQuery } from './api/face.ts';
 import { masterTimes } from './config.ts';
+import { cutTail, type TimedText } from './log-tail.ts';
 import type { Outgoing } from './outgoing.ts';
 
 const maxOpenQuestions = 64;
@@ -19,7 +20,8 @@ export interface Logs {
 
 interface Question {
   readonly node: string;
-  text: string;
+  readonly pieces: TimedText[];
+  length: number;
   settle(error?: MesoliteError): void;
 }
 
@@ -31,19 +33,20 @@ export function makeLogs(parts: {
   const { outgoing, clock, newId } = parts;
   const questions = new Map<string, Question>();
 
-  function open(id: string, node: string, signal: AbortSignal): Promise<string> {
+  function open(id: string, node: string, query: LogQuery, signal: AbortSignal): Promise<string> {
     return new Promise((resolve, reject) => {
       const late = new MesoliteError('TIMED_OUT', `node ${node} did not answer: it may be offline`);
       const cancelTimer = clock.after(masterTimes.logAnswerMs, () => question.settle(late));
       const forget = onAbort(signal, () => question.settle(late));
       const question: Question = {
         node,
-        text: '',
+        pieces: [],
+        length: 0,
         settle(error) {
           if (!questions.delete(id)) return;
           cancelTimer();
           forget();
-          if (error === undefined) resolve(question.text);
+          if (error === undefined) resolve(cutTail(question.pieces, query));
           else reject(error);
         },
       };
@@ -52,20 +55,22 @@ export function makeLogs(parts: {
   }
 
   return {
-    async ask(node, { task, stream, tailBytes }, signal) {
+    async ask(node, query, signal) {
       if (signal.aborted) throw new MesoliteError('UNAVAILABLE', 'nobody waits for the log any more');
       if (questions.size >= maxOpenQuestions) throw new MesoliteError('UNAVAILABLE', 'too many logs are being read');
       const id = newId();
-      const answer = open(id, node, signal);
+      const answer = open(id, node, query, signal);
+      const { task, stream, tailBytes } = query;
       await Promise.all([answer, outgoing.ask(node, { what: 'log', id, task, stream, tailBytes })]);
       return answer;
     },
-    onChunk(node, { id, data, end, error }) {
+    onChunk(node, { id, data, at, end, error }) {
       const question = questions.get(id);
       if (question === undefined || question.node !== node) return;
-      question.text += data;
+      question.pieces.push({ text: data, at });
+      question.length += data.length;
       if (error !== undefined) question.settle(new MesoliteError('NOT_FOUND', error));
-      else if (question.text.length > maxAnswerLength) question.settle(tooLong(node));
+      else if (question.length > maxAnswerLength) question.settle(tooLong(node));
       else if (end) question.settle();
     },
   };

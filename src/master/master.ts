@@ -34,6 +34,7 @@ import { makeIncoming } from './incoming.ts';
 import { makeJobs } from './jobs.ts';
 import { makeTokenDesk } from './join-tokens.ts';
 import { openKeySets } from './key-sets.ts';
+import { makeLogFollowers } from './log-followers.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
 import { masterFactsOf } from './mesos/master-info.ts';
@@ -44,6 +45,7 @@ import { makeNodeEvents } from './node-events.ts';
 import { makeNodeWeights } from './node-weights.ts';
 import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
+import { makeOutputStreams } from './output-streams.ts';
 import { openPolicies } from './policies.ts';
 import { makePushes } from './pushes.ts';
 import { makeRevisions } from './revisions.ts';
@@ -350,6 +352,8 @@ async function run(
   const shadows = makeShadows();
   const auditIntake = makeAuditIntake({ audit: store.audit, authority, outgoing, clock, log }, config.audit);
   const logs = makeLogs({ outgoing, clock, newId });
+  const outputs = makeOutputStreams({ outgoing, clock, newId, inBackground });
+  const followers = makeLogFollowers({ streams: outputs });
   const enrollment = makeEnrollment({
     tokens: store.joinTokens,
     authority,
@@ -429,7 +433,7 @@ async function run(
       audit: (node, { batch }) => auditIntake.onBatch(node, batch),
       shadow: shadows.onReport,
       csr: (node, request) => certificates.onRequest(node, request),
-      log: (node, chunk) => logs.onChunk(node, chunk),
+      log: (node, chunk) => void (outputs.onPiece(node, chunk) || logs.onChunk(node, chunk)),
       death: (node, death) => fleet.onDeath(node, death),
     },
   });
@@ -478,6 +482,7 @@ async function run(
     shadows,
     rollouts,
     logs,
+    followers,
     events,
     book,
     trust,

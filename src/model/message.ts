@@ -4,6 +4,7 @@ import { type Bounds, decodeJson } from '../base/shape.ts';
 import { auditBatchSchema } from './audit-chain.ts';
 import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
+import { logAskSchema, outputPieceFields, outputTakenSchema } from './output.ts';
 import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
@@ -103,15 +104,7 @@ export const certificateRequestSchema = v.object({
 });
 
 /** `up/<node>/log`: a piece of a task's output, asked for by `ask` with the same id. */
-export const logChunkSchema = v.object({
-  ...head,
-  id: text(64),
-  task: taskIdSchema,
-  stream: v.picklist(['stdout', 'stderr']),
-  data: text(131_072),
-  end: v.boolean(),
-  error: v.optional(text(512)),
-});
+export const logChunkSchema = v.object({ ...head, ...outputPieceFields });
 
 /** `up/<node>/shadow`: what policies that decide nothing would have done, all of them each time. */
 export const shadowReportSchema = v.object({
@@ -167,14 +160,7 @@ export const askSchema = v.variant('what', [
   v.object({ what: v.literal('birth') }),
   /** Renew every certificate, at a moment of your own choice within this: another authority issues now. */
   v.object({ what: v.literal('rotate'), withinMs: whole }),
-  v.object({
-    what: v.literal('log'),
-    id: text(64),
-    task: taskIdSchema,
-    stream: v.picklist(['stdout', 'stderr']),
-    /** From the end, in bytes. */
-    tailBytes: whole,
-  }),
+  logAskSchema,
 ]);
 
 /** Body of `down/<node>/ack`: what the master has committed, and certificates that it issued. */
@@ -182,6 +168,8 @@ export const masterAckSchema = v.object({
   statuses: v.optional(v.pipe(v.array(text(64)), v.maxLength(100)), []),
   /** The number of the last audit record that is stored. */
   audit: v.optional(whole),
+  /** What somebody follows. */
+  output: v.optional(v.pipe(v.array(outputTakenSchema), v.maxLength(64)), []),
   /** Repeats the nonce of a birth, a heartbeat or a certificate request that asked for the time, which is the envelope's `issuedAt`. */
   nonce: v.optional(text(64)),
   certificate: v.optional(

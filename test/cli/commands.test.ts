@@ -118,6 +118,24 @@ t.test('a task is named by its id, the beginning of one, or its job', async t =>
   t.match(await mesolite('logs nothing'), { code: 1, err: 'mesolite: there is no task or job nothing\n' });
 });
 
+t.test('a log is followed: what is left out is said beside it, and how it ended', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.tasks = [taskView('client.default.c', { job: 'client' })];
+  server.world.frames = [{ data: 'one\n' }, {}, { data: 'two\n', skipped: 5 }];
+  t.match(await mesolite('logs -f client --since 1m --tail 3'), {
+    code: 0,
+    out: 'one\ntwo\n',
+    err: 'mesolite: 5 bytes were left out: it writes faster than is passed on\n',
+  });
+  const since = Date.UTC(2030, 0, 1, 11, 59);
+  t.equal(
+    server.calls.at(-1)?.what,
+    `GET /v1/tasks/client.default.c/log?stream=stdout&tailBytes=65536&tailLines=3&since=${since}&follow=true`,
+  );
+  server.world.frames.push({ error: { code: 'UNAVAILABLE', message: 'node pi-1 is gone' } });
+  t.match(await mesolite('logs -f client'), { code: 3, err: /node pi-1 is gone\n$/ });
+});
+
 t.test('the audit is asked for and shown with who, what and which rule', async t => {
   const { server, mesolite } = await makeUser(t);
   server.world.entries = [auditEntry(2), auditEntry(1, { verdict: 'allow', status: 200, rule: '-', source: '-' })];

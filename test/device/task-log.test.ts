@@ -1,25 +1,92 @@
-import { appendFileSync, closeSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  openSync,
+  readFileSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { silentLog } from '../../src/base/log.ts';
-import { makeLogKeeper, maxTailBytes, readLogTail, splitForWire } from '../../src/device/task-log.ts';
+import { LogHistory } from '../../src/device/log-history.ts';
+import { type LogPiece, LogReader } from '../../src/device/log-reader.ts';
+import { makeLogKeeper, splitForWire } from '../../src/device/task-log.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
+
+async function readAll(directory: string, tailBytes: number, history = new LogHistory(), stream = 'stdout' as const) {
+  const reader = new LogReader(stream, history);
+  await reader.seek(directory, tailBytes);
+  return { reader, text: await readOn(reader, directory) };
+}
+
+async function readOn(reader: LogReader, directory: string): Promise<string> {
+  let text = '';
+  for (let piece = await reader.read(directory, 64); piece; piece = await reader.read(directory, 64))
+    text += piece.text;
+  return text;
+}
 
 t.test('the end of a log is read, whole characters of it', async t => {
   const directory = t.testdir({ 'stdout.log': 'one\ntwo\nthrée\n', 'stderr.log': '' });
-  t.equal(await readLogTail(directory, 'stdout', 1_000), 'one\ntwo\nthrée\n');
-  t.equal(await readLogTail(directory, 'stdout', 4), 'ée\n');
-  t.equal(await readLogTail(directory, 'stdout', 3), 'e\n', 'half of an é is left out');
-  t.equal(await readLogTail(directory, 'stdout', 0), '');
-  t.equal(await readLogTail(directory, 'stderr', 100), '');
-  t.equal(await readLogTail(join(directory, 'none'), 'stdout', 100), '');
+  t.equal((await readAll(directory, 1_000)).text, 'one\ntwo\nthrée\n');
+  t.equal((await readAll(directory, 4)).text, 'ée\n');
+  t.equal((await readAll(directory, 3)).text, 'e\n', 'half of an é is left out');
+  t.equal((await readAll(directory, 0)).text, '');
+  t.equal((await readAll(join(directory, 'none'), 100)).text, '');
 });
 
-t.test('a tail reaches back into what was cut off, and has a bound', async t => {
+t.test('a tail reaches back into what was cut off', async t => {
   const directory = t.testdir({ 'stdout.log': 'new\n', 'stdout.log.1': 'older\nold\n' });
-  t.equal(await readLogTail(directory, 'stdout', 8), 'old\nnew\n');
-  writeFileSync(join(directory, 'stdout.log'), 'x'.repeat(maxTailBytes * 2));
-  t.equal((await readLogTail(directory, 'stdout', Number.MAX_SAFE_INTEGER)).length, maxTailBytes);
+  t.equal((await readAll(directory, 8)).text, 'old\nnew\n');
+  t.equal((await readAll(directory, 1_000)).text, 'older\nold\nnew\n');
+});
+
+t.test('a reader goes on over a cut without a gap, and says what it could not keep up with', async t => {
+  const directory = t.testdir({ 'stdout.log': '0123456789' });
+  const path = join(directory, 'stdout.log');
+  const history = new LogHistory();
+  const { reader, text } = await readAll(directory, 4, history);
+  t.equal(text, '6789');
+  appendFileSync(path, 'abcdef');
+  writeFileSync(`${path}.1`, '89abcdef');
+  writeFileSync(path, 'gh');
+  history.cut(16, true);
+  t.equal(await readOn(reader, directory), 'abcdefgh');
+  appendFileSync(path, 'ijklmnop');
+  t.match(await reader.read(directory, 64, 3), { text: 'nop', skipped: 5, bytes: 3 });
+
+  writeFileSync(`${path}.1`, 'rst');
+  writeFileSync(path, 'u');
+  history.cut(10 + 20, true);
+  t.match(await reader.read(directory, 64), { text: 'rst', skipped: 17 }, 'the rest was not kept');
+  t.match(await reader.read(directory, 64), { text: 'u', skipped: 0 });
+});
+
+t.test('a log that somebody else empties is read from its start', async t => {
+  const directory = t.testdir({ 'stdout.log': '0123456789' });
+  const { reader } = await readAll(directory, 4);
+  writeFileSync(join(directory, 'stdout.log'), 'new');
+  let piece: LogPiece | undefined;
+  for (let i = 0; i < 20 && piece === undefined; i++) piece = await reader.read(directory, 64);
+  t.equal(piece?.text, 'new');
+});
+
+t.test('it is known when a part was written, not earlier than it was', async t => {
+  const directory = t.testdir({ 'stdout.log': 'one\ntwo\n' });
+  utimesSync(join(directory, 'stdout.log'), 5, 5);
+  const history = new LogHistory();
+  history.note(4, 3_000);
+  history.note(4, 4_000);
+  const reader = new LogReader('stdout', history);
+  await reader.seek(directory, 100);
+  t.match(await reader.read(directory, 100), { text: 'one\n', at: 3_000 });
+  t.match(await reader.read(directory, 100), { text: 'two\n', at: 5_000 });
+  for (let i = 0; i < 1_000; i++) history.note(4 + i, 10_000 + i);
+  const mark = history.markAfter(500);
+  t.ok(mark !== undefined && mark.position > 500 && mark.at - 10_000 === mark.position - 4);
 });
 
 t.test('a text is cut into pieces that fit into messages, whatever their JSON takes', async t => {

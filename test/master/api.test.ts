@@ -53,6 +53,7 @@ function emptyFace(): ApiFace {
     undrain: none,
     explainTask: none,
     taskLog: none,
+    followLog: none,
     services: async () => [],
     mesh: () => ({ trustDomain: 'edge', rootNamespace: 'istio-system', meshDefault: 'allow' }),
     policies: async () => [],
@@ -432,3 +433,24 @@ t.test('rollouts are told to everybody who may read, and steered by admins', asy
   t.equal((await call('POST', `/v1/rollouts/${'x'.repeat(65)}/pause`, { body: '{}' })).status, 400);
   t.equal(steered.length, 1);
 });
+
+t.test(
+  'what is followed is a line of JSON a piece; what fails before the first is an answer, after it the last line',
+  async t => {
+    const { call } = await serve(t, {
+      async followLog({ task, tailLines, since }, onFrame) {
+        if (task === 'none') throw new MesoliteError('NOT_FOUND', 'it is not there');
+        onFrame({ stream: 'stdout', data: `${tailLines} ${since}\n` });
+        onFrame({ stream: 'stdout', data: 'more', skipped: 3 });
+        if (task === 'breaks') throw new MesoliteError('UNAVAILABLE', 'the node is gone');
+      },
+    });
+    const path = (task: string) => `/v1/tasks/${task}/log?follow=true&tailLines=2&since=7`;
+    const good = await call('GET', path('t'), { token: 'token-of-reader' });
+    t.equal(good.status, 200);
+    t.equal(good.text, '{"stream":"stdout","data":"2 7\\n"}\n{"stream":"stdout","data":"more","skipped":3}\n');
+    t.match(await call('GET', path('none'), { token: 'token-of-reader' }), { status: 404 });
+    const broken = await call('GET', path('breaks'), { token: 'token-of-reader' });
+    t.match(JSON.parse(broken.text.trim().split('\n').at(-1) ?? ''), { error: { code: 'UNAVAILABLE' } });
+  },
+);

@@ -39,6 +39,24 @@ t.test('a task runs to its end: its states, its exit status and its output are t
   t.equal(await api.output(task?.id ?? ''), 'hello from node\n');
 });
 
+t.test('an output is followed from the node to whoever asks, until its task ends', async t => {
+  const go = join(home, 'go');
+  const script = `echo first; until [ -e ${go} ]; do sleep 0.05; done; echo last`;
+  await api.apply(job('follow', { ...shell(script), type: 'batch' }));
+  const [task] = await untilTasks(api, 'follow', 'TASK_RUNNING');
+  let text = '';
+  const follow = () =>
+    api.client.stream('GET', `/v1/tasks/${task?.id}/log?follow=true`, ({ data = '' }) => {
+      text += data;
+      if (text.includes('first')) writeFileSync(go, '');
+    });
+  await follow();
+  t.equal(text, 'first\nlast\n');
+  text = '';
+  await follow();
+  t.equal(text, 'first\nlast\n', 'one that has ended is told to its end');
+});
+
 t.test('a task that fails says with which code', async t => {
   await api.apply(job('fail', shell('exit 7')));
   const [task] = await untilTasks(api, 'fail', 'TASK_FAILED');

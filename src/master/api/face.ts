@@ -25,6 +25,7 @@ import type {
 import type { AuditChainPage } from '../../model/audit-item.ts';
 import type { AuthorityView, CertificateView, RotateRequest } from '../../model/certificate.ts';
 import type { EventKind, FleetEvent } from '../../model/event.ts';
+import type { OutputFrame } from '../../model/output.ts';
 import type { RolloutCommand, RolloutSpec, RolloutView } from '../../model/rollout.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 
@@ -83,6 +84,9 @@ export interface LogQuery {
   readonly task: string;
   readonly stream: 'stdout' | 'stderr';
   readonly tailBytes: number;
+  readonly tailLines?: number | undefined;
+  /** Milliseconds since 1970. */
+  readonly since?: number | undefined;
 }
 
 /** What the master can be asked over HTTP; each may throw a MesoliteError, which becomes the answer. */
@@ -109,6 +113,8 @@ export interface ApiFace {
   plan(documents: readonly unknown[]): Promise<PlanView>;
   explainTask(id: string): Promise<TaskExplanation>;
   taskLog(query: LogQuery, signal: AbortSignal): Promise<string>;
+  /** As `LogFollowers.follow`. */
+  followLog(query: LogQuery, onFrame: (frame: OutputFrame) => void, signal: AbortSignal): Promise<void>;
   services(): Promise<ServiceDocument[]>;
   policies(): Promise<PolicyView[]>;
   mesh(): MeshView;

@@ -23,7 +23,6 @@ import {
   taskDetailSchema,
   taskExplanationSchema,
   taskListSchema,
-  taskLogSchema,
   versionSchema,
 } from '../../model/api.ts';
 import { auditChainPageSchema } from '../../model/audit-item.ts';
@@ -33,12 +32,12 @@ import type { Api } from './api.ts';
 import { addAuthorityRoutes } from './authority-routes.ts';
 import type { ApiFace } from './face.ts';
 import { addFrameworkRoutes } from './framework-routes.ts';
+import { addLogRoutes } from './log-routes.ts';
 import { nameOf } from './operator-name.ts';
-import { signalOf } from './request-signal.ts';
 import { addRolloutRoutes } from './rollout-routes.ts';
 import { admin, answers, open, reader } from './route-schema.ts';
+import { wholeText } from './whole-text.ts';
 
-const wholeText = v.pipe(v.string(), v.regex(/^\d{1,15}$/, 'expected a whole number'), v.transform(Number));
 const word = v.pipe(v.string(), v.maxLength(2048));
 
 const documentPath = v.object({ kind: word, namespace: nameSchema, name: nameSchema });
@@ -47,10 +46,6 @@ const nodePath = v.object({ node: nameSchema });
 const idPath = v.object({ id: v.pipe(v.string(), v.maxLength(64)) });
 const taskPath = v.object({ id: taskIdSchema });
 const taskQuery = v.strictObject({ job: v.optional(nameSchema), namespace: v.optional(nameSchema) });
-const logQuery = v.strictObject({
-  stream: v.optional(v.picklist(['stdout', 'stderr']), 'stdout'),
-  tailBytes: v.optional(v.pipe(wholeText, v.maxValue(65_536, 'expected at most 65536')), '65536'),
-});
 const pageSize = v.optional(v.pipe(wholeText, v.minValue(1), v.maxValue(1000, 'expected at most 1000')), '100');
 const workload = v.pipe(word, v.regex(/^[a-z0-9-]{1,63}\/[a-z0-9-]{1,63}$/, 'expected <namespace>/<job>'));
 const auditQuery = v.strictObject({
@@ -84,6 +79,7 @@ export function addRoutes(app: Api, face: ApiFace): void {
   addMetricsRoute(app, face);
   addDocumentRoutes(app, face);
   addTaskRoutes(app, face);
+  addLogRoutes(app, face);
   addFleetRoutes(app, face);
   addAuthorityRoutes(app, face);
   addRolloutRoutes(app, face);
@@ -172,17 +168,6 @@ function addTaskRoutes(app: Api, face: ApiFace): void {
     '/v1/tasks/:id/explain',
     { ...reader, schema: answers('Node by node why a task is not there', taskExplanationSchema, { params: taskPath }) },
     request => face.explainTask(request.params.id),
-  );
-  app.get<{ Params: v.InferOutput<typeof taskPath>; Querystring: v.InferOutput<typeof logQuery> }>(
-    '/v1/tasks/:id/log',
-    {
-      ...reader,
-      schema: answers('The end of a task’s output', taskLogSchema, { params: taskPath, querystring: logQuery }),
-    },
-    async (request, reply) => {
-      const query = { task: request.params.id, ...request.query };
-      return { task: query.task, stream: query.stream, data: await face.taskLog(query, signalOf(reply)) };
-    },
   );
 }
 
