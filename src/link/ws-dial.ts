@@ -40,6 +40,8 @@ export function wsDial(parts: TlsDialParts, settings: TlsDialSettings): Dial {
     stream.on('error', () => {});
     // the closing handshake may wait for a side that is gone
     stream.once('error', () => socket.destroy());
+    // the stream of ws would wait for its writer to end too, and the break be noticed by the keep-alive alone
+    stream.once('end', () => stream.destroy());
     return stream;
   };
 }
