@@ -89,8 +89,8 @@ export interface AgentParts {
   readonly version: string;
   /** Sockets that listen already; absent: none. */
   readonly sockets?: GivenSockets | undefined;
-  /** Ends the proxy, which may serve on when all else has ended; absent: it ends with the rest. */
-  readonly serving?: AbortSignal | undefined;
+  /** What ends the proxy, which may serve on when all else has ended; absent: it ends with the rest. */
+  readonly serving?: { readonly signal: AbortSignal; readonly handedOver: AbortSignal } | undefined;
   /** Takes the records of requests that end when all but the proxy has ended; absent: they go to the access log alone. */
   readonly late?: ((record: AccessRecord) => void) | undefined;
   /** Hands over what the agent before this one still records; absent: there was none. */
@@ -337,7 +337,7 @@ async function run(
       bounds: profile.proxy,
     },
   );
-  const listen = () => proxy.start(serving ?? signal, sockets);
+  const listen = () => proxy.start(serving?.signal ?? signal, sockets, serving?.handedOver);
   const shadows = makeShadowReport({
     sender,
     clock,

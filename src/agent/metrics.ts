@@ -1,6 +1,6 @@
 import type { ShadowCount } from '../model/shadow-count.ts';
 import { latencyBoundsMs, type SeriesSnapshot, type StatusSnapshot } from '../proxy/counters.ts';
-import type { ProxySnapshot } from '../proxy/proxy.ts';
+import type { ProxySnapshot } from '../proxy/node-proxy.ts';
 
 // Written out here: prom-client, which the master uses, takes 12 MB of a small board's memory for these few lines.
 

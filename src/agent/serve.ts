@@ -28,17 +28,26 @@ export async function serveAgent(parts: ServeParts, config: AgentConfig, signal:
   let { sockets } = parts;
   let inherited = inheritedBy(parts);
   while (!signal.aborted) {
-    const [working, serving] = [new AbortController(), new AbortController()];
+    const [working, serving, handedOver] = [new AbortController(), new AbortController(), new AbortController()];
     const late = new LateRecords();
     const agent = await startAgent(
-      { ...parts, sockets, inherited, late: late.record, serving: either(signal, serving) },
+      {
+        ...parts,
+        sockets,
+        inherited,
+        late: late.record,
+        serving: { signal: either(signal, serving), handedOver: handedOver.signal },
+      },
       config,
       either(signal, working),
     );
     parts.onUp();
     const { isOver, successor } = await untilFollowed(parts, agent, { working, signal });
-    if (successor !== undefined) late.sendTo(record => successor.record(record));
-    serving.abort();
+    if (successor === undefined) serving.abort();
+    else {
+      late.sendTo(record => successor.record(record));
+      handedOver.abort();
+    }
     await agent.ended;
     await successor?.leave();
     if (isOver) return;

@@ -1,29 +1,18 @@
 import { Buffer } from 'node:buffer';
-import { type Server, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Cell } from '../base/cell.ts';
-import { type Clock, hourMs, minuteMs, secondMs } from '../base/clock.ts';
-import type { Log } from '../base/log.ts';
-import type { Random } from '../base/random.ts';
+import { hourMs, minuteMs, secondMs } from '../base/clock.ts';
 import { ratedLog } from '../base/rated-log.ts';
-import { aborted } from '../base/signal.ts';
-import type { AccessRecord } from '../model/access.ts';
+import { aborted, onAbort } from '../base/signal.ts';
 import type { Peer } from '../model/identity.ts';
-import type { FirmwareProfile } from '../model/profile.ts';
-import type { ServiceDocument } from '../model/service.ts';
 import type { ShadowCount } from '../model/shadow-count.ts';
-import type { CompiledPolicy } from '../policy/compile.ts';
-import type { CompiledPeerAuthentication } from '../policy/peer-authentication.ts';
-import type { CompiledRequestAuthentication } from '../policy/request-authentication.ts';
 import { newUsage } from '../traffic/breaker.ts';
 import { defaultCluster } from '../traffic/cluster.ts';
-import type { Destinations } from '../traffic/destinations.ts';
-import type { CompiledLimits } from '../traffic/limit.ts';
-import type { CompiledRoutes } from '../traffic/service-routes.ts';
 import { AccessLog } from './access-log.ts';
 import { addressOf } from './address.ts';
 import { meshBounds, Shares, taskBounds } from './admission.ts';
-import { Counters, type LimitSnapshot, type SeriesSnapshot } from './counters.ts';
+import { Counters } from './counters.ts';
 import { Deadlines } from './deadlines.ts';
 import { Decisions } from './decisions.ts';
 import { type LegParts, openLeg } from './egress/legs.ts';
@@ -33,9 +22,9 @@ import { TaskConnection } from './egress/task-connection.ts';
 import { Http2Edges } from './http2/edges.ts';
 import type { TargetForm } from './http2/request-text.ts';
 import { Limits } from './limits.ts';
-import { type DefaultIdentity, type GivenListeners, Listener, meshServer, outboundServer } from './listener.ts';
+import { type GivenListeners, Listener, meshServer, outboundServer } from './listener.ts';
+import type { NodeProxy, ProxyParts, ProxySettings, ProxySnapshot, RunningProxy } from './node-proxy.ts';
 import { acceptOutside, type OutsideParts } from './outside.ts';
-import type { Peers } from './peers.ts';
 import { type InboundConnection, type InboundParts, InboundPipeline } from './pipeline.ts';
 import { RequestIds } from './request-ids.ts';
 import { Tallies } from './tallies.ts';
@@ -43,13 +32,13 @@ import { type TaskPort, TaskPorts } from './task-ports.ts';
 import { acceptTcp, type TcpInboundParts } from './tcp-inbound.ts';
 import { Tokens } from './tokens/tokens.ts';
 import { Applications } from './upstream/applications.ts';
-
 import type { PoolAddress } from './upstream/endpoints.ts';
 import { MeshConnector } from './upstream/mesh-connector.ts';
 import { plainConnector } from './upstream/plain-connector.ts';
 import { ConnectionBudget, Pool, type PoolParts } from './upstream/pool.ts';
 import type { ByteStream } from './wire/byte-stream.ts';
-import { type ClientTimeouts, Downstream, type DownstreamParts } from './wire/downstream.ts';
+import { Downstream } from './wire/downstream.ts';
+import type { ClientTimeouts, DownstreamParts } from './wire/downstream-parts.ts';
 import type { Pipeline } from './wire/exchange.ts';
 import { Head } from './wire/head.ts';
 import { Mirrors } from './wire/mirror.ts';
@@ -58,85 +47,10 @@ import { Loans } from './wire/mux/loans.ts';
 import { readBufferBytes, WriteBuffers } from './wire/write-buffers.ts';
 import { indexWorkloads, type LocalWorkload, servedByName, servedOnPort, type WorkloadIndex } from './workload.ts';
 
-export interface ProxyParts {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly random: Random;
-  readonly peers: Peers;
-  readonly policy: Cell<CompiledPolicy>;
-  /** The tasks of this node that take part in the mesh, by task id. */
-  readonly workloads: Cell<ReadonlyMap<string, LocalWorkload>>;
-  /** The latest document of each service that tasks here call, by `<name>.<namespace>`. */
-  readonly services: Cell<ReadonlyMap<string, ServiceDocument>>;
-  /** How the endpoints of services are used. */
-  readonly destinations: Cell<Destinations>;
-  /** What RateLimits say of calls to here. */
-  readonly limits: Cell<CompiledLimits>;
-  /** How clients outside of the mesh are taken. */
-  readonly peerAuthentication: Cell<CompiledPeerAuthentication>;
-  /** Whose tokens are taken. */
-  readonly requestAuthentication: Cell<CompiledRequestAuthentication>;
-  /** Milliseconds since 1970; undefined while the node does not know the time. */
-  readonly time: () => number | undefined;
-  /** What VirtualServices say of calls from here. */
-  readonly routes: Cell<CompiledRoutes>;
-  /** Hears of each request when it is over; must be quick and must not throw. */
-  readonly onAccess: (record: AccessRecord) => void;
-}
-
-export interface ProxySettings {
-  /** 15008 by custom; 0 lets the system choose. */
-  readonly meshPort: number;
-  /** Absent: all addresses of the node. */
-  readonly meshHost?: string | undefined;
-  /** On loopback. */
-  readonly outboundPort: number;
-  /** Peers may speak TLS 1.2 too, with these ciphers (those of 1.3 among them). */
-  readonly olderTls?: { readonly ciphers: string } | undefined;
-  /** Where published ports listen; absent: on all addresses of the node. */
-  readonly publishHost?: string | undefined;
-  /** From the node's firmware profile. */
-  readonly bounds: FirmwareProfile['proxy'];
-  /** Who answers clients that send no server name; absent: they are refused. */
-  readonly unnamed?: DefaultIdentity | undefined;
-}
-
-export interface RunningProxy {
-  readonly meshPort: number;
-  readonly outboundPort: number;
-  /** The server of a port, by its name among `GivenListeners`, for another process to go on with. */
-  readonly socketOf: (name: string) => Server | undefined;
-  /** Settles after the signal, when everything is closed. */
-  readonly stopped: Promise<void>;
-}
-
-export interface ProxySnapshot {
-  readonly inboundConnections: number;
-  readonly outboundConnections: number;
-  readonly upstreamConnections: number;
-  readonly failedHandshakes: number;
-  readonly refusedRequests: number;
-  readonly series: readonly SeriesSnapshot[];
-  readonly limits: readonly LimitSnapshot[];
-  readonly shadows: readonly ShadowCount[];
-}
-
-export interface NodeProxy {
-  /**
-   * Listens on both ports, or on sockets that listen already where `given` has them; an abort of `signal` drains for up to 5 s and
-   * closes. Throws START_FAILED.
-   */
-  start(signal: AbortSignal, given?: GivenListeners): Promise<RunningProxy>;
-  /** Closes every connection of the mesh, in and out, whose other side may stay no longer: after trust has changed. */
-  recheck(): void;
-  /** What was counted since the start, and what is open now. */
-  snapshot(): ProxySnapshot;
-  /** What policies that decide nothing would have done. */
-  shadows(): ShadowCount[];
-}
-
 const loopback = '127.0.0.1';
+/** For what is under way when the proxy ends: before a restart, and while another process serves already. */
 const drainMs = 5 * secondMs;
+const handedOverDrainMs = minuteMs;
 /** Istio's default for TCP. */
 const tcpIdleMs = hourMs;
 /** Shorter than the 5 s after which Node's servers close an idle connection, and than the 60 s of our own mesh port. */
@@ -262,7 +176,7 @@ class JoinedProxy implements NodeProxy {
     this.#publishedPorts = new TaskPorts(parts, meshBounds(maxConnections));
   }
 
-  async start(signal: AbortSignal, given?: GivenListeners): Promise<RunningProxy> {
+  async start(signal: AbortSignal, given?: GivenListeners, handedOver?: AbortSignal): Promise<RunningProxy> {
     const { meshHost, meshPort, outboundPort } = this.#settings;
     const { workloads } = this.#parts;
     const onSwap = (swapped: ReadonlyMap<string, LocalWorkload>) => void this.#onWorkloads(swapped);
@@ -278,9 +192,10 @@ class JoinedProxy implements NodeProxy {
       throw error;
     }
     await taskPorts;
-    const stopped = aborted(signal).then(() => {
+    const ended = handedOver === undefined ? signal : AbortSignal.any([signal, handedOver]);
+    const stopped = aborted(ended).then(() => {
       for (const stop of unfollow) stop();
-      return this.#stop();
+      return this.#stop(signal);
     });
     const servers = new Map([
       ['mesh', this.#meshListener.server],
@@ -316,15 +231,23 @@ class JoinedProxy implements NodeProxy {
     );
   }
 
-  async #stop(): Promise<void> {
+  /** There is less time for it from when `signal` aborts. */
+  async #stop(signal: AbortSignal): Promise<void> {
     const listeners = [this.#meshListener, this.#outboundListener, this.#localPorts, this.#publishedPorts];
     const drained = Promise.all(listeners.map(listener => listener.drain()));
     this.#budget.close();
-    const cancel = this.#parts.clock.after(drainMs, () => {
-      for (const listener of listeners) listener.destroy();
-    });
+    const cancels: (() => void)[] = [];
+    const cutOffIn = (delayMs: number) =>
+      cancels.push(
+        this.#parts.clock.after(delayMs, () => {
+          for (const listener of listeners) listener.destroy();
+        }),
+      );
+    cutOffIn(handedOverDrainMs);
+    const forget = onAbort(signal, () => cutOffIn(drainMs));
     await drained;
-    cancel();
+    forget();
+    for (const cancel of cancels) cancel();
     this.#services.close();
     this.#budget.close();
     this.#wire.writeBuffers.close();

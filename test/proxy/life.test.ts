@@ -120,6 +120,33 @@ t.test('a request that does not end is cut off 5 s after the stop', async t => {
   await stopped;
 });
 
+t.test('after a handover it has a minute, and 5 s once the process shall end; nothing new is taken', async t => {
+  for (const isTold of [false, true]) {
+    const clock = new FakeClock(Date.now());
+    const { origin, slowArrived, letGo } = await patient(t);
+    const handover = new AbortController();
+    const workloads = [mesh.workload('web', { appPort: origin.port })];
+    const node = await startNode(t, { clock, workloads, handedOver: handover.signal });
+    const [slow, idle] = [await client(t, node), await client(t, node)];
+    slow.write(get('/slow'));
+    await slowArrived();
+    handover.abort();
+    await t.rejects(client(t, node));
+    await clock.advance(50 * secondMs);
+    t.equal(await idle.untilClosed(), '');
+    if (isTold) {
+      const stopped = node.stop();
+      await clock.advance(6 * secondMs);
+      t.equal(await slow.untilClosed(), '');
+      await stopped;
+    } else {
+      letGo();
+      t.match(await slow.untilClosed(), /^HTTP\/1\.1 200 .*connection: close/s);
+      await node.running.stopped;
+    }
+  }
+});
+
 t.test('whoever is slow with a head, idle for long, or silent within a request is told to go', async t => {
   const clock = new FakeClock(Date.now());
   const { origin, slowArrived } = await patient(t);

@@ -2,7 +2,7 @@ import type { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { Listener } from '../listener.ts';
 import type { Connector } from '../upstream/connection.ts';
-import type { DownstreamParts } from '../wire/downstream.ts';
+import type { DownstreamParts } from '../wire/downstream-parts.ts';
 import type { Pipeline } from '../wire/exchange.ts';
 import { Head } from '../wire/head.ts';
 import type { ClientSessions } from './client.ts';

@@ -1,6 +1,5 @@
 import { Buffer } from 'node:buffer';
-import type { Clock } from '../../base/clock.ts';
-import { type Deadlines, never, type Timed } from '../deadlines.ts';
+import { never, type Timed } from '../deadlines.ts';
 import { grpcMessageOf, isGrpcType } from '../grpc.ts';
 import { answerRefusal, type LocalAnswer, messageOfAnswer, requestTimeout } from '../respond.ts';
 import type { Upstream } from '../upstream/connection.ts';
@@ -8,44 +7,23 @@ import type { Pool } from '../upstream/pool.ts';
 import { Body } from './body.ts';
 import type { ByteStream } from './byte-stream.ts';
 import { ClientSocket, type ClientSocketEvents, heldFor } from './client-socket.ts';
+import type { DownstreamParts } from './downstream-parts.ts';
 import { type Admission, Exchange, type Pipeline, type Resume } from './exchange.ts';
 import { valueText } from './fields.ts';
-import { type Client, Forward, type ForwardParts } from './forward.ts';
+import { type Client, Forward } from './forward.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
+import { isHttp2 } from './http2-preface.ts';
 import { method, traitsOf } from './methods.ts';
-import type { Mirror, Mirrors } from './mirror.ts';
 import { parseRequest } from './parse.ts';
 import { refuse } from './refusals.ts';
+import { RequestCopies } from './request-copies.ts';
 import { forwardedHead, joined, upgradeLines } from './rewrite.ts';
 import { Tunnel } from './upgrade.ts';
-
-/** How long a client may take for what; milliseconds. */
-export interface ClientTimeouts {
-  readonly headMs: number;
-  readonly idleMs: number;
-  /** The same while the proxy is about to end. */
-  readonly drainIdleMs: number;
-  /** Without a byte in either direction while a request or a tunnel is open. */
-  readonly streamIdleMs: number;
-  /** For the client to close after the last answer has been sent. */
-  readonly lingerMs: number;
-}
-
-/** What all client connections of a proxy share. */
-export interface DownstreamParts extends ForwardParts {
-  readonly clock: Clock;
-  readonly deadlines: Deadlines;
-  /** Read between a request's arrival and its forwarding, never across turns of the event loop. */
-  readonly requestHead: Head;
-  readonly timeouts: ClientTimeouts;
-  readonly mirrors: Mirrors;
-}
 
 /** The rest of a body that a local answer did not want is read and forgotten up to this size; beyond, the connection is closed. */
 const maxDiscardBytes = 64 * 1024;
 
 const lineFeed = 10;
-const http2Preface = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
 /** What the connection is about: `head` waits for a request, `exchange` has one open, `discard` skips an unwanted body. */
 type State = 'head' | 'exchange' | 'discard' | 'tunnel' | 'closing';
@@ -68,6 +46,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   readonly #onHttp2: ((early: Buffer) => void) | undefined;
   readonly #body = new Body();
   readonly #forward: Forward;
+  readonly #copies: RequestCopies;
   #state: State = 'head';
   #close = false;
   /** The client has closed its side; what it sent before is still answered. */
@@ -80,8 +59,6 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
   #readingOn = false;
   /** What the pipeline waits for before it decides about the open request. */
   #waitsFor: Promise<Resume> | undefined;
-  /** Copies of the open request that still need the rest of its body. */
-  #mirrored: Mirror[] | undefined;
 
   /** `onHttp2` takes over a connection that turns out to speak HTTP/2, with what was read of it; absent: it is refused. */
   constructor(
@@ -96,6 +73,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#onGone = onGone;
     this.#onHttp2 = onHttp2;
     this.#forward = new Forward(this, parts);
+    this.#copies = new RequestCopies(parts.mirrors);
     this.exchange.source = pipeline.source ?? '';
     this.deadlineAt = parts.deadlines.now + parts.timeouts.idleMs;
     parts.deadlines.add(this);
@@ -327,7 +305,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     const body = this.#body;
     const additions = this.asksWebSocket ? exchange.additions + upgradeLines : exchange.additions;
     const text = forwardedHead(head, bytes, exchange.startLine, additions, true);
-    if (exchange.mirrors.length > 0) this.#mirror(head, bytes, end, traits);
+    if (exchange.mirrors.length > 0) this.#copies.start(exchange, head, bytes, end, traits, body);
     this.#forward.start(joined(text, bytes, head.end, end), traits, body.framing !== 'none');
   }
 
@@ -360,26 +338,6 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     answer(this.#socket.release(), this.#queued);
   }
 
-  /** Sends the copies of a request; each has its own authority. */
-  #mirror(head: Head, bytes: Buffer, end: number, traits: number): void {
-    const { startLine, mirrors } = this.exchange;
-    const { framing, done } = this.#body;
-    for (const copy of mirrors) {
-      const text = forwardedHead(head, bytes, startLine, copy.additions, true);
-      const request = joined(text, bytes, head.end, end);
-      const mirror = this.#parts.mirrors.start(copy, request, traits, framing !== 'none', done);
-      if (mirror === undefined || done) continue;
-      this.#mirrored ??= [];
-      this.#mirrored.push(mirror);
-    }
-  }
-
-  #sendToMirrors(data: Buffer, mirrored: readonly Mirror[]): void {
-    const { done } = this.#body;
-    for (const mirror of mirrored) mirror.send(data, done);
-    if (done) this.#mirrored = undefined;
-  }
-
   #readBody(bytes: Buffer): void {
     const body = this.#body;
     const end = body.done ? 0 : body.take(bytes, 0, bytes.length);
@@ -393,7 +351,7 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     if (this.#state === 'exchange') {
       this.progress();
       const data = end < bytes.length ? bytes.subarray(0, end) : bytes;
-      if (this.#mirrored !== undefined) this.#sendToMirrors(data, this.#mirrored);
+      this.#copies.send(data, body.done);
       this.#forward.send(data);
     } else if (body.done) this.#next();
   }
@@ -457,14 +415,8 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
 
   #account(): void {
     this.#waitsFor = undefined;
-    if (this.#mirrored !== undefined) this.#dropMirrors(this.#mirrored);
+    this.#copies.drop();
     if (this.#state === 'exchange' || this.#state === 'tunnel') this.#pipeline.account(this.exchange);
-  }
-
-  /** The rest of a body that has not come whole does not reach its copies either. */
-  #dropMirrors(mirrored: readonly Mirror[]): void {
-    for (const mirror of mirrored) mirror.abort();
-    this.#mirrored = undefined;
   }
 
   /** Closes the own side and lets the client read what it was sent before the connection goes. */
@@ -475,10 +427,4 @@ export class Downstream implements Client, ClientSocketEvents, Timed {
     this.#socket.end();
     this.#socket.letGoAll();
   }
-}
-
-/** Is it the beginning of HTTP/2's preface, and no request of HTTP/1.1? */
-function isHttp2(bytes: Buffer): boolean {
-  const length = Math.min(bytes.length, http2Preface.length);
-  return bytes.subarray(0, length).equals(http2Preface.subarray(0, length));
 }
