@@ -21,6 +21,8 @@ export class ClientStream extends EventEmitter implements ByteStream, MessageEve
   readonly allowHalfOpen = true;
   toHead = false;
   refused = false;
+  /** Not over a connection that is open already, which the other side may just be closing. */
+  readonly fresh: boolean;
   readonly #events: ConnectionEvents;
   readonly #reader: MessageReader;
   #session: ClientHttp2Session | undefined;
@@ -34,8 +36,9 @@ export class ClientStream extends EventEmitter implements ByteStream, MessageEve
   #closed = false;
 
   /** `head` may be shared, since it is used within one call. */
-  constructor(head: Head, events: ConnectionEvents) {
+  constructor(head: Head, events: ConnectionEvents, fresh: boolean) {
     super();
+    this.fresh = fresh;
     this.#events = events;
     this.#reader = new MessageReader('request', head, this);
   }
@@ -48,10 +51,10 @@ export class ClientStream extends EventEmitter implements ByteStream, MessageEve
     return this.#closed;
   }
 
-  /** Requests go to this session; the engine may begin. */
-  bind(session: ClientHttp2Session): void {
+  /** Requests go to this session, which others may have used before (`joins`); the engine may begin. */
+  bind(session: ClientHttp2Session, joins: boolean): void {
     this.#session = session;
-    this.#events.onConnected(this);
+    this.#events.onConnected(this, joins);
   }
 
   /** The session takes no more requests. */

@@ -61,17 +61,17 @@ class ClientSession {
     this.#session.on('close', () => this.#onClosed());
   }
 
-  /** Gives the stream a place; false when there is none. */
+  /** Gives the stream a place; false when there is none, or when it wants a connection that nobody has used. */
   take(stream: ClientStream): boolean {
-    if (this.#closing || this.#streams.size >= this.#limit) return false;
+    if (this.#closing || this.#streams.size >= this.#limit || (this.#ready && stream.fresh)) return false;
     this.#streams.add(stream);
     stream.on('close', () => this.#leave(stream));
-    if (this.#ready) setImmediate(() => this.#bind(stream));
+    if (this.#ready) setImmediate(() => this.#bind(stream, true));
     return true;
   }
 
-  #bind(stream: ClientStream): void {
-    if (!stream.closed && this.#streams.has(stream)) stream.bind(this.#session);
+  #bind(stream: ClientStream, joins: boolean): void {
+    if (!stream.closed && this.#streams.has(stream)) stream.bind(this.#session, joins);
   }
 
   /** The application speaks HTTP/2, and has said how many requests it takes at once. */
@@ -81,7 +81,7 @@ class ClientSession {
     this.#ready = true;
     let place = 0;
     for (const stream of [...this.#streams]) {
-      if (place++ < Math.max(1, this.#limit)) this.#bind(stream);
+      if (place++ < Math.max(1, this.#limit)) this.#bind(stream, false);
       else {
         this.#streams.delete(stream);
         this.#events.onSurplus(stream);

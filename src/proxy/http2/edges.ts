@@ -47,8 +47,8 @@ export class Http2Edges {
     const head = new Head();
     let sessions: ClientSessions | undefined;
     return {
-      connect(events) {
-        const stream = new ClientStream(head, events);
+      connect(events, fresh) {
+        const stream = new ClientStream(head, events, fresh);
         if (sessions !== undefined) sessions.attach(stream);
         else {
           import('./client.ts').then(

@@ -94,3 +94,44 @@ t.test('a port said to speak HTTP/2 that does not is unavailable', async t => {
   await node.recorded(1);
   t.match(node.records[0], { flags: 'UF' });
 });
+
+t.test(
+  'a GET that met the end of a connection which others had opened is sent again on another, a POST is not',
+  async t => {
+    const held = new Set<string>();
+    const [hold, heldNow] = signalled();
+    const server = createHttp2Server();
+    server.on('stream', (stream, { ':path': path = '' }) => {
+      stream.on('error', () => {});
+      if (path === '/hold') hold();
+      else if (held.has(path)) stream.respond({ 'x-for': path }, { endStream: true });
+      else {
+        held.add(path);
+        stream.session?.destroy();
+      }
+    });
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    t.teardown(() => server.close());
+    const address = server.address();
+    const appPort = typeof address === 'object' && address !== null ? address.port : 0;
+    const node = await startNode(t, { workloads: [mesh.workload('web', { appPort, protocol: 'http2' })] });
+    const client = () => RawClient.mesh(t, mesh, 'client', node, serverNameOf('web'));
+    const opener = await client();
+    opener.write('GET /hold HTTP/1.1\r\nHost: web\r\n\r\n');
+    await heldNow;
+    const [getter, poster] = [await client(), await client()];
+    getter.write('GET /get HTTP/1.1\r\nHost: web\r\n\r\n');
+    t.match(await getter.untilAnswers(1), /^HTTP\/1\.1 200 .*x-for: \/get/s);
+    t.match(await opener.untilAnswers(1), /^HTTP\/1\.1 503 /);
+    poster.write('POST /post HTTP/1.1\r\nHost: web\r\nContent-Length: 0\r\n\r\n');
+    t.match(await poster.untilAnswers(1), /^HTTP\/1\.1 503 /);
+  },
+);
+
+function signalled(): [signal: () => void, signalled: Promise<void>] {
+  let signal = () => {};
+  const done = new Promise<void>(resolve => {
+    signal = resolve;
+  });
+  return [() => signal(), done];
+}
