@@ -29,7 +29,7 @@ export interface ResponseCase extends Case {
   readonly closes?: boolean;
   /** It answers when it has the head of the request. */
   readonly early?: boolean;
-  /** It says this later, when no request is open. */
+  /** It says this later, when the client has its answer and no request is open. */
   readonly afterwards?: string;
 }
 

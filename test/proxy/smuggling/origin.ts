@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
-import { setTimeout } from 'node:timers/promises';
 import type { ResponseCase } from './case.ts';
 import { type Message, readMessage, strict } from './reader.ts';
 
@@ -13,7 +12,8 @@ export class Origin {
   malformed = 0;
   /** Answers requests for `/case`. */
   script: ResponseCase | undefined;
-  #said: Promise<void> = Promise.resolve();
+  /** Where the script was played. */
+  #stage: Socket | undefined;
   readonly #sockets = new Set<Socket>();
   readonly #server: Server = createServer(socket => this.#serve(socket));
 
@@ -44,9 +44,13 @@ export class Origin {
     this.script = undefined;
   }
 
-  /** Resolves when the script's last words have been said, and heard or not. */
-  untilSaid(): Promise<void> {
-    return this.#said;
+  /** Says something where the script was played, though nobody asks; resolves when the other side has closed for it. */
+  async sayUnasked(text: string): Promise<void> {
+    const socket = this.#stage;
+    if (socket === undefined || socket.destroyed) return;
+    const closed = closeOf(socket);
+    socket.write(text, 'latin1');
+    await closed;
   }
 
   #serve(socket: Socket): void {
@@ -84,10 +88,10 @@ export class Origin {
     socket.write(method === 'HEAD' ? head : `${head}ok`, 'latin1');
   }
 
-  #play(socket: Socket, { answer, closes, afterwards }: ResponseCase): void {
+  #play(socket: Socket, { answer, closes }: ResponseCase): void {
+    this.#stage = socket;
     if (answer !== '') socket.write(answer, 'latin1');
     if (closes === true) socket.end();
-    else if (afterwards !== undefined) this.#said = say(socket, afterwards);
   }
 
   #answersEarly(socket: Socket, text: string, from: number): boolean {
@@ -100,14 +104,6 @@ export class Origin {
     this.malformed++;
     socket.end('HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
   }
-}
-
-/** Says something in a turn of its own, and waits a little for the other side to close. */
-async function say(socket: Socket, text: string): Promise<void> {
-  await setTimeout(20);
-  const closed = closeOf(socket);
-  socket.write(text, 'latin1');
-  await Promise.race([closed, setTimeout(500)]);
 }
 
 /** Not by `once`, which takes a reset for a failure. */

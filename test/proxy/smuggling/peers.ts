@@ -73,7 +73,7 @@ backend app
 export const peers: readonly Peer[] = [nginx, haproxy];
 
 const path = `${process.env.PATH ?? ''}:/usr/sbin:/usr/local/sbin`;
-/** A peer that says nothing for so long waits for more. */
+/** A peer that says nothing for so long waits for more: silence is no event. */
 const quietMs = 150;
 const startTries = 100;
 
@@ -108,6 +108,7 @@ export async function peerDoor(t: Owner, peer: Peer): Promise<Door> {
     const socket = await open(port).catch(() => undefined);
     socket?.destroy();
     if (socket !== undefined) return door;
+    // it tells nobody that it listens
     await setTimeout(50);
   }
   throw new Error(`${peer.name} did not start`);

@@ -48,7 +48,7 @@ export async function tryResponse(door: Door, trial: ResponseCase): Promise<Outc
   origin.script = trial;
   const alone = trial.early === true || trial.afterwards !== undefined;
   const answers = await ask(door, alone ? request : request + tail);
-  if (trial.afterwards !== undefined) await origin.untilSaid();
+  if (trial.afterwards !== undefined) await origin.sayUnasked(trial.afterwards);
   const next = await ask(door, after);
   const [first, second] = answers.messages;
   const passed = first !== undefined && isFor(first, '/case');
