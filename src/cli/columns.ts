@@ -1,109 +1,13 @@
 import type { AccessRecord } from '../model/access.ts';
-import type {
-  AuditEntry,
-  CredentialView,
-  FrameworkView,
-  JobView,
-  JoinTokenView,
-  JoinView,
-  NodeView,
-  PolicyView,
-  TaskDetail,
-  TaskView,
-} from '../model/api.ts';
+import type { AuditEntry, PolicyView } from '../model/api.ts';
 import type { AuthorityView, CertificateView } from '../model/certificate.ts';
-import { isDrained } from '../model/drain.ts';
 import type { FleetEvent } from '../model/event.ts';
-import { countInRanges, type Resources } from '../model/resources.ts';
 import type { RolloutView } from '../model/rollout.ts';
 import type { Endpoint, ServiceDocument } from '../model/service.ts';
-import { isTerminal } from '../model/task.ts';
-import {
-  plain,
-  printAge,
-  printAhead,
-  printCores,
-  printDuration,
-  printMegabytes,
-  printTime,
-  shorten,
-} from './readable.ts';
+import { printAge, printAhead, printDuration, printTime, shorten } from './readable.ts';
 import type { Column } from './table.ts';
 
-const scalar = (resources: Resources, name: string) => resources.scalars[name] ?? 0;
 const maxWords = 60;
-
-export const nodeColumns: readonly Column<NodeView>[] = [
-  { head: 'NODE', cell: node => node.node },
-  { head: 'STATE', cell: (node, now) => (isDrained(node.drain ?? null, now) ? `${node.state}, drained` : node.state) },
-  { head: 'PROFILE', cell: node => node.profile },
-  { head: 'FREE CPUS', cell: ({ free, total }) => printCores(scalar(free, 'cpus'), scalar(total, 'cpus')) },
-  { head: 'FREE MEM', cell: ({ free, total }) => printMegabytes(scalar(free, 'mem'), scalar(total, 'mem')) },
-  { head: 'FREE DISK', cell: ({ free, total }) => printMegabytes(scalar(free, 'disk'), scalar(total, 'disk')) },
-  { head: 'FREE PORTS', cell: node => String(countInRanges(node.free.ranges.ports ?? [])) },
-  { head: 'CPU', cell: node => `${Math.round(node.usage.cpu * 100)}%`, align: 'right' },
-  { head: 'TASKS', cell: node => String(node.tasks), align: 'right' },
-  { head: 'SEEN', cell: (node, now) => `${printAge(node.lastSeen, now)} ago` },
-  { head: 'AGE', cell: (node, now) => printAge(node.joinedAt, now) },
-  { head: 'ADDRESS', cell: node => `${node.address}:${node.meshPort}`, wide: true },
-  { head: 'ARCH', cell: node => node.inventory.arch, wide: true },
-  { head: 'OS', cell: node => node.inventory.os, wide: true },
-  { head: 'MEM USED', cell: node => `${Math.round(node.usage.memUsedMb)} MB`, wide: true },
-  { head: 'AGENT', cell: node => `${Math.round(node.usage.agentRssMb)} MB`, wide: true },
-  {
-    head: 'TEMP',
-    cell: ({ usage: { temperatureC, throttled } }) =>
-      (temperatureC === undefined ? '-' : `${plain(temperatureC)} °C`) + (throttled === 1 ? ', throttled' : ''),
-    wide: true,
-  },
-  { head: 'BOOT', cell: node => String(node.boot), wide: true },
-  { head: 'VERSION', cell: node => node.version, wide: true },
-  { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
-  { head: 'QUARANTINE', cell: node => node.quarantine ?? '-', wide: true },
-];
-
-export const jobColumns: readonly Column<JobView>[] = [
-  { head: 'JOB', cell: job => job.name },
-  { head: 'NAMESPACE', cell: job => job.namespace },
-  { head: 'TYPE', cell: job => job.type },
-  { head: 'WANTED', cell: job => String(job.wanted), align: 'right' },
-  { head: 'PENDING', cell: job => String(job.pending), align: 'right' },
-  { head: 'RUNNING', cell: job => String(job.running), align: 'right' },
-  { head: 'READY', cell: job => String(job.ready), align: 'right' },
-  { head: 'FINISHED', cell: job => String(job.finished), align: 'right' },
-  { head: 'FAILED', cell: job => String(job.failed), align: 'right' },
-  { head: 'AGE', cell: (job, now) => printAge(job.submittedAt, now) },
-  { head: 'ENDS', cell: (job, now) => (isOver(job) ? '-' : printEnd(job.expectedEndAt, now)) },
-  { head: 'PRIORITY', cell: job => String(job.priority), align: 'right', wide: true },
-];
-
-export const taskColumns: readonly Column<TaskView>[] = [
-  { head: 'TASK', cell: task => task.id },
-  { head: 'STATE', cell: task => task.state },
-  { head: 'READY', cell: task => (task.type === 'service' ? (task.ready ? 'yes' : 'no') : '-') },
-  { head: 'NODE', cell: task => task.node ?? '-' },
-  { head: 'EXIT', cell: task => (task.exitCode === null ? '-' : String(task.exitCode)), align: 'right' },
-  { head: 'RESTARTS', cell: task => String(task.restarts), align: 'right' },
-  { head: 'RAN', cell: (task, now) => printRan(task, now) },
-  { head: 'AGE', cell: (task, now) => printAge(task.submittedAt, now) },
-  { head: 'ENDS', cell: (task, now) => (isTerminal(task.state) ? '-' : printEnd(task.expectedEndAt, now)), wide: true },
-  { head: 'JOB', cell: task => task.job, wide: true },
-  { head: 'NAMESPACE', cell: task => task.namespace, wide: true },
-  { head: 'PRIORITY', cell: task => String(task.priority), align: 'right', wide: true },
-  { head: 'CPUS', cell: task => plain(scalar(task.resources, 'cpus') / 1000), wide: true },
-  { head: 'MEM', cell: task => `${Math.round(scalar(task.resources, 'mem') / 1000)} MB`, wide: true },
-  { head: 'PORTS', cell: task => task.ports.map(port => `${port.name}=${port.number}`).join(' '), wide: true },
-  { head: 'WHY', cell: task => shorten(printWhy(task), maxWords) },
-];
-
-export const historyColumns: readonly Column<TaskDetail['history'][number]>[] = [
-  { head: 'TIME (UTC)', cell: status => printTime(status.at) },
-  { head: 'STATE', cell: status => status.state },
-  { head: 'READY', cell: status => (status.ready === undefined ? '-' : status.ready ? 'yes' : 'no') },
-  { head: 'EXIT', cell: status => status.signal ?? (status.exitCode === undefined ? '-' : String(status.exitCode)) },
-  { head: 'RAN', cell: status => (status.ranMs === undefined ? '-' : printDuration(status.ranMs)) },
-  { head: 'REASON', cell: status => [status.reason, status.message].filter(Boolean).join(': ') },
-];
 
 export const serviceColumns: readonly Column<ServiceDocument>[] = [
   { head: 'SERVICE', cell: service => service.name },
@@ -154,47 +58,6 @@ export const auditColumns: readonly Column<AuditEntry>[] = [
   { head: 'REQUEST ID', cell: ofAccess('', record => record.requestId), wide: true },
 ];
 
-/** Nodes that wait for an operator; the id is the beginning of the key that the node shows in its own log. */
-export const joinColumns: readonly Column<JoinView>[] = [
-  { head: 'ID', cell: join => join.id },
-  { head: 'STATE', cell: join => join.state },
-  { head: 'NODE', cell: join => join.node },
-  { head: 'PROFILE', cell: join => join.profile ?? '-' },
-  { head: 'LABELS', cell: join => printLabels(join.labels) },
-  { head: 'TOKEN', cell: join => join.token },
-  { head: 'AGE', cell: (join, now) => printAge(join.at, now) },
-  { head: 'EXPIRES', cell: (join, now) => printAhead(join.expiresAt, now) },
-  { head: 'REASON', cell: join => join.reason ?? '-', wide: true },
-];
-
-export const tokenColumns: readonly Column<JoinTokenView>[] = [
-  { head: 'ID', cell: token => token.id },
-  { head: 'STATE', cell: token => token.state },
-  { head: 'USED', cell: token => `${token.used}/${token.uses}` },
-  { head: 'ONLY FOR', cell: token => printConditions(token) },
-  { head: 'APPROVAL', cell: token => (token.approve ? 'yes' : 'no') },
-  { head: 'LABELS', cell: token => printLabels(token.labels) },
-  { head: 'AGE', cell: (token, now) => printAge(token.createdAt, now) },
-  { head: 'EXPIRES', cell: (token, now) => (token.state === 'expired' ? '-' : printAhead(token.expiresAt, now)) },
-];
-
-export const frameworkColumns: readonly Column<FrameworkView>[] = [
-  { head: 'FRAMEWORK', cell: framework => framework.name },
-  { head: 'STATE', cell: framework => framework.state },
-  { head: 'PRINCIPAL', cell: framework => framework.principal },
-  { head: 'ROLES', cell: framework => framework.roles.join(',') },
-  { head: 'TASKS', cell: framework => String(framework.tasks), align: 'right' },
-  { head: 'OFFERS', cell: framework => String(framework.offers), align: 'right' },
-  { head: 'AGE', cell: (framework, now) => printAge(framework.registeredAt, now) },
-  { head: 'ID', cell: framework => framework.id },
-];
-
-export const credentialColumns: readonly Column<CredentialView>[] = [
-  { head: 'CREDENTIAL', cell: credential => credential.name },
-  { head: 'ROLES', cell: credential => credential.roles?.join(',') ?? 'all' },
-  { head: 'AGE', cell: (credential, now) => printAge(credential.createdAt, now) },
-];
-
 export const eventColumns: readonly Column<FleetEvent>[] = [
   { head: 'TIME (UTC)', cell: event => printTime(event.at) },
   { head: 'SEVERITY', cell: event => event.severity },
@@ -233,17 +96,6 @@ export const generationColumns: readonly Column<AuthorityView['generations'][num
   { head: 'SIGNER SERIAL', cell: each => each.config.serial, wide: true },
 ];
 
-function printLabels(labels: Readonly<Record<string, string>>): string {
-  return Object.entries(labels)
-    .map(([key, value]) => `${key}=${value}`)
-    .join(',');
-}
-
-function printConditions({ node, profile, requires }: JoinTokenView): string {
-  const named = [node === null ? '' : `node ${node}`, profile === null ? '' : `profile ${profile}`];
-  return [...named, printLabels(requires)].filter(text => text !== '').join(', ');
-}
-
 /** `3/4 nodes`, and what a rollout makes of it on others: `3/4 nodes, policy-7 on 1`. */
 function printEnforced({ enforcedOn, nodes, rollout }: PolicyView): string {
   const enforced = `${enforcedOn}/${nodes} nodes`;
@@ -280,24 +132,4 @@ function printShadow({ kind, action, shadow }: PolicyView): string {
 /** `12,480` */
 function count(number: number): string {
   return number.toLocaleString('en-US');
-}
-
-function isOver(job: JobView): boolean {
-  return job.pending + job.running === 0;
-}
-
-function printEnd(expectedEndAt: number | null, now: number): string {
-  return expectedEndAt === null ? '-' : printAhead(expectedEndAt, now);
-}
-
-function printRan({ startedAt, endedAt }: TaskView, now: number): string {
-  return startedAt === null ? '-' : printDuration(Math.max(0, (endedAt ?? now) - startedAt));
-}
-
-/** Why it is as it is: what its node said, or why no node takes it. A task that runs and is ready needs no reason. */
-function printWhy({ state, ready, message, reason, waiting }: TaskView): string {
-  if (state === 'TASK_RUNNING' && ready) return '';
-  const said = message ?? reason;
-  if (said !== null) return said;
-  return waiting.map(({ node, why }) => `${node}: ${why}`).join('; ');
 }

@@ -17,7 +17,8 @@ export function addExplainTask(explain: Command, shell: Shell): void {
     const found = await session.get(`/v1/tasks/${encodeURIComponent(id)}/explain`, taskExplanationSchema);
     printAs(shell, output, found, () => {
       const { task, state, node, why, nodes } = found;
-      print(shell, node === null ? `${task}: ${why ?? state}` : `${task}: ${state} on ${node}`);
+      const onNode = why === null ? `${state} on ${node}` : `${state} on ${node}, ${why}`;
+      print(shell, `${task}: ${node === null ? (why ?? state) : onNode}`);
       for (const each of nodes) print(shell, `${each.node}: ${each.why}`);
     });
   });

@@ -17,24 +17,13 @@ import { certificateListSchema } from '../model/certificate.ts';
 import { eventKinds } from '../model/event.ts';
 import type { ApiClient } from './api-client.ts';
 import { parseName, parseSince, parseWhole } from './arguments.ts';
-import {
-  certificateColumns,
-  credentialColumns,
-  eventColumns,
-  frameworkColumns,
-  historyColumns,
-  jobColumns,
-  joinColumns,
-  nodeColumns,
-  policyColumns,
-  serviceColumns,
-  taskColumns,
-  tokenColumns,
-} from './columns.ts';
+import { certificateColumns, eventColumns, policyColumns, serviceColumns } from './columns.ts';
+import { joinColumns, nodeColumns, tokenColumns } from './node-columns.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
 import { openSession } from './session.ts';
 import { print, type Shell } from './shell.ts';
 import type { Column } from './table.ts';
+import { credentialColumns, frameworkColumns, historyColumns, jobColumns, taskColumns } from './task-columns.ts';
 import { findTask } from './task-name.ts';
 
 interface GetOptions extends OutputOptions {

@@ -1,4 +1,4 @@
-import { fromMilli } from '../model/resources.ts';
+import { fromMilli, type Resources } from '../model/resources.ts';
 
 const second = 1_000;
 const minute = 60 * second;
@@ -28,6 +28,11 @@ export function printAhead(at: number, now: number): string {
 export function printTime(at: number): string {
   const date = new Date(at);
   return Number.isNaN(date.getTime()) ? '-' : date.toISOString().slice(0, 19).replace('T', ' ');
+}
+
+/** In milli-units; 0 where there is none. */
+export function scalar(resources: Resources, name: string): number {
+  return resources.scalars[name] ?? 0;
 }
 
 /** `0.5/4`: cores of cores. */

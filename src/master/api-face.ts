@@ -25,7 +25,7 @@ import type { Rounds } from './rounds.ts';
 import type { Services } from './services.ts';
 import type { Shadows } from './shadows.ts';
 import type { Trust } from './trust.ts';
-import { viewJob, viewNode, viewPlan, viewTask } from './views.ts';
+import { noteOnTask, viewJob, viewNode, viewPlan, viewTask } from './views.ts';
 
 /** Answers the API from the master's parts. */
 export function makeApiFace(parts: {
@@ -60,8 +60,16 @@ export function makeApiFace(parts: {
   }
 
   function viewOne(task: TaskRecord, job: Job | undefined): TaskView {
-    return viewTask(task, job, rounds.whyWaiting(task.id));
+    return viewTask(task, job, { waiting: rounds.whyWaiting(task.id), note: noteOf(task) });
   }
+
+  /** What is known of a task from its node. */
+  function noteOf({ node: id, type }: TaskRecord): string | undefined {
+    const node = id === null ? undefined : fleet.get(id);
+    return node && noteOnTask(node, type, clock.now());
+  }
+
+  const liveOn = (node: string) => store.tasks.list({ node, states: liveStates });
 
   async function findTask(id: string): Promise<TaskRecord> {
     const task = await store.tasks.get(id);
@@ -124,12 +132,12 @@ export function makeApiFace(parts: {
       const drain = decode(drainSchema, { from, until, endTasksAt }, 'drain');
       await fleet.drain(node, drain);
       rounds.wake();
-      return { node, drain };
+      return { node, drain, tasks: (await liveOn(node)).length };
     },
     async undrain(node) {
       await fleet.drain(node, null);
       rounds.wake();
-      return { node, drain: null };
+      return { node, drain: null, tasks: (await liveOn(node)).length };
     },
     async jobs() {
       const tasks = await store.tasks.list();
@@ -159,9 +167,10 @@ export function makeApiFace(parts: {
       return { now, tasks: viewPlan(tasks, await rounds.preview(tasks.map(({ pending }) => pending)), now) };
     },
     async explainTask(id) {
-      const { state, node } = await findTask(id);
+      const task = await findTask(id);
+      const { state, node } = task;
       const waiting = node === null && !isTerminal(state) ? await rounds.explain(id) : undefined;
-      const { why = null, expected = null, reasons = [] } = waiting ?? {};
+      const { why = noteOf(task) ?? null, expected = null, reasons = [] } = waiting ?? {};
       return { task: id, state, node, why, expected, nodes: [...reasons] };
     },
     taskLog: async (query, signal) => logs.ask(await nodeOf(query.task), query, signal),

@@ -10,7 +10,7 @@ import type { AssignmentVersion } from '../store/generations.ts';
 import type { Store } from '../store/store.ts';
 import type { NewTask, TaskRecord } from '../store/task-record.ts';
 import { maxIds } from '../store/tasks.ts';
-import { expandJob, type PresentTask } from './expand-job.ts';
+import { expandJob, type JobChange, type PresentTask } from './expand-job.ts';
 import { toPending } from './pending-task.ts';
 
 /** A task that is not there yet. */
@@ -27,6 +27,8 @@ export interface Jobs {
   list(): Promise<Job[]>;
   /** Ends these tasks where they are, and has others in their place wait for another node. */
   move(tasks: readonly string[]): Promise<void>;
+  /** Has others in their place wait for another node, and these go on meanwhile. */
+  replace(tasks: readonly string[]): Promise<void>;
   /** The tasks that applying these would add. */
   preview(jobs: readonly Job[]): Promise<PreviewedTask[]>;
 }
@@ -68,20 +70,33 @@ export function makeJobs(parts: {
     const present = await tasksOf(job);
     const change = expandJob(job, present.map(toPresent), { sha256, suffix });
     await stop(present.filter(task => change.stop.includes(task.id)));
+    await enter(job, change);
+  }
+
+  async function enter(job: Job, { add }: Pick<JobChange, 'add'>): Promise<void> {
     const { name, namespace } = job.metadata;
     const { type, role = defaultRole } = job.spec;
     const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
-    await store.tasks.insert(change.add.map((task): NewTask => ({ ...task, ...shared })));
+    await store.tasks.insert(add.map((task): NewTask => ({ ...task, ...shared })));
   }
 
   async function moveAll(ids: readonly string[]): Promise<void> {
     const tasks = await store.tasks.list({ ids: ids.slice(0, maxIds) });
     await stop(tasks);
-    const keys = new Map(tasks.map(({ namespace, job }) => [`${namespace}/${job}`, { namespace, job }]));
-    for (const { namespace, job: name } of keys.values()) {
-      const job = await find(namespace, name);
-      if (job !== undefined) await applyJob(job);
+    for (const job of await jobsOf(tasks)) await applyJob(job);
+  }
+
+  async function replaceAll(ids: readonly string[]): Promise<void> {
+    for (const job of await jobsOf(await store.tasks.list({ ids: ids.slice(0, maxIds) }))) {
+      const others = (await tasksOf(job)).filter(task => !ids.includes(task.id));
+      await enter(job, expandJob(job, others.map(toPresent), { sha256, suffix }));
     }
+  }
+
+  async function jobsOf(tasks: readonly TaskRecord[]): Promise<Job[]> {
+    const keys = new Map(tasks.map(({ namespace, job }) => [`${namespace}/${job}`, { namespace, job }]));
+    const found = await Promise.all([...keys.values()].map(({ namespace, job }) => find(namespace, job)));
+    return found.filter(job => job !== undefined);
   }
 
   async function find(namespace: string, name: string): Promise<Job | undefined> {
@@ -93,6 +108,7 @@ export function makeJobs(parts: {
     // what is missing must not be entered twice
     apply: job => gate.run(() => applyJob(job)),
     move: ids => gate.run(() => moveAll(ids)),
+    replace: ids => gate.run(() => replaceAll(ids)),
     remove: job =>
       gate.run(async () => {
         const { name, namespace } = job.metadata;

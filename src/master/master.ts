@@ -300,6 +300,7 @@ async function run(
     scheduler: makeScheduler(),
     clock,
     log,
+    events,
     newId,
     onPlaced(nodes, tasks) {
       inBackground('sending assignments', assignments.send(nodes));

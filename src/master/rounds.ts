@@ -14,7 +14,6 @@ import type { RolePolicies } from '../scheduling/fairness.ts';
 import { unmetConstraints, unmetNeeds } from '../scheduling/feasible.ts';
 import {
   type Applied,
-  accountOf,
   applyEvents,
   emptyLedger,
   freeOf,
@@ -22,7 +21,6 @@ import {
   type LedgerEvent,
   nodeOf,
 } from '../scheduling/ledger.ts';
-import { movesDue, type Settled } from '../scheduling/moves.ts';
 import type { Scheduler, SchedulingNode, Search, Waiting } from '../scheduling/offers.ts';
 import type { PendingTask } from '../scheduling/pending.ts';
 import { type Plan, type PlannedLaunch, planRound, type RoundInput } from '../scheduling/plan.ts';
@@ -32,8 +30,10 @@ import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import { maxIds } from '../store/tasks.ts';
 import { masterTimes } from './config.ts';
+import type { Events } from './events.ts';
 import type { FleetNode } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
+import { makeMoves } from './moves.ts';
 import { classOf } from './pending-task.ts';
 import { makeTaskPool } from './task-pool.ts';
 import { makeTaskSpec } from './task-spec.ts';
@@ -93,6 +93,7 @@ export function makeRounds(parts: {
   readonly scheduler: Scheduler;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: Pick<Events, 'record'>;
   readonly newId: () => string;
   readonly dice: Random;
   readonly policies: () => RolePolicies;
@@ -101,12 +102,13 @@ export function makeRounds(parts: {
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
 }): Rounds {
-  const { store, jobs, fleet, scheduler, clock, log, newId, dice, policies, slowdownOf, onPlaced } = parts;
+  const { store, jobs, fleet, scheduler, clock, log, events, newId, dice, policies, slowdownOf, onPlaced } = parts;
   const takers: OfferTaker[] = [];
   let ledger: Ledger = emptyLedger;
   let estimates: Estimates = noEstimates;
   let waiting: ReadonlyMap<string, Waiting> = new Map();
   const pool = makeTaskPool({ store, jobs });
+  const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake });
   const learned = { classes: new Set<string>(), profiles: new Set<string>() };
   let [searchMs, searchedAt] = [defaultSearchMs, clock.monotonic()];
   let wakeUp: (() => void) | undefined;
@@ -197,39 +199,10 @@ export function makeRounds(parts: {
     return { round: newId(), now, ledger, nodes, pending, running, estimates, policies: policies() };
   }
 
-  /** Has tasks leave nodes that are drained, or lost as their jobs see it; when to look again. */
-  async function moveAway(): Promise<number | null> {
-    const now = clock.now();
-    const { tasks, nextAt } = movesDue(settledTasks(now), now);
-    if (tasks.length > 0) {
-      log.info('tasks leave their nodes', { tasks: tasks.length });
-      for (let i = 0; i < tasks.length; i += maxIds) await jobs.move(tasks.slice(i, i + maxIds));
-      await pool.refresh();
-    }
-    const turns = fleet.list().flatMap(({ drain }) => (drain ? [drain.from, drain.until ?? now] : []));
-    const next = [...turns, nextAt ?? now].filter(at => at > now);
-    return next.length === 0 ? null : Math.min(...next);
-  }
-
-  /** Only of nodes that somebody might have to leave. */
-  function* settledTasks(now: number): Generator<Settled> {
-    for (const { id, drain, state, lastSeen } of fleet.list()) {
-      const drained = isDrained(drain ?? null, now) ? (drain ?? undefined) : undefined;
-      const silentSince = state === 'unreachable' ? lastSeen : undefined;
-      if (drained === undefined && silentSince === undefined) continue;
-      for (const task of accountOf(ledger, id)?.tasks.keys() ?? []) {
-        const known = pool.running.get(task);
-        if (known === undefined || known.stopping === true) continue;
-        const { type, rescheduleAfterMs } = known;
-        yield { task, type, rescheduleAfterMs, node: { drained, silentSince } };
-      }
-    }
-  }
-
   async function round(): Promise<number | null> {
     await keepLearned();
     await pool.refresh();
-    const moveAt = await moveAway();
+    const moveAt = await moves.carryOut();
     const input = inputOf(pool.pending());
     if (input.pending.length === 0) {
       waiting = new Map();
@@ -240,6 +213,7 @@ export function makeRounds(parts: {
     const plan = planRound({ ...input, ledger, granted, search: makeSearch() }, scheduler);
     for (const { task, why } of plan.refused) log.error('a placement was refused', { task, why });
     waiting = new Map(plan.waiting.map(entry => [entry.task, entry]));
+    moves.tell(task => waiting.get(task));
     await place(plan.launches);
     // what is left of what others wanted too is for them
     const againAt = granted === undefined || granted.size === 0 ? null : clock.now() + masterTimes.shareAgainMs;

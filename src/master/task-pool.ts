@@ -7,6 +7,14 @@ import type { TaskRecord } from '../store/task-record.ts';
 import type { Jobs } from './jobs.ts';
 import { toPending } from './pending-task.ts';
 
+/** A task that has a node. */
+export interface PlacedTask extends RunningTask {
+  readonly node: string;
+  /** Its place in the job, from 0. */
+  readonly order: number;
+  readonly ready: boolean;
+}
+
 /**
  * The tasks that wait or run, as the scheduler wants them: read once, and then only what has changed. INVARIANT: after `refresh`
  * it is what a reading of all tasks would give.
@@ -17,7 +25,7 @@ export interface TaskPool {
   refresh(): Promise<void>;
   pending(): PendingTask[];
   /** Tasks that have a node, by id. */
-  readonly running: ReadonlyMap<string, RunningTask>;
+  readonly running: ReadonlyMap<string, PlacedTask>;
   /** How many tasks have been read. */
   readonly reads: number;
 }
@@ -32,7 +40,7 @@ export function makeTaskPool({
   readonly jobs: Pick<Jobs, 'get'>;
 }): TaskPool {
   const waiting = new Map<string, PendingTask>();
-  const running = new Map<string, RunningTask>();
+  const running = new Map<string, PlacedTask>();
   let changed = new Set<string>();
   let reads = 0;
   store.tasks.watch(ids => {
@@ -50,7 +58,7 @@ export function makeTaskPool({
       waiting.delete(task.id);
       running.delete(task.id);
       if (job === undefined || isTerminal(task.state)) continue;
-      if (task.node !== null) running.set(task.id, toRunning(task, job));
+      if (task.node !== null) running.set(task.id, toRunning(task, task.node, job));
       else if (!task.stopping) waiting.set(task.id, toPending(task, job));
     }
   }
@@ -77,12 +85,12 @@ export function makeTaskPool({
   };
 }
 
-function toRunning(task: TaskRecord, job: Job): RunningTask {
-  const { job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom } = toPending(task, job);
-  const { startedAt, stopping } = task;
+function toRunning(task: TaskRecord, node: string, job: Job): PlacedTask {
+  const { job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom, order } = toPending(task, job);
+  const { startedAt, stopping, ready } = task;
   const rescheduleAfterMs = job.spec.rescheduleAfter;
   return {
-    ...{ job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom },
-    ...{ startedAt, stopping, rescheduleAfterMs },
+    ...{ job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom, order },
+    ...{ node, startedAt, stopping, ready, rescheduleAfterMs },
   };
 }

@@ -1,5 +1,6 @@
 import type { JobView, NodeView, PlannedTask, TaskView } from '../model/api.ts';
 import type { Job } from '../model/document.ts';
+import { isDrained } from '../model/drain.ts';
 import type { Resources } from '../model/resources.ts';
 import { noResources } from '../model/resources.ts';
 import { isTerminal } from '../model/task.ts';
@@ -36,7 +37,23 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
   };
 }
 
-export function viewTask(task: TaskRecord, job: Job | undefined, waiting: Waiting | undefined): TaskView {
+/** What a task's own words leave out: that its node is not heard, or is to be emptied. */
+export function noteOnTask(
+  { state, drain = null }: FleetNode,
+  type: TaskView['type'],
+  now: number,
+): string | undefined {
+  if (state === 'quarantined') return 'as last heard: its node is in quarantine';
+  if (state !== 'ready') return 'as last heard: its node is unreachable';
+  if (!isDrained(drain, now)) return undefined;
+  return type === 'batch' ? 'its node is drained' : 'its node is drained: it ends when another is ready elsewhere';
+}
+
+export function viewTask(
+  task: TaskRecord,
+  job: Job | undefined,
+  { waiting, note }: { readonly waiting?: Waiting | undefined; readonly note?: string | undefined },
+): TaskView {
   const { spec } = task;
   const waits = task.node === null && !isTerminal(task.state);
   return {
@@ -59,6 +76,7 @@ export function viewTask(task: TaskRecord, job: Job | undefined, waiting: Waitin
     startedAt: task.startedAt,
     endedAt: task.endedAt,
     expectedEndAt: task.expectedEndAt ?? waiting?.expected?.endAt ?? null,
+    ...(note !== undefined && !isTerminal(task.state) && { note }),
     waiting: waits ? (waiting?.reasons.map(({ node, why }) => ({ node, why })) ?? []) : [],
   };
 }

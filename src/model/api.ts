@@ -90,6 +90,8 @@ export const taskViewSchema = v.object({
   endedAt: v.nullable(v.number()),
   /** When the scheduler expects it to end, if it was asked to reckon. */
   expectedEndAt: v.nullable(v.number()),
+  /** What its node says nothing of, as that it is silent. */
+  note: v.optional(v.string()),
   /** While it waits: per node, why not there. */
   waiting: v.array(v.object({ node: v.string(), why: v.string() })),
 });
@@ -110,11 +112,12 @@ const plannedTaskSchema = v.object({
 export const drainRequestSchema = v.strictObject({
   from: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
   until: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
-  /** Batch tasks may run on for so long; to their end when left out. */
+  /** What is still there after so long is ended; when left out nothing is that has no place elsewhere, and batch tasks come to their end. */
   deadlineMs: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
 });
 
-export const drainAnswerSchema = v.object({ node: v.string(), drain: v.nullable(drainSchema) });
+/** `tasks` are those that it has. */
+export const drainAnswerSchema = v.object({ node: v.string(), drain: v.nullable(drainSchema), tasks: v.number() });
 
 /** POST /v1/plan: where each task of these jobs would go if they were applied now; nothing is stored. */
 export const planSchema = v.object({ now: v.number(), tasks: v.array(plannedTaskSchema) });

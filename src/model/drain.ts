@@ -3,8 +3,8 @@ import * as v from 'valibot';
 const moment = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 /**
- * A time in which a node takes no tasks, in milliseconds since 1970: until it is taken back where `until` is null. When it begins
- * services are started elsewhere at once; batch tasks may come to their end until `endTasksAt`.
+ * A time in which a node takes no tasks, in milliseconds since 1970: until it is taken back where `until` is null. From its beginning
+ * services are started elsewhere and then ended here, and batch tasks come to their end; at `endTasksAt` whatever is left is ended.
  */
 export const drainSchema = v.pipe(
   v.strictObject({ from: moment, until: v.nullable(moment), endTasksAt: v.nullable(moment) }),

@@ -11,6 +11,8 @@ export const eventSeverities = {
   'node-unreachable': 'warning',
   'node-throttled': 'warning',
   'node-quarantined': 'critical',
+  'node-drained': 'info',
+  'drain-waits': 'warning',
   'session-takeover': 'warning',
   'join-pending': 'warning',
   'join-refused': 'warning',

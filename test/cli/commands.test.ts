@@ -264,10 +264,35 @@ t.test('the version of the master is told where it can be had', async t => {
 });
 
 t.test('a node is drained and let in again', async t => {
-  const { mesolite } = await makeUser(t);
-  t.match(await mesolite('drain pi-1'), { code: 0, out: 'node pi-1 is drained\n' });
+  const { server, mesolite } = await makeUser(t);
+  const err = 'tasks on it: 2. What keeps it from being empty: mesolite get events --node pi-1\n';
+  t.match(await mesolite('drain pi-1'), { code: 0, out: 'node pi-1 is drained\n', err });
+  t.match(await mesolite('drain pi-1 --force'), { code: 0 });
+  t.match(server.calls.at(-1)?.body, { deadlineMs: 0 });
+  t.match(await mesolite('drain pi-1 --force --deadline 5m'), { code: 2, err: /expected --deadline or --force/ });
   t.match(await mesolite('drain pi-1 --from 2h'), { code: 0, out: /^node pi-1 will be drained from .* UTC\n$/ });
   t.match(await mesolite('undrain pi-1'), { code: 0, out: 'node pi-1 takes tasks again\n' });
+  const at = (from: number) => ({ from: cliNow + from, until: cliNow + 8_000_000, endTasksAt: null });
+  server.world.nodes = [
+    nodeView({ node: 'pi-1', drain: at(-1) }),
+    nodeView({ node: 'pi-2', drain: at(-1), tasks: 0 }),
+    nodeView({ node: 'pi-3', drain: at(7_200_000) }),
+    nodeView({ node: 'pi-4', drain: { from: 1, until: 2, endTasksAt: null } }),
+  ];
+  const { out } = await mesolite('get nodes');
+  for (const row of [
+    /^pi-1 +ready, draining /m,
+    /^pi-2 +ready, drained /m,
+    /^pi-3 +ready, drained in 2h /m,
+    /^pi-4 +ready +raspberry/m,
+  ])
+    t.match(out, row);
+});
+
+t.test('a task whose node is not heard says so', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.tasks = [taskView('hello.default.0-1', { note: 'as last heard: its node is unreachable' })];
+  t.match((await mesolite('get tasks')).out, /yes +pi-1 .* as last heard: its node is unreachable$/m);
 });
 
 t.test('to analyze nothing is no success', async t => {

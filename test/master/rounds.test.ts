@@ -30,6 +30,7 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
   const present = store ?? (await openTestStore(t));
   const fleet = new Map(nodes.map(node => [node.id, node]));
   if (store === undefined) for (const id of fleet.keys()) await enterNode(present, id);
+  const told: string[] = [];
   let ids = 0;
   const newId = () => `${++ids}`.padStart(8, '0').split('').reverse().join('');
   const jobs = makeJobs({ store: present, clock, newId, sha256, onStopped: () => {} });
@@ -43,6 +44,7 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
     slowdownOf: () => 1,
     clock,
     log,
+    events: { record: (kind, { node, message }) => void told.push(`${kind} ${node}: ${message}`) },
     newId,
     onPlaced: each => placed.push([...each]),
   });
@@ -83,13 +85,14 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
   };
   const start = async (id: string) => {
     const task = await present.tasks.get(id);
-    const status = statusOf(id, 'TASK_RUNNING', { at: clock.now() });
+    const status = statusOf(id, 'TASK_RUNNING', { at: clock.now(), ready: true });
     await present.tasks.recordStatuses([status], { node: task?.node ?? '', receivedAt: clock.now() });
   };
   return {
     store: present,
     clock,
     log,
+    told,
     placed,
     fleet,
     rounds,
@@ -267,27 +270,74 @@ t.test('a round that fails is tried again', async t => {
   await untilPlaced('web', 1);
 });
 
-t.test('a drained node takes nothing, its services go elsewhere at once, batch tasks after the deadline', async t => {
-  const { apply, untilPlaced, tasks, fleet, rounds, clock, eventually, store } = await stage(t, [nodeOf('pi-1')]);
+/** A node that is drained, with a service and a batch task on it; another one comes with `join`. */
+async function drainedStage(t: Test, endAfterMs: number | null) {
+  const staged = await stage(t, [nodeOf('pi-1')]);
+  const { apply, untilPlaced, tasks, fleet, rounds, clock, store } = staged;
   await apply('web', cpus(0.1));
   await apply('work', { ...batch(['a']), ...cpus(0.1) });
   await untilPlaced('web', 1);
   await untilPlaced('work', 1);
-  fleet.set('pi-2', nodeOf('pi-2'));
-  await enterNode(store, 'pi-2');
-  rounds.onNode(nodeOf('pi-2'));
-  fleet.set('pi-1', nodeOf('pi-1', {}, { drain: { from: 1, until: null, endTasksAt: clock.now() + 60_000 } }));
-  rounds.wake();
-  await eventually('the service is on the other node', async () =>
-    (await tasks('web')).some(task => task.node === 'pi-2' && !task.stopping),
-  );
+  const endTasksAt = endAfterMs === null ? null : clock.now() + endAfterMs;
+  const setDrain = (drain: FleetNode['drain']) => {
+    fleet.set('pi-1', nodeOf('pi-1', {}, { drain: drain ?? null }));
+    rounds.wake();
+  };
+  setDrain({ from: 1, until: null, endTasksAt });
+  const join = async () => {
+    fleet.set('pi-2', nodeOf('pi-2'));
+    await enterNode(store, 'pi-2');
+    rounds.onNode(nodeOf('pi-2'));
+  };
+  const on = async (job: string, node: string | null) =>
+    (await tasks(job)).find(task => task.node === node && !task.stopping && task.state !== 'TASK_KILLED');
+  return { ...staged, setDrain, join, on };
+}
+
+t.test(
+  'a drained node takes nothing: a service leaves it when another is ready, a batch task when it has ended',
+  async t => {
+    const { eventually, on, join, start, end, told } = await drainedStage(t, null);
+    await join();
+    await eventually('another is placed elsewhere', async () => (await on('web', 'pi-2')) !== undefined);
+    t.ok(await on('web', 'pi-1'), 'and the one that is there goes on');
+    await start((await on('web', 'pi-2'))?.id ?? '');
+    await eventually('then it is ended', async () => (await on('web', 'pi-1')) === undefined);
+    t.ok(await on('work', 'pi-1'), 'the batch task goes on');
+    await end((await on('work', 'pi-1'))?.id ?? '', 'TASK_FINISHED');
+    t.equal(await on('web', null), undefined, 'nothing waits');
+    t.strictSame(told, []);
+  },
+);
+
+t.test('a service that fits nowhere else stays on the drained node, and an event says so', async t => {
+  const { eventually, on, told, setDrain, tasks } = await drainedStage(t, null);
+  await eventually('an event says so', () => told.length > 0);
   t.match(
-    (await tasks('web')).find(({ node }) => node === 'pi-1'),
-    { stopping: true },
+    told[0],
+    /^drain-waits pi-1: web\.default\.0-\S+ runs on here, as there is no other place for it: no node is available$/,
   );
-  t.match(await tasks('work'), [{ node: 'pi-1', stopping: false }]);
+  t.ok(await on('web', 'pi-1'));
+  setDrain(null);
+  await eventually(
+    'what waited is withdrawn when the drain is over',
+    async () => (await on('web', null)) === undefined,
+  );
+  t.match(await tasks('web'), [
+    { node: 'pi-1', stopping: false },
+    { node: null, state: 'TASK_KILLED' },
+  ]);
+});
+
+t.test('at the end of the patience with it all leave a drained node, and it is said to be empty', async t => {
+  const { eventually, on, told, clock, end, tasks } = await drainedStage(t, 60_000);
+  await eventually('another waits', async () => (await on('web', null)) !== undefined);
   await clock.advance(60_000);
-  await eventually('so is the batch task', async () => (await tasks('work')).some(task => task.node === 'pi-2'));
+  await eventually('both are ended', async () => (await on('web', 'pi-1')) === undefined);
+  t.ok(await on('web', null), 'one of them waits for another node');
+  await eventually('so does the other', async () => (await on('work', null)) !== undefined);
+  for (const { id, node } of await tasks()) if (node === 'pi-1') await end(id, 'TASK_FAILED');
+  await eventually('it is empty', () => told.some(text => text.startsWith('node-drained pi-1')));
 });
 
 t.test('a task whose node is silent for longer than its job bears starts elsewhere, others wait', async t => {

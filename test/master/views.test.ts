@@ -2,7 +2,7 @@ import t from 'tap';
 import { decode } from '../../src/base/shape.ts';
 import type { FleetNode } from '../../src/master/fleet.ts';
 import { asJob } from '../../src/master/jobs.ts';
-import { viewJob, viewNode, viewTask } from '../../src/master/views.ts';
+import { noteOnTask, viewJob, viewNode, viewTask } from '../../src/master/views.ts';
 import { jobViewSchema, nodeViewSchema, taskViewSchema } from '../../src/model/api.ts';
 import type { TaskState } from '../../src/model/task.ts';
 import type { TaskRecord } from '../../src/store/task-record.ts';
@@ -59,12 +59,12 @@ t.test('a node shows itself with the operator’s labels on top, once it has int
 });
 
 t.test('a task shows how it is, and one that is to end that it ends', async t => {
-  const view = viewTask(task(), undefined, undefined);
+  const view = viewTask(task(), undefined, {});
   t.match(view, { state: 'TASK_RUNNING', ready: true, ports: [{ name: 'http', number: 20_000 }], waiting: [] });
   t.notOk(Object.hasOwn(view.ports[0] ?? {}, 'protocol'));
   t.doesNotThrow(() => decode(taskViewSchema, view, 'view'));
-  t.equal(viewTask(task({ stopping: true }), undefined, undefined).state, 'TASK_KILLING');
-  t.equal(viewTask(task({ stopping: true, state: 'TASK_KILLED' }), undefined, undefined).state, 'TASK_KILLED');
+  t.equal(viewTask(task({ stopping: true }), undefined, {}).state, 'TASK_KILLING');
+  t.equal(viewTask(task({ stopping: true, state: 'TASK_KILLED' }), undefined, {}).state, 'TASK_KILLED');
 });
 
 t.test('a task that waits shows what it needs and why it waits; one that has a place does not', async t => {
@@ -76,15 +76,15 @@ t.test('a task that waits shows what it needs and why it waits; one that has a p
     reasons: [{ node: 'pi-1', why: 'needs 1 cpus, has 0.1 cpus free' }],
     expected: { node: 'pi-1', startAt: 10, endAt: 20 },
   };
-  t.match(viewTask(waits, job, waiting), {
+  t.match(viewTask(waits, job, { waiting }), {
     message: 'no node has room',
     waiting: waiting.reasons,
     expectedEndAt: 20,
     resources: { scalars: { cpus: 1_000, mem: 64_000 } },
     ports: [],
   });
-  t.match(viewTask(task({ message: 'exit code 3' }), job, waiting), { message: 'exit code 3', waiting: [] });
-  t.match(viewTask(waits, undefined, undefined), { message: null, resources: { scalars: {} } });
+  t.match(viewTask(task({ message: 'exit code 3' }), job, { waiting }), { message: 'exit code 3', waiting: [] });
+  t.match(viewTask(waits, undefined, {}), { message: null, resources: { scalars: {} } });
 });
 
 t.test('a job shows where its tasks are; what it has replaced does not count', async t => {
@@ -99,10 +99,25 @@ t.test('a job shows where its tasks are; what it has replaced does not count', a
     ['TASK_RUNNING', { stopping: true }],
   ];
   const tasks = states.map(([state, more]) => task({ state, type: 'batch', ...more }));
-  const views = tasks.map(each => viewTask(each, job, undefined));
+  const views = tasks.map(each => viewTask(each, job, {}));
   const view = viewJob(job, tasks, views);
   t.match(view, { name: 'work', type: 'batch', wanted: 6, pending: 2, running: 1, ready: 1, finished: 1, failed: 1 });
   t.match(view, { submittedAt: 40, expectedEndAt: 900 });
   t.doesNotThrow(() => decode(jobViewSchema, view, 'view'));
   t.match(viewJob(asJob(jobOf('web', { instances: 4 })), [], []), { wanted: 4, pending: 0, expectedEndAt: null });
 });
+
+t.test(
+  'what a task says of itself is called old where its node is not heard, and temporary where it is drained',
+  async t => {
+    const drain = { from: 10, until: null, endTasksAt: null };
+    t.equal(noteOnTask(node(), 'service', 20), undefined);
+    t.match(noteOnTask(node({ state: 'quarantined' }), 'service', 20), /^as last heard: .* quarantine$/);
+    t.match(noteOnTask(node({ state: 'unreachable' }), 'batch', 20), /^as last heard: .* unreachable$/);
+    t.equal(noteOnTask(node({ drain }), 'service', 5), undefined, 'not before it begins');
+    t.match(noteOnTask(node({ drain }), 'service', 20), /is drained: it ends when another is ready/);
+    t.equal(noteOnTask(node({ drain }), 'batch', 20), 'its node is drained');
+    t.equal(viewTask(task(), undefined, { note: 'old' }).note, 'old');
+    t.notOk('note' in viewTask(task({ state: 'TASK_FINISHED' }), undefined, { note: 'old' }));
+  },
+);

@@ -1,0 +1,75 @@
+import type { JoinTokenView, JoinView, NodeView } from '../model/api.ts';
+import { isDrained } from '../model/drain.ts';
+import { countInRanges } from '../model/resources.ts';
+import { plain, printAge, printAhead, printCores, printMegabytes, scalar } from './readable.ts';
+import type { Column } from './table.ts';
+
+export const nodeColumns: readonly Column<NodeView>[] = [
+  { head: 'NODE', cell: node => node.node },
+  { head: 'STATE', cell: printState },
+  { head: 'PROFILE', cell: node => node.profile },
+  { head: 'FREE CPUS', cell: ({ free, total }) => printCores(scalar(free, 'cpus'), scalar(total, 'cpus')) },
+  { head: 'FREE MEM', cell: ({ free, total }) => printMegabytes(scalar(free, 'mem'), scalar(total, 'mem')) },
+  { head: 'FREE DISK', cell: ({ free, total }) => printMegabytes(scalar(free, 'disk'), scalar(total, 'disk')) },
+  { head: 'FREE PORTS', cell: node => String(countInRanges(node.free.ranges.ports ?? [])) },
+  { head: 'CPU', cell: node => `${Math.round(node.usage.cpu * 100)}%`, align: 'right' },
+  { head: 'TASKS', cell: node => String(node.tasks), align: 'right' },
+  { head: 'SEEN', cell: (node, now) => `${printAge(node.lastSeen, now)} ago` },
+  { head: 'AGE', cell: (node, now) => printAge(node.joinedAt, now) },
+  { head: 'ADDRESS', cell: node => `${node.address}:${node.meshPort}`, wide: true },
+  { head: 'ARCH', cell: node => node.inventory.arch, wide: true },
+  { head: 'OS', cell: node => node.inventory.os, wide: true },
+  { head: 'MEM USED', cell: node => `${Math.round(node.usage.memUsedMb)} MB`, wide: true },
+  { head: 'AGENT', cell: node => `${Math.round(node.usage.agentRssMb)} MB`, wide: true },
+  {
+    head: 'TEMP',
+    cell: ({ usage: { temperatureC, throttled } }) =>
+      (temperatureC === undefined ? '-' : `${plain(temperatureC)} °C`) + (throttled === 1 ? ', throttled' : ''),
+    wide: true,
+  },
+  { head: 'BOOT', cell: node => String(node.boot), wide: true },
+  { head: 'VERSION', cell: node => node.version, wide: true },
+  { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
+  { head: 'QUARANTINE', cell: node => node.quarantine ?? '-', wide: true },
+];
+
+/** Nodes that wait for an operator; the id is the beginning of the key that the node shows in its own log. */
+export const joinColumns: readonly Column<JoinView>[] = [
+  { head: 'ID', cell: join => join.id },
+  { head: 'STATE', cell: join => join.state },
+  { head: 'NODE', cell: join => join.node },
+  { head: 'PROFILE', cell: join => join.profile ?? '-' },
+  { head: 'LABELS', cell: join => printLabels(join.labels) },
+  { head: 'TOKEN', cell: join => join.token },
+  { head: 'AGE', cell: (join, now) => printAge(join.at, now) },
+  { head: 'EXPIRES', cell: (join, now) => printAhead(join.expiresAt, now) },
+  { head: 'REASON', cell: join => join.reason ?? '-', wide: true },
+];
+
+export const tokenColumns: readonly Column<JoinTokenView>[] = [
+  { head: 'ID', cell: token => token.id },
+  { head: 'STATE', cell: token => token.state },
+  { head: 'USED', cell: token => `${token.used}/${token.uses}` },
+  { head: 'ONLY FOR', cell: token => printConditions(token) },
+  { head: 'APPROVAL', cell: token => (token.approve ? 'yes' : 'no') },
+  { head: 'LABELS', cell: token => printLabels(token.labels) },
+  { head: 'AGE', cell: (token, now) => printAge(token.createdAt, now) },
+  { head: 'EXPIRES', cell: (token, now) => (token.state === 'expired' ? '-' : printAhead(token.expiresAt, now)) },
+];
+
+/** `ready`, and what becomes of it: `draining` while it has tasks, `drained`, `drained in 2h`. */
+function printState({ state, drain, tasks }: NodeView, now: number): string {
+  if (drain !== undefined && drain.from > now) return `${state}, drained ${printAhead(drain.from, now)}`;
+  return isDrained(drain ?? null, now) ? `${state}, ${tasks > 0 ? 'draining' : 'drained'}` : state;
+}
+
+function printLabels(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
+}
+
+function printConditions({ node, profile, requires }: JoinTokenView): string {
+  const named = [node === null ? '' : `node ${node}`, profile === null ? '' : `profile ${profile}`];
+  return [...named, printLabels(requires)].filter(text => text !== '').join(', ');
+}
