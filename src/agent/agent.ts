@@ -28,7 +28,7 @@ import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
 import { portNumbers } from '../model/resources.ts';
-import type { TaskStatus } from '../model/task.ts';
+import type { TaskSpec, TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { noPeerAuthentication } from '../policy/peer-authentication.ts';
 import { noRequestAuthentication } from '../policy/request-authentication.ts';
@@ -43,6 +43,7 @@ import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
 import type { AgentConfig } from './config.ts';
 import { dialAny } from './dial-any.ts';
+import { makeExecAnswers } from './exec-answers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
 import { joinFleet } from './join.ts';
@@ -358,8 +359,28 @@ async function run(
   const directories = await openTaskDirectories(config.dataDir);
   const logKeeper = makeLogKeeper({ clock, log });
   const streams = makeOutputStreams({ sender, clock }, signal);
-  const isLive = (task: string) => supervisor.live().some(({ spec }) => spec.id === task);
+  const findLive = (task: string) => supervisor.live().find(({ spec }) => spec.id === task)?.spec;
+  const isLive = (task: string) => findLive(task) !== undefined;
   const path = process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin';
+  const environment = (spec: TaskSpec) =>
+    environmentOf(spec, {
+      node,
+      path,
+      outboundPort: mesh?.outboundPort ?? config.outboundPort,
+      secretOf: task => callerSecret(identity.taskSecret, task),
+      home: join(directories.of(spec.id), sandboxName),
+    });
+  const execs = makeExecAnswers({
+    sender,
+    streams,
+    clock,
+    isAllowed: config.allowExec === true,
+    find: findLive,
+    principalOf: spec => workloads.spiffeIdOf(spec).replace('spiffe://', ''),
+    environmentOf: environment,
+    sandboxOf: task => join(directories.of(task), sandboxName),
+    record: record => audit.record(record),
+  });
   const supervisor = makeSupervisor({
     processes: makeProcesses({ clock }),
     inBackground,
@@ -372,14 +393,7 @@ async function run(
     endings: makeTaskEndings({ files, clock, newId, log }),
     logKeeper,
     sha256: sha256Hex,
-    environmentOf: spec =>
-      environmentOf(spec, {
-        node,
-        path,
-        outboundPort: mesh?.outboundPort ?? config.outboundPort,
-        secretOf: task => callerSecret(identity.taskSecret, task),
-        home: join(directories.of(spec.id), sandboxName),
-      }),
+    environmentOf: environment,
     onStatus: status => reports.report(withMesh(status)),
     onChanged: () => {
       const live = supervisor.live();
@@ -394,7 +408,7 @@ async function run(
 
   /** A task that serves may be called once the mesh has its certificate, too. */
   function withMesh(status: TaskStatus): TaskStatus {
-    const spec = supervisor.live().find(live => live.spec.id === status.task)?.spec;
+    const spec = findLive(status.task);
     const served = spec?.service === undefined || certificates.get(workloads.spiffeIdOf(spec)) !== undefined;
     return status.ready === true && !served ? { ...status, ready: false } : status;
   }
@@ -436,6 +450,7 @@ async function run(
         if (body.what === 'birth') await heartbeat.birth();
         else if (body.what === 'rotate')
           inBackground('renewing certificates', certificates.renewAll(body.withinMs, signal));
+        else if (body.what === 'exec') await execs.answer(body);
         else await answerLog({ sender, directories, logKeeper, streams, clock, isLive }, body);
       },
       async ack({ statuses, audit: stored, certificate, nonce, output }, issuedAt) {

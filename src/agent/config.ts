@@ -46,6 +46,8 @@ export interface AgentConfig {
   readonly accessLog?: AccessLogSettings | undefined;
   /** What is recorded for the master, and what may wait here for it; see `defaultAuditSettings`. */
   readonly audit?: Partial<AuditSettings> | undefined;
+  /** May operators run commands next to its tasks? Not when absent. */
+  readonly allowExec?: boolean | undefined;
   /** Where Prometheus may ask for what the proxy has counted; absent: nowhere. */
   readonly metrics?: MetricsAddress | undefined;
 }

@@ -1,17 +1,15 @@
 import type { Clock } from '../base/clock.ts';
-import { messageOf } from '../base/errors.ts';
+import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { type LogPiece, LogReader } from '../device/log-reader.ts';
 import { type LogKeeper, maxTailBytes, splitForWire } from '../device/task-log.ts';
 import type { Ask } from '../model/message.ts';
-import { outputBounds } from '../model/output.ts';
+import { outputBounds, wireChunkBytes } from '../model/output.ts';
 import type { OutputStreams } from './output-streams.ts';
 import type { Sender } from './sender.ts';
 import type { TaskDirectories } from './task-directories.ts';
 
 type LogAsk = Extract<Ask, { what: 'log' }>;
 
-/** A piece of output in one message, in bytes of JSON. */
-const maxChunkBytes = 48 * 1024;
 /** How often an output that is followed is looked at, */
 const lookEveryMs = 250;
 /** what all that are followed together may say meanwhile, in bytes (128 KiB a second), */
@@ -35,7 +33,8 @@ export async function answerLog(parts: LogAnswersParts, ask: LogAsk): Promise<vo
   try {
     await (ask.follow === true ? follow(parts, ask) : tell(parts, ask));
   } catch (error) {
-    parts.sender.send('log', { id, task, stream, data: '', end: true, error: messageOf(error).slice(0, 512) });
+    const code = isMesoliteError(error) ? error.code : 'NOT_FOUND';
+    parts.sender.send('log', { id, task, stream, data: '', end: true, code, error: messageOf(error).slice(0, 512) });
   }
 }
 
@@ -46,7 +45,7 @@ async function tell(parts: LogAnswersParts, { id, task, stream, tailBytes }: Log
     const piece = await reader.read(directory, left);
     if (piece === undefined) break;
     left -= piece.bytes;
-    for (const data of splitForWire(piece.text, maxChunkBytes)) {
+    for (const data of splitForWire(piece.text, wireChunkBytes)) {
       parts.sender.send('log', { id, task, stream, data, at: piece.at, end: false });
     }
   }
@@ -105,7 +104,7 @@ async function follow(parts: LogAnswersParts, ask: LogAsk): Promise<void> {
   }
 
   function sayPiece({ text, at, skipped }: LogPiece): void {
-    const texts = text === '' && skipped > 0 ? [''] : splitForWire(text, maxChunkBytes);
+    const texts = text === '' && skipped > 0 ? [''] : splitForWire(text, wireChunkBytes);
     for (const [i, data] of texts.entries()) {
       const backlog = isBacklog && { backlog: true };
       way.say({ task, stream, data, at, end: false, ...backlog, ...(i === 0 && skipped > 0 && { skipped }) });

@@ -66,7 +66,7 @@ class LeasedStream implements OutputStream {
   #taken = 0;
   #saidAt: number;
   #cancelLease: () => void = () => {};
-  #wake: () => void = () => {};
+  #waiting: (() => void)[] = [];
 
   constructor(parts: { readonly sender: Sender; readonly clock: Clock }, id: string, onClosed: () => void) {
     this.#parts = parts;
@@ -97,7 +97,7 @@ class LeasedStream implements OutputStream {
   async untilRoom(): Promise<boolean> {
     while (!this.signal.aborted && !this.hasRoom) {
       await new Promise<void>(resolve => {
-        this.#wake = resolve;
+        this.#waiting.push(resolve);
       });
     }
     return !this.signal.aborted;
@@ -112,6 +112,10 @@ class LeasedStream implements OutputStream {
     this.#cancelLease();
     this.#cancelLease = this.#parts.clock.after(outputBounds.leaseMs, () => this.close());
     this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   close(): void {

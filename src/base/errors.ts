@@ -17,6 +17,15 @@ export const errorCodes = {
 
 export type ErrorCode = keyof typeof errorCodes;
 
+/** One of ours, whatever somebody else says. */
+export function errorCodeOf(said: string): ErrorCode {
+  return isErrorCode(said) ? said : 'INTERNAL';
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorCodes, code);
+}
+
 /** The one error class: told apart by `code`, never by text; `message` is lower case, without a period. */
 export class MesoliteError extends Error {
   override readonly name = 'MesoliteError';

@@ -88,6 +88,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
       ).choices(auditSyncs),
     )
     .option('--metrics <address:port>', 'serve what the proxy has counted there, for Prometheus', parseAddress)
+    .option('--allow-exec', 'let operators run commands next to tasks, with `mesolite exec`')
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
     .option(
       '--resource <name=what>',

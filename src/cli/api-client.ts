@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { createInterface } from 'node:readline';
 import type * as v from 'valibot';
-import { type ErrorCode, errorCodes, MesoliteError, messageOf } from '../base/errors.ts';
+import { errorCodeOf, MesoliteError, messageOf } from '../base/errors.ts';
 import { type Bounds, decodeJson } from '../base/shape.ts';
 import { errorAnswerSchema, removeResultSchema } from '../model/api.ts';
 import { type OutputFrame, outputFrameSchema } from '../model/output.ts';
@@ -123,7 +123,7 @@ async function stream(
     for await (const line of createInterface({ input: response })) {
       watch.refresh();
       const frame = decodeJson(outputFrameSchema, line, `the answer of ${context.server}`, frameBounds);
-      if (frame.error !== undefined) throw new MesoliteError(codeOf(frame.error), frame.error.message);
+      if (frame.error !== undefined) throw new MesoliteError(errorCodeOf(frame.error.code), frame.error.message);
       onFrame(frame);
     }
     if (!response.complete) throw new MesoliteError('UNAVAILABLE', `${context.server} closed the connection`);
@@ -159,17 +159,9 @@ function refusal(context: Context, { status, text }: Answer): MesoliteError {
   } catch {
     return new MesoliteError('UNAVAILABLE', `${context.server} answered ${status}: is it a mesolite master?`);
   }
-  const code = codeOf(said);
+  const code = errorCodeOf(said.code);
   const hint = code === 'UNAUTHENTICATED' ? `: the token in ${context.tokenFile} is not accepted` : '';
   return new MesoliteError(code, code === 'UNAUTHENTICATED' ? `${context.server}${hint}` : said.message);
-}
-
-function codeOf({ code }: { readonly code: string }): ErrorCode {
-  return isErrorCode(code) ? code : 'INTERNAL';
-}
-
-function isErrorCode(code: string): code is ErrorCode {
-  return Object.hasOwn(errorCodes, code);
 }
 
 const networkWords: Readonly<Record<string, string>> = {

@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { addAgent } from './agent.ts';
-import { AnsweredNo, exitCodeOf, exitCodes } from './exit-codes.ts';
+import { AnsweredNo, CommandEnded, exitCodeOf, exitCodes } from './exit-codes.ts';
 import { addJoin } from './join.ts';
 import { addMaster } from './master.ts';
 import type { CliParts } from './roles.ts';
@@ -48,7 +48,7 @@ async function makeProgram(argv: readonly string[], parts: CliParts, shell: Shel
 
 /** One sentence a line; only a defect of ours shows where it happened. */
 function report(shell: Shell, error: unknown): void {
-  if (error instanceof AnsweredNo) return;
+  if (error instanceof AnsweredNo || error instanceof CommandEnded) return;
   if (error instanceof CommanderError) {
     // help has been printed already
     if (error.code.startsWith('commander.help') || error.code === 'commander.version') return;

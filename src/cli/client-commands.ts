@@ -10,6 +10,7 @@ import { addCredential } from './credential.ts';
 import { addDelete } from './delete.ts';
 import { addDiff } from './diff.ts';
 import { addDrain } from './drain.ts';
+import { addExec } from './exec.ts';
 import { addExplain } from './explain.ts';
 import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
@@ -31,6 +32,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addDelete(program, shell);
   addGet(program, shell);
   addLogs(program, shell);
+  addExec(program, shell);
   addAudit(program, shell);
   addRevoke(program, shell);
   addAuthority(program, shell);

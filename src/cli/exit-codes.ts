@@ -29,6 +29,16 @@ export class AnsweredNo extends Error {
   }
 }
 
+/** A command elsewhere has ended with this code, and has said what there was to say. */
+export class CommandEnded extends Error {
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`exit code ${exitCode}`);
+    this.exitCode = exitCode;
+  }
+}
+
 /** Commands that ask: as with `diff`, 1 is an answer, and what keeps them from one is 2. */
 const questions: ReadonlySet<string> = new Set(['analyze', 'diff', 'explain']);
 
@@ -40,6 +50,7 @@ export function usageError(message: string): CommanderError {
 /** The one place where an error becomes an exit code; `command` is the first word of the command line. */
 export function exitCodeOf(error: unknown, command = ''): number {
   if (error instanceof AnsweredNo) return exitCodes.failed;
+  if (error instanceof CommandEnded) return error.exitCode;
   if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   if (isMesoliteError(error) && unreachable.has(error.code)) return exitCodes.unreachable;
   return questions.has(command) ? exitCodes.usage : exitCodes.failed;

@@ -11,6 +11,7 @@ import type { ApiFace, AuditQuery } from './api/face.ts';
 import type { CertificateBook } from './certificate-book.ts';
 import type { Documents } from './documents.ts';
 import type { Events } from './events.ts';
+import type { Execs } from './execs.ts';
 import type { Fleet } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
 import type { TokenDesk } from './join-tokens.ts';
@@ -43,6 +44,7 @@ export function makeApiFace(parts: {
   readonly rollouts: Rollouts;
   readonly logs: Logs;
   readonly followers: LogFollowers;
+  readonly execs: Execs;
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
   readonly trust: Trust;
@@ -176,6 +178,7 @@ export function makeApiFace(parts: {
     taskLog: async (query, signal) => logs.ask(await nodeOf(query.task), query, signal),
     followLog: async (query, onFrame, signal) =>
       parts.followers.follow(await nodeOf(query.task), query, onFrame, signal),
+    exec: async (request, onFrame, signal) => parts.execs.run(await nodeOf(request.task), request, onFrame, signal),
     async policies() {
       const views = await policies.view(fleet.list().flatMap(node => (node.state === 'ready' ? [node.id] : [])));
       return views.map(view => ({ ...view, shadow: shadows.of(view) }));

@@ -29,6 +29,7 @@ import { type MasterConfig, masterTimes } from './config.ts';
 import { makeDocuments } from './documents.ts';
 import { makeEnrollment } from './enrollment.ts';
 import { makeEvents } from './events.ts';
+import { makeExecs } from './execs.ts';
 import { makeFleet } from './fleet.ts';
 import { makeIncoming } from './incoming.ts';
 import { makeJobs } from './jobs.ts';
@@ -355,6 +356,7 @@ async function run(
   const logs = makeLogs({ outgoing, clock, newId });
   const outputs = makeOutputStreams({ outgoing, clock, newId, inBackground });
   const followers = makeLogFollowers({ streams: outputs });
+  const execs = makeExecs({ streams: outputs, events });
   const enrollment = makeEnrollment({
     tokens: store.joinTokens,
     authority,
@@ -484,6 +486,7 @@ async function run(
     rollouts,
     logs,
     followers,
+    execs,
     events,
     book,
     trust,

@@ -17,7 +17,7 @@ type OnPiece = (piece: LogChunk) => void | Promise<void>;
 export interface OutputStreams {
   /**
    * Asks `node`, hands on each piece, and resolves after the last. Throws UNAVAILABLE when too many are read, the node falls silent or a
-   * piece is lost; TIMED_OUT when it does not answer at all; NOT_FOUND with its reason; whatever `onPiece` throws. `signal` ends it.
+   * piece is lost; TIMED_OUT when it does not answer at all; what the node says against it; whatever `onPiece` throws. `signal` ends it.
    */
   read(node: string, ask: (id: string) => Ask, onPiece: OnPiece, signal: AbortSignal): Promise<void>;
   /** Says whether it was for one of these. */
@@ -96,7 +96,7 @@ class Reading {
     this.#cancelSilence();
     this.#expect(outputBounds.leaseMs, 'UNAVAILABLE', `has said nothing for ${outputBounds.leaseMs / 1000} s`);
     if (piece.error !== undefined) {
-      this.fail(new MesoliteError('NOT_FOUND', piece.error));
+      this.fail(new MesoliteError(piece.code ?? 'NOT_FOUND', piece.error));
       return;
     }
     const number = piece.number ?? this.#received + 1;

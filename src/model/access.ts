@@ -8,7 +8,8 @@ export const accessRecordSchema = v.object({
   at: v.number(),
   /** There when the node did not know the time: `at` is what it took it for, this how long after its start it was. */
   sinceStartMs: v.optional(v.number()),
-  direction: v.picklist(['inbound', 'outbound']),
+  /** `exec`: an operator's command next to `task`, in `path`; no request. */
+  direction: v.picklist(['inbound', 'outbound', 'exec']),
   /** Principals, or `-` when there is none. */
   source: text(2048),
   destination: text(2048),

@@ -23,6 +23,7 @@ export const eventSeverities = {
   'document-refused': 'warning',
   'document-withheld': 'critical',
   'keys-unavailable': 'warning',
+  exec: 'warning',
   'clock-corrected': 'warning',
   'link-fallback': 'warning',
   'link-restored': 'info',

@@ -4,7 +4,7 @@ import { type Bounds, decodeJson } from '../base/shape.ts';
 import { auditBatchSchema } from './audit-chain.ts';
 import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
-import { logAskSchema, outputPieceFields, outputTakenSchema } from './output.ts';
+import { execAskSchema, logAskSchema, outputPieceFields, outputTakenSchema } from './output.ts';
 import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
@@ -161,6 +161,7 @@ export const askSchema = v.variant('what', [
   /** Renew every certificate, at a moment of your own choice within this: another authority issues now. */
   v.object({ what: v.literal('rotate'), withinMs: whole }),
   logAskSchema,
+  execAskSchema,
 ]);
 
 /** Body of `down/<node>/ack`: what the master has committed, and certificates that it issued. */

@@ -1,4 +1,6 @@
 import * as v from 'valibot';
+import { hourMs, minuteMs } from '../base/clock.ts';
+import { errorCodeOf } from '../base/errors.ts';
 import { taskIdSchema } from './ids.ts';
 
 // What tasks and commands beside them write, on its way to who follows it: asked for by `ask`, said in pieces as `up/<node>/log`, and
@@ -7,6 +9,22 @@ import { taskIdSchema } from './ids.ts';
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const text = (max: number) => v.pipe(v.string(), v.maxLength(max));
 export const outputStreams = ['stdout', 'stderr'] as const;
+
+export const maxExecStdinBytes = 65_536;
+export const defaultExecTimeoutMs = 10 * minuteMs;
+
+const execFields = {
+  command: v.pipe(v.array(text(8192)), v.minLength(1, 'expected a command'), v.maxLength(256)),
+  /** All that it may read. */
+  stdin: v.optional(text(maxExecStdinBytes)),
+  timeoutMs: v.optional(
+    v.pipe(whole, v.minValue(1, 'expected more than 0'), v.maxValue(hourMs, 'expected at most 1h')),
+    defaultExecTimeoutMs,
+  ),
+};
+
+/** POST /v1/tasks/:id/exec */
+export const execRequestSchema = v.strictObject(execFields);
 
 /** In `ask`: the end of a task's output, and with `follow` what it writes from then on. */
 export const logAskSchema = v.object({
@@ -19,6 +37,15 @@ export const logAskSchema = v.object({
   follow: v.optional(v.boolean()),
 });
 
+/** In `ask`: a command next to a task, for an operator. */
+export const execAskSchema = v.object({
+  what: v.literal('exec'),
+  id: text(64),
+  task: taskIdSchema,
+  by: text(128),
+  ...execFields,
+});
+
 /** The fields of `up/<node>/log`, in answer to the ask with the same id. */
 export const outputPieceFields = {
   id: text(64),
@@ -27,6 +54,10 @@ export const outputPieceFields = {
   data: text(131_072),
   end: v.boolean(),
   error: v.optional(text(512)),
+  /** Of the error, where it is not that there is no such output. */
+  code: v.optional(v.pipe(text(64), v.transform(errorCodeOf))),
+  /** With what a command has ended, in its last piece. */
+  exit: v.optional(whole),
   /** Counts the pieces of what is followed, from 1. */
   number: v.optional(whole),
   /** It was there before it was followed, and more of that comes. */
@@ -45,13 +76,19 @@ export const outputFrameSchema = v.object({
   stream: v.optional(v.picklist(outputStreams)),
   data: v.optional(v.string()),
   skipped: v.optional(v.number()),
+  /** With what a command has ended. */
+  exit: v.optional(v.number()),
   /** The last line, when it did not end by itself. */
   error: v.optional(v.object({ code: v.string(), message: v.string() })),
 });
 
 export type OutputStreamName = (typeof outputStreams)[number];
 export type OutputTaken = v.InferOutput<typeof outputTakenSchema>;
+export type ExecRequest = v.InferOutput<typeof execRequestSchema>;
 export type OutputFrame = v.InferOutput<typeof outputFrameSchema>;
+
+/** A piece in one message, in bytes of JSON. */
+export const wireChunkBytes = 48 * 1024;
 
 /** The bounds that both sides of a stream know. */
 export const outputBounds = {

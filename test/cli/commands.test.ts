@@ -136,6 +136,23 @@ t.test('a log is followed: what is left out is said beside it, and how it ended'
   t.match(await mesolite('logs -f client'), { code: 3, err: /node pi-1 is gone\n$/ });
 });
 
+t.test('a command next to a task: its output, its exit code, and what it is given', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.tasks = [taskView('client.default.c', { job: 'client' })];
+  server.world.frames = [{ stream: 'stdout', data: 'out\n' }, { stream: 'stderr', data: 'err\n' }, { exit: 42 }];
+  t.match(await mesolite('exec client -- ls -l /tmp'), { code: 42, out: 'out\n', err: 'err\n' });
+  t.match(server.calls.at(-1), {
+    what: 'POST /v1/tasks/client.default.c/exec',
+    body: { command: ['ls', '-l', '/tmp'], timeoutMs: 600_000, stdin: undefined },
+  });
+  server.world.frames = [{ exit: 0 }];
+  t.equal((await mesolite('exec -i --timeout 5s client -- cat', { stdin: 'given' })).code, 0);
+  t.match(server.calls.at(-1)?.body, { command: ['cat'], timeoutMs: 5_000, stdin: 'given' });
+  server.world.frames = [{ data: 'cut' }];
+  t.match(await mesolite('exec client -- ls'), { code: 3, err: /not known how/ });
+  t.equal((await mesolite('exec client')).code, 2);
+});
+
 t.test('the audit is asked for and shown with who, what and which rule', async t => {
   const { server, mesolite } = await makeUser(t);
   server.world.entries = [auditEntry(2), auditEntry(1, { verdict: 'allow', status: 200, rule: '-', source: '-' })];

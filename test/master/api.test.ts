@@ -54,6 +54,7 @@ function emptyFace(): ApiFace {
     explainTask: none,
     taskLog: none,
     followLog: none,
+    exec: none,
     services: async () => [],
     mesh: () => ({ trustDomain: 'edge', rootNamespace: 'istio-system', meshDefault: 'allow' }),
     policies: async () => [],
@@ -454,3 +455,32 @@ t.test(
     t.match(JSON.parse(broken.text.trim().split('\n').at(-1) ?? ''), { error: { code: 'UNAVAILABLE' } });
   },
 );
+
+t.test('a command is an admin’s, and said with who wants it', async t => {
+  const asked: unknown[] = [];
+  const { call } = await serve(t, {
+    async exec(request, onFrame) {
+      asked.push(request);
+      await onFrame({ stream: 'stdout', data: 'hello\n' });
+      await onFrame({ stream: 'stdout', data: '', exit: 3 });
+    },
+  });
+  const body = JSON.stringify({ command: ['ls', '-l'] });
+  t.equal((await call('POST', '/v1/tasks/t/exec', { token: 'token-of-reader', body })).status, 403);
+  t.same(asked, []);
+  const { status, text } = await call('POST', '/v1/tasks/t/exec', { token: 'token-of-admin', body });
+  t.equal(status, 200);
+  t.match(JSON.parse(text.trim().split('\n').at(-1) ?? ''), { exit: 3 });
+  t.match(asked, [{ task: 't', by: 'admin', command: ['ls', '-l'], timeoutMs: 600_000 }]);
+  for (const wrong of [
+    {},
+    { command: [] },
+    { command: ['ls'], timeoutMs: 4_000_000 },
+    { command: ['ls'], as: 'root' },
+  ]) {
+    t.equal(
+      (await call('POST', '/v1/tasks/t/exec', { token: 'token-of-admin', body: JSON.stringify(wrong) })).status,
+      400,
+    );
+  }
+});

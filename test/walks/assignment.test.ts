@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import type { OutputFrame } from '../../src/model/output.ts';
 import {
   joinAgent,
   lives,
@@ -23,7 +24,7 @@ const masterSettings = await masterConfig(join(home, 'master'), ports);
 const startMaster = () => runMaster(t, masterSettings);
 const startAgent = () => runAgent(t, agent.config);
 let master = await startMaster();
-let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node' }, ports);
+let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node', allowExec: true }, ports);
 const { api } = master;
 
 const shell = (script: string) => ({ type: 'batch', command: ['/bin/sh', '-c', script] });
@@ -55,6 +56,26 @@ t.test('an output is followed from the node to whoever asks, until its task ends
   text = '';
   await follow();
   t.equal(text, 'first\nlast\n', 'one that has ended is told to its end');
+});
+
+t.test('a command runs next to a task; it is an event, and in the audit of its node', async t => {
+  await api.apply(job('host', { command: ['sleep', '1000'], env: { WHO: 'host' } }));
+  const [task] = await untilTasks(api, 'host', 'TASK_RUNNING');
+  const frames: OutputFrame[] = [];
+  await api.client.stream('POST', `/v1/tasks/${task?.id}/exec`, frame => void frames.push(frame), {
+    command: ['sh', '-c', 'echo "I am $WHO"; cat; exit 5'],
+    stdin: 'and this\n',
+  });
+  t.equal(frames.map(({ data }) => data).join(''), 'I am host\nand this\n');
+  t.equal(frames.at(-1)?.exit, 5);
+  const said = `admin runs "sh" next to ${task?.id}`;
+  await until('the event is there', async () => (await api.events('exec')).some(({ message }) => message === said));
+  const record = await until('it is in the audit', async () =>
+    (await api.audit()).map(entry => entry.record).find(({ direction }) => direction === 'exec'),
+  );
+  t.match(record, { source: 'operator/admin', task: task?.id, path: 'sh and 2 arguments', verdict: 'allow' });
+  await api.remove('Job', 'host');
+  await untilTasks(api, 'host', 'TASK_KILLED');
 });
 
 t.test('a task that fails says with which code', async t => {

@@ -25,7 +25,7 @@ import type {
 import type { AuditChainPage } from '../../model/audit-item.ts';
 import type { AuthorityView, CertificateView, RotateRequest } from '../../model/certificate.ts';
 import type { EventKind, FleetEvent } from '../../model/event.ts';
-import type { OutputFrame } from '../../model/output.ts';
+import type { ExecRequest, OutputFrame } from '../../model/output.ts';
 import type { RolloutCommand, RolloutSpec, RolloutView } from '../../model/rollout.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 
@@ -115,6 +115,12 @@ export interface ApiFace {
   taskLog(query: LogQuery, signal: AbortSignal): Promise<string>;
   /** As `LogFollowers.follow`. */
   followLog(query: LogQuery, onFrame: (frame: OutputFrame) => void, signal: AbortSignal): Promise<void>;
+  /** As `Execs.run`, where the task is. */
+  exec(
+    request: ExecRequest & { readonly task: string; readonly by: string },
+    onFrame: (frame: OutputFrame) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<void>;
   services(): Promise<ServiceDocument[]>;
   policies(): Promise<PolicyView[]>;
   mesh(): MeshView;

@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { FastifyReply } from 'fastify';
 import { secondMs } from '../../base/clock.ts';
 import type { OutputFrame } from '../../model/output.ts';
@@ -13,11 +14,11 @@ export const frameBounds = {
 
 /**
  * Answers with a line of JSON for each frame. What `run` throws before its first frame becomes an answer like any other; after it, the
- * last line.
+ * last line. A frame has been taken when its promise resolves; who does not wait for that loses what is not taken.
  */
 export async function streamFrames(
   reply: FastifyReply,
-  run: (onFrame: (frame: OutputFrame) => void, signal: AbortSignal) => Promise<void>,
+  run: (onFrame: (frame: OutputFrame) => Promise<void>, signal: AbortSignal) => Promise<void>,
 ): Promise<FastifyReply> {
   const { raw } = reply;
   let skipped = 0;
@@ -29,7 +30,7 @@ export async function streamFrames(
     raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
     timer = setInterval(write, frameBounds.emptyEveryMs, {});
   };
-  const onFrame = ({ data = '', skipped: before = 0, ...frame }: OutputFrame): void => {
+  const onFrame = async ({ data = '', skipped: before = 0, ...frame }: OutputFrame): Promise<void> => {
     if (timer === undefined) begin();
     skipped += before;
     if (raw.writableLength > frameBounds.waitingBytes) skipped += Buffer.byteLength(data);
@@ -37,6 +38,7 @@ export async function streamFrames(
       write({ ...frame, data, ...(skipped > 0 && { skipped }) });
       skipped = 0;
     }
+    if (raw.writableNeedDrain) await drained(raw);
   };
   try {
     await run(onFrame, signalOf(reply));
@@ -50,4 +52,16 @@ export async function streamFrames(
   clearInterval(timer);
   raw.end();
   return reply;
+}
+
+/** Or closed. */
+function drained(raw: ServerResponse): Promise<void> {
+  return new Promise(resolve => {
+    const done = () => {
+      raw.off('drain', done).off('close', done);
+      resolve();
+    };
+    raw.on('drain', done).on('close', done);
+    if (raw.destroyed) done();
+  });
 }

@@ -1,12 +1,13 @@
 import * as v from 'valibot';
 import { taskLogSchema } from '../../model/api.ts';
 import { taskIdSchema } from '../../model/ids.ts';
-import { outputStreams } from '../../model/output.ts';
+import { type ExecRequest, execRequestSchema, outputFrameSchema, outputStreams } from '../../model/output.ts';
 import type { Api } from './api.ts';
 import type { ApiFace } from './face.ts';
 import { streamFrames } from './frame-stream.ts';
+import { nameOf } from './operator-name.ts';
 import { signalOf } from './request-signal.ts';
-import { answers, reader } from './route-schema.ts';
+import { admin, answers, reader } from './route-schema.ts';
 import { wholeText } from './whole-text.ts';
 
 const taskPath = v.object({ id: taskIdSchema });
@@ -24,7 +25,7 @@ const logQuery = v.strictObject({
   ),
 });
 
-/** What tasks write. */
+/** What tasks and commands next to them write. */
 export function addLogRoutes(app: Api, face: ApiFace): void {
   app.get<{ Params: v.InferOutput<typeof taskPath>; Querystring: v.InferOutput<typeof logQuery> }>(
     '/v1/tasks/:id/log',
@@ -41,6 +42,20 @@ export function addLogRoutes(app: Api, face: ApiFace): void {
       const query = { task: request.params.id, ...rest };
       if (follow) return streamFrames(reply, (onFrame, signal) => face.followLog(query, onFrame, signal));
       return { task: query.task, stream: query.stream, data: await face.taskLog(query, signalOf(reply)) };
+    },
+  );
+  app.post<{ Params: v.InferOutput<typeof taskPath>; Body: ExecRequest }>(
+    '/v1/tasks/:id/exec',
+    {
+      ...admin,
+      schema: answers('Run a command next to a task: a stream of JSON lines, until it ends', outputFrameSchema, {
+        params: taskPath,
+        body: execRequestSchema,
+      }),
+    },
+    (request, reply) => {
+      const exec = { ...request.body, task: request.params.id, by: nameOf(request) };
+      return streamFrames(reply, (onFrame, signal) => face.exec(exec, onFrame, signal));
     },
   );
 }
