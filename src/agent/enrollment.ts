@@ -137,6 +137,7 @@ function openDoor(
   const onFailure = (error: MesoliteError) => {
     if (error.code === 'UNTRUSTED') refuse(error);
     if (error.code === 'FORBIDDEN') refuse(new MesoliteError('FORBIDDEN', tokenGone, { cause: error }));
+    return error.code === 'UNTRUSTED' || error.code === 'FORBIDDEN';
   };
   const link = new MqttLink({ dial, clock, random, log, onFailure }, { clientId: nonce, username: join.id });
   const up = link.start(ended.signal).then(() => untilUp(link, ended.signal));

@@ -8,6 +8,7 @@ import { type Bounds, decodeJson } from '../base/shape.ts';
 import { errorAnswerSchema, removeResultSchema } from '../model/api.ts';
 import { type OutputFrame, outputFrameSchema } from '../model/output.ts';
 import type { Context } from './contexts.ts';
+import { unreadable } from './file-words.ts';
 
 /** The master's HTTP API. Each call throws what the master refused, or UNAVAILABLE, TIMED_OUT or UNTRUSTED with what to do. */
 export interface ApiClient {
@@ -64,7 +65,7 @@ function readSmallFile(path: string, what: string): string {
     if (size > maxSecretFileBytes) throw new Error(`${path} has ${size} bytes`);
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `${what} cannot be read: ${messageOf(cause)}`, { cause });
+    throw unreadable(`${what}: ${path}`, cause);
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { isMesoliteError, MesoliteError } from '../base/errors.ts';
-import { applyResultSchema } from '../model/api.ts';
-import { decodeDocument } from '../model/document.ts';
+import { type ApplyResult, applyResultSchema } from '../model/api.ts';
+import { decodeDocument, policyKinds } from '../model/document.ts';
+import type { RolloutView } from '../model/rollout.ts';
 import type { YamlDocument } from '../model/yaml-text.ts';
 import { checkDuration, collect } from './arguments.ts';
 import { type Canary, parseCanary } from './canary.ts';
@@ -9,6 +10,8 @@ import { readDocumentFiles } from './document-files.ts';
 import { printRef } from './document-ref.ts';
 import { usageError } from './exit-codes.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
+import { shorten } from './readable.ts';
+import { findRollout } from './rollout.ts';
 import { openSession } from './session.ts';
 import { print, remark, type Shell } from './shell.ts';
 
@@ -39,16 +42,28 @@ export function addApply(program: Command, shell: Shell): void {
       throw inFiles(error, documents);
     });
     printAs(shell, output, answer, () => {
-      for (const each of answer.results) print(shell, `${printRef(each)} ${each.result}`);
+      for (const each of answer.results) print(shell, `${printRef(each)} ${begun(each, answer.rollout)}`);
     });
-    if (answer.rollout !== undefined) {
-      remark(shell, `${answer.rollout} takes it through the fleet: mesolite rollout status ${answer.rollout} --watch`);
-    }
+    if (answer.rollout !== undefined) remark(shell, firstStep(await findRollout(session, answer.rollout)));
     for (const each of answer.results) {
       for (const warning of each.warnings) remark(shell, `warning: ${printRef(each)}: ${warning}`);
     }
   });
 }
+
+/** What goes by a rollout has not been created yet, and is in force on the nodes of its first step alone. */
+function begun({ kind, result }: ApplyResult['results'][number], rollout: string | undefined): string {
+  return rollout !== undefined && result !== 'unchanged' && policyKinds.includes(kind)
+    ? `begins by ${rollout}`
+    : result;
+}
+
+function firstStep({ name, step, steps }: RolloutView): string {
+  const nodes = shorten(steps[step - 1]?.nodes.join(', ') || 'no node that is there', maxNames);
+  return `${name} is on its step ${step} of ${steps.length}, on ${nodes}; follow it: mesolite rollout status ${name} --watch`;
+}
+
+const maxNames = 80;
 
 /** How policies go to the nodes, as the master is told. */
 function wayOf({ canary, for: watchFor, atOnce }: ApplyOptions): object {

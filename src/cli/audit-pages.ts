@@ -1,10 +1,11 @@
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { MesoliteError } from '../base/errors.ts';
 import { decodeJson } from '../base/shape.ts';
 import { type AuditEntry, auditListSchema } from '../model/api.ts';
 import { type AuditItem, auditChainPageSchema, auditItemSchema } from '../model/audit-item.ts';
 import type { ApiClient } from './api-client.ts';
+import { unreadable } from './file-words.ts';
 import type { Shell } from './shell.ts';
 
 /** What to ask for, as the API calls it; what is undefined is not asked. */
@@ -55,7 +56,7 @@ export async function* itemsOfFile(path: string): AsyncGenerator<AuditItem> {
     }
   } catch (cause) {
     if (cause instanceof MesoliteError) throw cause;
-    throw new MesoliteError('INVALID_INPUT', `${path} cannot be read: ${messageOf(cause)}`, { cause });
+    throw unreadable(path, cause);
   }
   if (rest !== '') throw new MesoliteError('INVALID_INPUT', `${path}:${number + 1}: the file is cut off`);
 }

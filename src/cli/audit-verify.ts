@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import * as v from 'valibot';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { MesoliteError } from '../base/errors.ts';
 import { decodeJson } from '../base/shape.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import type { AuditItem } from '../model/audit-item.ts';
@@ -11,6 +11,7 @@ import { parseName } from './arguments.ts';
 import { auditItems, itemsOfFile } from './audit-pages.ts';
 import { makeAuditTrust } from './audit-trust.ts';
 import { chooseContext } from './contexts.ts';
+import { unreadable } from './file-words.ts';
 import { type OutputFormat, printAs, printRows, withOutput } from './output.ts';
 import { printTime } from './readable.ts';
 import { print, type Shell } from './shell.ts';
@@ -66,22 +67,22 @@ export function addAuditVerify(audit: Command, shell: Shell): void {
 function sourceOf(shell: Shell, command: Command, { file, ca, node }: Omit<Options, 'output'>) {
   const { context: asked } = command.optsWithGlobals<{ context?: string }>();
   const context = file === undefined || ca === undefined ? chooseContext(shell, asked).context : undefined;
-  const roots = readText(ca ?? context?.ca ?? '', 'the roots');
+  const roots = readText(ca ?? context?.ca ?? '');
   if (file !== undefined) return { items: itemsOfFile(file), roots };
   if (context === undefined) throw new MesoliteError('INTERNAL', 'there is no context');
   return { items: auditItems(makeApiClient(context, shell.signal), { node }), roots };
 }
 
-function readText(path: string, what: string): string {
+function readText(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `${what} cannot be read: ${messageOf(cause)}`, { cause });
+    throw unreadable(path, cause);
   }
 }
 
 function readEarlier(path: string, node: string | undefined): readonly Noted[] {
-  const text = readText(path, 'the earlier check');
+  const text = readText(path);
   const { nodes } = decodeJson(earlierSchema, text, path, { maxBytes: 16 * 1024 * 1024, maxDepth: 8 });
   return nodes.filter(each => node === undefined || each.node === node);
 }

@@ -1,7 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import type { Command } from 'commander';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { MesoliteError } from '../base/errors.ts';
 import { parseDuration } from './arguments.ts';
+import { unreadable } from './file-words.ts';
 import type { AuthorityOptions, LifetimeOptions, MasterOptions } from './roles.ts';
 import type { Shell } from './shell.ts';
 
@@ -80,6 +81,6 @@ function readSmall(path: string, what: string): string {
     if (size > maxFileBytes) throw new Error(`${path} has ${size} bytes, at most ${maxFileBytes} are read`);
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `${what} cannot be read: ${messageOf(cause)}`, { cause });
+    throw unreadable(`${what}: ${path}`, cause);
   }
 }

@@ -1,4 +1,4 @@
-import { load, YAMLException } from 'js-yaml';
+import { load } from 'js-yaml';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 import { decode } from '../base/shape.ts';
 import {
@@ -12,6 +12,7 @@ import {
 } from '../model/document.ts';
 import { caseFileSchema, type PolicyCase } from '../model/policy-case.ts';
 import { selects } from '../model/selector.ts';
+import { maxYamlBytes, parseYaml } from '../model/yaml-text.ts';
 import { findIgnored } from '../policy/cases.ts';
 import { checkPolicy } from '../policy/check.ts';
 import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
@@ -30,7 +31,9 @@ export interface CaseFile {
 
 /** Reads a file of policies and cases; throws INVALID_INPUT or TOO_LARGE with file, path and reason of everything that is wrong. */
 export function readCaseFile(file: string, rootNamespace: string): CaseFile {
-  const { policies, cases } = decode(caseFileSchema, parse(readFile(file, maxCaseFileBytes), file), file);
+  const content = parse(readFile(file, maxCaseFileBytes), file);
+  refuseDocument(content, file);
+  const { policies, cases } = decode(caseFileSchema, content, file);
   const problems: string[] = [];
   const warnings = cases.flatMap((each, i) => findIgnored(each).map(ignored => `${file}: cases[${i}].${ignored}`));
   const documents = policies.flatMap((policy, i) => {
@@ -49,6 +52,15 @@ export function readCaseFile(file: string, rootNamespace: string): CaseFile {
     cases,
     warnings,
   };
+}
+
+/** A file that is for another command. */
+function refuseDocument(content: unknown, file: string): void {
+  if (typeof content !== 'object' || content === null || !('kind' in content) || 'cases' in content) return;
+  throw new MesoliteError(
+    'INVALID_INPUT',
+    `${file}: expected a file with \`policies\` and \`cases\`, got a document of the kind ${JSON.stringify(content.kind)}`,
+  );
 }
 
 function decodeOr(problems: string[], value: unknown, what: string): PolicyDocument | undefined {
@@ -80,9 +92,10 @@ function parse(text: string, file: string): unknown {
   try {
     return load(text, { maxAliases: 100 });
   } catch (cause) {
-    const mark = cause instanceof YAMLException ? cause.mark : undefined;
-    const place = mark === undefined ? '' : `line ${mark.line + 1}, column ${mark.column + 1}: `;
-    const reason = cause instanceof YAMLException ? cause.reason : messageOf(cause);
-    throw new MesoliteError('INVALID_INPUT', `${file}: ${place}${reason}`, { cause });
+    // the other one says better what is wrong, and reads several documents
+    const [first, second] = text.length <= maxYamlBytes ? parseYaml(text, file) : [];
+    if (second !== undefined) refuseDocument(first?.value, file);
+    const reason = second === undefined ? messageOf(cause).split('\n')[0] : 'expected one document, got several';
+    throw new MesoliteError('INVALID_INPUT', `${file}: ${reason}`, { cause });
   }
 }

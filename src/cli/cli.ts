@@ -1,7 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { addAgent } from './agent.ts';
-import { AnsweredNo, CommandEnded, exitCodeOf, exitCodes } from './exit-codes.ts';
+import { AnsweredNo, CommandEnded, exitCodeOf, exitCodes, usageText } from './exit-codes.ts';
 import { addJoin } from './join.ts';
 import { addMaster } from './master.ts';
 import type { CliParts } from './roles.ts';
@@ -52,7 +52,7 @@ function report(shell: Shell, error: unknown): void {
   if (error instanceof CommanderError) {
     // help has been printed already
     if (error.code.startsWith('commander.help') || error.code === 'commander.version') return;
-    remark(shell, `mesolite: ${error.message.replace(/^error: /, '')}`);
+    remark(shell, `mesolite: ${usageText(error.message)}`);
     return;
   }
   const text = isMesoliteError(error) || !(error instanceof Error) ? messageOf(error) : (error.stack ?? error.message);

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { MesoliteError } from '../base/errors.ts';
 import { parseName } from './arguments.ts';
 import { type CliConfig, checkContext, configPath, loadConfig, saveConfig } from './contexts.ts';
+import { unreadable } from './file-words.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
 import { print, type Shell } from './shell.ts';
 import type { Column } from './table.ts';
@@ -86,7 +87,7 @@ function readableFile(path: string): string {
   try {
     readFileSync(path);
   } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `${path} cannot be read: ${messageOf(cause)}`, { cause });
+    throw unreadable(path, cause);
   }
   return resolve(path);
 }

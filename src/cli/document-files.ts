@@ -1,7 +1,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
+import { isMesoliteError, MesoliteError } from '../base/errors.ts';
 import { maxYamlBytes, parseYaml, type YamlDocument } from '../model/yaml-text.ts';
+import { unreadable } from './file-words.ts';
 import { readStdin, type Shell } from './shell.ts';
 
 /** As many as the master takes at once. */
@@ -64,17 +65,10 @@ function decodeText(bytes: Buffer, file: string): string {
   }
 }
 
-const fileWords: Readonly<Record<string, string>> = {
-  ENOENT: 'no such file',
-  EACCES: 'may not be read',
-  EISDIR: 'is a directory',
-};
-
 function describe<T>(file: string, read: () => T): T {
   try {
     return read();
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-    throw new MesoliteError('INVALID_INPUT', `${file}: ${fileWords[code] ?? messageOf(cause)}`, { cause });
+    throw unreadable(file, cause);
   }
 }

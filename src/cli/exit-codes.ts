@@ -47,6 +47,20 @@ export function usageError(message: string): CommanderError {
   return new CommanderError(exitCodes.usage, 'mesolite.usage', message);
 }
 
+/** What is wrong with a command line, in our words: commander says `error: option '--for <time>' argument 'x' is invalid. expected …`. */
+export function usageText(message: string): string {
+  const text = message.replace(/^error: /, '');
+  const [, option, got, reason] = /^option '([^']+)' argument '(.*)' is invalid\. (.+)$/s.exec(text) ?? [];
+  const [, given, argument, why] =
+    /^command-argument value '(.*)' is invalid for argument '([^']+)'\. (.+)$/s.exec(text) ?? [];
+  const name = option?.split(/,? /).find(word => word.startsWith('--')) ?? option ?? argument;
+  if (name === undefined) return text;
+  const expected = (reason ?? why ?? '').replace(/^Allowed choices are (.+)\.$/, 'expected one of $1');
+  return /\bgot\b/.test(expected)
+    ? `${name}: ${expected}`
+    : `${name}: ${expected}, got ${JSON.stringify(got ?? given)}`;
+}
+
 /** The one place where an error becomes an exit code; `command` is the first word of the command line. */
 export function exitCodeOf(error: unknown, command = ''): number {
   if (error instanceof AnsweredNo) return exitCodes.failed;

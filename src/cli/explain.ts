@@ -74,6 +74,8 @@ export function addExplain(program: Command, shell: Shell): void {
   withOutput(withMeshOptions(command)).action(async (method: string, path: string, given: Given) => {
     const { from, to } = given;
     if (from === undefined || to === undefined) throw usageError('expected --from and --to of a call, or: task ID');
+    if (!/^[/*]/.test(path))
+      throw usageError(`expected a path that begins with "/", got ${path}: did you mean /${path}?`);
     const options: ExplainOptions = { ...given, from, to };
     const api = options.offline === true ? undefined : openSession(shell, command);
     const state = await stateOf(shell, api, options);

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { unreadable } from './file-words.ts';
 
 /** Where a join string may stand instead of on the command line: nobody sees a file in the process list. */
 export interface JoinFileOptions {
@@ -21,6 +21,6 @@ export function readJoinFile({ joinFile, tokenFile = joinFile }: JoinFileOptions
   try {
     return readFileSync(tokenFile, 'utf8').trim();
   } catch (cause) {
-    throw new MesoliteError('INVALID_INPUT', `the join string cannot be read: ${messageOf(cause)}`, { cause });
+    throw unreadable(tokenFile, cause);
   }
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { MesoliteError } from '../base/errors.ts';
 import { certificateListSchema } from '../model/certificate.ts';
 import { parseName } from './arguments.ts';
+import { usageError } from './exit-codes.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
 import { openSession } from './session.ts';
 import { print, type Shell } from './shell.ts';
@@ -22,9 +23,12 @@ export function addRevoke(program: Command, shell: Shell): void {
     if ((serial === undefined) === (node === undefined)) {
       throw new MesoliteError('INVALID_INPUT', 'expected a serial number (mesolite get certificates) or --node NAME');
     }
+    if (serial !== undefined && !/^[0-9A-Fa-f:]{1,80}$/.test(serial)) {
+      throw usageError(`expected a serial number as \`mesolite get certificates\` prints it, got ${serial}`);
+    }
     const path =
       node === undefined
-        ? `/v1/certificates/${encodeURIComponent((serial ?? '').replaceAll(':', '').toUpperCase())}/revoke`
+        ? `/v1/certificates/${(serial ?? '').replaceAll(':', '').toUpperCase()}/revoke`
         : `/v1/nodes/${encodeURIComponent(node)}/revoke`;
     const answer = await openSession(shell, command).post(path, {}, certificateListSchema);
     printAs(shell, output, answer, () => {

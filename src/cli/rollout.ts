@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { MesoliteError } from '../base/errors.ts';
 import {
   type RolloutCommand,
@@ -11,7 +11,7 @@ import type { ApiClient } from './api-client.ts';
 import { rolloutColumns } from './columns.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
 import { shorten } from './readable.ts';
-import { rolloutDetails, rolloutLine } from './rollout-text.ts';
+import { rolloutDetails, rolloutLine, standing } from './rollout-text.ts';
 import { openSession } from './session.ts';
 import { print, type Shell } from './shell.ts';
 
@@ -20,6 +20,7 @@ interface StatusOptions extends OutputOptions {
 }
 
 const watchEveryMs = 1_000;
+const maxNames = 80;
 /** Of a terminal that does not tell. */
 const usualColumns = 80;
 const does: Readonly<Record<RolloutCommand, readonly [what: string, done: string]>> = {
@@ -39,10 +40,10 @@ export function addRollout(program: Command, shell: Shell): void {
   });
   for (const word of rolloutCommands) {
     const [what, done] = does[word];
-    const command = rollout.command(word).argument('[name]', 'the one under way by default', parseRollout);
+    const command = rollout.command(word).argument('[name]', 'the one under way by default');
     command.description(what).action(async (name: string | undefined) => {
       const api = openSession(shell, command);
-      const { name: meant } = await find(api, name);
+      const { name: meant } = await findRollout(api, name);
       await api.post(`/v1/rollouts/${meant}/${word}`, {}, rolloutViewSchema);
       print(shell, `rollout ${meant} ${done}`);
     });
@@ -52,17 +53,17 @@ export function addRollout(program: Command, shell: Shell): void {
 function addStatus(rollout: Command, shell: Shell): void {
   const status = rollout
     .command('status')
-    .argument('[name]', 'the newest by default', parseRollout)
+    .argument('[name]', 'the newest by default')
     .description('how a rollout stands; exit code 1 where it came to another end than success')
     .option('-w, --watch', 'follow it to its end', false);
   withOutput(status).action(async (name: string | undefined, { output, watch }: StatusOptions) => {
     const api = openSession(shell, status);
-    const view = watch ? await follow(api, shell, await find(api, name), output) : await find(api, name);
+    const view = watch ? await follow(api, shell, await findRollout(api, name), output) : await findRollout(api, name);
     printAs(shell, output, view, () => {
       for (const line of rolloutDetails(view)) print(shell, line);
     });
     if (view.endedAt === null || view.phase === 'succeeded') return;
-    throw new MesoliteError('CONFLICT', `rollout ${view.name} ${view.phase}: ${view.reason ?? '-'}`);
+    throw new MesoliteError('CONFLICT', `rollout ${view.name} ${standing(view)}`);
   });
 }
 
@@ -77,7 +78,7 @@ async function follow(api: ApiClient, shell: Shell, first: RolloutView, output: 
     else if (line !== shown && output === 'table') print(shell, line);
     shown = line;
     if (view.endedAt !== null || !(await shell.sleep(watchEveryMs))) break;
-    view = await find(api, view.name);
+    view = await findRollout(api, view.name);
   }
   if (isTerminal) shell.stderr.write('\n');
   return view;
@@ -88,14 +89,12 @@ function columnsOf({ stderr }: Shell): number {
   return 'columns' in stderr && typeof stderr.columns === 'number' ? stderr.columns : usualColumns;
 }
 
-async function find(api: ApiClient, name: string | undefined): Promise<RolloutView> {
+/** The rollout of that name, else the newest; throws NOT_FOUND. */
+export async function findRollout(api: ApiClient, name: string | undefined): Promise<RolloutView> {
   const { rollouts } = await api.get('/v1/rollouts', rolloutListSchema);
   const found = name === undefined ? rollouts[0] : rollouts.find(each => each.name === name);
   if (found !== undefined) return found;
-  throw new MesoliteError('NOT_FOUND', name === undefined ? 'there was no rollout yet' : `there is no rollout ${name}`);
-}
-
-function parseRollout(text: string): string {
-  if (/^[a-z]{1,32}-\d{1,15}$/.test(text)) return text;
-  throw new InvalidArgumentError('expected the name of a rollout as policy-7');
+  if (name === undefined) throw new MesoliteError('NOT_FOUND', 'there was no rollout yet');
+  const known = shorten(rollouts.map(each => each.name).join(', '), maxNames);
+  throw new MesoliteError('NOT_FOUND', `there is no rollout ${name}${known === '' ? '' : `: there are ${known}`}`);
 }

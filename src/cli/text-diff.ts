@@ -28,7 +28,13 @@ function nameOf(document: OperatorDocument | undefined): string {
 }
 
 function textOf(document: OperatorDocument | undefined): string {
-  return document === undefined ? '' : stringify(document, { sortMapEntries: true, aliasDuplicateObjects: false });
+  if (document === undefined) return '';
+  // what nobody wrote, and says nothing
+  const filled = Object.entries(document.metadata).filter(
+    ([, value]) => typeof value !== 'object' || Object.keys(value).length > 0,
+  );
+  const written = { ...document, metadata: Object.fromEntries(filled) };
+  return stringify(written, { sortMapEntries: true, aliasDuplicateObjects: false });
 }
 
 function patch(name: string, before: string, after: string): string {

@@ -16,8 +16,8 @@ export interface MqttLinkParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** Told why an attempt failed or a connection ended: UNAVAILABLE, UNTRUSTED, FORBIDDEN, TIMED_OUT or TOO_LARGE. */
-  readonly onFailure?: (error: MesoliteError) => void;
+  /** Told why an attempt failed or a connection ended: UNAVAILABLE, UNTRUSTED, FORBIDDEN, TIMED_OUT or TOO_LARGE; what it says true to is not logged. */
+  readonly onFailure?: (error: MesoliteError) => unknown;
   /** Told which filters the broker does not grant. */
   readonly onNotGranted?: (filters: readonly string[]) => void;
 }
@@ -151,9 +151,9 @@ export class MqttLink implements Link {
       if (lastedMs >= stableMs) failures = 0;
       const retryInMs = backoffMs(failures, backoff, random);
       const fields = { code: error.code, reason: error.message, retryInMs };
-      if (failures++ === 0) log.warn('the link is down', fields);
+      const isTold = this.#parts.onFailure?.(error) === true;
+      if (failures++ === 0 && !isTold) log.warn('the link is down', fields);
       else log.debug('the link is still down', fields);
-      this.#parts.onFailure?.(error);
       await clock.sleep(retryInMs, signal);
     }
   }

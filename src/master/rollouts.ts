@@ -148,7 +148,11 @@ export function makeRollouts(parts: {
     );
     active = begun;
     if (old !== undefined && ends !== undefined) tellPhase(old, ends.state);
-    tell('rollout-started', begun, `${by} pushed ${all.length} changes; ${describeStep(spec, begun.state)}`);
+    tell(
+      'rollout-started',
+      begun,
+      `${by} pushed ${all.length === 1 ? 'a change' : `${all.length} changes`}; ${describeStep(spec, begun.state)}`,
+    );
     lookedAt = clock.monotonic();
     await publish();
     return begun;

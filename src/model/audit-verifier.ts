@@ -11,6 +11,7 @@ import {
   splitDigests,
 } from './audit-anchor.ts';
 import { chainHead, chainStart, printAuditNumber, runOf, type Sha256 } from './audit-chain.ts';
+import { type EntryFinding, foldEntries } from './audit-findings.ts';
 import type { AuditItem } from './audit-item.ts';
 
 /** Something that is not as the master has signed it. */
@@ -127,10 +128,9 @@ export class AuditVerifier {
   }
 
   #unanchored(state: NodeState): readonly Finding[] {
-    return state.pending.splice(0).map(entry => ({
-      node: state.node,
-      what: `${nameOf(entry)} has no anchor: it was added, or its anchor was removed`,
-    }));
+    const what = 'has no anchor: it was added, or its anchor was removed';
+    const entries = state.pending.splice(0).map(({ chain, number }) => ({ chain, number, what }));
+    return foldEntries(entries).map(what => ({ node: state.node, what }));
   }
 
   #cutOff({ node, seq }: Noted): readonly Finding[] {
@@ -141,18 +141,25 @@ export class AuditVerifier {
   }
 
   #readPruned(state: NodeState, item: Signed): readonly string[] {
-    if ((state.seq ?? state.pruned) !== undefined || state.pending.length > 0)
-      return ['the note of what was pruned is out of its place: it comes first, once'];
+    const pruned = this.#noteIn(state, item);
+    if (pruned === undefined) return ['the note of what was pruned is not signed by the master'];
+    const isNews = pruned.pruned > (state.seq ?? state.pruned?.pruned ?? 0);
+    if (!isNews) return [];
+    // it comes first, or later where what comes next was pruned while an export was read: the master signs that it need not be there
+    const findings = this.#unanchored(state).map(({ what }) => what);
+    state.pruned = pruned;
+    state.seq = undefined;
+    state.heads.clear();
+    return findings;
+  }
+
+  #noteIn({ node }: NodeState, item: Signed): Pruned | undefined {
     try {
       const pruned = readPruned(item.statement);
-      if (pruned.node === state.node && this.#isSigned(item, pruned.at)) {
-        state.pruned = pruned;
-        return [];
-      }
+      return pruned.node === node && this.#isSigned(item, pruned.at) ? pruned : undefined;
     } catch {
-      // said below
+      return undefined;
     }
-    return ['the note of what was pruned is not signed by the master'];
   }
 
   #readAnchor(state: NodeState, item: Signed): readonly string[] {
@@ -225,10 +232,6 @@ function isGap(entry: Entry): boolean {
   return entry.kind === 'gap' || ('mark' in entry.record && entry.record.mark === 'gap');
 }
 
-function nameOf({ chain, number }: Pick<Entry, 'chain' | 'number'>): string {
-  return `record ${printAuditNumber(number)}${chain > 1 ? ` of chain ${chain}` : ''}`;
-}
-
 /** Is the anchor the next one of its node? */
 function placeOf(state: NodeState, anchor: Anchor, name: string, isFromStart: boolean): readonly string[] {
   const { seq, pruned } = state;
@@ -269,19 +272,20 @@ function compareRows(anchor: Anchor, rows: readonly Row[]): readonly string[] {
   const digests = splitDigests(anchor);
   const numberOf = new Map(digests.map((digest, i) => [digest, anchor.first + i]));
   const left = new Map(digests.map((digest, i) => [anchor.first + i, digest]));
-  const findings: string[] = [];
+  const findings: EntryFinding[] = [];
   let newest = -1;
   for (const row of rows) {
-    const expected = row.chain === anchor.chain ? left.get(row.number) : undefined;
-    if (expected === undefined) findings.push(`${nameOf(row)} was added`);
+    const { chain, number } = row;
+    const say = (what: string) => findings.push({ chain, number, what });
+    const expected = chain === anchor.chain ? left.get(number) : undefined;
+    if (expected === undefined) say('was added');
     else if (expected !== row.digest) {
       const other = numberOf.get(row.digest);
-      const became = other === undefined ? 'was changed' : `was replaced by record ${printAuditNumber(other)}`;
-      findings.push(`${nameOf(row)} ${became}`);
-    } else if (row.number < newest) findings.push(`${nameOf(row)} was reordered`);
-    left.delete(row.number);
-    newest = Math.max(newest, row.number);
+      say(other === undefined ? 'was changed' : `was replaced by record ${printAuditNumber(other)}`);
+    } else if (number < newest) say('was reordered');
+    left.delete(number);
+    newest = Math.max(newest, number);
   }
-  for (const number of left.keys()) findings.push(`${nameOf({ chain: anchor.chain, number })} was removed`);
-  return findings;
+  const { chain } = anchor;
+  return foldEntries([...findings, ...[...left.keys()].map(number => ({ chain, number, what: 'was removed' }))]);
 }

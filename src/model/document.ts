@@ -42,7 +42,7 @@ function documentSchema<const Kind extends string, const Versions extends string
   spec: Spec,
 ) {
   return v.strictObject({
-    apiVersion: v.picklist(apiVersions),
+    apiVersion: v.picklist(apiVersions, `expected ${apiVersions.join(' or ')}`),
     kind: v.literal(kind),
     metadata: metadataSchema,
     spec,

@@ -1,5 +1,6 @@
-import { Composer, type CST, type Document, isScalar, Lexer, LineCounter, Parser } from 'yaml';
+import { Composer, type CST, type Document, isCollection, isScalar, Lexer, LineCounter, Parser, visit } from 'yaml';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
+import { yamlProblem } from './yaml-problem.ts';
 
 /** A text that is longer is not read: the parser takes about a second for each of these. */
 export const maxYamlBytes = 1024 * 1024;
@@ -19,16 +20,16 @@ export interface YamlDocument {
 /** The documents of a YAML (or JSON) text, empty ones left out; throws INVALID_INPUT with file, line and column. */
 export function parseYaml(text: string, file: string): YamlDocument[] {
   const lines = new LineCounter();
-  const composer = new Composer({ lineCounter: lines, prettyErrors: false });
+  // what it would only warn of is refused below
+  const composer = new Composer({ lineCounter: lines, prettyErrors: false, logLevel: 'error' });
   const parsed = guard(file, () => [...composer.compose(tokensOf(text, lines, file))]);
   const documents = parsed.filter(document => !isEmpty(document));
   return documents.map((document, index) => {
     const what = documents.length === 1 ? file : `${file}: document ${index + 1}`;
     // a warning is a tag that is not known: what it would have meant is lost
     const [problem] = [...document.errors, ...document.warnings];
-    if (problem !== undefined) {
-      throw problemAt(problem.pos[0], lines, file, problem.message.split('\n')[0] ?? '');
-    }
+    if (problem !== undefined) throw problemAt(problem.pos[0], lines, file, yamlProblem(problem.message));
+    refuseOddKeys(document, lines, file);
     return { what, value: guard(what, () => document.toJS({ maxAliasCount: maxAliases }) as unknown) };
   });
 }
@@ -54,6 +55,21 @@ function problemAt(offset: number, lines: LineCounter, file: string, problem: st
   return new MesoliteError('INVALID_INPUT', `${file}: line ${line}, column ${col}: ${problem}`);
 }
 
+/** A list or map in the place of a name would become its text. */
+function refuseOddKeys(document: Document.Parsed, lines: LineCounter, file: string): void {
+  visit(document, {
+    Pair(_, { key }) {
+      if (!isCollection(key)) return;
+      throw problemAt(
+        key.range?.[0] ?? 0,
+        lines,
+        file,
+        'a list or map as the name of a field: put a text that begins with [ or { in quotes',
+      );
+    },
+  });
+}
+
 /** Nothing between two `---`, or only a remark. */
 function isEmpty({ contents, errors }: Document.Parsed): boolean {
   return errors.length === 0 && (contents === null || (isScalar(contents) && contents.value === null));
@@ -65,6 +81,6 @@ function guard<T>(what: string, parse: () => T): T {
     return parse();
   } catch (cause) {
     if (isMesoliteError(cause)) throw cause;
-    throw new MesoliteError('INVALID_INPUT', `${what}: ${messageOf(cause)}`, { cause });
+    throw new MesoliteError('INVALID_INPUT', `${what}: ${yamlProblem(messageOf(cause))}`, { cause });
   }
 }

@@ -17,12 +17,13 @@ import {
   runOf,
   type Sha256,
 } from '../model/audit-chain.ts';
-import type { AuditChainPage, AuditItem } from '../model/audit-item.ts';
+import type { AuditChainPage } from '../model/audit-item.ts';
+import { type ChainFilter, exportChain } from './audit-export.ts';
 import { type AuditPruning, pruneAudit } from './audit-pruning.ts';
 import { keepSigner } from './audit-signers.ts';
 import { raiseCounter } from './meta.ts';
 import { paced } from './paced.ts';
-import type { AuditAnchorTable, AuditRunTable, AuditTable, Schema } from './schema.ts';
+import type { AuditRunTable, AuditTable, Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
 
 /**
@@ -67,21 +68,12 @@ export interface AuditPage {
   readonly next?: string;
 }
 
-/** Times are those at which the master stored, by its clock. */
-export interface ChainFilter {
-  readonly node?: string | undefined;
-  readonly since?: number | undefined;
-  readonly until?: number | undefined;
-  readonly after?: number | undefined;
-  readonly limit: number;
-}
-
 export interface Audit {
   /** Stores what is new and an anchor for it. Throws INVALID_INPUT, and stores nothing, when a line is neither record nor mark. */
   append(node: string, batch: AuditBatch, at: number, signer: StatementSigner): Promise<AuditOutcome>;
   /** Newest first; gaps are among the answers whatever is asked for, since the records that they hide may have fitted. */
   query(filter: AuditFilter): Promise<AuditPage>;
-  /** Entries and anchors as they were stored, oldest first, in whole batches; the first page begins with what vouches for them. */
+  /** As `exportChain`. */
   chain(filter: ChainFilter): Promise<AuditChainPage>;
   /** Forgets some of the oldest that are beyond the bounds, whole batches, behind a signed note; returns how many entries, 0 when none are left. */
   prune(bounds: AuditPruning, at: number, signer: StatementSigner): Promise<number>;
@@ -103,7 +95,7 @@ export function makeAudit(db: Kysely<Schema>): Audit {
         return 'outcome' in step ? step : store(tx, step, at, signer);
       }),
     query: filter => query(db, filter),
-    chain: filter => db.transaction().execute(tx => chain(tx, filter)),
+    chain: filter => db.transaction().execute(tx => exportChain(tx, filter)),
     prune: (bounds, at, signer) => db.transaction().execute(tx => pruneAudit(tx, bounds, at, signer)),
   };
 }
@@ -287,105 +279,4 @@ function toEntry({ node, number, at, line, gap }: AuditTable): AuditEntry {
   if (gap !== null || line === null) return { kind: 'gap', node, number, at, reason: gap ?? 'a record is missing' };
   const what = `audit record ${printAuditNumber(number)} of ${node}`;
   return { kind: 'record', node, number, record: readJson(accessRecordSchema, line, what) };
-}
-
-async function chain(db: Kysely<Schema>, filter: ChainFilter): Promise<AuditChainPage> {
-  const { node, since, until, after, limit } = filter;
-  const from = after ?? (since === undefined ? 0 : await positionBefore(db, since));
-  const newest = await lastPosition(db);
-  const to = until === undefined ? newest : Math.min(newest, await positionBefore(db, until));
-  let end = Math.min(to, from + pageSpan);
-  const rows = await entriesIn(db, { node, from, end, limit });
-  if (rows.length === limit) end = rows.at(-1)?.position ?? end;
-  const anchors = await anchorsIn(db, { node, from, end, limit });
-  if (anchors.length === limit) end = anchors.at(-1)?.position ?? end;
-  const items = merge(
-    rows.filter(({ position }) => position <= end),
-    anchors,
-  );
-  const head = after === undefined ? await voucherItems(db, { node, isFromStart: since === undefined }) : [];
-  return { items: [...head, ...items], next: end >= to ? null : end };
-}
-
-/** So many positions are looked at for a page: where one node of many is asked for, the work stays bounded. */
-const pageSpan = 20_000;
-
-interface Span {
-  readonly node: string | undefined;
-  readonly from: number;
-  readonly end: number;
-  readonly limit: number;
-}
-
-function entriesIn(db: Kysely<Schema>, { node, from, end, limit }: Span): Promise<AuditTable[]> {
-  const rows = db.selectFrom('audit').selectAll().where('position', '>', from).where('position', '<=', end);
-  const own = node === undefined ? rows : rows.where(sql<string>`+node`, '=', node);
-  return own.orderBy('position').limit(limit).execute();
-}
-
-function anchorsIn(db: Kysely<Schema>, { node, from, end, limit }: Span): Promise<AuditAnchorTable[]> {
-  const rows = db.selectFrom('auditAnchors').selectAll().where('position', '>', from).where('position', '<=', end);
-  const own = node === undefined ? rows : rows.where(sql<string>`+node`, '=', node);
-  return own.orderBy('position').limit(limit).execute();
-}
-
-async function lastPosition(db: Kysely<Schema>): Promise<number> {
-  const [entry, anchor] = await Promise.all([
-    db.selectFrom('audit').select('position').orderBy('position', 'desc').limit(1).executeTakeFirst(),
-    db.selectFrom('auditAnchors').select('position').orderBy('position', 'desc').limit(1).executeTakeFirst(),
-  ]);
-  return Math.max(entry?.position ?? 0, anchor?.position ?? 0);
-}
-
-/** Up to where all was stored before `at`. */
-async function positionBefore(db: Kysely<Schema>, at: number): Promise<number> {
-  const last = await db
-    .selectFrom('auditAnchors')
-    .select('position')
-    .where('at', '<', at)
-    .orderBy('at', 'desc')
-    .orderBy('position', 'desc')
-    .limit(1)
-    .executeTakeFirst();
-  return last?.position ?? 0;
-}
-
-async function voucherItems(
-  db: Kysely<Schema>,
-  { node, isFromStart }: { readonly node: string | undefined; readonly isFromStart: boolean },
-): Promise<AuditItem[]> {
-  const signers = await db.selectFrom('auditSigners').selectAll().execute();
-  const items = signers.map((signer): AuditItem => ({ kind: 'signer', ...signer }));
-  // an audit that begins later than the note is about would look cut
-  if (!isFromStart) return items;
-  let pruned = db.selectFrom('auditPruned').selectAll();
-  if (node !== undefined) pruned = pruned.where('node', '=', node);
-  return [
-    ...items,
-    ...(await pruned.execute()).map(
-      ({ node, statement, keyId, signature }): AuditItem => ({ kind: 'pruned', node, statement, keyId, signature }),
-    ),
-  ];
-}
-
-function merge(rows: readonly AuditTable[], anchors: readonly AuditAnchorTable[]): AuditItem[] {
-  const items: AuditItem[] = [];
-  let next = 0;
-  const anchorsTo = (position: number) => {
-    for (let anchor = anchors[next]; anchor !== undefined && anchor.position < position; anchor = anchors[++next]) {
-      const { node, statement, keyId, signature } = anchor;
-      items.push({ kind: 'anchor', node, statement, keyId, signature });
-    }
-  };
-  for (const row of rows) {
-    anchorsTo(row.position);
-    items.push(itemOf(row));
-  }
-  anchorsTo(Number.POSITIVE_INFINITY);
-  return items;
-}
-
-function itemOf({ node, chain, number, at, line, gap }: AuditTable): AuditItem {
-  if (line === null) return { kind: 'gap', node, chain, number, at, reason: gap ?? '' };
-  return { kind: 'record', node, chain, number, record: JSON.parse(line) };
 }

@@ -36,7 +36,7 @@ export function analyzeTraffic(mesh: TrafficMesh): Warning[] {
     ];
   };
   const isMeant = (document: VirtualService | DestinationRule) => mesh.only?.has(describeDocument(document)) ?? true;
-  return [
+  return oncePerCause([
     ...mesh.destinationRules
       .filter(isMeant)
       .flatMap(rule =>
@@ -59,7 +59,22 @@ export function analyzeTraffic(mesh: TrafficMesh): Warning[] {
         ),
       ];
     }),
-  ];
+  ]);
+}
+
+/** A host that is not there is told once for each document, where it stands first. */
+function oncePerCause(warnings: readonly Warning[]): Warning[] {
+  const firsts = new Map<string, { readonly warning: Warning; places: number }>();
+  for (const warning of warnings) {
+    const { code, document, path, reason } = warning;
+    const key = [code, document, reason, ...(code === 'NO_SUCH_SERVICE' ? [] : [path])].join('\n');
+    const first = firsts.get(key);
+    if (first === undefined) firsts.set(key, { warning, places: 1 });
+    else first.places++;
+  }
+  return [...firsts.values()].map(({ warning, places }) =>
+    places === 1 ? warning : { ...warning, reason: `${warning.reason}, which is named ${places} times here` },
+  );
 }
 
 /** The labels of the tasks of each service. */

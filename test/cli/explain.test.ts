@@ -115,6 +115,10 @@ t.test('what keeps it from an answer ends with 2', async t => {
   t.match(await ask('--from', 'outside', '--to', 'web', '--header', 'x'), /expected <name>=<value>, got x/);
   t.match(await ask('--from', 'outside', '--to', 'web', '--claim', 'x=[1'), /--claim x: not JSON: \[1/);
   t.match(await ask('--from', 'outside', '--to', 'web', '--ip', 'ten'), /the call: from\.ip: expected an IP address/);
+  t.match(
+    await ask('--from', 'outside', '--to', 'web', 'GET', 'foo'),
+    /begins with "\/", got foo: did you mean \/foo\?/,
+  );
   t.match(await ask('--to', 'web'), /expected --from and --to of a call/);
 });
 

@@ -134,8 +134,8 @@ t.test('what counts for nothing is said', async t => {
 t.test('mistakes are named with file, path and reason, all of them', async t => {
   const cases = `cases:${reads}`;
   const wrong: readonly (readonly [text: string, said: RegExp])[] = [
-    ['a: [', /^mesolite: cases\.yaml: line 1, column 5: unexpected end/],
-    ['policies: []\npolicies: []\n', /^mesolite: cases\.yaml: line 2, column 1: duplicated mapping key/],
+    ['a: [', /^mesolite: cases\.yaml: line 1, column 5: a bracket that is not closed/],
+    ['policies: []\npolicies: []\n', /^mesolite: cases\.yaml: line 2, column 1: a field that stands there already/],
     [policies, /^mesolite: cases\.yaml: cases: required, but missing/],
     ['cases: []', /^mesolite: cases\.yaml: cases: expected at least one case/],
     [cases.replace('expect: allow', 'expect: yes'), /cases\.yaml: cases\[0\]\.expect: .*"allow" \| "deny".*"yes"/],
@@ -162,6 +162,14 @@ t.test('mistakes are named with file, path and reason, all of them', async t => 
     t.equal(out, '');
     t.match(err, said);
   }
+  const job = 'apiVersion: mesolite/v1\nkind: Job\nmetadata: { name: hello }\nspec: {}\n';
+  for (const text of [job, `${job}---\n${job}`]) {
+    t.match(
+      (await test(t, text)).err,
+      /: expected a file with `policies` and `cases`, got a document of the kind "Job"\n$/,
+    );
+  }
+  t.match((await test(t, `policies: []\n${cases}---\n${job}`)).err, /: expected one document, got several\n$/);
   const gone = await run(['policy', 'test', '/nowhere/cases.yaml']);
   t.equal(gone.err, 'mesolite: /nowhere/cases.yaml: no such file\n');
 });

@@ -17,15 +17,36 @@ t.test('the newest is told by default, and another by its name', async t => {
   removes AuthorizationPolicy default/old
   ▸ step 1, pi-1 for 60s: pi-1
     step 2, all nodes for 60s
-  policy-2 step 1/2 (pi-1): watching 60s
-  denied 0.5% → 0%, errors 0% → 0% of 50 requests
+  watched for 30s of 60s
+  denied: 0 of 50 calls (0%); before: 1 of 200 calls (0.5%)
+  failed: 0 of 50 calls (0%); before: 0 of 200 calls (0%)
 `,
     err: '',
   });
   t.match(await mesolite('rollout status policy-1'), { code: 0, out: /^policy-1 succeeded .*✓ step 2/s });
   t.match(await mesolite('rollout status policy-9'), { code: 1, err: /there is no rollout policy-9/ });
-  t.match(await mesolite('rollout status ../nodes'), { code: 2, err: /expected the name of a rollout as policy-7/ });
+  t.match(await mesolite('rollout status ../nodes'), {
+    code: 1,
+    err: 'mesolite: there is no rollout ../nodes: there are policy-2, policy-1\n',
+  });
   t.same(JSON.parse((await mesolite('rollout status -o json')).out), view());
+});
+
+t.test('who applies by a rollout hears that it begins, and on whom', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.rollouts = [view()];
+  const policy = {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { name: 'new' },
+    spec: {},
+  };
+  const stdin = JSON.stringify(policy);
+  t.same(await mesolite('apply -f - --canary pi-1', { stdin }), {
+    code: 0,
+    out: 'AuthorizationPolicy default/new begins by policy-2\n',
+    err: 'policy-2 is on its step 1 of 2, on pi-1; follow it: mesolite rollout status policy-2 --watch\n',
+  });
 });
 
 t.test('a script hears of a bad end by the exit code', async t => {
@@ -53,7 +74,7 @@ t.test('whoever watches gets a line for each change, and the end', async t => {
   t.same(out.split('\n').slice(0, 6), [
     'policy-2 step 1/2 (pi-1): 0 of 1 nodes that are heard have it',
     'policy-2 step 1/2 (pi-1): watching 60s',
-    'policy-2 paused: paused by bob',
+    'policy-2 paused by bob',
     'policy-2 step 2/2 (all nodes): watching 60s',
     'policy-2 succeeded',
     'policy-2 succeeded (pushed by ann)',

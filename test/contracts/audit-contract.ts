@@ -228,6 +228,32 @@ export async function auditContract(t: Test, open: (t: Test) => Promise<Store>):
     );
   });
 
+  t.test('an export that a prune overtakes between two pages verifies', async t => {
+    const store = await open(t);
+    for (let i = 0; i < 10; i++) {
+      await append(store, cut(i * 3, i * 3 + 3), { at: signedAt + i });
+      await append(store, cut(i, i + 1), { node: 'pi-2', at: signedAt + i });
+    }
+    const first = await store.audit.chain({ limit: 7 });
+    t.equal(first.items.at(-1)?.kind, 'anchor', 'a page ends with a batch');
+    while (
+      (await store.audit.prune({ since: signedAt + 5, bytes: Number.MAX_SAFE_INTEGER }, signedAt + 20, signer)) > 0
+    );
+    const items = [...first.items];
+    for (let next = first.next; next !== null; ) {
+      const page = await store.audit.chain({ limit: 7, after: next });
+      items.push(...page.items);
+      next = page.next;
+    }
+    t.match(verify(items), {
+      findings: [],
+      checked: [
+        { node: 'pi-1', from: '0.0', to: '0.29' },
+        { node: 'pi-2', from: '0.0', to: '0.9' },
+      ],
+    });
+  });
+
   t.test('the oldest batches go, by age and by size, the chain goes on and still verifies', async t => {
     const store = await open(t);
     const size = (first: number, end: number) => cut(first, end).lines.join('').length;

@@ -134,13 +134,16 @@ t.test('two items of a node that changed places are found, and one of them named
   });
 });
 
-t.test('an item that is there twice is found and named', async () => {
+t.test('an entry or anchor that is there twice is found and named', async () => {
   const doubled = picked.chain(({ items, at }) =>
     fc.record({ items: fc.constant(items), at: fc.constant(at), to: fc.nat(items.length) }),
   );
   check(doubled, ({ items, at, to }) => {
     const item = items[at];
-    return item !== undefined && isNamed(verify(items.toSpliced(to, 0, item)).findings, item);
+    // a note of what was pruned says nothing more by being there twice
+    return (
+      item?.kind === 'pruned' || (item !== undefined && isNamed(verify(items.toSpliced(to, 0, item)).findings, item))
+    );
   });
 });
 
@@ -155,6 +158,24 @@ t.test('whatever is changed in an item is found and named', async () => {
     const { findings } = verify(items.with(at, bad));
     return isNamed(findings, item) || isNamed(findings, { ...item, node: bad.node });
   });
+});
+
+t.test('what is pruned while it is read is no finding, but for records whose anchor is gone', async t => {
+  const plan = Array.from({ length: 5 }, () => ({ size: 3, isNewRun: false, lost: 0 }));
+  const [before, after] = [stored('pi-0', plan, 0), stored('pi-0', plan, 3)];
+  const read = before.slice(0, 4);
+  t.match(verify([...read, ...after]), {
+    findings: [],
+    checked: [{ from: '1.0', to: '1.14', anchors: 3, prunedAt: 9_000 }],
+  });
+  t.match(
+    verify([...read, ...after.slice(1)]).findings,
+    ['pi-0: anchors 2 to 3 are missing, with the records after 1.2 and before 1.9'],
+    'the master must have said so',
+  );
+  t.match(verify([...read, ...before.slice(4, 7), ...after]).findings, [
+    'pi-0: records 1.3 to 1.5 have no anchor: they were added, or their anchor was removed',
+  ]);
 });
 
 t.test('a signed statement of another node proves nothing', async t => {

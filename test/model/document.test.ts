@@ -58,7 +58,7 @@ t.test('a bad document is refused with the file, the path and what is wrong', as
     [{ ...job(), kind: 'toString' }, 'f: kind: toString is not supported'],
     [{ ...job(), kind: 'EnvoyFilter' }, 'f: kind: EnvoyFilter is not supported: there is no Envoy here to patch'],
     [{ ...job(), status: {} }, 'f: status: not supported: it is what Kubernetes itself writes'],
-    [{ ...job(), apiVersion: 'v1' }, 'f: apiVersion: '],
+    [{ ...job(), apiVersion: 'v1' }, 'f: apiVersion: expected mesolite/v1, got "v1"'],
     [
       job({}, { name: 'Hello_World' }),
       'f: metadata.name: expected a name of 1 to 63 of a-z, 0-9 and "-", got "Hello_World"',
