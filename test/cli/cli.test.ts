@@ -144,7 +144,7 @@ t.test('an agent is started with what was asked for, its join string from a file
   t.match(await run(['agent', '--join', 'x', '--join-file', 'y'], { parts }), { code: 2, err: /cannot be used with/ });
   t.match(await run(['agent', '--join-file', join(dir, 'no')], { parts }), {
     code: 1,
-    err: /none: no such file/,
+    err: /no: no such file/,
   });
 });
 
