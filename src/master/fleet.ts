@@ -64,6 +64,8 @@ export function makeFleet(parts: {
 }): Fleet {
   const { nodes, clock, log, onEvent } = parts;
   const entries = new Map<string, Entry>();
+  /** By id; made when it is asked for after one has joined. */
+  let inOrder: Entry[] | undefined;
 
   function enter(record: NodeRecord): void {
     const { id, labels, joinedAt, state, lastSeen, birth, boot, quarantine, drain } = record;
@@ -72,6 +74,7 @@ export function makeFleet(parts: {
     const usage = birth?.usage ?? null;
     const node = { id, labels, joinedAt, state, lastSeen, birth, usage, boot, quarantine, drain };
     entries.set(id, { node, lease });
+    inOrder = undefined;
   }
 
   /** What the disk does not get to know is found out anew by the next master. */
@@ -141,7 +144,10 @@ export function makeFleet(parts: {
       if (entry !== undefined) entry.node = { ...entry.node, drain };
     },
     get: id => entries.get(id)?.node,
-    list: () => [...entries.values()].map(entry => entry.node).sort((a, b) => (a.id < b.id ? -1 : 1)),
+    list() {
+      inOrder ??= [...entries.values()].sort((a, b) => (a.node.id < b.node.id ? -1 : 1));
+      return inOrder.map(entry => entry.node);
+    },
     async run(signal) {
       while (await clock.sleep(sweepEveryMs, signal)) sweep();
     },

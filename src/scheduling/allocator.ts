@@ -3,7 +3,7 @@ import { printScalar, type Resources } from '../model/resources.ts';
 import { isNothing, type Scalars } from './amounts.ts';
 import { type Claim, type FairShares, makeFairShares, type RolePolicies } from './fairness.ts';
 import { accountOf, type Ledger } from './ledger.ts';
-import type { SchedulingNode } from './offers.ts';
+import type { SchedulingNode } from './roster.ts';
 import { entriesOf } from './sharded-map.ts';
 
 /** Somebody to whom free resources may go: a framework for one of its roles, or the built-in scheduler for one of a job's. */

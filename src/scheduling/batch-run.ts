@@ -1,4 +1,5 @@
-import type { Board, BoardNode, Shape } from './board.ts';
+import type { Board, Shape } from './board.ts';
+import type { BoardNode } from './board-node.ts';
 import { assignInOrder, type Batch, improve, makespanOf } from './improve.ts';
 import type { Search } from './offers.ts';
 import type { PendingTask } from './pending.ts';
@@ -23,7 +24,7 @@ export function betterNodes(
 ): BoardNode[] | undefined {
   const shapes = tasks.map(task => board.shapeOf(task));
   const nodes = [
-    ...new Set(shapes.flatMap(({ nodes }) => (nodes.length * tasks.length > maxSearchCells ? [] : nodes))),
+    ...new Set(shapes.flatMap(({ where }) => (where.size * tasks.length > maxSearchCells ? [] : where.nodes))),
   ];
   const [example] = shapes;
   if (nodes.length < 2 || example === undefined || nodes.length * tasks.length > maxSearchCells) return undefined;
@@ -68,7 +69,7 @@ function timesOf(
 
 function rowOf(shape: Shape, count: number, indexOf: ReadonlyMap<BoardNode, number>): Float64Array {
   const row = new Float64Array(count).fill(Number.POSITIVE_INFINITY);
-  for (const node of shape.nodes) {
+  for (const node of shape.where.nodes) {
     const at = indexOf.get(node);
     const slots = slotsIn(node.timeline.free.at(-1) ?? [], shape.need);
     if (at !== undefined && slots > 0) row[at] = (shape.expectedMs[node.kind] ?? 1) / slots;

@@ -1,5 +1,6 @@
 import { hourMs, minuteMs, secondMs } from '../base/clock.ts';
-import type { Board, BoardNode, Shape } from './board.ts';
+import type { Board, Shape } from './board.ts';
+import type { BoardNode } from './board-node.ts';
 import { unmetConstraints, unmetNeeds, unmetNeighbours } from './feasible.ts';
 import type { NodeReason } from './offers.ts';
 import type { PendingTask } from './pending.ts';
@@ -12,8 +13,8 @@ export function explainWait({ now }: Board, { node, startAt }: Choice): string {
 
 /** Why no node will have room for a task, as far as can be foreseen. */
 export function explainNoRoom(board: Board, task: PendingTask): string {
-  const { nodes } = board.shapeOf(task);
-  if (board.nodes.every(({ state }) => state.unavailable !== undefined)) return 'no node is available';
+  if (!board.isOpen) return 'no node is available';
+  const { nodes } = board.shapeOf(task).where;
   if (nodes.every(({ state }) => unmetNeeds(task, { total: state.total, free: state.total }).length > 0)) {
     return 'fits on no node';
   }
@@ -22,11 +23,11 @@ export function explainNoRoom(board: Board, task: PendingTask): string {
 }
 
 /**
- * Tells node by node, for the first `limit` nodes, why a task is not there. Made when all places of a round are given: what
+ * Tells node by node, for the first `limit` nodes or all, why a task is not there. Made when all places of a round are given: what
  * tasks of one shape lack is then the same.
  */
-export function explainerOf(board: Board, limit: number): (task: PendingTask, choice?: Choice) => NodeReason[] {
-  const nodes = board.nodes.slice(0, limit);
+export function explainerOf(board: Board, limit?: number): (task: PendingTask, choice?: Choice) => NodeReason[] {
+  const nodes = board.list(limit);
   const lacking = new Map<Shape, readonly string[]>();
   return (task, choice) => {
     const shape = board.shapeOf(task);

@@ -5,22 +5,7 @@ import { isNothing } from './amounts.ts';
 import type { FairShares } from './fairness.ts';
 import { accountOf, type Ledger } from './ledger.ts';
 import type { PendingTask } from './pending.ts';
-
-/** A node as the scheduler sees it. */
-export interface SchedulingNode {
-  readonly id: string;
-  readonly hostname: string;
-  /** `arch`, `profile`, `node` and the labels that the operator gave: constraints look here. */
-  readonly attributes: Readonly<Record<string, string>>;
-  /** Nodes of one profile are expected to take equally long for the same work, as far as their `speed` is equal. */
-  readonly profile: string;
-  /** Measured, relative to a reference board; 1 where it was not measured. */
-  readonly speed: number;
-  /** Everything takes so many times as long there now, by heat or other load; 1 when left out. */
-  readonly slowdown?: number | undefined;
-  /** Why it takes no new task now, as "is unreachable"; absent when it does. */
-  readonly unavailable?: string | undefined;
-}
+import type { Roster, SchedulingNode } from './roster.ts';
 
 /** What a task on a node holds, and until when. */
 export interface Holding {
@@ -55,8 +40,14 @@ export interface Search {
 export interface SchedulingContext {
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Every node that is registered, in the order that breaks ties; those without an offer cannot be used now. */
-  readonly nodes: readonly NodeState[];
+  /** Every node; those without an offer cannot be used now. */
+  readonly roster: Roster;
+  /** The node at `index` of the roster; undefined where nobody knows what it has. */
+  stateOf(index: number): NodeState | undefined;
+  /** Of that node's state only this, for those who have to look at every node. */
+  roomOf(index: number): Pick<NodeState, 'total' | 'free'> | undefined;
+  /** How many tasks of a job (`jobKey`) there are, by the index of their node. */
+  instancesOf(job: string): ReadonlyMap<number, number>;
   /** The one task that is to be told of every node; else the first that wait are told of some. */
   readonly explain?: string | undefined;
   /** Without one the first try is the plan. */
@@ -96,27 +87,52 @@ export interface Waiting {
   readonly expected: { readonly node: string; readonly startAt: number; readonly endAt: number | null } | null;
 }
 
-/** The answer to a set of offers: Mesos' ACCEPT and DECLINE as one value. */
+/** The answer to a set of offers: what is not accepted is declined. */
 export interface Decision {
   readonly launches: readonly Launch[];
   readonly waiting: readonly Waiting[];
-  /** Offers of which nothing was used. */
-  readonly declined: readonly string[];
 }
 
 /** Whoever answers offers; it owns nothing and remembers nothing, and what it answers is checked against the ledger. */
 export interface Scheduler {
   readonly name: string;
-  place(offers: readonly Offer[], pending: readonly PendingTask[], context: SchedulingContext): Decision;
+  place(offers: Offers, pending: readonly PendingTask[], context: SchedulingContext): Decision;
 }
 
-/** One offer for each node that is available and has something free; `round` is a word that makes their ids unique. */
-export function makeOffers(ledger: Ledger, nodes: readonly SchedulingNode[], round: string): Offer[] {
-  const offers: Offer[] = [];
-  for (const { id, hostname, attributes, unavailable } of nodes) {
-    const account = unavailable === undefined ? accountOf(ledger, id) : undefined;
-    if (account === undefined || isNothing(account.free)) continue;
-    offers.push({ id: `${round}.${id}`, node: id, hostname, resources: account.free, attributes });
+/** The offers of a round, each made when it is asked for: most nodes of a large fleet never are. */
+export interface Offers extends Iterable<Offer> {
+  /** Of one that is available and has something free. */
+  of(node: SchedulingNode): Offer | undefined;
+  /** The node of an offer that was made. */
+  nodeOf(offer: string): string | undefined;
+}
+
+/** `round` is a word that makes their ids unique; where `granted` is there, only these nodes are offered. */
+export function makeOffers(
+  ledger: Ledger,
+  nodes: readonly SchedulingNode[],
+  round: string,
+  granted?: ReadonlySet<string>,
+): Offers {
+  const made = new Map<string, string>();
+
+  function of({ id: node, hostname, attributes, unavailable }: SchedulingNode): Offer | undefined {
+    if (unavailable !== undefined || granted?.has(node) === false) return undefined;
+    const account = accountOf(ledger, node);
+    if (account === undefined || isNothing(account.free)) return undefined;
+    const id = `${round}.${node}`;
+    made.set(id, node);
+    return { id, node, hostname, resources: account.free, attributes };
   }
-  return offers;
+
+  return {
+    of,
+    nodeOf: offer => made.get(offer),
+    *[Symbol.iterator]() {
+      for (const node of nodes) {
+        const offer = of(node);
+        if (offer !== undefined) yield offer;
+      }
+    },
+  };
 }

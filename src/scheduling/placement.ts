@@ -1,6 +1,8 @@
 import type { Resources } from '../model/resources.ts';
-import type { Board, BoardNode, Candidate, Group, Rank, Ranked, Ranking, Shape } from './board.ts';
+import type { Board, Glance, Group, Rank, Ranked, Ranking, Shape } from './board.ts';
+import type { BoardNode } from './board-node.ts';
 import { affinityScore, unmetNeighbours } from './feasible.ts';
+import type { Candidate } from './front.ts';
 import { Heap } from './heap.ts';
 import { jobKey, type PendingTask } from './pending.ts';
 import { earliestStart } from './timeline.ts';
@@ -45,7 +47,7 @@ function soonestEnd(board: Board, task: PendingTask, shape: Shape): Choice | und
   // who has to be there before it may come to any node during the round
   if (task.togetherWith !== undefined) return soonestOf(board, task, shape);
   let best: { readonly choice: Choice; readonly cost: number } | undefined;
-  for (const group of shape.groups) {
+  for (const group of shape.where.groups) {
     const expectedMs = shape.expectedMs[group.kind] ?? 1;
     const price = priceOf(shape, group, expectedMs);
     if (best !== undefined && board.now + expectedMs + price > best.cost) continue;
@@ -60,37 +62,37 @@ function soonestEnd(board: Board, task: PendingTask, shape: Shape): Choice | und
 
 function soonestOf(board: Board, task: PendingTask, shape: Shape): Choice | undefined {
   let best: Choice | undefined;
-  for (const node of shape.nodes) {
+  for (const node of shape.where.nodes) {
     const choice = placeOn(board, task, shape, node);
     if (choice !== undefined && (best === undefined || choice.endAt < best.endAt)) best = choice;
   }
   return best;
 }
 
-function priceOf({ bestScore }: Shape, { score }: Group, expectedMs: number): number {
+function priceOf({ where: { bestScore } }: Shape, { score }: Group, expectedMs: number): number {
   return bestScore === score ? 0 : (expectedMs * (bestScore - score)) / 100;
 }
 
 /** Of a group the node that is ready first: those in front are looked at until no other can be sooner. */
-function firstReady(board: Board, task: PendingTask, shape: Shape, { heap, kind }: Group): Choice | undefined {
+function firstReady(board: Board, task: PendingTask, shape: Shape, { front, kind }: Group): Choice | undefined {
   const expectedMs = shape.expectedMs[kind] ?? 1;
   const holdMs = holdOf(task, expectedMs);
   const seen: Candidate[] = [];
   let best: Start | undefined;
-  for (let front = heap.first; front !== undefined && mayBeSooner(front, best); front = heap.first) {
-    heap.pop();
-    const { node } = front;
+  for (let first = front.first; first !== undefined && mayBeSooner(first, best); first = front.first) {
+    front.pop();
+    const { node } = first;
     const notBefore = readyAt(board, node, shape.need, 0);
     // it fits at no time: in this round it never will
     if (notBefore === undefined) continue;
-    seen.push(notBefore === front.notBefore ? front : { node, notBefore });
+    seen.push(notBefore === first.notBefore ? first : { node, notBefore });
     if ((best !== undefined && notBefore > best.startAt) || unmetNeighbours(task, node.neighbours).length > 0) continue;
     const startAt = readyAt(board, node, shape.need, holdMs);
     if (startAt === undefined) continue;
     const isFirst = startAt === best?.startAt && node.index < best.node.index;
     if (best === undefined || startAt < best.startAt || isFirst) best = { node, startAt };
   }
-  for (const candidate of seen) heap.push(candidate);
+  for (const candidate of seen) front.push(candidate);
   return best && { ...best, endAt: best.startAt + expectedMs, holdMs };
 }
 
@@ -106,13 +108,14 @@ function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefi
   const seen: Ranked[] = [];
   let best: Choice | undefined;
   for (let front = heap.pop(); front !== undefined; front = heap.pop()) {
-    const rank = rankOf(board, task, front.node);
+    const rank = rankOf(board, task, front.index);
     if (compareRanks(rank, front.rank) !== 0) {
       // it has got a task since: under `binpack` it was ranked anew then, under `spread` it only stands too far in front
-      if (!isBinpack) heap.push({ node: front.node, rank });
+      if (!isBinpack) heap.push({ index: front.index, rank });
       continue;
     }
-    const choice = placeOn(board, task, shape, front.node);
+    const node = board.nodeAt(front.index);
+    const choice = node && placeOn(board, task, shape, node);
     const hasRoom = choice?.startAt === board.now;
     // room does not come in a round, a neighbour may
     if (hasRoom || task.togetherWith !== undefined) seen.push(front);
@@ -126,29 +129,30 @@ function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefi
 
 function rankingOf(board: Board, task: PendingTask, shape: Shape): Ranking {
   const ranking = board.rankingOf(task, () => {
-    const ranked = shape.nodes.map(node => ({ node, rank: rankOf(board, task, node) }));
     const heap = new Heap<Ranked>(isBetter);
-    for (const each of ranked) heap.push(each);
+    for (const index of shape.where.indices) heap.push({ index, rank: rankOf(board, task, index) });
     return { heap, isBinpack: task.strategy === 'binpack', seen: board.entered.length };
   });
   if (ranking.isBinpack) {
-    const known = new Set(shape.nodes);
+    const known = new Set(shape.where.indices);
     for (; ranking.seen < board.entered.length; ranking.seen++) {
-      const node = board.entered[ranking.seen];
-      if (node !== undefined && known.has(node)) ranking.heap.push({ node, rank: rankOf(board, task, node) });
+      const { index } = board.entered[ranking.seen] ?? { index: -1 };
+      if (known.has(index)) ranking.heap.push({ index, rank: rankOf(board, task, index) });
     }
   }
   return ranking;
 }
 
-function rankOf(board: Board, task: PendingTask, node: BoardNode): Rank {
-  const { attributes } = node.state;
-  const liking = -affinityScore(task.affinities ?? [], attributes);
-  if (task.strategy === 'binpack') return [liking, -usedShare(node), node.index];
+function rankOf(board: Board, task: PendingTask, index: number): Rank {
   const job = jobKey(task);
+  const glance = board.glanceAt(index, job);
+  if (glance === undefined) return [Number.POSITIVE_INFINITY];
+  const { attributes } = glance;
+  const liking = -affinityScore(task.affinities ?? [], attributes);
+  if (task.strategy === 'binpack') return [liking, -usedShare(glance), index];
   const { spreadOver } = task;
   const there = spreadOver === undefined ? 0 : (board.spreadOf(job, spreadOver).get(attributes[spreadOver] ?? '') ?? 0);
-  return [liking, there, node.neighbours.instances.get(job) ?? 0, usedShare(node), node.index];
+  return [liking, there, glance.instances, usedShare(glance), index];
 }
 
 function isBetter(a: Ranked, b: Ranked): boolean {
@@ -164,8 +168,8 @@ function compareRanks(a: Rank, b: Rank): number {
 }
 
 /** The part of the node's cores or memory that is taken, whichever is larger. */
-function usedShare({ state, left }: BoardNode): number {
-  return Math.max(takenShare(state.total, left, 'cpus'), takenShare(state.total, left, 'mem'));
+function usedShare({ total, left }: Glance): number {
+  return Math.max(takenShare(total, left, 'cpus'), takenShare(total, left, 'mem'));
 }
 
 function takenShare(total: Resources, left: Resources, name: string): number {

@@ -1,22 +1,22 @@
 import { secondMs } from '../base/clock.ts';
-import type { Offer } from '../model/offer.ts';
 import type { Resources } from '../model/resources.ts';
 import { sharesOf } from './allocator.ts';
 import { type Estimates, estimate, type Question, remainingMs } from './estimates.ts';
 import type { RolePolicies } from './fairness.ts';
-import { accountOf, applyEvents, type Ledger, type LedgerEvent, type NodeAccount } from './ledger.ts';
+import { accountOf, applyEvents, type Ledger, type LedgerEvent, type NodeAccount, nodeOf } from './ledger.ts';
 import {
   type Holding,
   type Launch,
   makeOffers,
   type NodeState,
+  type Offers,
   type Scheduler,
   type SchedulingContext,
-  type SchedulingNode,
   type Search,
   type Waiting,
 } from './offers.ts';
 import { jobKey, type PendingTask } from './pending.ts';
+import type { Roster, SchedulingNode } from './roster.ts';
 
 /** A task that holds resources in the ledger, as the scheduler wants to know it. */
 export interface RunningTask
@@ -35,8 +35,8 @@ export interface RoundInput {
   /** Milliseconds since 1970. */
   readonly now: number;
   readonly ledger: Ledger;
-  /** In the order that breaks ties; one that the ledger does not know is left out. */
-  readonly nodes: readonly SchedulingNode[];
+  /** A node that the ledger does not know is left out. */
+  readonly roster: Roster;
   readonly pending: readonly PendingTask[];
   /** By task id; a task that the ledger has and this has not is not expected to end. */
   readonly running: ReadonlyMap<string, RunningTask>;
@@ -71,9 +71,7 @@ export function planRound(input: RoundInput, scheduler: Scheduler): Plan {
   if (input.pending.length === 0) {
     return { launches: [], waiting: [], refused: [], ledger: input.ledger, replanAt: null };
   }
-  const { granted } = input;
-  const nodes = granted === undefined ? input.nodes : input.nodes.filter(({ id }) => granted.has(id));
-  const offers = makeOffers(input.ledger, nodes, input.round);
+  const offers = makeOffers(input.ledger, input.roster.nodes, input.round, input.granted);
   const decision = scheduler.place(offers, input.pending, contextOf(input));
   const roles = new Map(input.pending.map(({ id, role }) => [id, role]));
   const placed = placeAll(input.ledger, offers, decision.launches, roles);
@@ -84,14 +82,13 @@ type Placed = Pick<Plan, 'launches' | 'refused' | 'ledger'>;
 
 function placeAll(
   ledger: Ledger,
-  offers: readonly Offer[],
+  offers: Offers,
   launches: readonly Launch[],
   roles: ReadonlyMap<string, string | undefined>,
 ): Placed {
-  const nodeOf = new Map(offers.map(offer => [offer.id, offer.node]));
   const attempts = launches.map(launch => {
     const { task, resources } = launch;
-    const node = nodeOf.get(launch.offer) ?? '';
+    const node = offers.nodeOf(launch.offer) ?? '';
     return {
       launch: { ...launch, node },
       event: { type: 'TaskPlaced', task, node, resources, role: roles.get(task) } as const,
@@ -106,7 +103,9 @@ function placeAll(
     launches: attempts.flatMap(({ launch, event }) => (whyNot.has(event) ? [] : [launch])),
     refused: attempts.flatMap(({ launch: { task, offer }, event }) => {
       const why = whyNot.get(event);
-      return why === undefined ? [] : [{ task, why: nodeOf.has(offer) ? why : `no offer ${offer} was made` }];
+      return why === undefined
+        ? []
+        : [{ task, why: offers.nodeOf(offer) === undefined ? `no offer ${offer} was made` : why }];
     }),
     ledger: applied.ledger,
   };
@@ -114,18 +113,22 @@ function placeAll(
 
 /** What a scheduler inside the master may know: the ledger's accounts, with the expected end of what runs. */
 function contextOf(input: RoundInput): SchedulingContext {
-  const { now, ledger, nodes, estimates, search, explain } = input;
+  const { now, ledger, roster, estimates, search, explain } = input;
   return {
     now,
     search,
     explain,
     shares: sharesOf(ledger, input.policies),
-    nodes: nodes.flatMap(node => {
-      const account = accountOf(ledger, node.id);
-      if (account === undefined) return [];
+    roster,
+    roomOf: index => accountOf(ledger, roster.nodes[index]?.id ?? ''),
+    instancesOf: instancesIn(input),
+    stateOf(index) {
+      const node = roster.nodes[index];
+      const account = node && accountOf(ledger, node.id);
+      if (node === undefined || account === undefined) return undefined;
       const list = () => [...account.tasks].map(([task, resources]) => holdingOf(input, node, task, resources));
-      return [new AccountedNode(node, account, list)];
-    }),
+      return new AccountedNode(node, account, list);
+    },
     expectedMs: (task, node) =>
       Math.min(
         task.maxRunMs ?? Number.POSITIVE_INFINITY,
@@ -134,7 +137,25 @@ function contextOf(input: RoundInput): SchedulingContext {
   };
 }
 
-/** Holdings are listed when they are asked for: most nodes of a large fleet are never looked at in a round. */
+function instancesIn({ running, ledger, roster }: RoundInput): SchedulingContext['instancesOf'] {
+  let ofJob: Map<string, Map<number, number>> | undefined;
+  return job => {
+    if (ofJob === undefined) {
+      ofJob = new Map();
+      for (const [id, task] of running) {
+        const index = roster.indexOf(nodeOf(ledger, id) ?? '');
+        if (index === undefined) continue;
+        const key = jobKey(task);
+        const counts = ofJob.get(key) ?? new Map<number, number>();
+        counts.set(index, (counts.get(index) ?? 0) + 1);
+        ofJob.set(key, counts);
+      }
+    }
+    return ofJob.get(job) ?? new Map();
+  };
+}
+
+/** Holdings are listed when they are asked for: most nodes that are looked at have too little free anyway. */
 class AccountedNode implements NodeState {
   readonly id: string;
   readonly hostname: string;

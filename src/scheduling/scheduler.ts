@@ -2,7 +2,8 @@ import { minuteMs } from '../base/clock.ts';
 import { nodePorts, type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
 import { defaultRole } from '../model/role.ts';
 import { betterNodes } from './batch-run.ts';
-import { type Board, type BoardNode, makeBoard } from './board.ts';
+import { type Board, makeBoard } from './board.ts';
+import type { BoardNode } from './board-node.ts';
 import { explainerOf, explainNoRoom, explainWait } from './explain.ts';
 import type { FairShares } from './fairness.ts';
 import type { Launch, Scheduler, SchedulingContext, Search, Waiting } from './offers.ts';
@@ -66,7 +67,6 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
       return {
         launches: round.launches,
         waiting: explainAll(board, round.unplaced, settings, context.explain),
-        declined: board.nodes.flatMap(({ offer, used }) => (offer === undefined || used ? [] : [offer.id])),
       };
     },
   };
@@ -212,7 +212,6 @@ function launchOn(board: Board, task: PendingTask, { node, startAt, endAt, holdM
   const resources: Resources = { scalars, ranges, sets };
   reserve(node.timeline, board.shapeOf(task).need, startAt, holdMs);
   node.left = subtractResources(node.left, resources);
-  node.used = true;
   board.enter(task, node);
   const expectedEndAt = task.type === 'service' ? null : endAt;
   return { offer: node.offer.id, task: task.id, resources, ports, expectedEndAt };
@@ -224,7 +223,7 @@ function explainAll(
   { maxReasons, maxExplained }: SchedulerSettings,
   only: string | undefined,
 ): Waiting[] {
-  const explain = explainerOf(board, only === undefined ? maxReasons : board.nodes.length);
+  const explain = explainerOf(board, only === undefined ? maxReasons : undefined);
   const isExplained = (id: string, index: number) => (only === undefined ? index < maxExplained : id === only);
   return unplaced.map(({ task, choice, why }, index) => ({
     task: task.id,

@@ -5,6 +5,7 @@ import { sharesOf } from '../../src/scheduling/allocator.ts';
 import { earliestCompletion } from '../../src/scheduling/completion-time.ts';
 import { makeOffers, type NodeState, type SchedulingContext } from '../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../src/scheduling/pending.ts';
+import { makeRoster } from '../../src/scheduling/roster.ts';
 import { defaultSchedulerSettings, makeScheduler } from '../../src/scheduling/scheduler.ts';
 import { amounts, aNode, aTask, ledgerOf } from './fixtures.ts';
 
@@ -108,7 +109,10 @@ function makespanOf(name: string, order: 'arrival' | 'longestFirst'): number {
   const context: SchedulingContext = {
     now: 0,
     shares: sharesOf(ledger, new Map()),
-    nodes,
+    roster: makeRoster(nodes),
+    stateOf: index => nodes[index],
+    roomOf: index => nodes[index],
+    instancesOf: () => new Map(),
     expectedMs: (task: PendingTask, node) => etc[task.order * machines + names.indexOf(node.id)] ?? Number.NaN,
   };
   const offers = makeOffers(ledger, nodes, 'r');

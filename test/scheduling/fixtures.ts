@@ -1,9 +1,9 @@
 import { type Range, type Resources, toMilli } from '../../src/model/resources.ts';
 import { noEstimates } from '../../src/scheduling/estimates.ts';
 import { applyEvents, emptyLedger, type Ledger } from '../../src/scheduling/ledger.ts';
-import type { SchedulingNode } from '../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../src/scheduling/pending.ts';
 import type { RoundInput } from '../../src/scheduling/plan.ts';
+import { makeRoster, type SchedulingNode } from '../../src/scheduling/roster.ts';
 
 /** Any moment. */
 export const noon = Date.UTC(2030, 0, 1, 12);
@@ -53,7 +53,7 @@ export function aRound(
   return {
     round: '1',
     now: noon,
-    nodes,
+    roster: makeRoster(nodes),
     pending,
     running: new Map(),
     estimates: noEstimates,

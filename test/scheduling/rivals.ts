@@ -16,7 +16,8 @@ export function randomFit(dice: Random): Scheduler {
 function takeOffers(name: string, pick: (fitting: readonly Offer[]) => Offer | undefined): Scheduler {
   return {
     name,
-    place(offers, pending) {
+    place(made, pending) {
+      const offers = [...made];
       const left = new Map(offers.map(({ id, resources }) => [id, resources]));
       const launches: Launch[] = [];
       const waiting: string[] = [];
@@ -37,11 +38,9 @@ function takeOffers(name: string, pick: (fitting: readonly Offer[]) => Offer | u
         left.set(offer.id, subtractResources(free, resources));
         launches.push({ offer: offer.id, task: task.id, resources, ports, expectedEndAt: null });
       }
-      const used = new Set(launches.map(({ offer }) => offer));
       return {
         launches,
         waiting: waiting.map(task => ({ task, why: 'no offer holds it', reasons: [], expected: null })),
-        declined: offers.flatMap(({ id }) => (used.has(id) ? [] : [id])),
       };
     },
   };

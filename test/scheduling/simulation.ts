@@ -2,9 +2,10 @@ import { secondMs } from '../../src/base/clock.ts';
 import { checkLedger } from '../../src/scheduling/check-ledger.ts';
 import { type Estimates, learn } from '../../src/scheduling/estimates.ts';
 import { applyEvents, type Ledger } from '../../src/scheduling/ledger.ts';
-import type { Scheduler, SchedulingNode } from '../../src/scheduling/offers.ts';
+import type { Scheduler } from '../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../src/scheduling/pending.ts';
 import { planRound, type RunningTask } from '../../src/scheduling/plan.ts';
+import { makeRoster, type SchedulingNode } from '../../src/scheduling/roster.ts';
 
 /** A fleet on a simulated clock: tasks arrive at their `submittedAt` and take `actualMs`, which the scheduler is not told. */
 export interface Simulation {
@@ -37,6 +38,7 @@ export function simulate({ nodes, tasks, scheduler, actualMs, ...start }: Simula
   const arriving = [...tasks].sort((a, b) => b.submittedAt - a.submittedAt);
   const byId = new Map(tasks.map(task => [task.id, task]));
   const nodeOf = new Map(nodes.map(node => [node.id, node]));
+  const roster = makeRoster(nodes);
   const runs = new Map<string, Run>();
   const running = new Map<string, RunningTask>();
   let { ledger, estimates } = start;
@@ -56,7 +58,7 @@ export function simulate({ nodes, tasks, scheduler, actualMs, ...start }: Simula
     while ((arriving.at(-1)?.submittedAt ?? Number.POSITIVE_INFINITY) <= now) pending.push(...arriving.splice(-1));
 
     const plan = planRound(
-      { round: `${rounds++}`, now, ledger, nodes, pending, running, estimates, policies: new Map() },
+      { round: `${rounds++}`, now, ledger, roster, pending, running, estimates, policies: new Map() },
       scheduler,
     );
     ledger = plan.ledger;

@@ -5,6 +5,7 @@ import { sharesOf } from '../../../src/scheduling/allocator.ts';
 import { applyEvents, emptyLedger } from '../../../src/scheduling/ledger.ts';
 import { makeOffers, type NodeState, type SchedulingContext } from '../../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../../src/scheduling/pending.ts';
+import { makeRoster } from '../../../src/scheduling/roster.ts';
 import { defaultSchedulerSettings, makeScheduler } from '../../../src/scheduling/scheduler.ts';
 import type { Instance } from './instance.ts';
 
@@ -60,11 +61,15 @@ export function planInstance(
     names.map(node => ({ type: 'NodeRegistered', node, total: core })),
   );
   const machineOf = new Map(names.map((name, machine) => [name, machine]));
+  const roster = makeRoster(nodes);
   const begin = cpuMs();
   let searching: number | undefined;
   const context: SchedulingContext = {
     now: 0,
-    nodes,
+    roster,
+    stateOf: index => nodes[index],
+    roomOf: index => nodes[index],
+    instancesOf: () => new Map(),
     shares: sharesOf(ledger, new Map()),
     expectedMs: (task, node) => etc[task.order * machines + (machineOf.get(node.id) ?? 0)] ?? Number.NaN,
     ...(how.budgetMs > 0 && {

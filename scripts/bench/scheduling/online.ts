@@ -2,9 +2,9 @@ import { type Random, seededRandom } from '../../../src/base/random.ts';
 import { noResources, type Resources } from '../../../src/model/resources.ts';
 import { type Estimates, estimate, learn, noEstimates } from '../../../src/scheduling/estimates.ts';
 import { applyEvents, emptyLedger, type Ledger } from '../../../src/scheduling/ledger.ts';
-import type { SchedulingNode } from '../../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../../src/scheduling/pending.ts';
 import { planRound, type RunningTask } from '../../../src/scheduling/plan.ts';
+import { makeRoster, type SchedulingNode } from '../../../src/scheduling/roster.ts';
 import { makeScheduler } from '../../../src/scheduling/scheduler.ts';
 import type { Row } from '../table.ts';
 
@@ -34,6 +34,7 @@ const nodes: SchedulingNode[] = boards.map(([profile], i) => ({
   profile,
   speed: 1,
 }));
+const roster = makeRoster(nodes);
 const ledger: Ledger = applyEvents(
   emptyLedger,
   nodes.map(({ id: node }) => ({ type: 'NodeRegistered', node, total: core })),
@@ -121,7 +122,7 @@ function run(world: World, start: Estimates, strategy: Strategy, learns: boolean
       round: `${round++}`,
       now,
       ledger: present,
-      nodes,
+      roster,
       pending,
       running,
       estimates,

@@ -8,7 +8,7 @@ import type { Ledger, LedgerEvent } from '../../scheduling/ledger.ts';
 import type { Store } from '../../store/store.ts';
 import type { TaskRecord } from '../../store/task-record.ts';
 import type { FleetNode } from '../fleet.ts';
-import type { OfferTaker } from '../rounds.ts';
+import type { OfferTaker } from '../sharing.ts';
 import { mesosTimes } from './bounds.ts';
 import type { EventStream } from './event-stream.ts';
 import type { Framework } from './framework.ts';

@@ -3,7 +3,7 @@ import { hasCapability, rolesOf } from '../../model/framework.ts';
 import { type Resources, shortages } from '../../model/resources.ts';
 import type { LedgerEvent } from '../../scheduling/ledger.ts';
 import type { FleetNode } from '../fleet.ts';
-import type { MadeOffer, OfferTaker } from '../rounds.ts';
+import type { MadeOffer, OfferTaker } from '../sharing.ts';
 import { mesosTimes } from './bounds.ts';
 import type { Framework } from './framework.ts';
 import { wantsOffers } from './frameworks.ts';

@@ -1,0 +1,61 @@
+import { isDrained } from '../model/drain.ts';
+import { makeRoster, type Roster, type SchedulingNode } from '../scheduling/roster.ts';
+import type { FleetNode } from './fleet.ts';
+
+const unavailable = {
+  joined: 'has not introduced itself yet',
+  unreachable: 'is unreachable',
+  quarantined: 'is in quarantine',
+} as const;
+
+/** The fleet as the scheduler sees it at a moment: the same roster as before until one of the nodes is another to it. */
+export function makeNodeRoster(parts: {
+  readonly fleet: { list(): readonly FleetNode[] };
+  readonly slowdownOf: (node: string) => number;
+}): (now: number) => Roster {
+  const { fleet, slowdownOf } = parts;
+  let entries: readonly Entry[] = [];
+  let roster = makeRoster([]);
+  return now => {
+    const fresh = fleet.list().map((node, i) => entryOf(node, slowdownOf(node.id), now, entries[i]));
+    const isSame = fresh.length === entries.length && fresh.every((entry, i) => entry === entries[i]);
+    entries = fresh;
+    if (!isSame) roster = makeRoster(fresh.map(({ seen }) => seen));
+    return roster;
+  };
+}
+
+/** A node as it was seen, and what that was made of. */
+interface Entry extends Pick<FleetNode, 'id' | 'birth' | 'labels'> {
+  readonly seen: SchedulingNode;
+}
+
+/** `before` where nothing is different: a heartbeat makes another `FleetNode`, of the same birth. */
+function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry | undefined): Entry {
+  const { id, labels, birth } = node;
+  const why = whyUnavailable(node, now);
+  if (
+    before?.id === id &&
+    before.birth === birth &&
+    before.labels === labels &&
+    before.seen.slowdown === slowdown &&
+    before.seen.unavailable === why
+  )
+    return before;
+  const seen = {
+    id,
+    hostname: id,
+    attributes: { ...birth?.attributes, ...labels, node: id },
+    profile: birth?.profile ?? '',
+    speed: 1,
+    slowdown,
+    ...(why !== undefined && { unavailable: why }),
+  };
+  return { id, labels, birth, seen };
+}
+
+function whyUnavailable({ state, birth, drain = null }: FleetNode, now: number): string | undefined {
+  if (birth === null) return unavailable.joined;
+  if (state !== 'ready') return unavailable[state];
+  return isDrained(drain, now) ? 'is drained' : undefined;
+}
