@@ -50,6 +50,7 @@ const homes: Readonly<Record<string, { readonly folders: readonly string[]; read
     folders: ['cli', 'model'],
     why: 'operators write YAML, to files and to the API; model/yaml-text.ts reads both alike',
   },
+  tar: { folders: ['device'], why: 'archives are read and written in one place, which is loaded when there is one' },
   commander: { folders: ['cli'], why: 'the command line' },
   'cli-table3': { folders: ['cli'], why: 'the command line' },
   pino: { folders: ['device'], why: 'device/log.ts is the one sink of logs' },

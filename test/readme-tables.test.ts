@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import { auditBounds, defaultAuditSettings } from '../src/agent/audit-trail.ts';
+import { defaultArtifactBytes } from '../src/agent/config.ts';
 import { maxRetired } from '../src/agent/task-directories.ts';
 import { environmentOf } from '../src/agent/task-environment.ts';
 import { reportBounds } from '../src/agent/task-reports.ts';
@@ -13,8 +14,10 @@ import { exitCodes } from '../src/cli/exit-codes.ts';
 import { maxPorts } from '../src/device/capacity.ts';
 import { requestBounds } from '../src/identity/request.ts';
 import { maxTasksPerNode } from '../src/lifecycle/assignment.ts';
+import { artifactApiBounds } from '../src/master/api/artifact-routes.ts';
 import { answerOf } from '../src/master/api/errors.ts';
 import { apiBounds } from '../src/master/api/server.ts';
+import { artifactStoreBounds } from '../src/master/artifacts.ts';
 import { maxGenerations } from '../src/master/authority-file.ts';
 import { bookBounds } from '../src/master/certificate-book.ts';
 import { perHour } from '../src/master/certificates.ts';
@@ -25,6 +28,7 @@ import { mesosBounds, mesosTimes } from '../src/master/mesos/bounds.ts';
 import { maxCredentials } from '../src/master/operators.ts';
 import { renewalBounds } from '../src/master/renewals.ts';
 import { keepRollouts } from '../src/master/rollouts.ts';
+import { artifactBounds } from '../src/model/artifact.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
 import { rolloutBounds } from '../src/model/rollout.ts';
@@ -121,7 +125,18 @@ t.test('limits are what the code has', async t => {
     ['file of `policy test`', mebi(maxCaseFileBytes)],
     ['file or standard input', mebi(maxYamlBytes)],
     ['documents in one `apply`', maxDocuments],
-    ['body', mebi(apiBounds.bodyBytes)],
+    ['body', `${mebi(apiBounds.bodyBytes)}, of an artifact ${mebi(artifactBounds.bytes)}`],
+    ['artifacts of a task', artifactBounds.ofTask],
+    [
+      'artifacts being pushed',
+      `${artifactStoreBounds.pushes}, ${artifactApiBounds.sent}; ${artifactApiBounds.idleMs / 1000} s`,
+    ],
+    [
+      'an artifact: as it travels',
+      `${mebi(artifactBounds.bytes)}, ${mebi(artifactBounds.unpackedBytes)}, ${artifactBounds.unpackedEntries}`,
+    ],
+    ['artifacts on a node', mebi(defaultArtifactBytes)],
+    ['artifacts of the master', mebi(artifactStoreBounds.totalBytes)],
     ['connections, of one address', `${apiBounds.connections}, ${apiBounds.connectionsOfAddress}`],
     ['WebSockets of nodes', apiBounds.upgraded],
     ['one request', `${apiBounds.requestTimeoutMs / 1000} s`],

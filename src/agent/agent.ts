@@ -37,11 +37,13 @@ import { noDestinations } from '../traffic/destinations.ts';
 import { noLimits } from '../traffic/limit.ts';
 import { noRoutes } from '../traffic/service-routes.ts';
 import { openAccessLog } from './access-log.ts';
+import { makeOpenSource } from './artifact-source.ts';
+import { openArtifacts } from './artifacts.ts';
 import { openAuditJournal } from './audit-journal.ts';
 import { defaultAuditSettings, openAuditTrail } from './audit-trail.ts';
 import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
-import type { AgentConfig } from './config.ts';
+import { type AgentConfig, defaultArtifactBytes } from './config.ts';
 import { dialAny } from './dial-any.ts';
 import { makeExecAnswers } from './exec-answers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
@@ -188,14 +190,12 @@ async function run(
   const facts = await openNodeFacts({ clock, log }, config);
   const { profile } = facts;
 
-  const dials = masterDials(
-    {
-      tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle(), 'caller'),
-      verifyServer: masterCheck.verify,
-      proxyFor,
-    },
-    identity.masters,
-  );
+  const masterTls = {
+    tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle(), 'caller'),
+    verifyServer: masterCheck.verify,
+    proxyFor,
+  };
+  const dials = masterDials(masterTls, identity.masters);
   const ways = new Fallback(
     {
       mqtts: dialAny(dials.mqtts),
@@ -381,7 +381,13 @@ async function run(
     sandboxOf: task => join(directories.of(task), sandboxName),
     record: record => audit.record(record),
   });
+  const open = makeOpenSource({ proxyFor, master: masterTls, addresses: () => manifest.value?.api ?? [] });
+  const artifacts = await openArtifacts(
+    { open, clock, random: systemRandom, log, desired: () => supervisor.desired() },
+    { directory: join(config.dataDir, 'artifacts'), totalBytes: config.artifactBytes ?? defaultArtifactBytes },
+  );
   const supervisor = makeSupervisor({
+    artifacts,
     processes: makeProcesses({ clock }),
     inBackground,
     clock,

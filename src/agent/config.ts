@@ -48,9 +48,13 @@ export interface AgentConfig {
   readonly audit?: Partial<AuditSettings> | undefined;
   /** May operators run commands next to its tasks? Not when absent. */
   readonly allowExec?: boolean | undefined;
+  /** What artifacts may take of the disk, in bytes; see `defaultArtifactBytes`. */
+  readonly artifactBytes?: number | undefined;
   /** Where Prometheus may ask for what the proxy has counted; absent: nowhere. */
   readonly metrics?: MetricsAddress | undefined;
 }
+
+export const defaultArtifactBytes = 2 * 1024 * 1024 * 1024;
 
 export const defaultAgentConfig = {
   meshPort: 15_008,

@@ -1,5 +1,5 @@
 import { decode } from '../base/shape.ts';
-import { manifestSchema } from '../model/message.ts';
+import { manifestSchema } from '../model/manifest.ts';
 import type { NodeClock } from './clock.ts';
 import type { SignedSlot } from './signed-inbox.ts';
 import type { Trust } from './trust.ts';
@@ -19,7 +19,8 @@ export function manifestSlot(parts: {
       const manifest = decode(manifestSchema, body, 'manifest');
       trust.take(manifest, revision);
       clock.atLeast(manifest.time);
-      onTaken({ policy: manifest.policy, services: manifest.services, revision, expiresAt });
+      const { policy, services, api } = manifest;
+      onTaken({ policy, services, api, revision, expiresAt });
     },
   };
 }

@@ -27,6 +27,8 @@ export interface Supervisor {
   statuses(): TaskStatus[];
   /** Reports the status of a task once more: what the status tells has changed outside of the task. */
   sayAgain(task: string): void;
+  /** All that are wanted here, ended ones among them. */
+  desired(): Iterable<TaskSpec>;
   /** Tasks that have not ended, with whether they may be called. */
   live(): { readonly spec: TaskSpec; readonly ready: boolean }[];
 }
@@ -187,6 +189,7 @@ export function makeSupervisor(
       const status = runners.get(task)?.status;
       if (status !== undefined) onStatus({ ...status, uuid: newId(), at: clock.now() });
     },
+    desired: () => desired.tasks.values(),
     live: () => [...runners.values()].filter(runner => !runner.ended).map(({ spec, ready }) => ({ spec, ready })),
   };
 }

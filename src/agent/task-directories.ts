@@ -1,6 +1,7 @@
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sandboxName } from '../device/process.ts';
+import { unfinishedSandbox } from './artifacts.ts';
 
 /** The output of so many ended tasks is kept, the newest; older ones are removed. */
 export const maxRetired = 200;
@@ -34,7 +35,7 @@ export async function openTaskDirectories(dataDirectory: string): Promise<TaskDi
     async retire(task) {
       const from = join(present, task);
       if (!(await exists(from))) return;
-      await rm(join(from, sandboxName), { recursive: true, force: true });
+      for (const name of [sandboxName, unfinishedSandbox]) await rm(join(from, name), { recursive: true, force: true });
       await rm(join(ended, task), { recursive: true, force: true });
       await rename(from, join(ended, task));
       await prune();

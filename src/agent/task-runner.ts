@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import { messageOf } from '../base/errors.ts';
+import { isMesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
@@ -14,7 +14,9 @@ import {
   type TaskStep,
 } from '../lifecycle/task-life.ts';
 import { advance } from '../lifecycle/task-machine.ts';
+import { fetchReason } from '../lifecycle/task-report.ts';
 import { isTerminal, type TaskSpec, type TaskStatus } from '../model/task.ts';
+import type { Artifacts } from './artifacts.ts';
 
 /** Carries out what the task machine decides for one task. */
 export interface TaskRunner {
@@ -36,6 +38,7 @@ export interface TaskRunnerParts {
   readonly log: Log;
   /** The whole environment of the task. */
   readonly environmentOf: (spec: TaskSpec) => Readonly<Record<string, string>>;
+  readonly artifacts: Artifacts;
   readonly onStatus: (status: TaskStatus) => void;
   /** It may be called through the mesh from now on, or no more. */
   readonly onReady: (ready: boolean) => void;
@@ -49,10 +52,11 @@ export function makeTaskRunner(
   settings: { readonly spec: TaskSpec; readonly directory: string; readonly hasEnded: boolean },
   signal: AbortSignal,
 ): TaskRunner {
-  const { processes, clock, random, newId, environmentOf, onStatus, onReady, onEnded } = parts;
+  const { processes, clock, random, newId, environmentOf, artifacts, onStatus, onReady, onEnded } = parts;
   const { spec, directory } = settings;
   const log = parts.log.with({ task: spec.id });
   let life: TaskLife = settings.hasEnded ? { ...newTaskLife(spec), now: { phase: 'ended' } } : newTaskLife(spec);
+  const killed = new AbortController();
   let status: TaskStatus | undefined;
   let running: RunningProcess | undefined;
   let cancelWake: () => void = () => {};
@@ -103,7 +107,21 @@ export function makeTaskRunner(
     onStatus(news);
   }
 
+  /** False when it is told already that the task cannot start. */
+  async function prepare(run: number): Promise<boolean> {
+    try {
+      const say = (message: string) => on({ on: 'progress', run, message });
+      await artifacts.place(spec.artifacts ?? [], directory, say, AbortSignal.any([signal, killed.signal]));
+      return true;
+    } catch (error) {
+      const permanent = isMesoliteError(error, 'INVALID_INPUT') || isMesoliteError(error, 'TOO_LARGE');
+      on({ on: 'notStarted', run, message: messageOf(error), permanent, reason: fetchReason });
+      return false;
+    }
+  }
+
   async function start(run: number): Promise<void> {
+    if (!(await prepare(run))) return;
     const request = { command: spec.command, env: environmentOf(spec), directory };
     const started = await processes.start(request, signal);
     if (started.result === 'notStarted') {
@@ -161,6 +179,9 @@ export function makeTaskRunner(
           found satisfies never;
       }
     },
-    kill: message => on({ on: 'kill', message }),
+    kill(message) {
+      on({ on: 'kill', message });
+      killed.abort();
+    },
   };
 }

@@ -9,7 +9,8 @@ import { readCertificates } from '../identity/certificate.ts';
 import { makeEnvelopeVerifier } from '../identity/signer.ts';
 import { type Moment, readTrustBundle, type TrustBundle, verifyChain } from '../identity/verify.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
-import { encodeMessage, type Manifest } from '../model/message.ts';
+import type { Manifest } from '../model/manifest.ts';
+import { encodeMessage } from '../model/message.ts';
 import type { NodeIdentity } from './node-identity.ts';
 
 /** Whom this node believes: replaced whole, so that who reads it has roots, signers and revocations of one manifest. */

@@ -1,12 +1,12 @@
 import { type Clock, secondMs } from '../base/clock.ts';
-import type { Manifest } from '../model/message.ts';
+import type { Manifest } from '../model/manifest.ts';
 import type { Refusal, Refusals } from './refusals.ts';
 
 /** A document may be on its way for so long after the manifest that names it; it is missed at the second look. */
 const lookEveryMs = 10 * secondMs;
 
 /** The newest manifest that was taken. */
-export interface KnownManifest extends Pick<Manifest, 'policy' | 'services'> {
+export interface KnownManifest extends Pick<Manifest, 'policy' | 'services' | 'api'> {
   readonly revision: number;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;

@@ -19,7 +19,10 @@ import type { AgentOptions, StartRole } from './roles.ts';
 import type { Shell } from './shell.ts';
 
 interface Flags
-  extends Omit<AgentOptions, 'dataDir' | 'labels' | 'resources' | 'offlineGraceMs' | 'accessLog' | 'audit' | 'minTls'>,
+  extends Omit<
+      AgentOptions,
+      'dataDir' | 'labels' | 'resources' | 'offlineGraceMs' | 'accessLog' | 'artifactBytes' | 'audit' | 'minTls'
+    >,
     JoinFileOptions {
   readonly data: string;
   readonly label?: Record<string, string>;
@@ -33,6 +36,7 @@ interface Flags
   readonly auditAllowed?: number;
   readonly auditDisk?: number;
   readonly auditSync?: AuditSync;
+  readonly artifactDisk?: number;
 }
 
 /** `mesolite agent` */
@@ -87,6 +91,11 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
         'to the disk: at each write, only while there is no link (default), or as the system likes',
       ).choices(auditSyncs),
     )
+    .option(
+      '--artifact-disk <megabytes>',
+      'what artifacts may take; those unused for longest go first (default 2048)',
+      parseWhole(1, 16_777_216),
+    )
     .option('--metrics <address:port>', 'serve what the proxy has counted there, for Prometheus', parseAddress)
     .option('--allow-exec', 'let operators run commands next to tasks, with `mesolite exec`')
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
@@ -102,7 +111,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
 function optionsOf(flags: Flags): AgentOptions {
   const { data, joinFile, tokenFile, label, resource, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
   const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...more } = rest;
-  const { auditAllowed, auditDisk, auditSync: sync, ...options } = more;
+  const { auditAllowed, auditDisk, auditSync: sync, artifactDisk, ...options } = more;
   const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
   return {
     dataDir: resolve(data),
@@ -114,6 +123,7 @@ function optionsOf(flags: Flags): AgentOptions {
         ...(sync !== undefined && { sync }),
       },
     }),
+    ...(artifactDisk !== undefined && { artifactBytes: artifactDisk * 1024 * 1024 }),
     ...(join !== undefined && { join }),
     ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
     ...(label !== undefined && { labels: label }),

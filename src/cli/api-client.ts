@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest, type RequestOptions } from 'node:https';
 import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
 import type * as v from 'valibot';
 import { errorCodeOf, MesoliteError, messageOf } from '../base/errors.ts';
 import { type Bounds, decodeJson } from '../base/shape.ts';
@@ -15,6 +16,8 @@ export interface ApiClient {
   readonly server: string;
   get<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
   post<S extends v.GenericSchema>(path: string, body: unknown, schema: S): Promise<v.InferOutput<S>>;
+  /** `post` of bytes as they come, which may take its time. */
+  push<S extends v.GenericSchema>(path: string, bytes: Readable, schema: S): Promise<v.InferOutput<S>>;
   delete<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
   /** Hands on each line of an answer that goes on, until it ends; throws what the last line says, and TIMED_OUT when nothing comes any more. */
   stream(method: 'GET' | 'POST', path: string, onFrame: (frame: OutputFrame) => void, body?: unknown): Promise<void>;
@@ -26,6 +29,8 @@ const callTimeoutMs = 30_000;
 /** A master that streams says something every ten seconds. */
 const silentMs = 40_000;
 const frameBounds: Bounds = { maxBytes: 1024 * 1024, maxDepth: 8 };
+/** The disk of a small master takes a while to have all of it. */
+const pushIdleMs = 120_000;
 const maxSecretFileBytes = 64 * 1024;
 /** A list of 100,000 tasks fits. */
 const answerBounds: Bounds = { maxBytes: 128 * 1024 * 1024, maxDepth: 24 };
@@ -35,6 +40,7 @@ interface Answer {
   readonly text: string;
 }
 
+/** A body is sent as JSON, or as the bytes that it streams. */
 type Call = (method: string, path: string, body?: unknown) => Promise<Answer>;
 
 /** Reads the context's files; nothing is sent before a call. */
@@ -53,6 +59,7 @@ export function makeApiClient(context: Context, signal: AbortSignal): ApiClient 
     server: context.server,
     get: async (path, schema) => read(await call('GET', path), schema),
     post: async (path, body, schema) => read(await call('POST', path, body), schema),
+    push: async (path, bytes, schema) => read(await call('POST', path, bytes), schema),
     delete: async (path, schema) => read(await call('DELETE', path), schema),
     stream: (method, path, onFrame, body) => stream(context, { ...options, method }, path, { body, onFrame }, signal),
     remove: async path => read(await call('DELETE', path), removeResultSchema),
@@ -76,7 +83,8 @@ async function exchange(
   body: unknown,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const timeout = AbortSignal.timeout(callTimeoutMs);
+  // bytes that stream have a bound for each wait alone
+  const timeout = body instanceof Readable ? new AbortController().signal : AbortSignal.timeout(callTimeoutMs);
   try {
     const response = await send(context, options, path, body, AbortSignal.any([signal, timeout]));
     return await readAnswer(response);
@@ -94,8 +102,8 @@ function send(
   body: unknown,
   signal: AbortSignal,
 ): Promise<IncomingMessage> {
-  const payload = body === undefined ? undefined : JSON.stringify(body);
-  const headers = payload === undefined ? {} : { 'content-type': 'application/json' };
+  const type = body instanceof Readable ? 'application/gzip' : 'application/json';
+  const headers = body === undefined ? {} : { 'content-type': type };
   return new Promise((resolve, reject) => {
     const request = httpsRequest(`${server}${path}`, {
       ...options,
@@ -105,7 +113,10 @@ function send(
     });
     request.on('error', reject);
     request.on('response', resolve);
-    request.end(payload);
+    if (!(body instanceof Readable)) return void request.end(body === undefined ? undefined : JSON.stringify(body));
+    request.setTimeout(pushIdleMs, () => request.destroy(new Error(`nothing has moved for ${pushIdleMs / 1000} s`)));
+    body.once('error', error => request.destroy(error));
+    body.pipe(request);
   });
 }
 

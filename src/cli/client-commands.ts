@@ -16,6 +16,7 @@ import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
 import { addPlan } from './plan.ts';
 import { addPolicy } from './policy.ts';
+import { addPush } from './push.ts';
 import { addRevoke } from './revoke.ts';
 import { addRollout } from './rollout.ts';
 import type { Shell } from './shell.ts';
@@ -28,6 +29,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addCredential(program, shell);
   addApprove(program, shell);
   addApply(program, shell);
+  addPush(program, shell);
   addPlan(program, shell);
   addDelete(program, shell);
   addGet(program, shell);

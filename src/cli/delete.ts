@@ -1,5 +1,7 @@
 import type { Command } from 'commander';
+import * as v from 'valibot';
 import { isMesoliteError, MesoliteError } from '../base/errors.ts';
+import { addressOf, ownHashOf, sha256Schema } from '../model/artifact.ts';
 import type { ApiClient } from './api-client.ts';
 import { collect, parseName } from './arguments.ts';
 import { readDocumentFiles } from './document-files.ts';
@@ -17,12 +19,14 @@ interface DeleteOptions {
 export function addDelete(program: Command, shell: Shell): void {
   const command = program
     .command('delete')
-    .description('remove a job or a policy, and what came of it')
-    .argument('[kind]', 'job or policy')
-    .argument('[name]', 'its name')
+    .description('remove a job or a policy, and what came of it; or an artifact that no job names')
+    .argument('[kind]', 'job, policy or artifact')
+    .argument('[name]', 'its name; of an artifact its address')
     .option('-n, --namespace <name>', 'its namespace', parseName, 'default')
     .option('-f, --file <path>', 'all documents of a file, directory or -; may be repeated', collect);
   command.action(async (kind: string | undefined, name: string | undefined, options: DeleteOptions) => {
+    if (kind === 'artifact' && options.file === undefined)
+      return removeArtifact(openSession(shell, command), name, shell);
     const refs = await askedFor(kind, name, options, shell);
     await removeAll(openSession(shell, command), refs, shell);
   });
@@ -41,6 +45,13 @@ async function askedFor(
   }
   if (kind === undefined || name === undefined) throw usageError('expected KIND and NAME, or -f FILE');
   return [{ kind: parseKind(kind), namespace, name }];
+}
+
+async function removeArtifact(api: ApiClient, name: string | undefined, shell: Shell): Promise<void> {
+  const sha256 = ownHashOf(name ?? '') ?? name ?? '';
+  if (!v.is(sha256Schema, sha256)) throw usageError('expected artifact mesolite:<sha256>');
+  await api.remove(`/v1/artifacts/${sha256}`);
+  print(shell, `artifact ${addressOf(sha256)} deleted`);
 }
 
 /** One that is not there does not keep the others; in the end it is an error all the same. */

@@ -13,10 +13,12 @@ import {
   taskDetailSchema,
   taskListSchema,
 } from '../model/api.ts';
+import { artifactListSchema } from '../model/artifact.ts';
 import { certificateListSchema } from '../model/certificate.ts';
 import { eventKinds } from '../model/event.ts';
 import type { ApiClient } from './api-client.ts';
 import { parseName, parseSince, parseWhole } from './arguments.ts';
+import { artifactColumns } from './artifact-columns.ts';
 import { certificateColumns, eventColumns, policyColumns, serviceColumns } from './columns.ts';
 import { joinColumns, nodeColumns, tokenColumns } from './node-columns.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
@@ -46,12 +48,12 @@ interface Listing<Row> {
   readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
 }
 
-/** `mesolite get nodes|jobs|tasks|services|policies|frameworks|credentials|joins|tokens [NAME]` and `mesolite get certificates|events` */
+/** `mesolite get nodes|jobs|tasks|services|policies|frameworks|credentials|artifacts|joins|tokens [NAME]` and `mesolite get certificates|events` */
 export function addGet(program: Command, shell: Shell): void {
   const get = program
     .command('get')
     .description(
-      'list nodes, jobs, tasks, services, policies, frameworks, credentials, certificates, events, joins or tokens',
+      'list nodes, jobs, tasks, services, policies, frameworks, credentials, artifacts, certificates, events, joins or tokens',
     );
   addListing(get, shell, 'node', {
     nouns: 'nodes',
@@ -77,6 +79,12 @@ export function addGet(program: Command, shell: Shell): void {
     columns: credentialColumns,
     nameOf: credential => credential.name,
     fetch: async api => (await api.get('/v1/framework-credentials', credentialListSchema)).credentials,
+  });
+  addListing(get, shell, 'artifact', {
+    nouns: 'artifacts',
+    columns: artifactColumns,
+    nameOf: artifact => artifact.address,
+    fetch: async api => (await api.get('/v1/artifacts', artifactListSchema)).artifacts,
   });
   addListing(get, shell, 'join', {
     nouns: 'joins',

@@ -79,6 +79,8 @@ export interface AgentOptions {
     readonly diskBytes?: number;
     readonly sync?: AuditSync;
   };
+  /** What artifacts may take of the disk. */
+  readonly artifactBytes?: number;
   /** Where Prometheus may ask. */
   readonly metrics?: { readonly host: string; readonly port: number };
   readonly logLevel: LogLevel;

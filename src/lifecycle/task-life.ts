@@ -43,8 +43,16 @@ export type TaskEvent =
   | { readonly on: 'found'; readonly pid: number; readonly ranMs: number }
   | { readonly on: 'foundEnded'; readonly exit: TaskExit; readonly ranMs: number }
   | { readonly on: 'started'; readonly run: number; readonly pid: number }
-  /** It could not be started; `permanent`: and never will. */
-  | { readonly on: 'notStarted'; readonly run: number; readonly message: string; readonly permanent: boolean }
+  /** Where it is before it is started. */
+  | { readonly on: 'progress'; readonly run: number; readonly message: string }
+  /** It could not be started; `permanent`: and never will. `reason` is Mesos', where it is not that of a command. */
+  | {
+      readonly on: 'notStarted';
+      readonly run: number;
+      readonly message: string;
+      readonly permanent: boolean;
+      readonly reason?: string;
+    }
   | { readonly on: 'exited'; readonly run: number; readonly exit: TaskExit }
   | { readonly on: 'checked'; readonly run: number; readonly healthy: boolean; readonly message: string }
   /** It is to end. */

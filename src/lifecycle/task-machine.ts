@@ -55,6 +55,8 @@ function react(life: TaskLife, event: TaskEvent, now: number, random: Random): C
       return life.now.phase === 'staging' ? attach(life, event, now) : [life];
     case 'foundEnded':
       return life.now.phase === 'staging' ? learnEnd(life, event, now, random) : [life];
+    case 'progress':
+      return life.now.phase === 'starting' && life.now.stop === undefined ? tell(life, event.message) : [life];
     case 'started':
       return life.now.phase === 'starting' ? run(life, event.pid, life.now.stop, now) : [life];
     case 'notStarted':
@@ -75,6 +77,10 @@ function react(life: TaskLife, event: TaskEvent, now: number, random: Random): C
 function start(life: TaskLife, restarts = life.restarts): Change {
   const next: TaskLife = { ...life, run: life.run + 1, restarts, now: { phase: 'starting' } };
   return [next, report(next, { state: 'TASK_STARTING' }), { do: 'start', run: next.run }];
+}
+
+function tell(life: TaskLife, message: string): Change {
+  return [life, report(life, { state: 'TASK_STARTING', message })];
 }
 
 function run(life: TaskLife, pid: number, stop: Stop | undefined, now: number): Change {
@@ -104,12 +110,11 @@ function learnEnd(life: TaskLife, ended: { exit: TaskExit; ranMs: number }, now:
 
 function refuse(
   life: TaskLife,
-  { message, permanent }: { message: string; permanent: boolean },
+  { message, permanent, reason = failedReason }: { message: string; permanent: boolean; reason?: string },
   stop: Stop | undefined,
   now: number,
   random: Random,
 ): Change {
-  const reason = failedReason;
   if (stop !== undefined) return finish(life, { ...killedDuringLaunch, message: stop.message });
   const failures = life.failures + 1;
   if (permanent || !shouldRestart(life.spec.restart, 'failure', failures)) {

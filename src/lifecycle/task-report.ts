@@ -4,6 +4,8 @@ import { isReady, type Stop, type TaskLife, type TaskReport, type TaskStep } fro
 const maxMessageLength = 1_024;
 
 export const failedReason = 'REASON_COMMAND_EXECUTOR_FAILED';
+/** What it needs could not be put into its directory; as Mesos has it where its fetcher fails. */
+export const fetchReason = 'REASON_CONTAINER_LAUNCH_FAILED';
 export const healthReason = 'REASON_TASK_HEALTH_CHECK_STATUS_UPDATED';
 export const maxRunReason = 'REASON_MAX_COMPLETION_TIME_REACHED';
 export const killedDuringLaunch = { state: 'TASK_KILLED', reason: 'REASON_TASK_KILLED_DURING_LAUNCH' } as const;

@@ -1,7 +1,5 @@
-import { type IncomingMessage, request } from 'node:http';
-import type { Socket } from 'node:net';
-import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
-import { openTls } from './dial.ts';
+import { MesoliteError } from '../base/errors.ts';
+import { type HttpsAnswer, httpsGet } from './https-get.ts';
 import type { ProxyRules } from './proxy-rules.ts';
 
 /** GETs a small text over HTTPS; throws UNAVAILABLE, UNTRUSTED or TOO_LARGE, and none of them repeats what came. */
@@ -20,60 +18,29 @@ export function makeFetchText({
 }): FetchText {
   return async (text, signal) => {
     const url = new URL(text);
-    const host = url.hostname.replace(/^\[|\]$/g, '');
-    const port = url.port === '' ? 443 : Number(url.port);
-    const socket = await open(host, port, proxyFor, signal);
+    // the name is told for the sake of a tunnel, whose socket has the name of the proxy
+    const tls = { host: url.hostname.replace(/^\[|\]$/g, '') };
+    const parts = { tls: () => tls, verifyServer: () => undefined, proxyFor };
+    const answer = await httpsGet(parts, url, { accept: 'application/json' }, signal);
     try {
-      return await read(await ask(socket, url, signal), maxBytes);
-    } catch (cause) {
-      if (isMesoliteError(cause)) throw cause;
-      throw new MesoliteError('UNAVAILABLE', `${url.host} gave no answer: ${messageOf(signal.reason ?? cause)}`, {
-        cause,
-      });
+      return await read(answer, maxBytes);
     } finally {
-      socket.destroy();
+      answer.close();
     }
   };
 }
 
-async function open(host: string, port: number, proxyFor: ProxyRules, signal: AbortSignal): Promise<Socket> {
-  // the name is told for the sake of a tunnel, whose socket has the name of the proxy
-  const parts = { tls: () => ({ host }), verifyServer: () => undefined, proxyFor };
-  try {
-    return await openTls(parts, { host, port }, signal);
-  } catch (error) {
-    if (!isMesoliteError(error, 'UNTRUSTED')) throw error;
-    const reason = messageOf(error.cause);
-    throw new MesoliteError('UNTRUSTED', `the certificate of ${host}:${port} is not believed: ${reason}`, {
-      cause: error,
-    });
-  }
-}
-
-function ask(socket: Socket, url: URL, signal: AbortSignal): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const headers = { host: url.host, accept: 'application/json', 'user-agent': 'mesolite' };
-    const path = url.pathname + url.search;
-    const asked = request({ createConnection: () => socket, path, headers, signal }, resolve);
-    asked.on('error', reject);
-    asked.end();
-  });
-}
-
-async function read(response: IncomingMessage, maxBytes: number): Promise<string> {
-  const { statusCode = 0 } = response;
-  if (statusCode !== 200) {
-    const hint = statusCode >= 300 && statusCode < 400 ? ': redirects are not followed' : '';
-    throw new MesoliteError('UNAVAILABLE', `it answers ${statusCode}${hint}`);
+async function read({ status, body }: HttpsAnswer, maxBytes: number): Promise<string> {
+  if (status !== 200) {
+    const hint = status >= 300 && status < 400 ? ': redirects are not followed' : '';
+    throw new MesoliteError('UNAVAILABLE', `it answers ${status}${hint}`);
   }
   const pieces: Uint8Array[] = [];
   let bytes = 0;
-  for await (const piece of response) {
-    if (!(piece instanceof Uint8Array)) continue;
+  for await (const piece of body()) {
     bytes += piece.length;
     if (bytes > maxBytes) throw new MesoliteError('TOO_LARGE', `its answer has more than ${maxBytes} bytes`);
     pieces.push(piece);
   }
-  if (!response.complete) throw new MesoliteError('UNAVAILABLE', 'its answer is cut off');
   return Buffer.concat(pieces).toString('utf8');
 }

@@ -52,6 +52,8 @@ export function makeApiFace(parts: {
   readonly tokens: TokenDesk;
   readonly clock: Clock;
   readonly certifyBroker: ApiFace['certifyBroker'];
+  readonly nodeOf: ApiFace['nodeOf'];
+  readonly artifacts: ApiFace['artifacts'];
 }): ApiFace {
   const { version, store, operators, documents, fleet, jobs, rounds, services, policies, shadows, logs } = parts;
   const { book, trust, tokens, clock } = parts;
@@ -88,6 +90,8 @@ export function makeApiFace(parts: {
   return {
     version,
     authenticate: operators.authenticate,
+    nodeOf: parts.nodeOf,
+    artifacts: parts.artifacts,
     apply: documents.apply,
     remove: documents.remove,
     documents: documents.list,

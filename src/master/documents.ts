@@ -17,6 +17,7 @@ import type { DocumentChange } from '../store/rollouts.ts';
 import type { Store } from '../store/store.ts';
 import type { VirtualService } from '../traffic/service-routes.ts';
 import { analyzeSent } from './analysis.ts';
+import type { Artifacts } from './artifacts.ts';
 import { asJob, type Jobs } from './jobs.ts';
 import { addressesIn } from './key-sets.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
@@ -30,6 +31,8 @@ export interface Documents {
   apply(sent: readonly unknown[], options: PushOptions): Promise<ApplyResult>;
   /** Throws NOT_FOUND; the name of the rollout by which it goes, if there is one. */
   remove(ref: DocumentRef, options: PushOptions): Promise<string | undefined>;
+  /** Removes an artifact that no job names; throws NOT_FOUND or CONFLICT. */
+  removeArtifact(sha256: string): Promise<void>;
   /** As they were sent. */
   list(kind: string | undefined): Promise<unknown[]>;
   /** Carries out what a crash may have left undone between storing and doing. */
@@ -47,6 +50,7 @@ export function makeDocuments(
   parts: {
     readonly store: Store;
     readonly jobs: Jobs;
+    readonly artifacts: Pick<Artifacts, 'check' | 'remove'>;
     readonly clock: Clock;
     readonly onJobs: () => void;
     readonly onRoles: () => Promise<void>;
@@ -54,7 +58,7 @@ export function makeDocuments(
   },
   settings: { readonly rootNamespace: string; readonly trustDomain: string },
 ): Documents {
-  const { store, jobs, clock, onJobs, onRoles, pushes } = parts;
+  const { store, jobs, artifacts, clock, onJobs, onRoles, pushes } = parts;
   const gate = new Gate(64);
 
   async function applyAll(bodies: readonly unknown[], options: PushOptions): Promise<ApplyResult> {
@@ -63,6 +67,9 @@ export function makeDocuments(
       json: JSON.stringify(body),
     }));
     refuseTwins(sent);
+    for (const [i, { document }] of sent.entries()) {
+      if (document.kind === 'Job') await artifacts.check(document, `document ${i + 1}`);
+    }
     const warnings = await checkPolicies(sent);
     const traps = await analyzeSent(
       store,
@@ -189,6 +196,8 @@ export function makeDocuments(
   return {
     apply: (sent, options) => gate.run(() => applyAll(sent, options)),
     remove: (ref, options) => gate.run(() => removeOne(ref, options)),
+    // so that no job comes in between that names it
+    removeArtifact: sha256 => gate.run(() => artifacts.remove(sha256)),
     async list(kind) {
       const kinds = kind === undefined ? [] : [kind];
       return (await store.documents.list(...kinds)).map(row => JSON.parse(row.json));

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { Authority } from '../identity/authority.ts';
-import type { Manifest } from '../model/message.ts';
+import type { Manifest } from '../model/manifest.ts';
 import type { Outgoing } from './outgoing.ts';
 
 /** The signed list of the newest documents, by which a node notices that one is withheld. */
@@ -18,12 +18,15 @@ export function makeManifestOutbox(
     readonly serviceRevisions: () => Readonly<Record<string, number>>;
     /** Serial numbers. */
     readonly revoked: () => Iterable<string>;
+    /** Where nodes reach the API. */
+    readonly api: () => NonNullable<Manifest['api']>;
     /** A manifest with all that is trusted now has been handed to the broker. */
     readonly onPublished: (revision: number, manifest: Manifest) => void;
   },
   settings: { readonly epoch: number },
 ): ManifestOutbox {
-  const { authority, outgoing, clock, nextRevision, policyRevision, serviceRevisions, revoked, onPublished } = parts;
+  const { authority, outgoing, clock, nextRevision, policyRevision, serviceRevisions, revoked, api, onPublished } =
+    parts;
   return {
     async publish() {
       const revision = nextRevision();
@@ -36,6 +39,7 @@ export function makeManifestOutbox(
         roots: [...authority.roots],
         signers: [...authority.signers],
         issuers: [...authority.issuers],
+        api: [...api()],
       };
       await outgoing.manifest(revision, manifest);
       onPublished(revision, manifest);

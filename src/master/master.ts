@@ -19,6 +19,7 @@ import { openStore, type Store } from '../store/store.ts';
 import type { Api } from './api/api.ts';
 import { makeApi } from './api/server.ts';
 import { makeApiFace } from './api-face.ts';
+import { openArtifacts } from './artifacts.ts';
 import { makeAssignmentOutbox } from './assignment-outbox.ts';
 import { makeAuditIntake } from './audit-intake.ts';
 import { type AuthorityFile, openAuthorityFile } from './authority-file.ts';
@@ -112,6 +113,8 @@ async function run(
 
   /** Whom to believe is settled first: before that nobody can be told anything. */
   let isUp = false;
+  /** The port of the API; 0 is not known yet. */
+  let listening = config.apiPort;
   const runs = makeRunsWorkload({ assignments: store.assignments });
   const book = await openCertificateBook({
     certificates: store.certificates,
@@ -235,6 +238,7 @@ async function run(
       policyRevision: () => policies.revision,
       serviceRevisions: services.revisions,
       revoked: () => book.revoked,
+      api: () => (listening === 0 ? [] : config.advertise.map(host => ({ host, port: listening }))),
       onPublished: trust.onPublished,
     },
     { epoch },
@@ -268,6 +272,10 @@ async function run(
       inBackground('stopping tasks', work);
     },
   });
+  const artifacts = await openArtifacts(
+    { jobs: jobs.list, assignments: store.assignments, now: () => clock.now(), newId },
+    { directory: `${config.dataDir}/artifacts` },
+  );
   const roles = makeRoles({ store });
   const mesos = makeMesos({
     store,
@@ -327,6 +335,7 @@ async function run(
     {
       store,
       jobs,
+      artifacts,
       clock,
       onJobs: rounds.wake,
       onRoles: async () => {
@@ -487,6 +496,11 @@ async function run(
     logs,
     followers,
     execs,
+    artifacts: { ...artifacts, remove: documents.removeArtifact },
+    nodeOf: socket => {
+      const peer = readPeer(socket);
+      return peer?.id.kind === 'node' && peer.notAfter > clock.now() ? peer.id.node : undefined;
+    },
     events,
     book,
     trust,
@@ -505,6 +519,10 @@ async function run(
   const api = await makeApi({ face, log, mesos, upgrade: wire.upgrade }, apiTls(server.current.value));
   server.current.watch(identity => api.server.setSecureContext(apiTls(identity)));
   const apiPort = await listen(api, config);
+  if (listening !== apiPort) {
+    listening = apiPort;
+    await manifest.publish();
+  }
   const plain = config.mesosHttp && (await makePlainApi({ face, mesos }, config.mesosHttp));
   if (plain !== undefined) await listen(plain, { host: '127.0.0.1', apiPort: config.mesosHttp?.port ?? 0 });
   // not before the ports are had: nobody should be told of the token of a master that did not start

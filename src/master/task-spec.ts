@@ -1,4 +1,5 @@
 import { MesoliteError } from '../base/errors.ts';
+import { toTaskArtifact } from '../model/artifact.ts';
 import { type Job, labelsOf } from '../model/document.ts';
 import { type Needs, upstreamOf } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
@@ -61,6 +62,7 @@ export function makeTaskSpec(
     ...(spec.service && { service: { name: spec.service.name ?? metadata.name, port: spec.service.port } }),
     upstreams: spec.upstreams.map(upstream => upstreamOf(upstream).service),
     ...(localPorts.length > 0 && { localPorts }),
+    ...(spec.artifacts && { artifacts: spec.artifacts.map(toTaskArtifact) }),
     serviceAccount: spec.serviceAccount,
     killGraceMs: spec.killGrace,
     ...(spec.maxRunTime !== undefined && { maxRunMs: spec.maxRunTime }),

@@ -19,7 +19,8 @@ import {
 import { createRoot, openRoot, type RootState } from '../identity/root.ts';
 import { shouldRotate } from '../lifecycle/rotation.ts';
 import type { AuthorityView } from '../model/certificate.ts';
-import type { DocumentAck, Manifest } from '../model/message.ts';
+import type { Manifest } from '../model/manifest.ts';
+import type { DocumentAck } from '../model/message.ts';
 import { type AuthorityFile, maxGenerations, sealRoot } from './authority-file.ts';
 import { viewGeneration } from './certificate-views.ts';
 import type { Events } from './events.ts';

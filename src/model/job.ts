@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
+import { artifactsSchema } from './artifact.ts';
 import { nameSchema, serviceNameSchema } from './ids.ts';
 import { customResourcesSchema } from './resources.ts';
 import { roleNameSchema } from './role.ts';
@@ -155,6 +156,7 @@ export const jobSpecSchema = v.pipe(
     // what came later has no default here: it would make another template of each job that is there already
     /** Mesos' role that its tasks count for; `*` when left out. */
     role: v.optional(roleNameSchema),
+    artifacts: v.optional(artifactsSchema),
     affinities: v.optional(v.pipe(v.array(affinitySchema), v.maxLength(32))),
     /** A label of the nodes over whose values the tasks are spread first, as `zone`. */
     spreadOver: v.optional(attributeName),

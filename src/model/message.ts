@@ -216,22 +216,6 @@ export const policyBodySchema = v.object({
   ),
 });
 
-/** Body of `all/manifest`: the newest revision of each signed document that everyone may read. */
-export const manifestSchema = v.object({
-  epoch: whole,
-  /** Milliseconds since 1970: the master's authenticated time. */
-  time: whole,
-  policy: whole,
-  services: v.record(text(128), whole),
-  /** Upper-case hexadecimal serial numbers. */
-  revoked: v.pipe(v.array(text(64)), v.maxLength(100_000)),
-  /** PEM certificates: trusted roots, and keys that sign configuration. */
-  roots: v.pipe(v.array(text(8192)), v.minLength(1), v.maxLength(8)),
-  signers: v.pipe(v.array(text(8192)), v.minLength(1), v.maxLength(8)),
-  /** PEM certificates of authorities below the roots, which a peer may leave out: they help to find a chain and are trusted for nothing. */
-  issuers: v.optional(v.pipe(v.array(text(8192)), v.maxLength(8)), []),
-});
-
 /** `join/<token>/<nonce>/req`: `mac` is base64url HMAC-SHA-256 with the token's key over `mesolite/v1/join/req`, the nonce and the exact `body` text. */
 export const joinRequestSchema = v.object({ v: v.literal(1), body: text(65_536), mac: text(64) });
 
@@ -269,7 +253,6 @@ export type PolicyBody = v.InferOutput<typeof policyBodySchema>;
 export interface PolicySettings extends Omit<v.InferInput<typeof policyBodySchema>, 'documents' | 'keySets'> {
   readonly keySets?: readonly { readonly uri: string; readonly keys: readonly Readonly<Record<string, string>>[] }[];
 }
-export type Manifest = v.InferOutput<typeof manifestSchema>;
 export type JoinRequest = v.InferOutput<typeof joinRequestBodySchema>;
 export type JoinResult = v.InferOutput<typeof joinResultSchema>;
 

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { artifactBounds, taskArtifactSchema } from './artifact.ts';
 import { nameSchema, serviceNameSchema, taskIdSchema } from './ids.ts';
 import { portNeedSchema } from './job.ts';
 import { resourcesSchema } from './resources.ts';
@@ -63,6 +64,8 @@ export const taskSpecSchema = v.strictObject({
   upstreams: v.array(serviceNameSchema),
   /** Ports on loopback that lead to an upstream, with this task as the caller. */
   localPorts: v.optional(v.pipe(v.array(v.strictObject({ service: serviceNameSchema, port })), v.maxLength(64))),
+  /** What is put into its directory before its first run. */
+  artifacts: v.optional(v.pipe(v.array(taskArtifactSchema), v.maxLength(artifactBounds.ofTask))),
   serviceAccount: nameSchema,
   killGraceMs: durationMs,
   maxRunMs: v.optional(durationMs),

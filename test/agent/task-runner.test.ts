@@ -43,6 +43,7 @@ function stage(t: Test, script: string, changes: Partial<TaskSpec> = {}, start: 
       newId: () => `status-${++ids}`,
       log: silentLog,
       environmentOf: ({ env }) => ({ PATH: '/usr/bin:/bin', ...env }),
+      artifacts: { place: async () => {} },
       onStatus: hear,
       onReady: each => ready.push(each),
       onEnded: hear,

@@ -37,6 +37,8 @@ function emptyFace(): ApiFace {
       const role = tokens[token];
       return role && { name: role, role };
     },
+    nodeOf: () => undefined,
+    artifacts: { push: none, list: async () => [], remove: none, check: none, open: none },
     apply: none,
     remove: none,
     documents: async () => [],

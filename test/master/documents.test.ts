@@ -33,7 +33,8 @@ async function stage(t: Test) {
     const never = async () => Promise.reject(new Error('nobody is there to roll out to'));
     const rollouts = { active: undefined, nodeIds: () => [], firstRing: () => [], begin: never, overtake: never };
     const pushes = makePushes({ store, rollouts, onPolicies }, { rootNamespace: 'istio-system' });
-    const parts = { store, jobs, clock, onJobs: () => void told.push('jobs'), onRoles, pushes };
+    const artifacts = { check: async () => {}, remove: async () => {} };
+    const parts = { store, jobs, artifacts, clock, onJobs: () => void told.push('jobs'), onRoles, pushes };
     const documents = makeDocuments(parts, { rootNamespace: 'istio-system', trustDomain: 'edge.example' });
     const by = 'ann';
     return {

@@ -10,7 +10,7 @@ import { createRoot } from '../../src/identity/root.ts';
 import { readTrustBundle, verifyChain } from '../../src/identity/verify.ts';
 import { openAuthorityFile } from '../../src/master/authority-file.ts';
 import { openTrust } from '../../src/master/trust.ts';
-import type { Manifest } from '../../src/model/message.ts';
+import type { Manifest } from '../../src/model/manifest.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
 const trustDomain = 'test.mesolite';

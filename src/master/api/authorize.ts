@@ -1,3 +1,4 @@
+import { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
 import { MesoliteError } from '../../base/errors.ts';
 import type { ApiFace, Operator } from './face.ts';
@@ -5,18 +6,31 @@ import type { ApiFace, Operator } from './face.ts';
 declare module 'fastify' {
   interface FastifyRequest {
     operator: Operator | null;
+    /** On paths for nodes. */
+    node: string | null;
   }
   interface FastifyContextConfig {
-    /** Who may call: anyone, any operator, only an admin, or (of Mesos' scheduler API) an admin and frameworks. */
-    access?: 'public' | 'reader' | 'admin' | 'framework';
+    /** Who may call: anyone, a node by its certificate, any operator, only an admin, or (of Mesos' scheduler API) an admin and frameworks. */
+    access?: 'public' | 'reader' | 'admin' | 'framework' | 'node';
+    /** Its body may take longer than that of others, and is for the route to bound. */
+    isLong?: boolean;
   }
 }
 
 /** Lets in who may call the path, and says who it is; throws UNAUTHENTICATED or FORBIDDEN. */
-export async function authorize(face: Pick<ApiFace, 'authenticate'>, request: FastifyRequest): Promise<void> {
+export async function authorize(
+  face: Pick<ApiFace, 'authenticate'> & Partial<Pick<ApiFace, 'nodeOf'>>,
+  request: FastifyRequest,
+): Promise<void> {
   // Default deny: a path that says nothing, unknown ones too, wants an admin.
   const access = request.routeOptions.config.access ?? 'admin';
   if (access === 'public') return;
+  if (access === 'node') {
+    const node = request.raw.socket instanceof TLSSocket ? face.nodeOf?.(request.raw.socket) : undefined;
+    if (node === undefined) throw new MesoliteError('UNAUTHENTICATED', 'expected the certificate of a node');
+    request.node = node;
+    return;
+  }
   const { name, token } = readCredentials(request.headers.authorization ?? '');
   const operator = token === undefined ? undefined : await face.authenticate(token);
   if (operator === undefined || (name !== undefined && name !== operator.name)) {

@@ -1,3 +1,4 @@
+import type { TLSSocket } from 'node:tls';
 import type {
   ApplyResult,
   AuditList,
@@ -28,6 +29,7 @@ import type { EventKind, FleetEvent } from '../../model/event.ts';
 import type { ExecRequest, OutputFrame } from '../../model/output.ts';
 import type { RolloutCommand, RolloutSpec, RolloutView } from '../../model/rollout.ts';
 import type { ServiceDocument } from '../../model/service.ts';
+import type { Artifacts } from '../artifacts.ts';
 
 /** A `framework` may use Mesos' scheduler API and nothing else. */
 export type Role = 'admin' | 'reader' | 'framework';
@@ -93,6 +95,9 @@ export interface LogQuery {
 export interface ApiFace {
   readonly version: string;
   authenticate(token: string): Promise<Operator | undefined>;
+  /** The node that is at the other side of a connection, if it has shown that it is one. */
+  nodeOf(socket: TLSSocket): string | undefined;
+  readonly artifacts: Artifacts;
   apply(documents: readonly unknown[], options: ApplyOptions): Promise<ApplyResult>;
   /** The name of the rollout by which a policy goes, if there is one. */
   remove(ref: DocumentName, options: ApplyOptions): Promise<string | undefined>;

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { TlsOptions } from 'node:tls';
 import swagger from '@fastify/swagger';
 import { toJsonSchema } from '@valibot/to-json-schema';
-import Fastify from 'fastify';
+import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type * as v from 'valibot';
 import { isMesoliteError } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
@@ -12,6 +12,7 @@ import { maxYamlBytes, parseYaml } from '../../model/yaml-text.ts';
 import type { Mesos } from '../mesos/mesos.ts';
 import { addMesosRoutes } from '../mesos/routes.ts';
 import type { Api } from './api.ts';
+import { addArtifactRoutes } from './artifact-routes.ts';
 import { authorize } from './authorize.ts';
 import { answerOf } from './errors.ts';
 import type { ApiFace } from './face.ts';
@@ -45,7 +46,8 @@ export async function makeApi(
   const app: Api = Fastify({
     https: { ...tls, handshakeTimeout: apiBounds.handshakeTimeoutMs },
     bodyLimit: apiBounds.bodyBytes,
-    requestTimeout: apiBounds.requestTimeoutMs,
+    // its bound holds for each request by itself, below: an artifact takes longer
+    requestTimeout: 0,
     keepAliveTimeout: apiBounds.keepAliveTimeoutMs,
     forceCloseConnections: true,
     logger: false,
@@ -53,6 +55,7 @@ export async function makeApi(
     routerOptions: { maxParamLength: 255 },
   });
   boundConnections(app.server, upgrade);
+  app.server.headersTimeout = apiBounds.requestTimeoutMs;
 
   app.setValidatorCompiler<v.GenericSchema>(({ schema, httpPart }) => data => {
     try {
@@ -88,11 +91,23 @@ export async function makeApi(
     transform: ({ schema, url }) => ({ schema: describe(schema ?? {}), url }),
   });
   app.decorateRequest('operator', null);
-  app.addHook('onRequest', request => authorize(face, request));
+  app.decorateRequest('node', null);
+  app.addHook('onRequest', async (request, reply) => {
+    boundTime(request, reply);
+    await authorize(face, request);
+  });
   addRoutes(app, face);
+  await app.register(async scope => addArtifactRoutes(scope, face.artifacts));
   if (mesos !== undefined) await app.register(async scope => addMesosRoutes(scope, mesos));
   await app.ready();
   return app;
+}
+
+/** A request that does not come to its end is not waited for. */
+function boundTime({ raw, routeOptions }: FastifyRequest, reply: FastifyReply): void {
+  if (routeOptions.config.isLong === true) return;
+  const timer = setTimeout(() => raw.complete || raw.destroy(), apiBounds.requestTimeoutMs);
+  reply.raw.once('close', () => clearTimeout(timer));
 }
 
 /** Callers have a bound of their own, so that a fleet on upgraded connections does not keep them out. */

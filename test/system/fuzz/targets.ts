@@ -5,6 +5,7 @@ import { generateKeyPair } from '../../../src/identity/keys.ts';
 import { createRequest, readRequest } from '../../../src/identity/request.ts';
 import { makeEnvelopeSigner } from '../../../src/identity/signer.ts';
 import { openEnvelope, sealEnvelope } from '../../../src/model/envelope.ts';
+import { manifestSchema } from '../../../src/model/manifest.ts';
 import {
   decodeUp,
   encodeMessage,
@@ -12,7 +13,6 @@ import {
   joinRequestSchema,
   joinResponseSchema,
   joinResultSchema,
-  manifestSchema,
   messageBounds,
 } from '../../../src/model/message.ts';
 import { upKinds } from '../../../src/model/topics.ts';

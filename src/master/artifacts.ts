@@ -1,0 +1,137 @@
+import { hourMs } from '../base/clock.ts';
+import { MesoliteError } from '../base/errors.ts';
+import { type Content, type ContentStore, openContentStore } from '../device/content-store.ts';
+import { type ArtifactView, addressOf, artifactBounds, ownHashOf } from '../model/artifact.ts';
+import type { Job } from '../model/document.ts';
+import type { Assignments } from '../store/assignments.ts';
+
+/** What operators have pushed, for the nodes whose tasks need it. */
+export interface Artifacts {
+  /** Throws TOO_LARGE, QUEUE_FULL where others push, or what is wrong with the disk. */
+  push(bytes: AsyncIterable<Uint8Array>): Promise<ArtifactView>;
+  /** Newest first. */
+  list(): Promise<ArtifactView[]>;
+  /** Throws NOT_FOUND, or CONFLICT while a job names it. */
+  remove(sha256: string): Promise<void>;
+  /** Throws INVALID_INPUT for a job that names what is not here; what it names stays for an hour in any case. */
+  check(job: Job, what: string): Promise<void>;
+  /** For a node that has a task with it; throws NOT_FOUND for what is not here, FORBIDDEN for what is not the node's. */
+  open(sha256: string, node: string): Promise<{ readonly path: string; readonly bytes: number }>;
+}
+
+export const artifactStoreBounds = { totalBytes: 16 * 1024 * 1024 * 1024, pushes: 4 } as const;
+
+/** What is pushed is there for so long before a job has to name it. */
+const graceMs = hourMs;
+
+export async function openArtifacts(
+  parts: {
+    readonly jobs: () => Promise<readonly Job[]>;
+    readonly assignments: Assignments;
+    readonly now: () => number;
+    readonly newId: () => string;
+  },
+  settings: { readonly directory: string; readonly totalBytes?: number },
+): Promise<Artifacts> {
+  const { jobs, assignments, now, newId } = parts;
+  const { directory, totalBytes = artifactStoreBounds.totalBytes } = settings;
+  const store: ContentStore = await openContentStore(directory, {
+    maxBytes: artifactBounds.bytes,
+    totalBytes,
+    resumes: false,
+    kept: async () => {
+      const naming = await jobsByHash();
+      return (sha256, usedAt) => naming.has(sha256) || usedAt > now() - graceMs;
+    },
+    now,
+  });
+  let pushing = 0;
+
+  async function jobsByHash(): Promise<Map<string, string[]>> {
+    const naming = new Map<string, string[]>();
+    for (const job of await jobs()) {
+      const { namespace, name } = job.metadata;
+      for (const sha256 of hashesOf(job)) naming.set(sha256, [...(naming.get(sha256) ?? []), `${namespace}/${name}`]);
+    }
+    return naming;
+  }
+
+  function view({ sha256, bytes, addedAt }: Content, naming: ReadonlyMap<string, string[]>): ArtifactView {
+    return { address: addressOf(sha256), sha256, bytes, pushedAt: addedAt, jobs: naming.get(sha256) ?? [] };
+  }
+
+  async function find(sha256: string): Promise<Content> {
+    const content = await store.find(sha256);
+    if (content === undefined) throw new MesoliteError('NOT_FOUND', `there is no artifact ${addressOf(sha256)}`);
+    return content;
+  }
+
+  async function take(bytes: AsyncIterable<Uint8Array>): Promise<string> {
+    const name = newId();
+    const draft = await store.draft(name);
+    try {
+      for await (const piece of bytes) await draft.append(piece);
+      return (await draft.finish()).sha256;
+    } catch (error) {
+      await draft.close();
+      await store.removeDraft(name);
+      throw error;
+    }
+  }
+
+  return {
+    async push(bytes) {
+      if (pushing >= artifactStoreBounds.pushes) {
+        throw new MesoliteError(
+          'QUEUE_FULL',
+          `${pushing} artifacts are being pushed already: try again when they are here`,
+        );
+      }
+      pushing++;
+      try {
+        return view(await find(await take(bytes)), await jobsByHash());
+      } finally {
+        pushing--;
+      }
+    },
+    async list() {
+      const naming = await jobsByHash();
+      return (await store.list()).sort((a, b) => b.addedAt - a.addedAt).map(content => view(content, naming));
+    },
+    async remove(sha256) {
+      await find(sha256);
+      const naming = (await jobsByHash()).get(sha256);
+      if (naming !== undefined) {
+        const what = `${naming.slice(0, 4).join(', ')}${naming.length > 4 ? ' and more' : ''}`;
+        throw new MesoliteError('CONFLICT', `${addressOf(sha256)} is needed by ${what}: delete the job first`);
+      }
+      await store.remove(sha256);
+    },
+    async check(job, what) {
+      for (const sha256 of hashesOf(job)) {
+        if ((await store.find(sha256)) === undefined) {
+          const place = `${what}: spec.artifacts[${job.spec.artifacts?.findIndex(({ source }) => ownHashOf(source) === sha256)}].source`;
+          throw new MesoliteError(
+            'INVALID_INPUT',
+            `${place}: there is no ${addressOf(sha256)} here: mesolite push it first`,
+          );
+        }
+        await store.touch(sha256);
+      }
+    },
+    async open(sha256, node) {
+      const { bytes } = await find(sha256);
+      const assignment = await assignments.of(node);
+      const needs = assignment?.tasks.some(({ artifacts = [] }) =>
+        artifacts.some(each => ownHashOf(each.source) === sha256),
+      );
+      if (needs !== true) throw new MesoliteError('FORBIDDEN', `node ${node} has no task with ${addressOf(sha256)}`);
+      return { path: store.pathOf(sha256), bytes };
+    },
+  };
+}
+
+/** Of what the master has to have for a job. */
+function hashesOf({ spec }: Job): string[] {
+  return (spec.artifacts ?? []).flatMap(({ source }) => ownHashOf(source) ?? []);
+}

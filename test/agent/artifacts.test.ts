@@ -1,0 +1,180 @@
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import type { RequestListener } from 'node:http';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import type { OpenSource } from '../../src/agent/artifact-cache.ts';
+import { openArtifacts } from '../../src/agent/artifacts.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { systemClock } from '../../src/device/clock.ts';
+import { fetchRange } from '../../src/link/fetch-range.ts';
+import type { TaskArtifact } from '../../src/model/artifact.ts';
+import type { TaskSpec } from '../../src/model/task.ts';
+import { taskSpec } from '../fixtures/task-spec.ts';
+import { makeTestAuthority } from '../fixtures/test-authority.ts';
+
+const { keyPem: key, chainPem: cert } = makeTestAuthority(Date.now()).server();
+const sha256Of = (text: string) => createHash('sha256').update(text).digest('hex');
+const content = 'what a task needs. '.repeat(20_000);
+const sha256 = sha256Of(content);
+
+/** A server that answers as the test says, and remembers which ranges it was asked for. */
+async function serve(t: Test, answer: RequestListener) {
+  const ranges: (string | undefined)[] = [];
+  const server = createServer({ key, cert }, (request, response) => {
+    ranges.push(request.headers.range);
+    return answer(request, response);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { ranges, at: `https://127.0.0.1:${(server.address() as AddressInfo).port}/app` };
+}
+
+/** Sends all, or the rest that is asked for; `breakAt` cuts the connection there. */
+function sending(text: string, etag = '"1"', breakAt = (_ofRequest: number) => text.length): RequestListener {
+  let count = 0;
+  return (request, response) => {
+    const isSame = request.headers['if-range'] === undefined || request.headers['if-range'] === etag;
+    const from = Number((isSame && /^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1]) || 0);
+    if (from >= text.length) return void response.writeHead(416).end();
+    const range = `bytes ${from}-${text.length - 1}/${text.length}`;
+    response.writeHead(from > 0 ? 206 : 200, {
+      etag,
+      'content-length': text.length - from,
+      ...(from > 0 && { 'content-range': range }),
+    });
+    const end = breakAt(count++);
+    response.write(text.slice(from, end), () => (end < text.length ? response.destroy() : response.end()));
+  };
+}
+
+/** Artifacts of a node over `directory`, whose waits between attempts are short. */
+async function open(directory: string, { totalBytes = 1e9, desired = [] as readonly TaskSpec[] } = {}) {
+  const tls = () => ({ rejectUnauthorized: false });
+  const source: OpenSource = (text, begun, _attempt, signal) =>
+    fetchRange(() => ({ tls, verifyServer: () => undefined }), new URL(text), begun, signal);
+  const clock = { ...systemClock, sleep: (_: number, signal: AbortSignal) => systemClock.sleep(1, signal) };
+  const parts = { open: source, clock, random: () => 0.5, log: silentLog, desired: () => desired };
+  return openArtifacts(parts, { directory: join(directory, 'cache'), totalBytes });
+}
+
+const artifact = (source: string, changes: Partial<TaskArtifact> = {}): TaskArtifact => {
+  return { source, sha256, unpack: 'auto', ...changes };
+};
+const never = new AbortController().signal;
+const noWords = () => {};
+const cached = (home: string) => readdirSync(join(home, 'cache')).sort();
+
+t.test('a download that breaks off goes on where it was, also in another process', async t => {
+  const home = t.testdir({ one: {}, two: {} });
+  const { ranges, at } = await serve(
+    t,
+    sending(content, '"1"', n => (n < 2 ? (n + 1) * 100_000 : content.length)),
+  );
+  const said: string[] = [];
+  const stop = new AbortController();
+  const first = (await open(home)).place(
+    [artifact(at)],
+    join(home, 'one'),
+    text => {
+      said.push(text);
+      if (/tries on/.test(text)) stop.abort(new Error('the agent stops'));
+    },
+    stop.signal,
+  );
+  await t.rejects(first, /the agent stops/);
+  t.match(said, [`fetching ${at}`, new RegExp(`^cannot fetch ${at} and tries on: `)]);
+  t.notOk(existsSync(join(home, 'one/sandbox')), 'all or nothing');
+  t.same(readdirSync(join(home, 'one')), []);
+  await (await open(home)).place([artifact(at, { executable: true })], join(home, 'two'), noWords, never);
+  t.equal(readFileSync(join(home, 'two/sandbox/app'), 'utf8'), content);
+  t.equal(statSync(join(home, 'two/sandbox/app')).mode & 0o777, 0o755);
+  t.equal(ranges[0], undefined);
+  for (const range of ranges.slice(1)) t.match(range, /^bytes=[1-9]\d*-$/);
+  t.same(cached(home), [sha256]);
+});
+
+t.test('a file that has changed on its server since it was begun is fetched anew', async t => {
+  const home = t.testdir({ task: {} });
+  const old = sending('x'.repeat(1_000_000), '"old"', () => 500_000);
+  const fresh = sending(content, '"new"');
+  let count = 0;
+  const { at } = await serve(t, (request, response) => (count++ === 0 ? old : fresh)(request, response));
+  await (await open(home)).place([artifact(at)], join(home, 'task'), noWords, never);
+  t.equal(readFileSync(join(home, 'task/sandbox/app'), 'utf8'), content);
+});
+
+t.test('what has another hash is never there, and nothing of it is kept', async t => {
+  const home = t.testdir({ task: {} });
+  const { at } = await serve(t, sending('something else'));
+  const placed = (await open(home)).place([artifact(at)], join(home, 'task'), noWords, never);
+  await t.rejects(placed, {
+    code: 'INVALID_INPUT',
+    message: `${at}: its sha256 is ${sha256Of('something else')}, expected ${sha256}`,
+  });
+  t.same(readdirSync(join(home, 'task')), []);
+  t.same(cached(home), []);
+});
+
+t.test('what a server refuses is told, and a redirect goes to https alone', async t => {
+  const home = t.testdir({ task: {} });
+  const { at } = await serve(t, ({ url }, response) => {
+    if (url === '/app') return void response.writeHead(404).end();
+    const location = url === '/plain' ? 'http://127.0.0.1/app' : url;
+    response.writeHead(302, { location }).end();
+  });
+  const placed = async (source: string) =>
+    (await open(home)).place([artifact(source)], join(home, 'task'), noWords, never);
+  await t.rejects(placed(at), { code: 'NOT_FOUND', message: /answers 404/ });
+  await t.rejects(placed(at.replace('app', 'plain')), { code: 'FORBIDDEN', message: /only https is followed/ });
+  await t.rejects(placed(at.replace('app', 'round')), { code: 'NOT_FOUND', message: /5 other places/ });
+});
+
+t.test('many tasks that need the same wait for one download, and one that is on the disk needs no server', async t => {
+  const home = t.testdir(Object.fromEntries(Array.from({ length: 20 }, (_, i) => [`t${i}`, {}])));
+  const { ranges, at } = await serve(t, sending(content));
+  const artifacts = await open(home);
+  const tasks = Array.from({ length: 19 }, (_, i) => join(home, `t${i}`));
+  await Promise.all(tasks.map(task => artifacts.place([artifact(at)], task, noWords, new AbortController().signal)));
+  t.equal(ranges.length, 1);
+  await artifacts.place([artifact('https://127.0.0.1:1/app')], join(home, 't19'), noWords, never);
+  t.ok(existsSync(join(home, 't19/sandbox/app')));
+  t.equal(ranges.length, 1);
+});
+
+t.test('what was damaged on the disk is fetched again, and a directory that is there is left alone', async t => {
+  const home = t.testdir({ one: {}, two: {} });
+  const { ranges, at } = await serve(t, sending(content));
+  const artifacts = await open(home);
+  await artifacts.place([artifact(at)], join(home, 'one'), noWords, never);
+  writeFileSync(join(home, 'one/sandbox/app'), 'its own by now');
+  // as a power cut leaves what was not written yet
+  truncateSync(join(home, 'cache', sha256), 1000);
+  await artifacts.place([artifact(at)], join(home, 'one'), noWords, never);
+  t.equal(readFileSync(join(home, 'one/sandbox/app'), 'utf8'), 'its own by now');
+  await artifacts.place([artifact(at)], join(home, 'two'), noWords, never);
+  t.equal(readFileSync(join(home, 'two/sandbox/app'), 'utf8'), content);
+  t.equal(ranges.length, 2);
+});
+
+t.test('what was unused for longest goes where there is no room, and what a wanted task needs never does', async t => {
+  const home = t.testdir(Object.fromEntries(['a', 'b', 'c', 'd'].map(name => [name, {}])));
+  const textOf = (name: string) => name.repeat(1000);
+  const { at } = await serve(t, (request, response) => sending(textOf(request.url?.at(-1) ?? ''))(request, response));
+  const of = (name: string) => artifact(at.replace('app', name), { sha256: sha256Of(textOf(name)), destination: name });
+  const desired: TaskSpec[] = [taskSpec({ artifacts: [of('a')] })];
+  const artifacts = await open(home, { totalBytes: 2_500, desired });
+  for (const name of ['a', 'b', 'c']) await artifacts.place([of(name)], join(home, name), noWords, never);
+  t.same(cached(home), ['a', 'c'].map(name => sha256Of(textOf(name))).sort());
+  desired.push(taskSpec({ artifacts: [of('c')] }));
+  const placed = artifacts.place([of('d')], join(home, 'd'), noWords, never);
+  await t.rejects(placed, { code: 'TOO_LARGE', message: /no room: artifacts that are needed take 2000 of 2500 bytes/ });
+  t.same(cached(home), ['a', 'c'].map(name => sha256Of(textOf(name))).sort());
+});
