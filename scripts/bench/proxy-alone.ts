@@ -10,9 +10,11 @@ import { silentLog } from '../../src/base/log.ts';
 import { aborted } from '../../src/base/signal.ts';
 import { systemClock } from '../../src/device/clock.ts';
 import { systemRandom } from '../../src/device/dice.ts';
+import { presentedFingerprint } from '../../src/identity/contexts.ts';
 import { readPeer } from '../../src/identity/peer.ts';
 import type { AccessRecord } from '../../src/model/access.ts';
 import { type AuthorizationPolicy, decodeDocument, type PolicyOf } from '../../src/model/document.ts';
+import type { Peer } from '../../src/model/identity.ts';
 import type { ServiceDocument } from '../../src/model/service.ts';
 import { compilePolicy } from '../../src/policy/compile.ts';
 import { noPeerAuthentication } from '../../src/policy/peer-authentication.ts';
@@ -30,6 +32,9 @@ const flushBytes = 64 * 1024;
 /** Longer than the bounds of an access record allow. */
 const longestLine = 8 * 1024;
 const flushMs = 200;
+/** Known again by the fingerprint, as the agent knows them (agent/judged-chains.ts). */
+const knownPeers = new Map<string, Peer>();
+const maxKnownPeers = 256;
 
 const stop = new AbortController();
 process.once('SIGTERM', () => stop.abort());
@@ -139,10 +144,16 @@ function wanted(name: string): string {
   return value;
 }
 
-function peerOf(socket: TLSSocket) {
+function peerOf(socket: TLSSocket): Peer | undefined {
   // OpenSSL's word by the system's clock: there is no master here that knows better
-  const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
-  return certificate === undefined ? undefined : readPeer(certificate);
+  const fingerprint = socket.authorized ? presentedFingerprint(socket) : undefined;
+  if (fingerprint === undefined) return undefined;
+  const known = knownPeers.get(fingerprint);
+  if (known !== undefined) return known;
+  const certificate = socket.getPeerX509Certificate();
+  const peer = certificate && readPeer(certificate);
+  if (peer !== undefined && knownPeers.size < maxKnownPeers) knownPeers.set(fingerprint, peer);
+  return peer;
 }
 
 /** A limit that counts every request and refuses none. */
