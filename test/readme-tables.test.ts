@@ -6,6 +6,7 @@ import { defaultArtifactBytes } from '../src/agent/config.ts';
 import { maxRetired } from '../src/agent/task-directories.ts';
 import { environmentOf } from '../src/agent/task-environment.ts';
 import { reportBounds } from '../src/agent/task-reports.ts';
+import { secretsVariable } from '../src/agent/task-secrets.ts';
 import { errorCodes, MesoliteError } from '../src/base/errors.ts';
 import { defaultLimits } from '../src/broker/limits.ts';
 import { maxCaseFileBytes } from '../src/cli/case-file.ts';
@@ -114,7 +115,7 @@ t.test('the table of a task’s environment is what a task finds', async t => {
   const found = Object.keys(environmentOf(spec, here)).map(name =>
     name.replace('PORT_HTTP', 'PORT_<NAME>').replace('UPSTREAM_NAME_', 'UPSTREAM_<NAME>_'),
   );
-  t.same(rows.sort(), found.sort());
+  t.same(rows.sort(), [...found, secretsVariable].sort());
 });
 
 t.test('limits are what the code has', async t => {

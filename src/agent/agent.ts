@@ -18,6 +18,7 @@ import { isAlive, ownIdentity } from '../device/process-identity.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
 import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
+import { deriveSealKey, offerSealKey } from '../identity/sealing.ts';
 import { isOlder } from '../lifecycle/assignment.ts';
 import { Fallback } from '../link/fallback.ts';
 import { MqttLink } from '../link/mqtt-link.ts';
@@ -28,6 +29,7 @@ import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
 import { portNumbers } from '../model/resources.ts';
+import { secretsAttribute } from '../model/secret.ts';
 import type { TaskSpec, TaskStatus } from '../model/task.ts';
 import { topics } from '../model/topics.ts';
 import { noPeerAuthentication } from '../policy/peer-authentication.ts';
@@ -81,6 +83,7 @@ import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
 import { makeTaskReports } from './task-reports.ts';
+import { makeTaskSecrets, openMemory } from './task-secrets.ts';
 import { makeTrialCounts } from './trial.ts';
 import { openTrust } from './trust.ts';
 import { type KnownManifest, watchForWithheld } from './withheld.ts';
@@ -362,14 +365,19 @@ async function run(
   const findLive = (task: string) => supervisor.live().find(({ spec }) => spec.id === task)?.spec;
   const isLive = (task: string) => findLive(task) !== undefined;
   const path = process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin';
-  const environment = (spec: TaskSpec) =>
-    environmentOf(spec, {
+  const sealKey = deriveSealKey(identity.taskSecret);
+  const memory = openMemory(config.dataDir, log);
+  const secrets = makeTaskSecrets({ key: sealKey, memory });
+  const environment = (spec: TaskSpec) => ({
+    ...environmentOf(spec, {
       node,
       path,
       outboundPort: mesh?.outboundPort ?? config.outboundPort,
       secretOf: task => callerSecret(identity.taskSecret, task),
       home: join(directories.of(spec.id), sandboxName),
-    });
+    }),
+    ...secrets.environmentOf(spec),
+  });
   const execs = makeExecAnswers({
     sender,
     streams,
@@ -403,6 +411,7 @@ async function run(
     onStatus: status => reports.report(withMesh(status)),
     onChanged: () => {
       const live = supervisor.live();
+      secrets.keep(new Set(live.map(({ spec }) => spec.id)));
       inBackground(
         'asking for certificates',
         certificates.want(new Set(live.map(({ spec }) => workloads.spiffeIdOf(spec)))),
@@ -419,6 +428,14 @@ async function run(
     return status.ready === true && !served ? { ...status, ready: false } : status;
   }
 
+  /** And whether it takes secrets. */
+  async function describeBoard() {
+    const board = await facts.describe(supervisor.live().flatMap(({ spec }) => portNumbers(spec.resources)));
+    if (memory === undefined) return board;
+    const attributes = { ...board.attributes, [secretsAttribute]: 'memory' };
+    return { ...board, attributes, sealKey: offerSealKey(sealKey, node, certificates.get(ownId) ?? identity) };
+  }
+
   const heartbeat = makeHeartbeat(
     {
       sender,
@@ -428,7 +445,7 @@ async function run(
       describe: async () => ({
         version,
         start,
-        ...(await facts.describe(supervisor.live().flatMap(({ spec }) => portNumbers(spec.resources)))),
+        ...(await describeBoard()),
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh?.meshPort ?? config.meshPort,
         via: ways.via.value,

@@ -18,6 +18,7 @@ export interface ApiClient {
   post<S extends v.GenericSchema>(path: string, body: unknown, schema: S): Promise<v.InferOutput<S>>;
   /** `post` of bytes as they come, which may take its time. */
   push<S extends v.GenericSchema>(path: string, bytes: Readable, schema: S): Promise<v.InferOutput<S>>;
+  put<S extends v.GenericSchema>(path: string, body: unknown, schema: S): Promise<v.InferOutput<S>>;
   delete<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
   /** Hands on each line of an answer that goes on, until it ends; throws what the last line says, and TIMED_OUT when nothing comes any more. */
   stream(method: 'GET' | 'POST', path: string, onFrame: (frame: OutputFrame) => void, body?: unknown): Promise<void>;
@@ -60,6 +61,7 @@ export function makeApiClient(context: Context, signal: AbortSignal): ApiClient 
     get: async (path, schema) => read(await call('GET', path), schema),
     post: async (path, body, schema) => read(await call('POST', path, body), schema),
     push: async (path, bytes, schema) => read(await call('POST', path, bytes), schema),
+    put: async (path, body, schema) => read(await call('PUT', path, body), schema),
     delete: async (path, schema) => read(await call('DELETE', path), schema),
     stream: (method, path, onFrame, body) => stream(context, { ...options, method }, path, { body, onFrame }, signal),
     remove: async path => read(await call('DELETE', path), removeResultSchema),

@@ -19,6 +19,7 @@ import { addPolicy } from './policy.ts';
 import { addPush } from './push.ts';
 import { addRevoke } from './revoke.ts';
 import { addRollout } from './rollout.ts';
+import { addSecret } from './secret.ts';
 import type { Shell } from './shell.ts';
 import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
@@ -35,6 +36,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addGet(program, shell);
   addLogs(program, shell);
   addExec(program, shell);
+  addSecret(program, shell);
   addAudit(program, shell);
   addRevoke(program, shell);
   addAuthority(program, shell);

@@ -16,12 +16,14 @@ import {
 import { artifactListSchema } from '../model/artifact.ts';
 import { certificateListSchema } from '../model/certificate.ts';
 import { eventKinds } from '../model/event.ts';
+import { secretListSchema } from '../model/secret.ts';
 import type { ApiClient } from './api-client.ts';
 import { parseName, parseSince, parseWhole } from './arguments.ts';
 import { artifactColumns } from './artifact-columns.ts';
 import { certificateColumns, eventColumns, policyColumns, serviceColumns } from './columns.ts';
 import { joinColumns, nodeColumns, tokenColumns } from './node-columns.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
+import { secretColumns } from './secret-columns.ts';
 import { openSession } from './session.ts';
 import { print, type Shell } from './shell.ts';
 import type { Column } from './table.ts';
@@ -48,12 +50,12 @@ interface Listing<Row> {
   readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
 }
 
-/** `mesolite get nodes|jobs|tasks|services|policies|frameworks|credentials|artifacts|joins|tokens [NAME]` and `mesolite get certificates|events` */
+/** `mesolite get nodes|jobs|tasks|services|policies|frameworks|credentials|artifacts|joins|secrets|tokens [NAME]` and `mesolite get certificates|events` */
 export function addGet(program: Command, shell: Shell): void {
   const get = program
     .command('get')
     .description(
-      'list nodes, jobs, tasks, services, policies, frameworks, credentials, artifacts, certificates, events, joins or tokens',
+      'list nodes, jobs, tasks, services, policies, frameworks, credentials, artifacts, certificates, events, joins, secrets or tokens',
     );
   addListing(get, shell, 'node', {
     nouns: 'nodes',
@@ -98,6 +100,13 @@ export function addGet(program: Command, shell: Shell): void {
     nameOf: token => token.id,
     fetch: async api => (await api.get('/v1/join-tokens', joinTokenListSchema)).tokens,
   });
+  addListing(get, shell, 'secret', {
+    nouns: 'secrets',
+    columns: secretColumns,
+    nameOf: secret => secret.name,
+    fetch: async (api, { namespace }) =>
+      (await api.get('/v1/secrets', secretListSchema)).secrets.filter(secret => isIn(namespace, secret)),
+  }).option('-n, --namespace <name>', 'only this namespace', parseName);
   addTasks(get, shell);
   addEvents(get, shell);
   addCertificates(get, shell);

@@ -45,6 +45,7 @@ export function makeApiFace(parts: {
   readonly logs: Logs;
   readonly followers: LogFollowers;
   readonly execs: Execs;
+  readonly secrets: ApiFace['secrets'];
   readonly events: Pick<Events, 'query'>;
   readonly book: CertificateBook;
   readonly trust: Trust;
@@ -108,6 +109,7 @@ export function makeApiFace(parts: {
     denyJoin: (id, reason) => store.joinRequests.decide(id, { state: 'denied', reason: reason ?? null }),
     certifyBroker: parts.certifyBroker,
     services: services.list,
+    secrets: parts.secrets,
     events: query => parts.events.query(query),
     certificates: book.list,
     revoke: book.revoke,

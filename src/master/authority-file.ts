@@ -29,6 +29,8 @@ const rootsSchema = v.record(v.string(), v.string());
 /** The authority on the disk, its private keys encrypted; the keys of roots are in a file of their own, which may be taken away. */
 export interface AuthorityFile {
   readonly settings: AuthoritySettings;
+  /** What encrypts the keys, see `openDataKey`. */
+  readonly dataKey: string;
   load(): Promise<OpenGeneration[]>;
   save(generations: readonly Generation[]): Promise<OpenGeneration[]>;
   /** Undefined when the key has been taken away. */
@@ -46,8 +48,9 @@ export interface AuthorityOptions extends Omit<AuthoritySettings, 'passphrase'> 
 /** Opens the authority of this trust domain, made at the first start; throws START_FAILED with the reason. */
 export async function openAuthorityFile(files: Files, options: AuthorityOptions, now: number): Promise<AuthorityFile> {
   const { root, passphrase, ...rest } = options;
-  const settings = { ...rest, passphrase: await openDataKey(files, passphrase) };
-  const file = makeAuthorityFile(files, settings);
+  const dataKey = await openDataKey(files, passphrase);
+  const settings = { ...rest, passphrase: dataKey };
+  const file = makeAuthorityFile(files, settings, dataKey);
   try {
     if (await files.read(stateFile)) checkSame(await file.load(), root);
     else await create(file, settings, root, now);
@@ -86,13 +89,14 @@ function checkSame(generations: readonly OpenGeneration[], brought: RootState | 
   );
 }
 
-function makeAuthorityFile(files: Files, settings: AuthoritySettings): AuthorityFile {
+function makeAuthorityFile(files: Files, settings: AuthoritySettings, dataKey: string): AuthorityFile {
   async function rootKeys(): Promise<Record<string, string>> {
     const stored = await files.read(rootsFile);
     return stored ? decodeJson(rootsSchema, stored.value, rootsFile) : {};
   }
   return {
     settings,
+    dataKey,
     async load() {
       const stored = await files.read(stateFile);
       if (stored === undefined) throw new MesoliteError('NOT_FOUND', `there is no file ${stateFile}`);

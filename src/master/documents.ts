@@ -24,6 +24,7 @@ import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
 import { type Pushes, type PushOptions, policyBounds } from './pushes.ts';
 import { checkRoles } from './roles.ts';
 import { nameOfChange } from './rollout-view.ts';
+import { checkSecrets } from './secrets.ts';
 
 /** What operators send: checked whole, stored whole, and then carried out. */
 export interface Documents {
@@ -82,6 +83,9 @@ export function makeDocuments(
         sent.map(({ document }) => document),
         await storedRoles(),
       );
+    for (const job of jobsOf(sent)) {
+      if (job.spec.secrets) checkSecrets(job, await store.secrets.versions(job.metadata.namespace));
+    }
     const policies = sent.filter(({ document }) => isPolicyDocument(document));
     const results = new Map<string, Outcome>();
     const saysHow = options.atOnce === true || options.rollout !== undefined;

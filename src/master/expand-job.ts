@@ -28,6 +28,8 @@ export interface PresentTask {
 }
 
 interface Tools {
+  /** Of the secrets of its namespace: a task with another version is replaced. */
+  readonly secretVersions?: ReadonlyMap<string, number>;
   readonly sha256: Sha256;
   readonly suffix: () => string;
 }
@@ -41,8 +43,12 @@ export interface JobChange {
  * Compares what a job wants with the tasks that it has. A task of another template is replaced. A service is filled up to its
  * instances; a batch runs each of its tasks once, whatever came of it. `suffix` makes a short unique word.
  */
-export function expandJob(job: Job, present: readonly PresentTask[], { sha256, suffix }: Tools): JobChange {
-  const wanted = wantedTasks(job).map(task => ({ ...task, template: sha256(templateOf(job, task.label)) }));
+export function expandJob(job: Job, present: readonly PresentTask[], tools: Tools): JobChange {
+  const { sha256, suffix, secretVersions } = tools;
+  const wanted = wantedTasks(job).map(task => ({
+    ...task,
+    template: sha256(templateOf(job, task.label, secretVersions)),
+  }));
   const templates = new Map(wanted.map(task => [task.label, task.template]));
   const isCurrent = (task: PresentTask) => templates.get(task.label) === task.template;
   const isSettled = (task: PresentTask) => task.live || (task.ran && job.spec.type === 'batch');
@@ -63,9 +69,10 @@ export function resourcesOf(needs: Needs): Resources {
 }
 
 /** What a task is made from, as a text to compare; how many there are, and the job's other tasks, are no part of it. */
-function templateOf(job: Job, label: string): string {
+function templateOf(job: Job, label: string, versions: Tools['secretVersions']): string {
   const { instances, tasks, priority, rescheduleAfter, ...shared } = job.spec;
-  return JSON.stringify({ labels: job.metadata.labels, ...shared, own: taskOf(job, label) });
+  const secretVersions = shared.secrets?.map(({ name }) => versions?.get(name) ?? 0);
+  return JSON.stringify({ labels: job.metadata.labels, ...shared, secretVersions, own: taskOf(job, label) });
 }
 
 function wantedTasks(job: Job): Omit<WantedTask, 'id' | 'template'>[] {

@@ -66,9 +66,14 @@ export function makeJobs(parts: {
     if (killed.length > 0) await store.tasks.recordStatuses(killed, { node: null, receivedAt: at });
   }
 
+  async function changeOf(job: Job, present: readonly TaskRecord[]): Promise<JobChange> {
+    const secretVersions = job.spec.secrets && (await store.secrets.versions(job.metadata.namespace));
+    return expandJob(job, present.map(toPresent), { sha256, suffix, ...(secretVersions && { secretVersions }) });
+  }
+
   async function applyJob(job: Job): Promise<void> {
     const present = await tasksOf(job);
-    const change = expandJob(job, present.map(toPresent), { sha256, suffix });
+    const change = await changeOf(job, present);
     await stop(present.filter(task => change.stop.includes(task.id)));
     await enter(job, change);
   }
@@ -122,7 +127,7 @@ export function makeJobs(parts: {
           const { name, namespace } = job.metadata;
           const { type, role = defaultRole } = job.spec;
           const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
-          const { add } = expandJob(job, (await tasksOf(job)).map(toPresent), { sha256, suffix });
+          const { add } = await changeOf(job, await tasksOf(job));
           return add.map(task => ({ label: task.label, pending: toPending({ ...task, ...shared }, job) }));
         }),
       );

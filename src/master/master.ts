@@ -12,6 +12,7 @@ import { openFiles } from '../device/files.ts';
 import { serverTlsOptions, type TlsIdentity, verifySocket } from '../identity/contexts.ts';
 import { makeFetchText } from '../link/fetch-text.ts';
 import { readProxyRules } from '../link/proxy-rules.ts';
+import type { Birth } from '../model/message.ts';
 import { maxKeySetBytes } from '../model/request-authentication.ts';
 import { topics } from '../model/topics.ts';
 import { makeScheduler } from '../scheduling/scheduler.ts';
@@ -54,6 +55,8 @@ import { makeRevisions } from './revisions.ts';
 import { makeRoles } from './roles.ts';
 import { makeRollouts } from './rollouts.ts';
 import { makeRounds } from './rounds.ts';
+import { checkSealKey } from './seal-keys.ts';
+import { makeSecrets } from './secrets.ts';
 import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
 import { makeShadows } from './shadows.ts';
@@ -299,8 +302,14 @@ async function run(
     wake: () => rounds.wake(),
     inBackground,
   });
+  const secrets = makeSecrets({ store, jobs, events, clock, onJobs: () => rounds.wake() }, authorityFile.dataKey);
   const rounds = makeRounds({
     store,
+    secretsOf: async (job, task, node) => {
+      if (job.spec.secrets === undefined) return [];
+      const key = fleet.get(node)?.birth?.sealKey?.key;
+      return key === undefined ? undefined : secrets.sealFor(job, task, key);
+    },
     policies: roles.policies,
     dice: systemRandom,
     slowdownOf: node => weights.slowdownOf(node),
@@ -408,6 +417,12 @@ async function run(
   const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
     if (nonce !== undefined) await outgoing.ack(node, { nonce });
   };
+  const withOwnKey = (node: string, birth: Birth): Birth => {
+    const moment = { now: clock.now(), revoked: book.revoked, expiredToleranceMs: config.offlineGraceMs };
+    const { birth: checked, reason } = checkSealKey(node, birth, authority.bundle, moment);
+    if (reason !== undefined) log.warn('a key for secrets is not believed', { node, reason });
+    return checked;
+  };
   const onUsage = (id: string): void => {
     const node = fleet.get(id);
     if (node !== undefined) weights.onUsage(node);
@@ -416,7 +431,8 @@ async function run(
     log,
     hears: node => fleet.get(node)?.state !== 'quarantined' && !book.isCutOff(node),
     handlers: {
-      async birth(node, birth) {
+      async birth(node, said) {
+        const birth = withOwnKey(node, said);
         await tellTime(node, birth);
         const before = fleet.get(node)?.birth ?? null;
         if (!(await clones.onBirth(node, birth)) || !(await fleet.onBirth(node, birth))) return;
@@ -501,6 +517,7 @@ async function run(
       const peer = readPeer(socket);
       return peer?.id.kind === 'node' && peer.notAfter > clock.now() ? peer.id.node : undefined;
     },
+    secrets,
     events,
     book,
     trust,

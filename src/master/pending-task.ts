@@ -1,5 +1,6 @@
 import type { Job } from '../model/document.ts';
-import { nodePortsOf } from '../model/job.ts';
+import { type Constraint, nodePortsOf } from '../model/job.ts';
+import { secretsAttribute } from '../model/secret.ts';
 import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import { resourcesOf } from './expand-job.ts';
@@ -9,6 +10,8 @@ import { portCountOf, taskOf } from './task-spec.ts';
 export function classOf({ job, namespace, label }: Pick<TaskRecord, 'job' | 'namespace' | 'label'>): string {
   return /^\d+$/.test(label) ? `${namespace}/${job}` : `${namespace}/${job}/${label}`;
 }
+
+const keepsSecrets: Constraint = { attribute: secretsAttribute, operator: 'exists', values: [] };
 
 type Unplaced = Pick<
   TaskRecord,
@@ -31,7 +34,7 @@ export function toPending(task: Unplaced, job: Job): PendingTask {
     needs: resourcesOf(needs),
     portCount: portCountOf(job),
     nodePorts: nodePortsOf(spec),
-    constraints: spec.constraints,
+    constraints: [...spec.constraints, ...(spec.secrets ? [keepsSecrets] : [])],
     affinities: spec.affinities,
     spreadOver: spec.spreadOver,
     maxPerNode: spec.maxPerNode,

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Job } from '../model/document.ts';
+import type { SealedSecret } from '../model/secret.ts';
 import type { LedgerEvent } from '../scheduling/ledger.ts';
 import type { PlannedLaunch } from '../scheduling/plan.ts';
 import type { Placement } from '../store/assignments.ts';
@@ -10,6 +11,9 @@ import { maxIds } from '../store/tasks.ts';
 import type { Jobs } from './jobs.ts';
 import { makeTaskSpec } from './task-spec.ts';
 
+/** Those of a task of the job, sealed for the node; undefined when that cannot be. */
+export type SecretsOf = (job: Job, task: string, node: string) => Promise<SealedSecret[] | undefined>;
+
 /** Writes what a plan launches, enters it into the ledger, and tells it: in this order. */
 export function makePlacing(parts: {
   readonly store: Pick<Store, 'tasks' | 'assignments'>;
@@ -18,10 +22,13 @@ export function makePlacing(parts: {
   readonly clock: Clock;
   readonly log: Log;
   readonly newId: () => string;
+  /** Absent: there are no secrets. */
+  readonly secretsOf?: SecretsOf | undefined;
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
 }): (launches: readonly PlannedLaunch[]) => Promise<void> {
   const { store, jobs, change, clock, log, newId, onPlaced } = parts;
+  const { secretsOf = async () => [] } = parts;
   return async launches => {
     if (launches.length === 0) return;
     const tasks = new Map<string, TaskRecord>();
@@ -42,7 +49,9 @@ export function makePlacing(parts: {
       const job = task && (await jobOf(task));
       // withdrawn since the round began
       if (task === undefined || job === undefined || task.node !== null || task.stopping) continue;
-      const spec = makeTaskSpec(job, task, resources, ports);
+      const secrets = await secretsOf(job, id, node);
+      if (secrets === undefined) continue;
+      const spec = { ...makeTaskSpec(job, task, resources, ports), ...(secrets.length > 0 && { secrets }) };
       const status = { uuid: newId(), task: id, state: 'TASK_STAGING', message: `placed on ${node}`, at } as const;
       placements.push({ task: id, node, spec, expectedEndAt, status });
     }

@@ -27,7 +27,7 @@ import type { Jobs } from './jobs.ts';
 import { makeLearning } from './learning.ts';
 import { makeMoves } from './moves.ts';
 import { makeNodeRoster } from './node-roster.ts';
-import { makePlacing } from './placing.ts';
+import { makePlacing, type SecretsOf } from './placing.ts';
 import { makeSearchBudget } from './search-budget.ts';
 import { makeSharing, type OfferTaker } from './sharing.ts';
 import { makeTaskPool } from './task-pool.ts';
@@ -69,6 +69,7 @@ export function makeRounds(parts: {
   readonly policies: () => RolePolicies;
   /** How many times as long everything takes on a node, by heat or load. */
   readonly slowdownOf: (node: string) => number;
+  readonly secretsOf?: SecretsOf;
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
 }): Rounds {
@@ -80,7 +81,7 @@ export function makeRounds(parts: {
   const rosterAt = makeNodeRoster({ fleet, slowdownOf });
   const searchOf = makeSearchBudget(clock);
   const sharing = makeSharing({ ledger: () => ledger, change, policies, dice, newId });
-  const place = makePlacing({ store, jobs, change, clock, log, newId, onPlaced });
+  const place = makePlacing({ store, jobs, change, clock, log, newId, onPlaced, secretsOf: parts.secretsOf });
   const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake });
   let wakeUp: (() => void) | undefined;
   let isDue = false;

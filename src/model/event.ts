@@ -24,6 +24,7 @@ export const eventSeverities = {
   'document-withheld': 'critical',
   'keys-unavailable': 'warning',
   exec: 'warning',
+  'secret-changed': 'info',
   'clock-corrected': 'warning',
   'link-fallback': 'warning',
   'link-restored': 'info',

@@ -4,6 +4,7 @@ import { artifactsSchema } from './artifact.ts';
 import { nameSchema, serviceNameSchema } from './ids.ts';
 import { customResourcesSchema } from './resources.ts';
 import { roleNameSchema } from './role.ts';
+import { jobSecretsSchema } from './secret.ts';
 
 const amount = (max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(0, 'expected 0 or more'), v.maxValue(max, `expected at most ${max}`));
@@ -171,6 +172,8 @@ export const jobSpecSchema = v.pipe(
     killGrace: v.optional(durationSchema, '5s'),
     restart: v.optional(restartSchema, {}),
     health: v.optional(healthCheckSchema),
+    /** Of its namespace, by `mesolite secret put`. */
+    secrets: v.optional(jobSecretsSchema),
     tasks: v.optional(v.pipe(v.array(batchTaskSchema), v.maxLength(10_000))),
   }),
   v.check(job => job.tasks === undefined || job.type === 'batch', 'tasks: only a batch job has a list of tasks'),

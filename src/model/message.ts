@@ -9,6 +9,7 @@ import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
 import { trialSchema } from './rollout.ts';
+import { sealKeySchema } from './secret.ts';
 import { shadowCountSchema } from './shadow-count.ts';
 import { taskSpecSchema, taskStatusSchema } from './task.ts';
 
@@ -42,6 +43,8 @@ export const birthSchema = v.object({
   clock: v.optional(v.object({ offsetMs: v.number(), known: v.boolean() })),
   /** How the link reaches the broker. */
   via: v.optional(v.picklist(['mqtts', 'wss'])),
+  /** What secrets for its tasks are sealed to. */
+  sealKey: v.optional(sealKeySchema),
   version: text(64),
   profile: nameSchema,
   inventory: inventorySchema,

@@ -3,6 +3,7 @@ import { artifactBounds, taskArtifactSchema } from './artifact.ts';
 import { nameSchema, serviceNameSchema, taskIdSchema } from './ids.ts';
 import { portNeedSchema } from './job.ts';
 import { resourcesSchema } from './resources.ts';
+import { sealedSecretsSchema } from './secret.ts';
 
 /** Mesos' task states. */
 export const taskStates = [
@@ -67,6 +68,7 @@ export const taskSpecSchema = v.strictObject({
   /** What is put into its directory before its first run. */
   artifacts: v.optional(v.pipe(v.array(taskArtifactSchema), v.maxLength(artifactBounds.ofTask))),
   serviceAccount: nameSchema,
+  secrets: v.optional(sealedSecretsSchema),
   killGraceMs: durationMs,
   maxRunMs: v.optional(durationMs),
   restart: v.strictObject({

@@ -18,6 +18,7 @@ const migrations: readonly Migration[] = [
   { version: 7, up: rolloutTable },
   { version: 8, up: frameworkCredentials },
   { version: 9, up: auditAnchorTables },
+  { version: 10, up: secretTable },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -220,6 +221,15 @@ async function auditAnchorTables(db: Transaction<Schema>): Promise<void> {
   // what is there has no anchors: it is shown, and not verified
   await sql`update audit set chain = -1 - chain`.execute(db);
   await db.schema.dropTable('auditChains').execute();
+}
+
+async function secretTable(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'secrets', t =>
+    numbers(texts(t, 'namespace', 'name', 'sealed'), 'version', 'updatedAt').addPrimaryKeyConstraint('secrets_pk', [
+      'namespace',
+      'name',
+    ]),
+  );
 }
 
 type Builder = CreateTableBuilder<string, string>;

@@ -237,6 +237,15 @@ export interface RolloutTable {
   readonly endedAt: number | null;
 }
 
+/** A secret as the master has encrypted it. */
+export interface SecretTable {
+  readonly namespace: string;
+  readonly name: string;
+  readonly version: number;
+  readonly sealed: string;
+  readonly updatedAt: number;
+}
+
 export interface Schema {
   readonly meta: MetaTable;
   readonly counters: CounterTable;
@@ -258,4 +267,5 @@ export interface Schema {
   readonly certificates: CertificateTable;
   readonly frameworks: FrameworkTable;
   readonly rollouts: RolloutTable;
+  readonly secrets: SecretTable;
 }

@@ -12,6 +12,7 @@ import { type Meta, makeMeta } from './meta.ts';
 import { makeNodes, type Nodes } from './nodes.ts';
 import { makeOperatorTokens, type OperatorTokens } from './operator-tokens.ts';
 import { makeRollouts, type Rollouts } from './rollouts.ts';
+import { makeSecrets, type Secrets } from './secrets.ts';
 import { makeTasks, type TaskListener, type Tasks } from './tasks.ts';
 
 /**
@@ -33,6 +34,7 @@ export interface Store {
   readonly certificates: Certificates;
   readonly frameworks: Frameworks;
   readonly rollouts: Rollouts;
+  readonly secrets: Secrets;
   close(): Promise<void>;
 }
 
@@ -55,6 +57,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     certificates: makeCertificates(db),
     frameworks: makeFrameworks(db),
     rollouts: makeRollouts(db),
+    secrets: makeSecrets(db),
     close: () => db.destroy(),
   };
 }

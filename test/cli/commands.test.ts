@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
 import { auditEntry, jobView, nodeView, policyView, taskView } from '../fixtures/api-views.ts';
@@ -151,6 +153,23 @@ t.test('a command next to a task: its output, its exit code, and what it is give
   server.world.frames = [{ data: 'cut' }];
   t.match(await mesolite('exec client -- ls'), { code: 3, err: /not known how/ });
   t.equal((await mesolite('exec client')).code, 2);
+});
+
+t.test('a secret is put from a file or standard input, and never shown', async t => {
+  const { dir, server, mesolite } = await makeUser(t);
+  writeFileSync(join(dir, 'token.txt'), 'hidden');
+  const said = 'secret shop/token changed (version 2)\n';
+  t.match(await mesolite(`secret put token -n shop --from-file ${join(dir, 'token.txt')}`), { code: 0, out: said });
+  const body = { value: Buffer.from('hidden').toString('base64') };
+  t.match(server.calls.at(-1), { what: 'PUT /v1/secrets/shop/token', body });
+  t.equal((await mesolite('secret put token -n shop --from-stdin', { stdin: 'hidden' })).out, said);
+  t.match(server.calls.at(-1), { body });
+  t.equal((await mesolite('secret put token')).code, 2);
+  t.match(await mesolite(`secret put token --from-file ${dir}/none`), { code: 1, err: /cannot be read/ });
+  t.match(await mesolite('secret put token --from-stdin', { stdin: 'x'.repeat(20_000) }), { code: 1, err: /16384/ });
+  server.world.secrets = [{ namespace: 'shop', name: 'token', version: 2, updatedAt: 0, usedBy: ['web', 'db'] }];
+  t.match((await mesolite('get secrets')).out, /token +shop +2 +\S+ +web, db/);
+  t.equal((await mesolite('secret delete token -n shop')).out, 'secret shop/token deleted\n');
 });
 
 t.test('the audit is asked for and shown with who, what and which rule', async t => {

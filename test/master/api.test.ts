@@ -57,6 +57,7 @@ function emptyFace(): ApiFace {
     taskLog: none,
     followLog: none,
     exec: none,
+    secrets: { put: none, list: async () => [], remove: none },
     services: async () => [],
     mesh: () => ({ trustDomain: 'edge', rootNamespace: 'istio-system', meshDefault: 'allow' }),
     policies: async () => [],

@@ -1,8 +1,10 @@
 /** Walk 3: a job sent to the API becomes real children on a node, and what becomes of them comes back, committed, to whoever asks. */
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import type { OutputFrame } from '../../src/model/output.ts';
+import { putSecretResultSchema } from '../../src/model/secret.ts';
 import {
   joinAgent,
   lives,
@@ -77,6 +79,55 @@ t.test('a command runs next to a task; it is an event, and in the audit of its n
   await api.remove('Job', 'host');
   await untilTasks(api, 'host', 'TASK_KILLED');
 });
+
+t.test('a task gets its secrets, which lie nowhere in clear; a new value replaces it', async t => {
+  const put = (value: string) =>
+    api.client.put(
+      '/v1/secrets/default/token',
+      { value: Buffer.from(value).toString('base64') },
+      putSecretResultSchema,
+    );
+  const uses = job('keeper', {
+    command: ['/bin/sh', '-c', 'printf %s "$TOKEN" | sha256sum; sha256sum <"$MESOLITE_SECRETS/token"; exec sleep 1000'],
+    secrets: [
+      { name: 'token', env: 'TOKEN' },
+      { name: 'token', file: 'token' },
+    ],
+  });
+  await t.rejects(api.apply(uses), { code: 'INVALID_INPUT', message: /there is no secret default\/token/ });
+  let before: string | undefined;
+  for (const value of ['correct-horse-battery', 'staple-of-another-kind']) {
+    await put(value);
+    if (before === undefined) await api.apply(uses);
+    const task = await until('it runs with this value', async () =>
+      (await api.tasks('keeper')).find(({ id, state }) => state === 'TASK_RUNNING' && id !== before),
+    );
+    const hash = createHash('sha256').update(value).digest('hex');
+    await until('it has said what it was given', async () => (await api.output(task.id)).split(hash).length === 3);
+    t.notOk(holds(home, value), 'neither the master nor the node has it on the disk');
+    before = task.id;
+  }
+  t.notMatch(JSON.stringify(await api.documents()), /correct-horse|staple/);
+  await t.rejects(api.client.remove('/v1/secrets/default/token'), { code: 'CONFLICT' });
+  await api.remove('Job', 'keeper');
+  await until('its tasks have ended', async () =>
+    (await api.tasks('keeper')).every(({ state }) => state === 'TASK_KILLED'),
+  );
+  await api.client.remove('/v1/secrets/default/token');
+});
+
+/** Has a file below `directory` this text, plain or in base64? */
+function holds(directory: string, text: string): boolean {
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' }).some(name => {
+    try {
+      const content = readFileSync(join(directory, name), 'latin1');
+      return content.includes(text) || content.includes(Buffer.from(text).toString('base64').slice(0, 20));
+    } catch {
+      // a directory, or gone meanwhile
+      return false;
+    }
+  });
+}
 
 t.test('a task that fails says with which code', async t => {
   await api.apply(job('fail', shell('exit 7')));

@@ -28,6 +28,7 @@ import type { AuthorityView, CertificateView, RotateRequest } from '../../model/
 import type { EventKind, FleetEvent } from '../../model/event.ts';
 import type { ExecRequest, OutputFrame } from '../../model/output.ts';
 import type { RolloutCommand, RolloutSpec, RolloutView } from '../../model/rollout.ts';
+import type { PutSecretResult, SecretView } from '../../model/secret.ts';
 import type { ServiceDocument } from '../../model/service.ts';
 import type { Artifacts } from '../artifacts.ts';
 
@@ -91,6 +92,13 @@ export interface LogQuery {
   readonly since?: number | undefined;
 }
 
+/** As `master/secrets.ts`. */
+export interface SecretsFace {
+  put(name: Omit<DocumentName, 'kind'>, value: Buffer, by: string): Promise<PutSecretResult>;
+  list(): Promise<SecretView[]>;
+  remove(name: Omit<DocumentName, 'kind'>, by: string): Promise<void>;
+}
+
 /** What the master can be asked over HTTP; each may throw a MesoliteError, which becomes the answer. */
 export interface ApiFace {
   readonly version: string;
@@ -126,6 +134,7 @@ export interface ApiFace {
     onFrame: (frame: OutputFrame) => Promise<void>,
     signal: AbortSignal,
   ): Promise<void>;
+  readonly secrets: SecretsFace;
   services(): Promise<ServiceDocument[]>;
   policies(): Promise<PolicyView[]>;
   mesh(): MeshView;

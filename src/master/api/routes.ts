@@ -36,6 +36,7 @@ import { addLogRoutes } from './log-routes.ts';
 import { nameOf } from './operator-name.ts';
 import { addRolloutRoutes } from './rollout-routes.ts';
 import { admin, answers, open, reader } from './route-schema.ts';
+import { addSecretRoutes } from './secret-routes.ts';
 import { wholeText } from './whole-text.ts';
 
 const word = v.pipe(v.string(), v.maxLength(2048));
@@ -85,6 +86,7 @@ export function addRoutes(app: Api, face: ApiFace): void {
   addRolloutRoutes(app, face);
   addFrameworkRoutes(app, face);
   addJoinRoutes(app, face);
+  addSecretRoutes(app, face);
 }
 
 function addPublicRoutes(app: Api, face: ApiFace): void {

@@ -1,0 +1,52 @@
+import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { MesoliteError, messageOf } from '../base/errors.ts';
+
+/** statfs(2): file systems that are memory; what is in them is gone with the power. */
+const inMemory: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
+
+/** A directory that is never on a disk, for its owner alone. */
+export interface MemoryDirectory {
+  readonly path: string;
+  /** Writes a file whole, readable by its owner alone. */
+  write(folder: string, file: string, bytes: Uint8Array): void;
+  /** Removes all folders but these. */
+  keep(folders: ReadonlySet<string>): void;
+}
+
+/** Makes `name` in the first of `places` that is memory; throws START_FAILED with why none is. */
+export function openMemoryDirectory(places: readonly string[], name: string): MemoryDirectory {
+  const reasons: string[] = [];
+  for (const place of places) {
+    try {
+      if (!inMemory.has(statfsSync(place).type)) reasons.push(`${place} is on a disk`);
+      else return openAt(join(place, name));
+    } catch (error) {
+      reasons.push(`${place}: ${messageOf(error)}`);
+    }
+  }
+  throw new MesoliteError('START_FAILED', `no place in memory for secrets (tmpfs): ${reasons.join('; ')}`);
+}
+
+function openAt(path: string): MemoryDirectory {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  // others may write beside it, as in /dev/shm
+  const { mode, uid } = lstatSync(path);
+  const isOwn = uid === process.getuid?.() && (mode & 0o170_777) === 0o040_700;
+  if (!isOwn) throw new Error(`${path} is not a directory of this user alone`);
+  return {
+    path,
+    write(folder, file, bytes) {
+      const directory = join(path, folder);
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      const target = join(directory, file);
+      writeFileSync(`${target}~`, bytes, { mode: 0o400, flag: 'w' });
+      renameSync(`${target}~`, target);
+    },
+    keep(folders) {
+      for (const each of readdirSync(path)) {
+        if (!folders.has(each)) rmSync(join(path, each), { recursive: true, force: true });
+      }
+    },
+  };
+}
