@@ -17,7 +17,7 @@ export function makeOpenSource(parts: {
   const { proxyFor, master, addresses } = parts;
   return (source, begun, attempt, signal) => {
     const sha256 = ownHashOf(source);
-    if (sha256 === undefined) return fetchRange(url => webParts(url, proxyFor), new URL(source), begun, signal);
+    if (sha256 === undefined) return fetchRange(url => webParts(url, proxyFor), webUrl(source), begun, signal);
     const all = addresses();
     const address = all[attempt % all.length];
     if (address === undefined) throw new MesoliteError('UNAVAILABLE', 'the master has not said yet where its API is');
@@ -25,6 +25,14 @@ export function makeOpenSource(parts: {
     const url = new URL(`https://${isIPv6(host) ? `[${host}]` : host}:${port}/v1/artifacts/${sha256}/content`);
     return fetchRange(() => master, url, begun, signal);
   };
+}
+
+function webUrl(source: string): URL {
+  try {
+    return new URL(source);
+  } catch (cause) {
+    throw new MesoliteError('INVALID_INPUT', 'it is no address', { cause });
+  }
 }
 
 /** The server has to show a certificate for its name that this system, or `NODE_EXTRA_CA_CERTS`, believes. */

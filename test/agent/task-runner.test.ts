@@ -5,8 +5,10 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import type { Artifacts } from '../../src/agent/artifacts.ts';
 import { makeTaskRunner } from '../../src/agent/task-runner.ts';
 import { dayMs } from '../../src/base/clock.ts';
+import { MesoliteError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { systemClock } from '../../src/device/clock.ts';
 import { makeProcesses } from '../../src/device/process.ts';
@@ -17,13 +19,14 @@ import { restarting, taskSpec } from '../fixtures/task-spec.ts';
 const processes = makeProcesses({ clock: systemClock }, { pollMs: 20 });
 
 interface Start {
+  readonly artifacts?: Artifacts;
   readonly directory?: string;
   readonly hasEnded?: boolean;
 }
 
 /** A runner of `script`, with real processes; its own time stands still until the test moves it. */
 function stage(t: Test, script: string, changes: Partial<TaskSpec> = {}, start: Start = {}) {
-  const { directory = t.testdir(), hasEnded = false } = start;
+  const { directory = t.testdir(), hasEnded = false, artifacts = { place: async () => {} } } = start;
   const clock = new FakeClock();
   const watching = new AbortController();
   const heard: TaskStatus[] = [];
@@ -43,7 +46,7 @@ function stage(t: Test, script: string, changes: Partial<TaskSpec> = {}, start: 
       newId: () => `status-${++ids}`,
       log: silentLog,
       environmentOf: ({ env }) => ({ PATH: '/usr/bin:/bin', ...env }),
-      artifacts: { place: async () => {} },
+      artifacts,
       onStatus: hear,
       onReady: each => ready.push(each),
       onEnded: hear,
@@ -103,6 +106,42 @@ t.test('a program that is not there fails its task with the reason', async t => 
   t.match(await until('TASK_FAILED'), { message: /no-such-program: command not found/ });
   t.same(states(), ['TASK_STARTING', 'TASK_FAILED']);
 });
+
+t.test('a task tells how far its artifacts are, and is killed while they come', async t => {
+  const place: Artifacts['place'] = (_artifacts, _directory, say, signal) => {
+    say('fetching app: 42 % of 9.0 MB');
+    return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+  };
+  const { runner, until, heard, states } = stage(t, 'exit 0', {}, { artifacts: { place } });
+  await runner.begin();
+  t.match(await until('TASK_STARTING', 1), { message: 'fetching app: 42 % of 9.0 MB' });
+  runner.kill('the job was removed');
+  t.match(await until('TASK_KILLED'), { message: 'the job was removed', reason: 'REASON_TASK_KILLED_DURING_LAUNCH' });
+  t.same(states(), ['TASK_STARTING', 'TASK_STARTING', 'TASK_KILLING', 'TASK_KILLED']);
+  t.equal(heard.length, 4);
+});
+
+t.test(
+  'an artifact that can never be had fails its task at once; one that its server refuses, by the task’s rules',
+  async t => {
+    for (const [code, restarts] of [
+      ['INVALID_INPUT', 0],
+      ['TOO_LARGE', 0],
+      ['NOT_FOUND', 1],
+    ] as const) {
+      const place = async () => Promise.reject(new MesoliteError(code, `app: ${code}`));
+      const { clock, runner, until, heard } = stage(t, 'exit 0', restarting('always', 2), { artifacts: { place } });
+      await runner.begin();
+      if (restarts > 0) {
+        await until('TASK_STARTING', 1);
+        await clock.advance(1_000);
+      }
+      const reason = 'REASON_CONTAINER_LAUNCH_FAILED';
+      t.match(await until('TASK_FAILED'), { reason, message: `app: ${code}`, restarts });
+      t.equal(heard.at(-1)?.state, 'TASK_FAILED');
+    }
+  },
+);
 
 t.test('a task that fails is started again after its wait, as often as its rules say', async t => {
   const { clock, runner, until, heard, directory } = stage(

@@ -7,6 +7,9 @@ const job = (spec: object = {}, metadata: object = {}) => ({
   metadata: { name: 'hello', ...metadata },
   spec: { command: ['true'], ...spec },
 });
+const sha256 = 'a'.repeat(64);
+const own = `mesolite:${sha256}`;
+const artifacts = (...all: readonly object[]) => job({ artifacts: all });
 const policy = (spec: object = {}, metadata: object = {}) => ({
   apiVersion: 'security.istio.io/v1',
   kind: 'AuthorizationPolicy',
@@ -102,6 +105,29 @@ t.test('a bad document is refused with the file, the path and what is wrong', as
       job({ upstreams: ['a', 'b'].map(service => ({ service, localPort: 5432 })) }),
       'f: spec: two ports or upstreams ask for the same port of the node',
     ],
+    [artifacts({ source: 'https://host/a.tar.gz' }), 'f: spec.artifacts[0]: sha256: required with https'],
+    [
+      artifacts({ source: 'http://host/a', sha256 }),
+      'f: spec.artifacts[0].source: expected https://… or mesolite:<sha256>',
+    ],
+    [artifacts({ source: 'https://ann:pw@host/a', sha256 }), 'f: spec.artifacts[0].source: expected https://…'],
+    [artifacts({ source: 'mesolite:abc' }), 'f: spec.artifacts[0].source: expected https://…'],
+    [
+      artifacts({ source: own, sha256: 'b'.repeat(64) }),
+      'f: spec.artifacts[0]: sha256: differs from the one in source',
+    ],
+    [artifacts({ source: own, sha256: 'B' }), 'f: spec.artifacts[0].sha256: expected 64 hexadecimal digits'],
+    [artifacts({ source: own, unpack: 'zip' }), 'f: spec.artifacts[0].unpack: '],
+    [artifacts({ source: own, unpack: 'none' }), 'f: spec.artifacts[0]: destination: required, since the source does'],
+    ...['/etc', '../a', 'a/../b', 'a//b', '', './a', 'a\nb'].map((destination): [unknown, string] => [
+      artifacts({ source: own, destination }),
+      'f: spec.artifacts[0].destination: expected a path below the task’s directory',
+    ]),
+    [
+      artifacts(...['https://a/x', 'https://b/x'].map(source => ({ source, sha256, unpack: 'none' }))),
+      'f: spec.artifacts: two would be the same file: give each its destination',
+    ],
+    [artifacts(...Array.from({ length: 17 }, () => ({ source: own }))), 'f: spec.artifacts: expected at most 16'],
     [policy({ action: 'CUSTOM' }), 'f: spec.action: CUSTOM is not supported'],
     [policy({ action: 'allow' }), 'f: spec.action: expected ALLOW, DENY or AUDIT, got "allow"'],
     [policy({ targetRefs: [] }), 'f: spec.targetRefs: not supported: '],

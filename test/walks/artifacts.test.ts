@@ -2,8 +2,12 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { loadIdentity, type NodeIdentity } from '../../src/agent/node-identity.ts';
+import { openFiles } from '../../src/device/files.ts';
 import { listRuns, readIdentity } from '../../src/device/run-directory.ts';
 import { packTarGz } from '../../src/device/tar-pack.ts';
+import { clientTlsOptions } from '../../src/identity/contexts.ts';
+import { type Begun, fetchRange } from '../../src/link/fetch-range.ts';
 import { removeResultSchema } from '../../src/model/api.ts';
 import { type ArtifactView, artifactListSchema, artifactViewSchema } from '../../src/model/artifact.ts';
 import {
@@ -14,10 +18,12 @@ import {
   masterConfig,
   runAgent,
   runMaster,
+  trustDomain,
   untilReady,
   untilTasks,
 } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
+import { joinAs } from '../fixtures/fleet-join.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
@@ -31,6 +37,7 @@ mkdirSync(join(home, 'app/bin'), { recursive: true });
 const script = '#!/bin/sh\nread -r word <conf/word\necho "$word"\nexec sleep 1000\n';
 writeFileSync(join(home, 'app/bin/app'), script, { mode: 0o755 });
 
+const never = new AbortController().signal;
 const push = async (path: string): Promise<ArtifactView> =>
   api.client.push('/v1/artifacts', await packTarGz(path), artifactViewSchema);
 const list = async () => (await api.client.get('/v1/artifacts', artifactListSchema)).artifacts;
@@ -76,11 +83,38 @@ t.test('its tasks run what was pushed, by a path in their directory', async t =>
   );
 });
 
-t.test('nobody but a node with such a task is given it', async t => {
-  const [first] = await list();
-  const path = `/v1/artifacts/${first?.sha256}/content`;
-  await t.rejects(api.client.get(path, artifactListSchema), { code: 'UNAUTHENTICATED' });
-});
+t.test(
+  'a node is given it, or the rest of what it has begun; nobody else is, nor a node without such a task',
+  async t => {
+    const [first] = await list();
+    const ask = async (identity: NodeIdentity | undefined, begun: Begun) => {
+      if (identity === undefined) throw new Error('the node has an identity');
+      const tls = () => clientTlsOptions(identity, { trustDomain, roots: [], intermediates: [] }, 'caller');
+      const url = new URL(`https://127.0.0.1:${master.config.apiPort}/v1/artifacts/${first?.sha256}/content`);
+      const { from, total, etag, answer } = await fetchRange(
+        () => ({ tls, verifyServer: () => undefined }),
+        url,
+        begun,
+        never,
+      );
+      let bytes = 0;
+      for await (const piece of answer.body()) bytes += piece.length;
+      answer.close();
+      return { from, total, etag, bytes };
+    };
+    const own = await loadIdentity(await openFiles(agent.config.dataDir));
+    const total = first?.bytes ?? 0;
+    const etag = `"${first?.sha256}"`;
+    t.same(await ask(own, { bytes: 0, etag: undefined }), { from: 0, total, etag, bytes: total });
+    t.same(await ask(own, { bytes: 10, etag }), { from: 10, total, etag, bytes: total - 10 });
+    t.same(await ask(own, { bytes: 10, etag: '"another"' }), { from: 0, total, etag, bytes: total });
+    await t.rejects(ask(own, { bytes: total, etag }), { code: 'STALE' });
+    const other = await joinAs(await api.joinString(), 'other', never);
+    await t.rejects(ask(other, { bytes: 0, etag: undefined }), { code: 'FORBIDDEN' });
+    const path = `/v1/artifacts/${first?.sha256}/content`;
+    await t.rejects(api.client.get(path, artifactListSchema), { code: 'UNAUTHENTICATED' });
+  },
+);
 
 t.test('an artifact that a job names is not removed, and one that none names is', async t => {
   const [first] = await list();
