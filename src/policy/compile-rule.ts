@@ -2,7 +2,13 @@ import type { TextMatch } from '../base/match.ts';
 import type { Verdict } from '../model/policy.ts';
 import type { Dimension, Scope, Test } from './attributes.ts';
 import type { Field, RuleFields } from './fields.ts';
-import type { CompiledRule } from './rule-index.ts';
+import type { CompiledRule, RulePart } from './rule-index.ts';
+import { all, any } from './tests.ts';
+
+/** A policy that is being compiled: fields that say the same become one test, which the memory of a processor then has at hand. */
+export interface RuleScope extends Scope {
+  readonly known: Map<string, RulePart>;
+}
 
 /**
  * Compiles a rule whose fields have no errors. Under TCP a field that only HTTP has makes an ALLOW rule vanish (undefined) and is
@@ -12,68 +18,55 @@ export function compileRule(
   rule: RuleFields,
   protocol: 'http' | 'tcp',
   verdict: Verdict,
-  scope: Scope,
+  scope: RuleScope,
 ): CompiledRule | undefined {
   const fits = (field: Field) => protocol === 'http' || !field.attribute.httpOnly;
   if (verdict.allow && !rule.all.every(fits)) return undefined;
-  const when = rule.when.filter(fits);
-  const from = alternativesOf(rule.from.map(fields => fields.filter(fits)));
-  const to = alternativesOf(rule.to.map(fields => fields.filter(fits)));
-  return {
-    matches: all([anyOf(from, scope), anyOf(to, scope), ...when.map(field => compileField(field, scope))]),
-    verdict,
-    keys: keysOf([from.map(fields => [...fields, ...when]), to.map(fields => [...fields, ...when])], scope),
-  };
+  const part = (field: Field) => partOf(field, scope);
+  const sides = [rule.from, rule.to].map(side => side.map(fields => fields.filter(fits).map(part)));
+  return { parts: [...sides.flatMap(oneOf), ...rule.when.filter(fits).map(part)], verdict };
 }
 
-/** No list of alternatives is one alternative that restricts nothing. */
-function alternativesOf(alternatives: readonly (readonly Field[])[]): readonly (readonly Field[])[] {
-  return alternatives.length === 0 ? [[]] : alternatives;
+/** A list of alternatives: none restricts nothing, one is as good as its fields, of several one must hold. */
+function oneOf(alternatives: readonly (readonly RulePart[])[]): readonly RulePart[] {
+  const [only] = alternatives;
+  if (only === undefined || alternatives.length === 1) return only ?? [];
+  const tests = alternatives.map(parts => all(parts.map(({ test }) => test)));
+  return [{ test: any(tests), keys: keysOf(alternatives), isKey: false }];
 }
 
-function anyOf(alternatives: readonly (readonly Field[])[], scope: Scope): Test {
-  const tests = alternatives.map(fields => all(fields.map(field => compileField(field, scope))));
-  const [only] = tests;
-  return tests.length === 1 && only !== undefined ? only : facts => tests.some(test => test(facts));
+function partOf(field: Field, scope: RuleScope): RulePart {
+  const said = JSON.stringify([field.key, field.values, field.notValues]);
+  const known = scope.known.get(said) ?? compileField(field, scope);
+  scope.known.set(said, known);
+  return known;
 }
 
-function compileField(field: Field, scope: Scope): Test {
-  const { attribute, values, notValues } = field;
+function compileField({ attribute, values, notValues }: Field, scope: Scope): RulePart {
   const tests: Test[] = [];
   if (values.length > 0) tests.push(attribute.compile(values, scope));
   if (notValues.length > 0) {
     const excluded = attribute.compile(notValues, scope);
     tests.push(facts => !excluded(facts));
   }
-  return all(tests);
+  const { dimension } = attribute;
+  const patterns = values.length > 0 && dimension !== undefined ? attribute.patterns(values, scope) : undefined;
+  const isKey = notValues.length === 0 && patterns?.every(({ kind }) => kind !== 'present') === true;
+  return { test: all(tests), keys: patterns === undefined ? {} : { [dimension ?? '']: patterns }, isKey };
 }
-
-function all(tests: readonly Test[]): Test {
-  const needed = tests.filter(test => test !== always);
-  const [only] = needed;
-  if (only === undefined) return always;
-  return needed.length === 1 ? only : facts => needed.every(test => test(facts));
-}
-
-const always: Test = () => true;
 
 const dimensions: readonly Dimension[] = ['principal', 'account', 'namespace', 'path', 'host'];
 
-/** What the index may find the rule by: of one side (`from` or `to`), every alternative names the attribute. */
-function keysOf(sides: readonly (readonly (readonly Field[])[])[], scope: Scope): CompiledRule['keys'] {
+/** What every alternative names. */
+function keysOf(alternatives: readonly (readonly RulePart[])[]): RulePart['keys'] {
   const keys: Partial<Record<Dimension, readonly TextMatch[]>> = {};
   for (const dimension of dimensions) {
-    for (const alternatives of sides) {
-      const patterns = alternatives.map(fields => patternsOf(fields, dimension, scope));
-      if (patterns.every(isKnown)) keys[dimension] = patterns.flat();
-    }
+    const patterns = alternatives.map(
+      parts => parts.find(({ keys }) => keys[dimension] !== undefined)?.keys[dimension],
+    );
+    if (patterns.every(isKnown)) keys[dimension] = patterns.flat();
   }
   return keys;
-}
-
-function patternsOf(fields: readonly Field[], dimension: Dimension, scope: Scope): readonly TextMatch[] | undefined {
-  const field = fields.find(({ attribute, values }) => attribute.dimension === dimension && values.length > 0);
-  return field?.attribute.patterns(field.values, scope);
 }
 
 function isKnown(patterns: readonly TextMatch[] | undefined): patterns is readonly TextMatch[] {

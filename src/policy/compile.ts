@@ -121,7 +121,7 @@ function prepare(policy: AuthorizationPolicy, { trustDomain }: PolicyInput): Pre
   const { metadata, spec } = policy;
   const { action } = spec;
   const name = `${metadata.namespace}/${metadata.name}`;
-  const scope = { trustDomain, namespace: metadata.namespace };
+  const scope = { trustDomain, namespace: metadata.namespace, known: new Map() };
   const rules = (spec.rules ?? []).map((rule, i) => readRule(rule, `spec.rules[${i}]`));
   const compile = (protocol: 'http' | 'tcp') =>
     rules.flatMap((rule, i) => {

@@ -2,34 +2,55 @@ import type { TextMatch } from '../base/match.ts';
 import type { Verdict } from '../model/policy.ts';
 import { type Dimension, dimensionReaders, type Test } from './attributes.ts';
 import type { Facts } from './facts.ts';
+import { all } from './tests.ts';
 
-/** One rule, ready to be asked. */
+/** One thing that a rule asks of a request. */
+export interface RulePart {
+  readonly test: Test;
+  /** For each attribute that it restricts to texts: these; the rule cannot match another value. */
+  readonly keys: Partial<Readonly<Record<Dimension, readonly TextMatch[]>>>;
+  /** Nothing else is asked than that the attribute is one of these texts: where that is how the rule was found, it is not asked again. */
+  readonly isKey: boolean;
+}
+
+/** One rule, ready to be indexed: it matches where all parts do. */
 export interface CompiledRule {
-  readonly matches: Test;
+  readonly parts: readonly RulePart[];
   /** What is decided when it is the first that matches. */
   readonly verdict: Verdict;
-  /** For each attribute that every alternative of the rule restricts to texts: these; the rule cannot match another value. */
-  readonly keys: Partial<Readonly<Record<Dimension, readonly TextMatch[]>>>;
 }
 
 /** Rules in their order, arranged so that a request meets only those that can match it. */
 export interface RuleIndex {
   /** The first rule that matches, in the order of the rules given. */
-  find(facts: Facts): CompiledRule | undefined;
+  find(facts: Facts): Pick<CompiledRule, 'verdict'> | undefined;
 }
 
+/** A rule while the index is made. */
 interface Ranked extends CompiledRule {
   readonly rank: number;
 }
 
-type Node = Leaf | Branch;
+/**
+ * What a request meets, as few objects as can be: where many rules take turns, each object is a wait for memory. `rule` is one alone, `rules` are
+ * tried one by one, `branch` is what one attribute decides on, by its value, and the rest.
+ */
+type Node = Rule | Rules | Branch;
 
-interface Leaf {
-  readonly rules: readonly Ranked[];
+interface Rule {
+  readonly kind: 'rule';
+  readonly rank: number;
+  readonly matches: Test;
+  readonly verdict: Verdict;
 }
 
-/** Rules that one attribute decides on, by its value, and the rest. */
+interface Rules {
+  readonly kind: 'rules';
+  readonly rules: readonly Rule[];
+}
+
 interface Branch {
+  readonly kind: 'branch';
   readonly read: (facts: Facts) => string | undefined;
   readonly buckets: Buckets<Node>;
   readonly rest: Node;
@@ -50,8 +71,9 @@ export function makeRuleIndex(rules: readonly CompiledRule[]): RuleIndex {
   return { find: facts => findIn(root, facts, undefined) };
 }
 
-function findIn(node: Node, facts: Facts, best: Ranked | undefined): Ranked | undefined {
-  if ('rules' in node) {
+function findIn(node: Node, facts: Facts, best: Rule | undefined): Rule | undefined {
+  if (node.kind === 'rule') return (best === undefined || node.rank < best.rank) && node.matches(facts) ? node : best;
+  if (node.kind === 'rules') {
     for (const rule of node.rules) {
       if (best !== undefined && rule.rank > best.rank) return best;
       if (rule.matches(facts)) return rule;
@@ -65,17 +87,24 @@ function findIn(node: Node, facts: Facts, best: Ranked | undefined): Ranked | un
 
 function build(rules: readonly Ranked[], dimensions: readonly Dimension[], places: { left: number }): Node {
   const dimension = rules.length > leafSize ? bestDimension(rules, dimensions) : undefined;
-  if (dimension === undefined) return { rules };
+  if (dimension === undefined) return leafOf(rules);
   const keyed = rules.filter(rule => isKeyed(rule, dimension));
-  places.left -= keyed.reduce((sum, rule) => sum + (rule.keys[dimension]?.length ?? 0), 0);
-  if (places.left < 0) return { rules };
+  places.left -= keyed.reduce((sum, rule) => sum + (keysOf(rule, dimension)?.length ?? 0), 0);
+  if (places.left < 0) return leafOf(rules);
   const others = dimensions.filter(other => other !== dimension);
+  const found = new Map(keyed.map(rule => [rule, withoutKey(rule, dimension)]));
   return {
+    kind: 'branch',
     read: dimensionReaders[dimension],
     buckets: makeBuckets(
       keyed,
-      rule => rule.keys[dimension] ?? [],
-      bucket => build(bucket, others, places),
+      rule => keysOf(rule, dimension) ?? [],
+      bucket =>
+        build(
+          bucket.map(rule => found.get(rule) ?? rule),
+          others,
+          places,
+        ),
     ),
     rest: build(
       rules.filter(rule => !isKeyed(rule, dimension)),
@@ -83,6 +112,28 @@ function build(rules: readonly Ranked[], dimensions: readonly Dimension[], place
       places,
     ),
   };
+}
+
+function leafOf(ranked: readonly Ranked[]): Node {
+  const rules = ranked.map(
+    ({ rank, parts, verdict }): Rule => ({ kind: 'rule', rank, matches: all(parts.map(({ test }) => test)), verdict }),
+  );
+  const [only] = rules;
+  return only !== undefined && rules.length === 1 ? only : { kind: 'rules', rules };
+}
+
+function keyPart({ parts }: CompiledRule, dimension: Dimension): RulePart | undefined {
+  return parts.find(({ keys }) => keys[dimension] !== undefined);
+}
+
+function keysOf(rule: CompiledRule, dimension: Dimension): readonly TextMatch[] | undefined {
+  return keyPart(rule, dimension)?.keys[dimension];
+}
+
+/** The rule as it is to be asked where this attribute has led to it. */
+function withoutKey(rule: Ranked, dimension: Dimension): Ranked {
+  const key = keyPart(rule, dimension);
+  return key?.isKey === true ? { ...rule, parts: rule.parts.filter(part => part !== key) } : rule;
 }
 
 /** The attribute that tells most rules apart; undefined when none does. */
@@ -93,7 +144,7 @@ function bestDimension(rules: readonly Ranked[], dimensions: readonly Dimension[
     const values = new Set<string>();
     for (const rule of rules) {
       if (isKeyed(rule, dimension))
-        for (const { kind, text } of rule.keys[dimension] ?? []) values.add(`${kind} ${text}`);
+        for (const { kind, text } of keysOf(rule, dimension) ?? []) values.add(`${kind} ${text}`);
     }
     if (values.size > most) {
       best = dimension;
@@ -104,7 +155,7 @@ function bestDimension(rules: readonly Ranked[], dimensions: readonly Dimension[
 }
 
 function isKeyed(rule: Ranked, dimension: Dimension): boolean {
-  const keys = rule.keys[dimension];
+  const keys = keysOf(rule, dimension);
   return keys !== undefined && keys.length <= maxKeysPerRule;
 }
 
@@ -126,12 +177,7 @@ interface OfLength<T> {
   readonly buckets: ReadonlyMap<string, T>;
 }
 
-function findInBuckets(
-  buckets: Buckets<Node>,
-  value: string,
-  facts: Facts,
-  best: Ranked | undefined,
-): Ranked | undefined {
+function findInBuckets(buckets: Buckets<Node>, value: string, facts: Facts, best: Rule | undefined): Rule | undefined {
   const exact = buckets.exact.get(value);
   let found = exact === undefined ? best : findIn(exact, facts, best);
   for (const { length, edges, buckets: byText } of buckets.prefixes) {
