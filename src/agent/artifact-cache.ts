@@ -7,7 +7,7 @@ import { onAbort } from '../base/signal.ts';
 import { Slots } from '../base/slots.ts';
 import { type ContentStore, hashFile } from '../device/content-store.ts';
 import type { Begun, RangeAnswer } from '../link/fetch-range.ts';
-import { nameOfSource, type TaskArtifact } from '../model/artifact.ts';
+import { artifactBounds, nameOfSource, type TaskArtifact } from '../model/artifact.ts';
 
 /** Hears how far a fetch is, in a few words. */
 export type SayProgress = (message: string) => void;
@@ -78,6 +78,9 @@ export function makeArtifactCache(parts: {
       const begun = { bytes: begunBytes, etag: etags.get(sha256) };
       const { from, total, etag, answer } = await open(source, begun, attempt, signal);
       try {
+        if (total !== undefined && total > artifactBounds.bytes) {
+          throw new MesoliteError('TOO_LARGE', `it has ${total} bytes, and at most ${artifactBounds.bytes} are taken`);
+        }
         if (etag === undefined) etags.delete(sha256);
         else etags.set(sha256, etag);
         if (from === 0 && draft.bytes > 0) await draft.clear();

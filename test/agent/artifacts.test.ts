@@ -127,6 +127,7 @@ t.test('what a server refuses is told, and a redirect goes to https alone', asyn
   const home = t.testdir({ task: {} });
   const { at } = await serve(t, ({ url }, response) => {
     if (url === '/app') return void response.writeHead(404).end();
+    if (url === '/vast') return void response.writeHead(200, { 'content-length': 2 ** 31 }).write('the first of many');
     const location = url === '/plain' ? 'http://127.0.0.1/app' : url;
     response.writeHead(302, { location }).end();
   });
@@ -134,6 +135,7 @@ t.test('what a server refuses is told, and a redirect goes to https alone', asyn
     (await open(home)).place([artifact(source)], join(home, 'task'), noWords, never);
   await t.rejects(placed(at), { code: 'NOT_FOUND', message: /answers 404/ });
   await t.rejects(placed(at.replace('app', 'plain')), { code: 'FORBIDDEN', message: /only https is followed/ });
+  await t.rejects(placed(at.replace('app', 'vast')), { code: 'TOO_LARGE', message: /it has 2147483648 bytes/ });
   await t.rejects(placed(at.replace('app', 'round')), { code: 'NOT_FOUND', message: /5 other places/ });
 });
 
