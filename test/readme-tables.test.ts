@@ -5,6 +5,7 @@ import { auditBounds, defaultAuditSettings } from '../src/agent/audit-trail.ts';
 import { defaultArtifactBytes } from '../src/agent/config.ts';
 import { maxRetired } from '../src/agent/task-directories.ts';
 import { environmentOf } from '../src/agent/task-environment.ts';
+import { defaultPids } from '../src/agent/task-limits.ts';
 import { reportBounds } from '../src/agent/task-reports.ts';
 import { secretsVariable } from '../src/agent/task-secrets.ts';
 import { errorCodes, MesoliteError } from '../src/base/errors.ts';
@@ -189,6 +190,7 @@ t.test('limits are what the code has', async t => {
     ['retained documents', `${defaultLimits.maxRetainedMessages}, ${mebi(defaultLimits.maxRetainedBytes)}`],
     ['ports for tasks', maxPorts],
     ['tasks', maxTasksPerNode],
+    ['processes and threads of a task', defaultPids],
     ['statuses that wait', reportBounds.pending],
     ['access records that wait for the disk', auditBounds.waiting],
     ['audit on a node', `${defaultAuditSettings.diskBytes / 1024 / 1024} MiB`],

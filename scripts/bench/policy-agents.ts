@@ -42,6 +42,7 @@ const noFiles: Files = {
   write: async () => {},
   remove: async () => {},
   list: async () => [],
+  keepReserve: async () => true,
 };
 
 for (let i = 0; i < Number(count); i++) await startAgent(authority, `agent-${Number(first) + i}`);

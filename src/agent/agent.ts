@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
 import { type Clock, secondMs } from '../base/clock.ts';
-import { MesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
 import { ownAddresses } from '../device/addresses.ts';
@@ -13,7 +12,7 @@ import { lockDirectory } from '../device/directory-lock.ts';
 import { systemFileOperations } from '../device/file-operations.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import type { GivenSockets } from '../device/given-sockets.ts';
-import { makeProcesses, sandboxName } from '../device/process.ts';
+import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
 import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
@@ -46,11 +45,13 @@ import { defaultAuditSettings, openAuditTrail } from './audit-trail.ts';
 import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
 import { type AgentConfig, defaultArtifactBytes } from './config.ts';
+import { openConfinement } from './confinement.ts';
 import { dialAny } from './dial-any.ts';
+import { makeDiskWatch, reserveBytes } from './disk-watch.ts';
 import { makeExecAnswers } from './exec-answers.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
-import { joinFleet } from './join.ts';
+import { joinFirst } from './join.ts';
 import { answerLog } from './log-answers.ts';
 import { manifestSlot } from './manifest.ts';
 import { makeMasterCheck } from './master-check.ts';
@@ -124,7 +125,7 @@ export interface RunningAgent {
 /** Starts an agent: joins if it has not yet, brings its tasks and its mesh up from the disk, then looks for the master. */
 export async function startAgent(parts: AgentParts, config: AgentConfig, signal: AbortSignal): Promise<RunningAgent> {
   const proxyFor = readProxyRules(config.proxy ?? {});
-  const files = await openFiles(config.dataDir);
+  const files = await openFiles(config.dataDir, { reserveBytes });
   const letGo = await lockDirectory(config.dataDir);
   try {
     const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
@@ -150,20 +151,6 @@ interface RunParts extends AgentParts {
   /** Lets another agent have the data directory. */
   readonly letGo: () => Promise<void>;
   readonly proxyFor: ProxyRules;
-}
-
-async function joinFirst(
-  parts: RunParts,
-  config: AgentConfig,
-  files: Files,
-  signal: AbortSignal,
-): Promise<NodeIdentity> {
-  const { join, dataDir } = config;
-  if (join !== undefined) return joinFleet(parts, { ...config, join }, files, signal);
-  throw new MesoliteError(
-    'START_FAILED',
-    `this node has not joined yet (there is no identity in ${dataDir}): give it what \`mesolite token create\` prints with --join-file`,
-  );
 }
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
@@ -360,6 +347,9 @@ async function run(
   });
 
   const directories = await openTaskDirectories(config.dataDir);
+  const confinement = await openConfinement({ clock, log }, config);
+  const onDisk = () => inBackground('telling how the disk is', heartbeat.birth());
+  const disk = makeDiskWatch({ clock, log, files, onChanged: () => isUp() && onDisk() }, config);
   const logKeeper = makeLogKeeper({ clock, log });
   const streams = makeOutputStreams({ sender, clock }, signal);
   const findLive = (task: string) => supervisor.live().find(({ spec }) => spec.id === task)?.spec;
@@ -384,6 +374,7 @@ async function run(
     clock,
     isAllowed: config.allowExec === true,
     find: findLive,
+    lower: confinement.lower,
     principalOf: spec => workloads.spiffeIdOf(spec).replace('spiffe://', ''),
     environmentOf: environment,
     sandboxOf: task => join(directories.of(task), sandboxName),
@@ -396,7 +387,8 @@ async function run(
   );
   const supervisor = makeSupervisor({
     artifacts,
-    processes: makeProcesses({ clock }),
+    processes: confinement.processes,
+    lower: confinement.lower,
     inBackground,
     clock,
     random: systemRandom,
@@ -450,6 +442,8 @@ async function run(
         meshPort: mesh?.meshPort ?? config.meshPort,
         via: ways.via.value,
         heartbeatMs: profile.heartbeatMs,
+        controllers: confinement.controllers,
+        warnings: [...confinement.warnings, ...disk.warnings()],
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
         generation: supervisor.held.generation,
@@ -565,6 +559,8 @@ async function run(
     certificates.run(signal),
     ways.run(link, signal),
     logKeeper.start(signal),
+    confinement.watch(supervisor.running, signal),
+    disk.run(signal),
     clock.run(signal),
     watchForWithheld(
       {

@@ -29,6 +29,8 @@ export interface AgentConfig {
   readonly outboundPort: number;
   /** Ports that tasks are given. */
   readonly taskPorts: readonly Range[];
+  /** As whom tasks run that do not say so, where the agent is root; then none is root. */
+  readonly taskUser?: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   /** What this node has beside what every node has, added to what its profile says of such boards. */
   readonly resources?: CustomResources | undefined;

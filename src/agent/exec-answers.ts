@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type RunningCommand, startCommand } from '../device/exec.ts';
+import type { Privileges } from '../device/privileges.ts';
 import { splitForWire } from '../device/task-log.ts';
 import type { AccessRecord } from '../model/access.ts';
 import type { Ask } from '../model/message.ts';
@@ -33,6 +34,8 @@ export interface ExecAnswersParts {
   /** A task that is here and has not ended. */
   readonly find: (task: string) => TaskSpec | undefined;
   readonly principalOf: (spec: TaskSpec) => string;
+  /** It gets no more rights than its task. */
+  readonly lower: Privileges['lower'];
   readonly environmentOf: (spec: TaskSpec) => Readonly<Record<string, string>>;
   readonly sandboxOf: (task: string) => string;
   readonly record: (record: AccessRecord) => void;
@@ -65,7 +68,14 @@ export function makeExecAnswers(parts: ExecAnswersParts): ExecAnswers {
       parts.record(recordOf(ask, clock.now(), parts.principalOf(spec)));
       const { command, stdin } = ask;
       const env = parts.environmentOf(spec);
-      const running = await startCommand({ command, env, cwd: parts.sandboxOf(spec.id), stdin });
+      const as = await parts.lower(spec.user, spec.capabilities ?? []);
+      if ('why' in as) throw new MesoliteError('FORBIDDEN', as.why);
+      const running = await startCommand({
+        command: [...as.prefix, ...command],
+        env,
+        cwd: parts.sandboxOf(spec.id),
+        stdin,
+      });
       await attend(way, running, ask);
     } finally {
       way.close();

@@ -51,8 +51,22 @@ export async function joinNode(
   return joinFleet({ clock, log }, config, files, signal);
 }
 
+/** An agent's first start; throws START_FAILED when it was given nothing to join with. */
+export async function joinFirst(
+  parts: JoinParts,
+  { join, ...config }: AgentConfig,
+  files: Files,
+  signal: AbortSignal,
+): Promise<NodeIdentity> {
+  if (join !== undefined) return joinFleet(parts, { ...config, join }, files, signal);
+  throw new MesoliteError(
+    'START_FAILED',
+    `this node has not joined yet (there is no identity in ${config.dataDir}): give it what \`mesolite token create\` prints with --join-file`,
+  );
+}
+
 /** Joins and keeps what it was given; the agent that starts next uses it. Throws as `enroll` does. */
-export async function joinFleet(
+async function joinFleet(
   { clock, log }: JoinParts,
   config: JoinConfig,
   files: Files,

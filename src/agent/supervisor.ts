@@ -15,6 +15,7 @@ import { type TaskSpec, type TaskStatus, taskSpecSchema } from '../model/task.ts
 import type { TaskDirectories } from './task-directories.ts';
 import type { TaskEndings } from './task-endings.ts';
 import { makeTaskRunner, type TaskRunner, type TaskRunnerParts } from './task-runner.ts';
+import type { WatchedTask } from './task-watch.ts';
 
 /** Keeps the tasks of this node as the master wants them, from what is on the disk when there is no master. */
 export interface Supervisor {
@@ -31,6 +32,8 @@ export interface Supervisor {
   desired(): Iterable<TaskSpec>;
   /** Tasks that have not ended, with whether they may be called. */
   live(): { readonly spec: TaskSpec; readonly ready: boolean }[];
+  /** Those of which a process is there. */
+  running(): WatchedTask[];
 }
 
 const fileName = 'desired-tasks';
@@ -190,6 +193,12 @@ export function makeSupervisor(
       if (status !== undefined) onStatus({ ...status, uuid: newId(), at: clock.now() });
     },
     desired: () => desired.tasks.values(),
+    running: () =>
+      [...runners.values()].flatMap(({ spec, process, exceeded }) =>
+        process === undefined
+          ? []
+          : { spec, directory: directories.of(spec.id), process, exceeded: (...why) => exceeded(process, ...why) },
+      ),
     live: () => [...runners.values()].filter(runner => !runner.ended).map(({ spec, ready }) => ({ spec, ready })),
   };
 }

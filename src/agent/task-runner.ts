@@ -4,10 +4,12 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import { checkHealth } from '../device/health.ts';
+import type { Privileges } from '../device/privileges.ts';
 import type { Processes, RunningProcess } from '../device/process.ts';
 import {
   hasEnded,
   isReady,
+  type Limited,
   newTaskLife,
   type TaskEvent,
   type TaskLife,
@@ -17,6 +19,7 @@ import { advance } from '../lifecycle/task-machine.ts';
 import { fetchReason } from '../lifecycle/task-report.ts';
 import { isTerminal, type TaskSpec, type TaskStatus } from '../model/task.ts';
 import type { Artifacts } from './artifacts.ts';
+import { cgroupLimitsOf } from './task-limits.ts';
 
 /** Carries out what the task machine decides for one task. */
 export interface TaskRunner {
@@ -27,11 +30,16 @@ export interface TaskRunner {
   readonly status: TaskStatus | undefined;
   /** Finds what an earlier agent left of it, and starts it where there is nothing. */
   begin(): Promise<void>;
+  /** What runs of it now. */
+  readonly process: RunningProcess | undefined;
   kill(message: string): void;
+  /** What `process` was has taken more than it may have. */
+  exceeded(process: RunningProcess, what: Limited, message: string): void;
 }
 
 export interface TaskRunnerParts {
   readonly processes: Processes;
+  readonly lower: Privileges['lower'];
   readonly clock: Clock;
   readonly random: Random;
   readonly newId: () => string;
@@ -121,8 +129,13 @@ export function makeTaskRunner(
   }
 
   async function start(run: number): Promise<void> {
+    const as = await parts.lower(spec.user, spec.capabilities ?? []);
+    if ('why' in as) {
+      on({ on: 'notStarted', run, message: as.why, permanent: true });
+      return;
+    }
     if (!(await prepare(run))) return;
-    const request = { command: spec.command, env: environmentOf(spec), directory };
+    const request = { command: spec.command, env: environmentOf(spec), directory, limits: cgroupLimitsOf(spec), as };
     const started = await processes.start(request, signal);
     if (started.result === 'notStarted') {
       on({ on: 'notStarted', run, message: started.message, permanent: started.permanent });
@@ -135,6 +148,7 @@ export function makeTaskRunner(
   function follow(run: number, process: RunningProcess): void {
     running = process;
     void process.exited.then(exit => {
+      if (running === process) running = undefined;
       if (exit !== undefined) on({ on: 'exited', run, exit });
     });
   }
@@ -182,6 +196,12 @@ export function makeTaskRunner(
     kill(message) {
       on({ on: 'kill', message });
       killed.abort();
+    },
+    get process() {
+      return running;
+    },
+    exceeded(process, what, message) {
+      if (process === running) on({ on: 'exceeded', run: life.run, what, message });
     },
   };
 }

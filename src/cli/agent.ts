@@ -60,6 +60,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
       new Option('--tls-min <version>', 'oldest TLS between proxies and for published ports').choices(['1.2', '1.3']),
     )
     .option('--ports <range>', 'ports for tasks, as 20000-20999', parsePortRange)
+    .option('--task-user <name>', 'as whom tasks run, where the agent is root: then none runs as root')
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
     .option(
       '--offline-grace <duration>',

@@ -30,6 +30,8 @@ export const nodeColumns: readonly Column<NodeView>[] = [
   { head: 'BOOT', cell: node => String(node.boot), wide: true },
   { head: 'VERSION', cell: node => node.version, wide: true },
   { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
+  { head: 'LIMITS', cell: node => node.controllers?.join(', ') || '-', wide: true },
+  { head: 'WARNINGS', cell: node => node.warnings?.join('; ') || '-', wide: true },
   { head: 'QUARANTINE', cell: node => node.quarantine ?? '-', wide: true },
 ];
 

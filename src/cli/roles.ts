@@ -59,6 +59,8 @@ export interface AgentOptions {
   readonly publishHost?: string;
   /** For tasks, inclusive. */
   readonly ports?: { readonly begin: number; readonly end: number };
+  /** As whom tasks run that do not say so. */
+  readonly taskUser?: string;
   /** The name of a firmware profile, when the board should not be recognised by itself. */
   readonly profile?: string;
   readonly labels?: Readonly<Record<string, string>>;

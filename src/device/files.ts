@@ -17,12 +17,16 @@ export interface Files {
   remove(name: string): Promise<void>;
   /** The names of all files, sorted. */
   list(): Promise<string[]>;
+  /** Takes the reserve again that a full disk was given; false while there is no room for it. */
+  keepReserve(): Promise<boolean>;
 }
 
 export interface FilesSettings {
   readonly operations?: FileOperations;
   /** The largest content of one file. */
   readonly maxBytes?: number;
+  /** Kept on the disk, and given up when it is full, so that what is small can still be written; 0 when left out. */
+  readonly reserveBytes?: number;
 }
 
 const magic = 'mesolite-file';
@@ -32,13 +36,14 @@ const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$/;
 // a name has no tilde, so these never meet another file's
 const newSuffix = '~new';
 const previousSuffix = '~previous';
+const reserveName = '~reserve';
 
 type Copy = { readonly state: 'good'; readonly value: Buffer } | { readonly state: 'missing' | 'damaged' };
 
 /** Opens a directory of durable files, making it where needed; throws START_FAILED when it cannot be written. */
 export async function openFiles(directory: string, settings: FilesSettings = {}): Promise<Files> {
-  const { operations = systemFileOperations, maxBytes = 8 * 1024 * 1024 } = settings;
-  const files = new DurableFiles(directory, operations, maxBytes);
+  const { operations = systemFileOperations, maxBytes = 8 * 1024 * 1024, reserveBytes = 0 } = settings;
+  const files = new DurableFiles(directory, operations, maxBytes, reserveBytes);
   await files.open();
   return files;
 }
@@ -50,7 +55,11 @@ class DurableFiles implements Files {
   // one at a time: a reader must not look between the two renames of a writer
   readonly #gate = new Gate();
 
-  constructor(directory: string, disk: FileOperations, maxBytes: number) {
+  readonly #reserveBytes: number;
+  #hasReserve = false;
+
+  constructor(directory: string, disk: FileOperations, maxBytes: number, reserveBytes: number) {
+    this.#reserveBytes = reserveBytes;
     this.#directory = directory;
     this.#disk = disk;
     this.#maxBytes = maxBytes;
@@ -63,7 +72,9 @@ class DurableFiles implements Files {
       await (await this.#disk.create(probe)).close();
       for (const entry of await this.#disk.list(this.#directory)) {
         if (entry.endsWith(newSuffix)) await this.#disk.remove(join(this.#directory, entry));
+        if (entry === reserveName) this.#hasReserve = true;
       }
+      await this.#takeReserve();
     } catch (cause) {
       throw new MesoliteError(
         'START_FAILED',
@@ -94,7 +105,10 @@ class DurableFiles implements Files {
       const current = await this.#load(path);
       if (current.state === 'good' && current.value.equals(bytes)) return;
       try {
-        await this.#writeBeside(path, bytes);
+        await this.#writeBeside(path, bytes).catch(async cause => {
+          if (!isFull(cause) || !(await this.#giveReserve())) throw cause;
+          await this.#writeBeside(path, bytes);
+        });
         // a damaged file must not push out the good one before it
         if (current.state === 'good') await this.#disk.rename(path, path + previousSuffix);
         await this.#disk.rename(path + newSuffix, path);
@@ -127,6 +141,29 @@ class DurableFiles implements Files {
         .filter(entry => namePattern.test(entry));
       return [...new Set(names)].sort();
     });
+  }
+
+  keepReserve(): Promise<boolean> {
+    return this.#gate.run(() => this.#takeReserve());
+  }
+
+  /** What is half written is none: it is made under another name. */
+  async #takeReserve(): Promise<boolean> {
+    if (this.#hasReserve || this.#reserveBytes === 0) return true;
+    const path = join(this.#directory, reserveName);
+    try {
+      await this.#writeBeside(path, Buffer.alloc(this.#reserveBytes));
+      await this.#disk.rename(path + newSuffix, path);
+      this.#hasReserve = true;
+    } catch {
+      // no room: that is what it is for
+    }
+    return this.#hasReserve;
+  }
+
+  async #giveReserve(): Promise<boolean> {
+    this.#hasReserve = false;
+    return this.#removeCopy(join(this.#directory, reserveName));
   }
 
   #path(name: string): string {
@@ -178,6 +215,10 @@ function parse(bytes: Buffer): Copy {
   const value = bytes.subarray(end + 1);
   const good = end > 0 && head(value).equals(bytes.subarray(0, end + 1));
   return good ? { state: 'good', value } : { state: 'damaged' };
+}
+
+function isFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(codeOf(error) ?? '');
 }
 
 function codeOf(error: unknown): string | undefined {

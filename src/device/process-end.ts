@@ -2,6 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../base/clock.ts';
 import { onAbort } from '../base/signal.ts';
 import type { TaskExit } from '../lifecycle/task-exit.ts';
+import type { Cgroup } from './cgroup.ts';
 import { groupLives, isAlive, type ProcessIdentity, signalGroup } from './process-identity.ts';
 import { exitOf, readExit } from './run-directory.ts';
 
@@ -46,25 +47,45 @@ export async function endOfStranger(
   return undefined;
 }
 
-/** When the shim is gone: ends what may be left of its group, so that its ports are free, and reads how the task ended. */
+/** What there is of a run: who leads it, its directory, its cgroup. */
+export interface RunLeft {
+  readonly identity: ProcessIdentity;
+  readonly run: string;
+  readonly cgroup: Cgroup | undefined;
+}
+
+/** When the shim is gone: ends what may be left of the run, so that its ports are free, and tells how it ended. */
 export async function settle(
   clock: Clock,
   gone: Promise<ChildEnd | undefined>,
-  identity: ProcessIdentity,
-  run: string,
+  left: RunLeft,
   signal: AbortSignal,
 ): Promise<TaskExit | undefined> {
   const end = await gone;
-  if (end === undefined) return undefined;
+  return end && endOfRun(clock, left, signal, end);
+}
+
+/** The same for a shim that is gone; what it has written itself is believed before how it went (`end`). */
+export async function endOfRun(
+  clock: Clock,
+  { identity, run, cgroup }: RunLeft,
+  signal: AbortSignal,
+  end: ChildEnd = { code: null, signal: null },
+): Promise<TaskExit> {
+  const outOfMemory = (cgroup?.oomKills() ?? 0) > 0;
   await clearGroup(clock, identity, signal);
-  const written = await readExit(run);
-  if (written !== undefined) return written;
-  if (end.signal !== null) return { kind: 'signaled', signal: end.signal };
-  return end.code === null ? { kind: 'unknown' } : exitOf(end.code);
+  await cgroup?.end(signal);
+  const exit = (await readExit(run)) ?? seenEnd(end);
+  return outOfMemory ? { ...exit, outOfMemory } : exit;
+}
+
+function seenEnd({ code, signal }: ChildEnd): TaskExit {
+  if (signal !== null) return { kind: 'signaled', signal };
+  return code === null ? { kind: 'unknown' } : exitOf(code);
 }
 
 /** Ends what is left of a group, whose leader is gone. */
-export async function clearGroup(clock: Clock, identity: ProcessIdentity, signal: AbortSignal): Promise<void> {
+async function clearGroup(clock: Clock, identity: ProcessIdentity, signal: AbortSignal): Promise<void> {
   for (let round = 0; round < reapRounds && groupLives(identity); round++) {
     signalGroup(identity, 'SIGKILL');
     if (!(await clock.sleep(reapMs, signal))) return;

@@ -8,19 +8,22 @@ export interface ProcessIdentity {
   readonly boot: string;
   /** Clock ticks since that boot (proc_pid_stat(5), field 22), or what `ps -o lstart` prints. */
   readonly start: string;
+  /** The cgroup that it put itself into, by its place in the file system. */
+  readonly cgroup?: string;
 }
 
 /** Clock ticks in a second: 100 on every Linux that Node runs on. */
 const ticksPerSecond = 100;
 
-interface Stat {
+export interface Stat {
   readonly state: string;
   readonly group: number;
+  readonly session: number;
   readonly start: string;
 }
 
 // /proc answers from memory: a synchronous read takes some microseconds, less than a turn of the thread pool
-function readText(path: string): string | undefined {
+export function readText(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
   } catch {
@@ -28,15 +31,16 @@ function readText(path: string): string | undefined {
   }
 }
 
-function readStat(pid: number | string): Stat | undefined {
+/** What /proc tells of a process; undefined when it is gone. */
+export function readStat(pid: number | string): Stat | undefined {
   const text = readText(`/proc/${pid}/stat`);
   if (text === undefined) return undefined;
   // the name stands in parentheses and may hold anything, parentheses too
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [state, , group] = fields;
+  const [state, , group, session] = fields;
   const start = fields[19];
   if (state === undefined || group === undefined || start === undefined) return undefined;
-  return { state, group: Number(group), start };
+  return { state, group: Number(group), session: Number(session), start };
 }
 
 /** The machine's boot: another one after each start of the kernel; `-` where the system does not tell. */
@@ -46,7 +50,8 @@ export function currentBoot(): string {
 
 const noBoot = '-';
 
-function hasProc(): boolean {
+/** Has this system a /proc? */
+export function hasProc(): boolean {
   return currentBoot() !== noBoot;
 }
 

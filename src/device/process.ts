@@ -1,19 +1,21 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, chown, type FileHandle, mkdir, open } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { TaskExit } from '../lifecycle/task-exit.ts';
+import type { Cgroup, CgroupLimits, Cgroups } from './cgroup.ts';
 import { whyNotExecutable } from './command.ts';
 import { newId } from './dice.ts';
 import { explain } from './files.ts';
-import { type ChildEnd, clearGroup, endOfChild, endOfStranger, settle } from './process-end.ts';
+import type { Lowered } from './privileges.ts';
+import { type ChildEnd, endOfChild, endOfRun, endOfStranger, type RunLeft, settle } from './process-end.ts';
 import { identify, isAlive, type ProcessIdentity, ranMs, signalGroup } from './process-identity.ts';
-import { beginRun, cancelRun, listRuns, readExit, readIdentity, readRanMs } from './run-directory.ts';
+import { beginRun, cancelRun, listRuns, readIdentity, readRanMs } from './run-directory.ts';
 import { shell, shimScript } from './shim.ts';
 
-/** A task's process with all that it started: one process group, which outlives the agent. */
+/** A task's process with all that it started, which outlives the agent: one process group, and one cgroup where there are any. */
 export interface RunningProcess {
   /** The leader of the group, whose id the group has. */
   readonly pid: number;
@@ -21,7 +23,8 @@ export interface RunningProcess {
   readonly ranMs: number;
   /** How it ended, when the whole group is gone; undefined when the watching ended first. Never rejects. */
   readonly exited: Promise<TaskExit | undefined>;
-  /** Signals the whole group; nothing happens when it is gone. */
+  readonly cgroup: Cgroup | undefined;
+  /** Signals the whole group, SIGKILL the whole cgroup; nothing happens when it is gone. */
   signal(name: NodeJS.Signals): void;
 }
 
@@ -31,6 +34,10 @@ export interface StartRequest {
   readonly env: Readonly<Record<string, string>>;
   /** The task's directory; made where needed. The task starts in `sandbox` in it, and writes to `stdout.log` and `stderr.log`. */
   readonly directory: string;
+  /** What the kernel is to hold it to, where it can. */
+  readonly limits?: CgroupLimits;
+  /** As whom it runs; as the agent when left out. */
+  readonly as?: Lowered;
 }
 
 export type StartResult =
@@ -65,11 +72,15 @@ const nobody: ProcessIdentity = { pid: 0, boot: '', start: '' };
 /** Where a task works, below its directory. */
 export const sandboxName = 'sandbox';
 
+export interface ProcessesParts {
+  readonly clock: Clock;
+  /** Absent: tasks are held together by their process groups alone. */
+  readonly cgroups?: Cgroups | undefined;
+}
+
 /** Starts tasks as children that outlive the agent, and finds them again. */
-export function makeProcesses(
-  { clock }: { readonly clock: Clock },
-  { pollMs = 1_000 }: ProcessesSettings = {},
-): Processes {
+export function makeProcesses(parts: ProcessesParts, { pollMs = 1_000 }: ProcessesSettings = {}): Processes {
+  const { clock, cgroups } = parts;
   return {
     async start(request, signal) {
       const { directory } = request;
@@ -88,19 +99,20 @@ export function makeProcesses(
         await closeLogs(prepared);
         return { result: 'notStarted', message: why, permanent: true };
       }
-      return launch(clock, request, prepared, signal);
+      return launch(parts, request, prepared, signal);
     },
 
     async adopt(directory, signal) {
       const found = await findRun(clock, directory, signal);
       if (found === undefined) return { result: 'absent' };
       const { identity, run } = found;
+      const cgroup = identity.cgroup === undefined ? undefined : cgroups?.find(identity.cgroup);
+      const left = { identity, run, cgroup };
       if (found.alive) {
-        const exited = settle(clock, endOfStranger(clock, pollMs, identity, signal), identity, run, signal);
-        return { result: 'running', process: runningProcess(identity, ranMs(identity), exited) };
+        const exited = settle(clock, endOfStranger(clock, pollMs, identity, signal), left, signal);
+        return { result: 'running', process: runningProcess(left, ranMs(identity), exited) };
       }
-      await clearGroup(clock, identity, signal);
-      return { result: 'ended', exit: (await readExit(run)) ?? { kind: 'unknown' }, ranMs: await readRanMs(run) };
+      return { result: 'ended', exit: await endOfRun(clock, left, signal), ranMs: await readRanMs(run) };
     },
   };
 }
@@ -111,9 +123,14 @@ interface Prepared {
   readonly logs: readonly FileHandle[];
 }
 
-async function prepare({ directory }: StartRequest): Promise<Prepared> {
+async function prepare({ directory, as }: StartRequest): Promise<Prepared> {
   const sandbox = join(directory, sandboxName);
   await mkdir(sandbox, { recursive: true, mode: 0o700 });
+  if (as?.owner !== undefined) {
+    // no more than the way to what is its own
+    await chmod(directory, 0o711);
+    await chown(sandbox, as.owner.uid, as.owner.gid);
+  }
   const run = await beginRun(directory, newId());
   // appended to, so that a log can be cut while the task writes to it
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND;
@@ -127,7 +144,7 @@ async function closeLogs({ logs }: Prepared): Promise<void> {
 }
 
 async function launch(
-  clock: Clock,
+  { clock, cgroups }: ProcessesParts,
   request: StartRequest,
   prepared: Prepared,
   signal: AbortSignal,
@@ -135,17 +152,25 @@ async function launch(
   const { run, sandbox, logs } = prepared;
   let child: ChildProcess;
   let gone: Promise<ChildEnd | undefined>;
+  let cgroup: Cgroup | undefined;
   try {
-    child = spawn(shell, ['-c', shimScript, 'mesolite-task', run, ...request.command], {
-      cwd: sandbox,
-      env: request.env,
-      // its own session: no signal meant for the agent reaches it, and its group can be signaled as one
-      detached: true,
-      stdio: ['ignore', ...logs.map(log => log.fd)],
-    });
+    // the name of a run is unique, the task's before it is for the eyes
+    cgroup = cgroups?.make(`${basename(request.directory).slice(0, 100)}.${basename(run)}`, request.limits ?? {});
+    child = spawn(
+      shell,
+      ['-c', shimScript, 'mesolite-task', run, cgroup?.path ?? '', ...(request.as?.prefix ?? []), ...request.command],
+      {
+        cwd: sandbox,
+        env: request.env,
+        // its own session: no signal meant for the agent reaches it, and its group can be signaled as one
+        detached: true,
+        stdio: ['ignore', ...logs.map(log => log.fd)],
+      },
+    );
     gone = endOfChild(child, signal);
     await spawned(child);
   } catch (cause) {
+    await cgroup?.end(signal);
     // an argument list that is too long stays so; a table of processes that is full does not
     const permanent = cause instanceof Error && 'code' in cause && cause.code === 'E2BIG';
     return { result: 'notStarted', message: `cannot start a process: ${messageOf(cause)}`, permanent };
@@ -153,16 +178,20 @@ async function launch(
     await closeLogs(prepared);
   }
   const pid = child.pid ?? 0;
-  const identity = (await identify(pid)) ?? { ...nobody, pid };
-  return { result: 'running', process: runningProcess(identity, 0, settle(clock, gone, identity, run, signal)) };
+  const left = { identity: (await identify(pid)) ?? { ...nobody, pid }, run, cgroup };
+  return { result: 'running', process: runningProcess(left, 0, settle(clock, gone, left, signal)) };
 }
 
 function runningProcess(
-  identity: ProcessIdentity,
+  { identity, cgroup }: RunLeft,
   ranMs: number,
   exited: Promise<TaskExit | undefined>,
 ): RunningProcess {
-  return { pid: identity.pid, ranMs, exited, signal: name => void signalGroup(identity, name) };
+  const signal = (name: NodeJS.Signals) => {
+    signalGroup(identity, name);
+    if (name === 'SIGKILL') cgroup?.kill();
+  };
+  return { pid: identity.pid, ranMs, exited, cgroup, signal };
 }
 
 function spawned(child: ChildProcess): Promise<void> {

@@ -9,7 +9,7 @@ import type { ProcessIdentity } from './process-identity.ts';
 // directory has thereby cancelled a shim that has not begun.
 
 const runPrefix = 'run.';
-const maxFileBytes = 256;
+const maxFileBytes = 1_024;
 
 /** Makes the directory of a new run and removes those before. */
 export async function beginRun(taskDirectory: string, id: string): Promise<string> {
@@ -41,9 +41,9 @@ export async function cancelRun(run: string): Promise<boolean> {
 
 /** Who runs or ran it; undefined while the shim has not written that. */
 export async function readIdentity(run: string): Promise<ProcessIdentity | undefined> {
-  const [pid, boot, start] = ((await readSmall(join(run, 'pid'))) ?? '').split('\n');
+  const [pid, boot, start, cgroup] = ((await readSmall(join(run, 'pid'))) ?? '').split('\n');
   if (!/^\d+$/.test(pid ?? '') || boot === undefined || start === undefined || start === '') return undefined;
-  return { pid: Number(pid), boot, start };
+  return { pid: Number(pid), boot, start, ...(cgroup && { cgroup }) };
 }
 
 /** How it ended; undefined while it has not, or when nobody saw. */

@@ -30,6 +30,9 @@ export interface LogKeeperSettings {
   readonly everyMs?: number;
 }
 
+/** So many times as often logs are looked at while one grows too fast. */
+const floodFactor = 20;
+
 /** Keeps the logs of tasks from filling the disk. */
 export interface LogKeeper {
   watch(directory: string): void;
@@ -49,11 +52,13 @@ export function makeLogKeeper(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
   { maxBytes = 5 * 1024 * 1024, everyMs = 2_000 }: LogKeeperSettings = {},
 ): LogKeeper {
+  let isFlooded = false;
   const histories = new Map<string, LogHistory>();
   const look = async (path: string, history: LogHistory): Promise<void> => {
     const { size, at } = await lookAt(path);
     history.note(size, at);
     if (size <= maxBytes) return;
+    isFlooded = true;
     try {
       history.cut(await cut(path, maxBytes), true);
     } catch (error) {
@@ -72,7 +77,9 @@ export function makeLogKeeper(
     },
     historyOf: (directory, stream) => histories.get(logPath(directory, stream)) ?? new LogHistory(),
     async start(signal) {
-      while (await clock.sleep(everyMs, signal)) {
+      // who has just filled a log within one look may fill the disk within the next
+      while (await clock.sleep(isFlooded ? everyMs / floodFactor : everyMs, signal)) {
+        isFlooded = false;
         for (const [path, history] of histories) await look(path, history);
       }
     },

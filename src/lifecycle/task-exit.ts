@@ -1,9 +1,13 @@
 /** How one run of a task's process came to its end. */
-export type TaskExit =
+export type TaskExit = (
   | { readonly kind: 'exited'; readonly code: number }
   | { readonly kind: 'signaled'; readonly signal: string }
   /** It is gone and nobody saw how: the machine stopped, or somebody killed what watched it. */
-  | { readonly kind: 'unknown' };
+  | { readonly kind: 'unknown' }
+) & {
+  /** The kernel has ended a process of it, since together they had used up their memory. */
+  readonly outOfMemory?: true;
+};
 
 /** An exit in words for a status message. */
 export function describeExit(exit: TaskExit): string {

@@ -2,9 +2,12 @@ import type { TaskSpec, TaskStatus } from '../model/task.ts';
 import type { HealthState } from './health-state.ts';
 import type { TaskExit } from './task-exit.ts';
 
+/** What a task can take more of than it may have. */
+export type Limited = 'memory' | 'disk';
+
 /** Why a run is being ended by us. */
 export interface Stop {
-  readonly cause: 'kill' | 'maxRun' | 'unhealthy';
+  readonly cause: 'kill' | 'maxRun' | 'unhealthy' | Limited;
   readonly message: string;
 }
 
@@ -55,6 +58,8 @@ export type TaskEvent =
     }
   | { readonly on: 'exited'; readonly run: number; readonly exit: TaskExit }
   | { readonly on: 'checked'; readonly run: number; readonly healthy: boolean; readonly message: string }
+  /** It has taken more than it may have. */
+  | { readonly on: 'exceeded'; readonly run: number; readonly what: Limited; readonly message: string }
   /** It is to end. */
   | { readonly on: 'kill'; readonly message: string }
   /** The time that `wakeAt` named has come. */

@@ -17,6 +17,7 @@ import {
   failedReason,
   healthReason,
   killedDuringLaunch,
+  limitReasons,
   maxRunReason,
   report,
   stopReport,
@@ -65,6 +66,8 @@ function react(life: TaskLife, event: TaskEvent, now: number, random: Random): C
       return life.now.phase === 'running' ? leave(life, life.now, event.exit, now, random) : [life];
     case 'checked':
       return life.now.phase === 'running' ? judge(life, life.now, event, now) : [life];
+    case 'exceeded':
+      return life.now.phase === 'running' ? exceed(life, life.now, event, now) : [life];
     case 'kill':
       return kill(life, event.message, now);
     case 'wake':
@@ -139,11 +142,13 @@ function conclude(
   const facts = exitFacts(exit, ranMs, stop);
   if (stop?.cause === 'kill') return finish(life, { state: 'TASK_KILLED', ...facts });
   if (stop?.cause === 'maxRun') return finish(life, { state: 'TASK_FAILED', reason: maxRunReason, ...facts });
+  // what lies on its disk would only end it again
+  if (stop?.cause === 'disk') return finish(life, { state: 'TASK_FAILED', reason: limitReasons.disk, ...facts });
   const outcome = outcomeOf(exit, stop);
   const rules = life.spec.restart;
   if (outcome === 'success' && rules.policy !== 'always') return finish(life, { state: 'TASK_FINISHED', ...facts });
   const failures = failuresAfter(rules, outcome, life.failures, ranMs);
-  const reason = stop === undefined ? failedReason : healthReason;
+  const reason = reasonOf(exit, stop);
   if (shouldRestart(rules, outcome, failures)) return pause({ ...life, failures }, { reason, ...facts }, now, random);
   if (outcome === 'unseen') return finish(life, { state: 'TASK_LOST', reason: 'REASON_AGENT_RESTARTED', ...facts });
   const message = failures > 1 ? `${facts.message}, failure ${failures} in a row` : facts.message;
@@ -153,8 +158,13 @@ function conclude(
 function outcomeOf(exit: TaskExit, stop: Stop | undefined): RunOutcome {
   // whatever it says when it is stopped for ill health, it did not succeed
   if (stop !== undefined) return 'failure';
-  if (exit.kind === 'unknown') return 'unseen';
+  if (exit.kind === 'unknown' && exit.outOfMemory !== true) return 'unseen';
   return isSuccess(exit) ? 'success' : 'failure';
+}
+
+function reasonOf(exit: TaskExit, stop: Stop | undefined): string {
+  if (stop?.cause === 'memory' || exit.outOfMemory === true) return limitReasons.memory;
+  return stop === undefined ? failedReason : healthReason;
 }
 
 function pause(life: TaskLife, why: Omit<TaskReport, 'state'>, now: number, random: Random): Change {
@@ -199,6 +209,19 @@ function end(life: TaskLife, running: Running, stop: Stop, now: number): Change 
   const signalAt = now + life.spec.killGraceMs;
   const next: TaskLife = { ...life, now: { ...running, stop: { ...stop, signalAt } } };
   return [next, report(next, stopReport(stop, running.pid)), { do: 'signal', signal: 'SIGTERM' }];
+}
+
+/** No grace for what takes from others: that is what the kernel does, too. */
+function exceed(
+  life: TaskLife,
+  running: Running,
+  { what, message }: Extract<TaskEvent, { on: 'exceeded' }>,
+  now: number,
+): Change {
+  if (running.stop !== undefined) return [life, { do: 'signal', signal: 'SIGKILL' }];
+  const stop = { cause: what, message, signalAt: now + killAgainMs };
+  const next: TaskLife = { ...life, now: { ...running, stop } };
+  return [next, report(next, stopReport(stop, running.pid)), { do: 'signal', signal: 'SIGKILL' }];
 }
 
 function wake(life: TaskLife, now: number): Change {

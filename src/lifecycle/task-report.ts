@@ -8,6 +8,10 @@ export const failedReason = 'REASON_COMMAND_EXECUTOR_FAILED';
 export const fetchReason = 'REASON_CONTAINER_LAUNCH_FAILED';
 export const healthReason = 'REASON_TASK_HEALTH_CHECK_STATUS_UPDATED';
 export const maxRunReason = 'REASON_MAX_COMPLETION_TIME_REACHED';
+export const limitReasons = {
+  memory: 'REASON_CONTAINER_LIMITATION_MEMORY',
+  disk: 'REASON_CONTAINER_LIMITATION_DISK',
+} as const;
 export const killedDuringLaunch = { state: 'TASK_KILLED', reason: 'REASON_TASK_KILLED_DURING_LAUNCH' } as const;
 
 /** The step that reports `status`, with what every status says of the task. */
@@ -23,6 +27,9 @@ export function stopReport({ cause, message }: Stop, pid: number): TaskReport {
       return { state: 'TASK_KILLING', message, pid };
     case 'maxRun':
       return { state: 'TASK_KILLING', reason: maxRunReason, message, pid };
+    case 'memory':
+    case 'disk':
+      return { state: 'TASK_KILLING', reason: limitReasons[cause], message, pid };
     case 'unhealthy':
       return { state: 'TASK_RUNNING', reason: healthReason, message, pid };
     default:
@@ -36,7 +43,7 @@ export function exitFacts(
   ranMs: number,
   stop: Stop | undefined,
 ): Pick<TaskReport, 'exitCode' | 'signal' | 'ranMs'> & { readonly message: string } {
-  const said = describeExit(exit);
+  const said = (exit.outOfMemory === true ? 'out of memory; ' : '') + describeExit(exit);
   return {
     message: stop === undefined ? said : `${stop.message}; ${said}`,
     ranMs,

@@ -1,6 +1,6 @@
 import type { Sha256 } from '../model/audit-chain.ts';
 import type { Job } from '../model/document.ts';
-import type { Needs } from '../model/job.ts';
+import { type Needs, unknownMemMb } from '../model/job.ts';
 import { customResources, type Resources, toMilli } from '../model/resources.ts';
 import { taskOf } from './task-spec.ts';
 
@@ -63,7 +63,8 @@ export function expandJob(job: Job, present: readonly PresentTask[], tools: Tool
 
 /** Needs as an operator writes them, as resources; ports are chosen at placement. */
 export function resourcesOf(needs: Needs): Resources {
-  const scalars = { cpus: toMilli(needs.cpus), mem: toMilli(needs.mem), disk: toMilli(needs.disk) };
+  const { cpus, mem = unknownMemMb, disk } = needs;
+  const scalars = { cpus: toMilli(cpus), mem: toMilli(mem), disk: toMilli(disk) };
   const custom = customResources(needs);
   return { scalars: { ...scalars, ...custom.scalars }, ranges: {}, sets: custom.sets };
 }
@@ -72,7 +73,20 @@ export function resourcesOf(needs: Needs): Resources {
 function templateOf(job: Job, label: string, versions: Tools['secretVersions']): string {
   const { instances, tasks, priority, rescheduleAfter, ...shared } = job.spec;
   const secretVersions = shared.secrets?.map(({ name }) => versions?.get(name) ?? 0);
-  return JSON.stringify({ labels: job.metadata.labels, ...shared, secretVersions, own: taskOf(job, label) });
+  const own = taskOf(job, label);
+  const resources = counted(shared.resources);
+  return JSON.stringify({
+    labels: job.metadata.labels,
+    ...shared,
+    resources,
+    secretVersions,
+    own: { ...own, needs: counted(own.needs) },
+  });
+}
+
+/** With what is counted where nothing was said. */
+function counted({ cpus, mem = unknownMemMb, disk, ...custom }: Needs): Needs {
+  return { cpus, mem, disk, ...custom };
 }
 
 function wantedTasks(job: Job): Omit<WantedTask, 'id' | 'template'>[] {

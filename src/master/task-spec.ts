@@ -2,7 +2,7 @@ import { MesoliteError } from '../base/errors.ts';
 import { toTaskArtifact } from '../model/artifact.ts';
 import { type Job, labelsOf } from '../model/document.ts';
 import { type Needs, upstreamOf } from '../model/job.ts';
-import type { Resources } from '../model/resources.ts';
+import { type Resources, toMilli } from '../model/resources.ts';
 import type { TaskSpec } from '../model/task.ts';
 
 /** What a task has of its own. */
@@ -38,6 +38,18 @@ function localPortsOf({ spec }: Job, numbers: readonly number[]): NonNullable<Ta
   });
 }
 
+/** As Mesos has it: of memory what it said that it needs, of processors only what it asked to be held to. */
+function limitsOf({ spec }: Job, needs: Needs): Pick<TaskSpec, 'limits'> {
+  const { cpus, mem = needs.mem, pids } = spec.limits ?? {};
+  const limits = {
+    ...(cpus !== undefined && { cpus: toMilli(cpus) }),
+    // one that needs nothing has said nothing of its memory
+    ...(mem !== undefined && mem > 0 && { mem: toMilli(mem) }),
+    ...(pids !== undefined && { pids }),
+  };
+  return Object.keys(limits).length === 0 ? {} : { limits };
+}
+
 /** The whole task that a node is given once it is placed: `ports` are the allocated numbers, in the order of `portCountOf`. */
 export function makeTaskSpec(
   job: Job,
@@ -46,7 +58,7 @@ export function makeTaskSpec(
   ports: readonly number[],
 ): TaskSpec {
   const { spec, metadata } = job;
-  const { command, env } = taskOf(job, task.label);
+  const { command, env, needs } = taskOf(job, task.label);
   const localPorts = localPortsOf(job, ports.slice(spec.ports.length));
   if (command === undefined) throw new MesoliteError('INTERNAL', `task ${task.id} has no command`);
   return {
@@ -58,6 +70,9 @@ export function makeTaskSpec(
     command: [...command],
     env: { ...env },
     resources,
+    ...limitsOf(job, needs),
+    ...(spec.user !== undefined && { user: spec.user }),
+    ...(spec.capabilities !== undefined && { capabilities: spec.capabilities }),
     ports: spec.ports.map((port, index) => ({ ...port, number: ports[index] ?? 0 })),
     ...(spec.service && { service: { name: spec.service.name ?? metadata.name, port: spec.service.port } }),
     upstreams: spec.upstreams.map(upstream => upstreamOf(upstream).service),

@@ -30,6 +30,8 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
     total: birth.total,
     free: free ?? noResources,
     usage,
+    ...(birth.controllers && { controllers: birth.controllers }),
+    ...(birth.warnings && { warnings: birth.warnings }),
     boot: birth.boot,
     lastSeen,
     joinedAt,

@@ -61,6 +61,9 @@ export const nodeViewSchema = v.object({
   total: resourcesSchema,
   free: resourcesSchema,
   usage: usageSchema,
+  /** What the kernel holds its tasks to, and what is amiss with it. */
+  controllers: v.optional(v.array(v.string())),
+  warnings: v.optional(v.array(v.string())),
   boot: v.number(),
   /** Milliseconds since 1970 by the master's clock. */
   lastSeen: v.number(),

@@ -45,12 +45,30 @@ const environmentSchema = v.pipe(
   v.check(env => Object.keys(env).length <= 256, 'expected at most 256 variables'),
 );
 
+/** What is counted for a task that does not say what memory it needs, in MB. */
+export const unknownMemMb = 32;
+
 /** What one task needs: cores, MB of memory and of disk, and what nodes have of their own; ports are asked for in `ports`. */
 export const needsSchema = v.strictObject({
   cpus: v.optional(amount(1024), 0.1),
-  mem: v.optional(amount(4_194_304), 32),
+  // no default: nobody is held to what he did not say
+  mem: v.optional(amount(4_194_304)),
   disk: v.optional(amount(1_073_741_824), 0),
   ...customResourcesSchema.entries,
+});
+
+export const userSchema = v.pipe(
+  v.string(),
+  v.regex(/^(?:[a-z_][a-z0-9_-]{0,31}|\d{1,9})$/, 'expected the name of a user, or a number'),
+);
+/** As in capabilities(7), without `CAP_`. */
+export const capabilitySchema = v.pipe(v.string(), v.regex(/^[A-Z][A-Z_]{1,31}$/, 'expected a capability as NET_RAW'));
+
+/** What a task is held to where that is not what it needs, as Mesos' `limits`. */
+const limitsSchema = v.strictObject({
+  cpus: v.optional(v.pipe(v.number(), v.minValue(0.01, 'expected 0.01 or more'), v.maxValue(1024))),
+  mem: v.optional(v.pipe(v.number(), v.minValue(1, 'expected 1 or more'), v.maxValue(4_194_304))),
+  pids: v.optional(count(1, 4_194_304)),
 });
 
 /**
@@ -167,6 +185,11 @@ export const jobSpecSchema = v.pipe(
     togetherWith: jobNames,
     /** Its tasks are started elsewhere when their node has not been heard for so long; never when left out. */
     rescheduleAfter: v.optional(durationSchema),
+    limits: v.optional(limitsSchema),
+    /** As whom its tasks run where the agent is root: a name of the node, or a number. */
+    user: v.optional(userSchema),
+    /** Rights of root that its tasks have all the same. */
+    capabilities: v.optional(v.pipe(v.array(capabilitySchema), v.maxLength(41))),
     expectedDuration: v.optional(durationSchema),
     maxRunTime: v.optional(durationSchema),
     killGrace: v.optional(durationSchema, '5s'),

@@ -56,6 +56,10 @@ export const birthSchema = v.object({
   meshPort: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
   heartbeatMs: whole,
   usage: usageSchema,
+  /** What tasks are held to by the kernel here. */
+  controllers: v.optional(v.pipe(v.array(text(16)), v.maxLength(8))),
+  /** What an operator would want to know of the node, each with what helps. */
+  warnings: v.optional(v.pipe(v.array(text(512)), v.maxLength(16))),
   /** Hash of the assignment that is in force here, see `assignmentHash`. */
   held: hash,
   epoch: whole,

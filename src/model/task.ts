@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { artifactBounds, taskArtifactSchema } from './artifact.ts';
 import { nameSchema, serviceNameSchema, taskIdSchema } from './ids.ts';
-import { portNeedSchema } from './job.ts';
+import { capabilitySchema, portNeedSchema, userSchema } from './job.ts';
 import { resourcesSchema } from './resources.ts';
 import { sealedSecretsSchema } from './secret.ts';
 
@@ -44,6 +44,7 @@ export function isTerminal(state: TaskState): boolean {
 /** The states in which a task may yet change. */
 export const liveStates: readonly TaskState[] = taskStates.filter(state => !isTerminal(state));
 
+const amount = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const durationMs = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
 
@@ -58,6 +59,10 @@ export const taskSpecSchema = v.strictObject({
   env: v.record(v.string(), v.string()),
   /** Reserved for the task on its node, the allocated ports among them. */
   resources: resourcesSchema,
+  /** What it is held to: `cpus` and `mem` in the units of `resources`; what is absent is not limited, but for `pids` by the agent. */
+  limits: v.optional(v.strictObject({ cpus: v.optional(amount), mem: v.optional(amount), pids: v.optional(amount) })),
+  user: v.optional(userSchema),
+  capabilities: v.optional(v.array(capabilitySchema)),
   /** The job's ports with the numbers that were allocated, in the job's order. */
   ports: v.array(v.strictObject({ ...portNeedSchema.entries, number: port })),
   /** The service that this task is an endpoint of. */

@@ -26,6 +26,7 @@ function stage(t: Test, { isAllowed = true, isHere = true } = {}) {
     clock,
     isAllowed,
     find: () => (isHere ? spec : undefined),
+    lower: async () => ({ prefix: [] }),
     principalOf: () => 'edge/ns/default/sa/web',
     environmentOf: () => ({ PATH: process.env.PATH ?? '', WHO: 'the task' }),
     sandboxOf: () => dir,

@@ -153,6 +153,7 @@ t.test('a disk that is full for a while: the document holds, and is written when
     read: name => files.read(name),
     list: () => files.list(),
     remove: name => files.remove(name),
+    keepReserve: () => files.keepReserve(),
     async write(name, bytes) {
       if (disk.isFull) throw new Error('no space is left on the disk');
       await files.write(name, bytes);

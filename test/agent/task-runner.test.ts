@@ -41,6 +41,7 @@ function stage(t: Test, script: string, changes: Partial<TaskSpec> = {}, start: 
   const runner = makeTaskRunner(
     {
       processes,
+      lower: async () => ({ prefix: [] }),
       clock,
       random: () => 1,
       newId: () => `status-${++ids}`,

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { isMesoliteError } from '../../src/base/errors.ts';
 import { seededRandom } from '../../src/base/random.ts';
-import { systemFileOperations } from '../../src/device/file-operations.ts';
+import { type FileOperations, systemFileOperations } from '../../src/device/file-operations.ts';
 import { openFiles } from '../../src/device/files.ts';
 import { VolatileDisk } from '../fixtures/volatile-disk.ts';
 
@@ -22,6 +22,40 @@ t.test('what is written is read, also by who opens the directory later', async t
   t.strictSame(await later.read('empty'), { value: bytes(''), recovered: false });
   t.strictSame(await later.list(), ['boot', 'empty']);
 });
+
+t.test('what was set aside is given up when the disk is full, so that what is small is still written', async t => {
+  const directory = t.testdir();
+  const settings = { operations: fullDisk(directory, 12 * 1024), reserveBytes: 8 * 1024 };
+  const files = await openFiles(directory, settings);
+  await files.write('big', Buffer.alloc(3 * 1024));
+  await files.write('status', Buffer.alloc(2 * 1024, 'x'));
+  t.same((await files.read('status'))?.value, Buffer.alloc(2 * 1024, 'x'));
+  t.equal(await files.keepReserve(), false, 'there is no room for it');
+  await t.rejects(files.write('more', Buffer.alloc(16 * 1024)), { code: 'UNAVAILABLE', message: /no space is left/ });
+  t.same(await files.list(), ['big', 'status'], 'nothing is half there');
+  await files.remove('big');
+  await files.remove('status');
+  t.equal(await files.keepReserve(), true);
+  t.equal(await (await openFiles(directory, settings)).keepReserve(), true, 'and is found again');
+});
+
+/** The real one, with room for so many bytes. */
+function fullDisk(directory: string, room: number): FileOperations {
+  const used = () => readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+  return {
+    ...systemFileOperations,
+    async create(path) {
+      const file = await systemFileOperations.create(path);
+      return {
+        ...file,
+        async write(bytes) {
+          if (used() + bytes.length > room) throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+          await file.write(bytes);
+        },
+      };
+    },
+  };
+}
 
 t.test('files are for their owner alone', async t => {
   const directory = join(t.testdir(), 'state');

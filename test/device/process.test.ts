@@ -3,7 +3,10 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { openCgroups } from '../../src/device/cgroup.ts';
+import { findCgroupTree } from '../../src/device/cgroup-tree.ts';
 import { systemClock } from '../../src/device/clock.ts';
+import { openPrivileges } from '../../src/device/privileges.ts';
 import { makeProcesses, type RunningProcess } from '../../src/device/process.ts';
 import {
   currentBoot,
@@ -14,10 +17,16 @@ import {
   signalGroup,
 } from '../../src/device/process-identity.ts';
 import { shimScript } from '../../src/device/shim.ts';
+import { readTaskMemory } from '../../src/device/task-memory.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
 const env = { PATH: '/usr/local/bin:/usr/bin:/bin' };
 const processes = makeProcesses({ clock: systemClock }, { pollMs: 20 });
+
+/** Where groups can be made, the kernel is asked to hold tasks together. */
+const isRoot = process.getuid?.() === 0;
+const hasCgroups = isRoot && findCgroupTree() !== undefined;
+const noCgroups = 'cgroups can be made here by root alone, and on cgroup v2';
 
 /** A directory for a task, a signal that ends with the test, and a pipe by which the task says that it is up. */
 function stage(t: Test) {
@@ -179,6 +188,83 @@ t.test('when the watching ends the task lives on, and can be found again', async
   t.strictSame(await found.process.exited, { kind: 'signaled', signal: 'SIGTERM' });
 });
 
+t.test('what left the session of a task ends with it, by its cgroup', { skip: !hasCgroups && noCgroups }, async t => {
+  const { directory, said, signal } = stage(t);
+  const script = `setsid sh -c 'echo $$ >../up; exec sleep 1000' & read line <../go; exit 4`;
+  execFileSync('mkfifo', [join(directory, 'go')]);
+  const cgroups = openCgroups(
+    { tree: findCgroupTree(), clock: systemClock },
+    { owner: `${process.pid}`, isRoot: true },
+  ).cgroups;
+  const held = makeProcesses({ clock: systemClock, cgroups }, { pollMs: 20 });
+  const started = await held.start({ command: ['sh', '-c', script], env, directory }, signal);
+  if (started.result !== 'running') throw new Error(started.message);
+  const pid = Number(await said());
+  const stray = await identify(pid);
+  if (stray === undefined) throw new Error('it is gone');
+  const counted = readTaskMemory([{ pid: started.process.pid, cgroup: started.process.cgroup }]);
+  t.ok([...counted.values()].every(bytes => bytes > 0));
+  t.ok(started.process.cgroup?.members().includes(pid));
+  // another agent finds it with its cgroup
+  const found = await held.adopt(directory, signal);
+  if (found.result !== 'running') throw new Error(`expected running, got ${found.result}`);
+  await writeFile(join(directory, 'go'), 'go\n');
+  t.strictSame(await found.process.exited, { kind: 'exited', code: 4 });
+  t.strictSame(await started.process.exited, { kind: 'exited', code: 4 });
+  t.notOk(await isAlive(stray));
+});
+
+t.test('memory of a task without a cgroup is that of its session', async t => {
+  const { start, said } = stage(t);
+  const task = await start('sleep 1000 & echo up >../up; wait');
+  await said();
+  const [other, counted] = [
+    { pid: 1, cgroup: undefined },
+    { pid: task.pid, cgroup: undefined },
+  ];
+  const bytes = readTaskMemory([other, counted]).get(counted) ?? 0;
+  t.ok(bytes > 0 && bytes < 32 * 1024 * 1024, `${bytes}`);
+});
+
+t.test(
+  'a task of root has no rights, or those that it names, and may be another user',
+  { skip: !isRoot && 'takes root' },
+  async t => {
+    const { lower, warnings } = await openPrivileges({ isRoot: true });
+    t.same(warnings, []);
+    const rights = async (user: string | undefined, capabilities: string[] = []) => {
+      const { directory, signal, text } = stage(t);
+      const as = await lower(user, capabilities);
+      if ('why' in as) throw new Error(as.why);
+      const command = ['sh', '-c', 'id -u; grep -E "^(CapEff|NoNewPrivs)" /proc/self/status; echo x >written'];
+      const started = await processes.start({ command, env, directory, as }, signal);
+      if (started.result === 'running') await started.process.exited;
+      t.ok(existsSync(join(directory, 'sandbox', 'written')), 'its directory is its own');
+      return text('stdout.log').trim().split(/\s+/);
+    };
+    t.same(await rights(undefined), ['0', 'CapEff:', '0000000000000000', 'NoNewPrivs:', '1']);
+    t.same(await rights('nobody', ['NET_RAW']), ['65534', 'CapEff:', '0000000000002000', 'NoNewPrivs:', '1']);
+    t.same(await rights('1234'), ['1234', 'CapEff:', '0000000000000000', 'NoNewPrivs:', '1']);
+    t.match(await lower('no-such-user', []), { why: /there is no no-such-user/ });
+    const guarded = await openPrivileges({ isRoot: true, defaultUser: 'nobody' });
+    t.match(await guarded.lower('root', []), { why: /no task is root/ });
+    t.match(await guarded.lower(undefined, []), { owner: { uid: 65_534 } });
+  },
+);
+
+t.test('an agent that is not root says what it cannot do', async t => {
+  const { lower, warnings } = await openPrivileges({ isRoot: false, defaultUser: 'nobody' });
+  t.match(warnings, [/do not run as nobody/]);
+  t.match(await lower('nobody', []), { why: /does not run as root/ });
+  t.same(await lower(undefined, []), { prefix: [] });
+});
+
+t.test('a task goes first when memory runs out, and leaves no core file', async t => {
+  const { start, text } = stage(t);
+  await (await start('cat /proc/self/oom_score_adj; ulimit -c')).exited;
+  t.equal(text('stdout.log'), '500\n0\n');
+});
+
 t.test('an agent is killed: its task does not notice, and the next agent learns how it ends', async t => {
   const { directory, signal, said } = stage(t);
   const agent = await startAgent(directory, 'echo up >../up; read line <../up; exit 6');
@@ -255,7 +341,7 @@ for (const [shell, ...args] of [['sh'], ['dash'], ['bash'], ['busybox', 'sh']]) 
     const directory = t.testdir({ run: {} });
     const run = join(directory, 'run');
     const shim = (...command: string[]) =>
-      spawn(shell ?? '', [...args, '-c', shimScript, 'shim', run, ...command], {
+      spawn(shell ?? '', [...args, '-c', shimScript, 'shim', run, '', ...command], {
         detached: true,
         stdio: 'ignore',
       });
@@ -268,6 +354,7 @@ for (const [shell, ...args] of [['sh'], ['dash'], ['bash'], ['busybox', 'sh']]) 
       String(identity?.pid),
       identity?.boot,
       identity?.start,
+      '',
       '',
     ]);
 

@@ -75,6 +75,41 @@ const health = {
   threshold: 3,
 } as const;
 
+t.test('a task that takes too much is ended at once; of memory it may try again, of disk not', async t => {
+  const play = new Play(restarting('always', 9)).run();
+  play.send({ on: 'exceeded', run: 1, what: 'memory', message: 'took 70 MB' });
+  t.match(play.steps, [{ do: 'ready' }, { do: 'report' }, { do: 'signal', signal: 'SIGKILL' }]);
+  t.match(play.last, { state: 'TASK_KILLING', reason: 'REASON_CONTAINER_LIMITATION_MEMORY' });
+  play.exit({ kind: 'unknown' });
+  t.match(play.last, {
+    state: 'TASK_STARTING',
+    reason: 'REASON_CONTAINER_LIMITATION_MEMORY',
+    message: /^took 70 MB; /,
+  });
+  play.wake().send({ on: 'started', run: 2, pid: 43 });
+  play.send({ on: 'exceeded', run: 1, what: 'disk', message: 'of the run before' });
+  t.match(play.last, { state: 'TASK_RUNNING' });
+  play
+    .send({ on: 'exceeded', run: 2, what: 'disk', message: 'took 9 MB' })
+    .exit({ kind: 'signaled', signal: 'SIGKILL' });
+  t.match(play.last, {
+    state: 'TASK_FAILED',
+    reason: 'REASON_CONTAINER_LIMITATION_DISK',
+    message: 'took 9 MB; ended by SIGKILL',
+  });
+});
+
+t.test('what the kernel ends for want of memory is told apart from a crash', async t => {
+  const play = new Play(restarting('onFailure', 1))
+    .run()
+    .exit({ kind: 'signaled', signal: 'SIGKILL', outOfMemory: true });
+  t.match(play.last, {
+    state: 'TASK_FAILED',
+    reason: 'REASON_CONTAINER_LIMITATION_MEMORY',
+    message: /^out of memory; ended by SIGKILL/,
+  });
+});
+
 t.test('a task that ends with 0 goes from STARTING over RUNNING to FINISHED', async t => {
   const play = new Play().run();
   play.now += 250;

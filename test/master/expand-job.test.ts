@@ -112,6 +112,18 @@ t.test('a task spec has the allocated ports in the job’s order and the task’
   );
   t.equal(spec.restart.policy, 'never');
   t.strictSame(spec.resources.scalars, { cpus: 100, mem: 32_000, disk: 0 });
+  t.notOk('limits' in spec, 'what it did not ask for holds it to nothing');
+});
+
+t.test('a task is held to the memory that it asked for, or to its limits', t => {
+  const limitsOf = (spec: object) => {
+    const document = job(spec);
+    return makeTaskSpec(document, { id: 'x', label: '0' }, resourcesOf(document.spec.resources), []).limits;
+  };
+  t.strictSame(limitsOf({ resources: { cpus: 1, mem: 64 } }), { mem: 64_000 });
+  t.strictSame(limitsOf({ resources: { mem: 64 }, limits: { mem: 128 } }), { mem: 128_000 });
+  t.strictSame(limitsOf({ limits: { cpus: 0.5, pids: 10 } }), { cpus: 500, pids: 10 });
+  t.end();
 });
 
 t.test('ports of upstreams come behind those of the task, in the order of the file', t => {

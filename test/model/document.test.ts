@@ -23,7 +23,7 @@ t.test('a job says little and gets the rest by default', async t => {
   t.equal(describeDocument(document), 'Job default/hello');
   t.match(document, {
     metadata: { namespace: 'default', labels: {} },
-    spec: { type: 'service', priority: 50, instances: 1, killGrace: 5000, resources: { cpus: 0.1, mem: 32, disk: 0 } },
+    spec: { type: 'service', priority: 50, instances: 1, killGrace: 5000, resources: { cpus: 0.1, disk: 0 } },
   });
 });
 

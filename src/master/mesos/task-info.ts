@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { messageOf } from '../../base/errors.ts';
 import { decode } from '../../base/shape.ts';
 import { mesosLabelsSchema } from '../../model/framework.ts';
-import { portNumbers, type Resources } from '../../model/resources.ts';
+import { portNumbers, type Resources, toMilli } from '../../model/resources.ts';
 import type { TaskSpec } from '../../model/task.ts';
 import { fromMesosResources, mesosResourceSchema } from './mesos-resources.ts';
 
@@ -62,6 +62,8 @@ const taskInfoSchema = v.object({
   task_id: idSchema,
   agent_id: idSchema,
   resources: v.optional(v.pipe(v.array(mesosResourceSchema), v.maxLength(256)), []),
+  /** Of `cpus` and `mem`; `Infinity` is JSON's text for none. */
+  limits: v.optional(v.record(text(64), v.object({ value: v.union([v.number(), v.literal('Infinity')]) })), {}),
   command: v.optional(commandSchema),
   executor: v.optional(v.unknown()),
   container: v.optional(v.unknown()),
@@ -166,6 +168,7 @@ export function toTaskSpec(info: TaskInfo, resources: Resources, own: Belonging)
     command: toArguments(info),
     env: Object.fromEntries(variables.map(({ name, value }) => [name, value])),
     resources,
+    ...limitsOf(resources, info.limits),
     ports,
     ...(service && { service }),
     upstreams: [],
@@ -176,6 +179,17 @@ export function toTaskSpec(info: TaskInfo, resources: Resources, own: Belonging)
     restart: { policy: 'never', attempts: 0, backoffMs: 0, maxBackoffMs: 0, resetAfterMs: 0 },
     ...(health && { health }),
   };
+}
+
+/** Memory is held to what the task has, processors to what it says; or as far as its `limits` say (Mesos 1.10). */
+function limitsOf({ scalars }: Resources, said: TaskInfo['limits']): Pick<TaskSpec, 'limits'> {
+  const milli = (name: string, unsaid: number | undefined) => {
+    const { value } = said[name] ?? {};
+    if (value === 'Infinity') return undefined;
+    return value === undefined ? unsaid : Math.max(scalars[name] ?? 1, toMilli(value));
+  };
+  const [cpus, mem] = [milli('cpus', undefined), milli('mem', scalars.mem)];
+  return { limits: { ...(cpus && { cpus }), ...(mem && { mem }) } };
 }
 
 /** Without a shell, `arguments` are the whole argument vector, the name of the program among them. */

@@ -1,0 +1,50 @@
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/** The tree of cgroup v2 as far as it is needed; paths begin with `/`, the top of what this process sees. Everything throws what the kernel says. */
+export interface CgroupTree {
+  /** Where the tree is in the file system. */
+  readonly mount: string;
+  /** The group that this process is in. */
+  readonly own: string;
+  /** Cgroup v1 has this controller, so the tree cannot. */
+  isTaken(controller: string): boolean;
+  make(path: string): void;
+  /** Throws EBUSY while a process is in it. */
+  remove(path: string): void;
+  read(path: string): string;
+  write(path: string, text: string): void;
+  /** The groups below one. */
+  list(path: string): string[];
+}
+
+/** Finds the tree of this system; undefined where there is none. */
+export function findCgroupTree(root = '/'): CgroupTree | undefined {
+  // proc_pid_mountinfo(5): the mount point is the fifth field, the type stands behind the hyphen
+  const mounts = readText(join(root, 'proc/self/mountinfo')).split('\n');
+  const mount = mounts.find(line => line.includes(' - cgroup2 '))?.split(' ')[4];
+  const own = /^0::(\/.*)$/m.exec(readText(join(root, 'proc/self/cgroup')))?.[1];
+  if (mount === undefined || own === undefined) return undefined;
+  const controllers = readText(join(root, 'proc/cgroups'));
+  const at = (path: string) => join(mount, path);
+  // synchronous: the kernel answers from memory
+  return {
+    mount,
+    own,
+    isTaken: name => /^[1-9]/.test(new RegExp(`^${name}\\s+(\\d+)`, 'm').exec(controllers)?.[1] ?? ''),
+    make: path => mkdirSync(at(path)),
+    remove: path => rmdirSync(at(path)),
+    read: path => readFileSync(at(path), 'utf8'),
+    write: (path, text) => writeFileSync(at(path), text),
+    list: path =>
+      readdirSync(at(path), { withFileTypes: true }).flatMap(entry => (entry.isDirectory() ? entry.name : [])),
+  };
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
