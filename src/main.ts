@@ -99,7 +99,7 @@ async function joinFleet({ logLevel, replace, ...options }: JoinOptions, signal:
   const log = makeLog({ name: 'join', level: logLevel });
   const config = { ...defaultAgentConfig, profilesDir, node: defaultNodeId(), proxy: proxyOf(process.env), ...options };
   checkAgentConfig(config);
-  return joinNode({ clock: systemClock, log }, config, { replace }, signal);
+  return joinNode({ clock: systemClock, log }, config, { replace, keepName: options.node === undefined }, signal);
 }
 
 process.exitCode = await runCli(process.argv.slice(2), {

@@ -32,11 +32,14 @@ export interface JoinParts {
 const keyFile = 'joining';
 const keySchema = v.object({ token: v.string(), keyPem: v.string() });
 
-/** `mesolite join`: throws CONFLICT when the node has joined already, unless it is to `replace` the identity that it has. */
+/**
+ * `mesolite join`: throws CONFLICT when the node has joined already, unless it is to `replace` the identity that it has. With `keepName` it
+ * is called then as it was.
+ */
 export async function joinNode(
   { clock: system, log }: { readonly clock: Clock; readonly log: Log },
   config: JoinConfig,
-  { replace }: { readonly replace: boolean },
+  { replace, keepName = false }: { readonly replace: boolean; readonly keepName?: boolean },
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
   const files = await openFiles(config.dataDir);
@@ -48,7 +51,8 @@ export async function joinNode(
     );
   }
   const clock = await openNodeClock({ system, files, log, newId });
-  return joinFleet({ clock, log }, config, files, signal);
+  const node = keepName ? (known?.node ?? config.node) : config.node;
+  return joinFleet({ clock, log }, { ...config, node }, files, signal);
 }
 
 /** An agent's first start; throws START_FAILED when it was given nothing to join with. */

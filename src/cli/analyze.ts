@@ -1,10 +1,13 @@
 import type { Command } from 'commander';
-import { describeDocument, labelsOf, type OperatorDocument } from '../model/document.ts';
+import { nodeListSchema } from '../model/api.ts';
+import { describeDocument, labelsOf, type OperatorDocument, type RoleDocument } from '../model/document.ts';
 import { defaultMesh } from '../model/policy.ts';
 import { type Selecting, selects } from '../model/selector.ts';
 import { likelyMistake, type Warning } from '../model/warning.ts';
 import { analyzePolicies } from '../policy/analyze.ts';
 import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
+import { type Scalars, sumOf } from '../scheduling/amounts.ts';
+import { analyzeRoles } from '../scheduling/analyze.ts';
 import { analyzeTraffic } from '../traffic/analyze.ts';
 import { checkRateLimit } from '../traffic/limit.ts';
 import { compileRegex } from '../traffic/regex.ts';
@@ -27,7 +30,7 @@ interface AnalyzeOptions extends MeshOptions, OutputOptions {
 export function addAnalyze(program: Command, shell: Shell): void {
   const command = program
     .command('analyze')
-    .description('warn of what is legal in policies and routes, and hardly means what its author thinks')
+    .description('warn of what is legal in policies, routes and roles, and hardly means what its author thinks')
     .option(
       '-f, --file <path>',
       'only of these, as if they were applied: file, directory or -; may be repeated',
@@ -44,7 +47,12 @@ export function addAnalyze(program: Command, shell: Shell): void {
         : await fetchMesh(openSession(shell, command), options);
     const files = options.file.length === 0 ? undefined : await readMeshFiles(options.file, shell);
     const state = { ...known, documents: withDocuments(known.documents, files ?? []) };
-    const warnings = analyze(state, files ?? [...state.documents.values()]);
+    const meant = files ?? [...state.documents.values()];
+    const warnings = analyze(state, meant);
+    if (options.offline !== true && meant.some(({ kind }) => kind === 'Role')) {
+      const { nodes } = await openSession(shell, command).get('/v1/nodes', nodeListSchema);
+      warnings.push(...analyzeShares(state, meant, sumOf(nodes.map(({ total }) => total)).scalars));
+    }
     printAs(shell, options.output, { warnings }, () => show(shell, warnings));
     if (options.strict === true && warnings.length > 0) throw new AnsweredNo();
   });
@@ -57,6 +65,12 @@ function show(shell: Shell, warnings: readonly Warning[]): void {
     print(shell, `    ${reason}`);
     print(shell, `    fix: ${fix}`);
   }
+}
+
+/** What there is to say of roles, in a fleet that has so much. */
+function analyzeShares({ documents }: MeshState, meant: readonly OperatorDocument[], total: Scalars): Warning[] {
+  const roles = [...documents.values()].filter((each): each is RoleDocument => each.kind === 'Role');
+  return analyzeRoles({ roles, total, only: new Set(meant.map(describeDocument)) });
 }
 
 /** Warns of those of `meant`, in a mesh that has them. */

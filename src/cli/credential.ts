@@ -16,7 +16,11 @@ export function addCredential(program: Command, shell: Shell): void {
     .command('create')
     .argument('<name>', 'the principal that it is known by', parseName)
     .description('print the secret that a framework shows with its name; it is shown once')
-    .option('--role <role>', 'only for offers of this role; may be repeated', collect);
+    .option(
+      '--role <role>',
+      'only for offers of this role, which its framework_info.roles has to name; may be repeated',
+      collect,
+    );
   withOutput(create).action(async (name: string, { role: roles, output }: CreateOptions) => {
     const request = { name, ...(roles !== undefined && { roles }) };
     const answer = await openSession(shell, create).post(
@@ -28,6 +32,7 @@ export function addCredential(program: Command, shell: Shell): void {
       // alone on standard output, for a file
       print(shell, answer.secret);
       remark(shell, `for HTTP basic as ${name}, or as a bearer token`);
+      if (roles !== undefined) remark(shell, `its framework_info.roles has to be among: ${roles.join(', ')}`);
     });
   });
   const revoke = credential

@@ -9,6 +9,7 @@ import {
   joinTokenListSchema,
   nodeListSchema,
   policyListSchema,
+  roleListSchema,
   serviceListSchema,
   taskDetailSchema,
   taskListSchema,
@@ -27,7 +28,14 @@ import { secretColumns } from './secret-columns.ts';
 import { openSession } from './session.ts';
 import { print, type Shell } from './shell.ts';
 import type { Column } from './table.ts';
-import { credentialColumns, frameworkColumns, historyColumns, jobColumns, taskColumns } from './task-columns.ts';
+import {
+  credentialColumns,
+  frameworkColumns,
+  historyColumns,
+  jobColumns,
+  roleColumns,
+  taskColumns,
+} from './task-columns.ts';
 import { findTask } from './task-name.ts';
 
 interface GetOptions extends OutputOptions {
@@ -50,12 +58,12 @@ interface Listing<Row> {
   readonly fetch: (api: ApiClient, options: GetOptions) => Promise<readonly Row[]>;
 }
 
-/** `mesolite get nodes|jobs|tasks|services|policies|frameworks|credentials|artifacts|joins|secrets|tokens [NAME]` and `mesolite get certificates|events` */
+/** `mesolite get nodes|jobs|tasks|roles|services|policies|frameworks|credentials|artifacts|joins|secrets|tokens [NAME]` and `mesolite get certificates|events` */
 export function addGet(program: Command, shell: Shell): void {
   const get = program
     .command('get')
     .description(
-      'list nodes, jobs, tasks, services, policies, frameworks, credentials, artifacts, certificates, events, joins, secrets or tokens',
+      'list nodes, jobs, tasks, roles, services, policies, frameworks, credentials, artifacts, certificates, events, joins, secrets or tokens',
     );
   addListing(get, shell, 'node', {
     nouns: 'nodes',
@@ -70,6 +78,12 @@ export function addGet(program: Command, shell: Shell): void {
     fetch: async (api, { namespace }) =>
       (await api.get('/v1/jobs', jobListSchema)).jobs.filter(job => isIn(namespace, job)),
   }).option('-n, --namespace <name>', 'only this namespace', parseName);
+  addListing(get, shell, 'role', {
+    nouns: 'roles',
+    columns: roleColumns,
+    nameOf: role => role.role,
+    fetch: async api => (await api.get('/v1/roles', roleListSchema)).roles,
+  });
   addListing(get, shell, 'framework', {
     nouns: 'frameworks',
     columns: frameworkColumns,

@@ -18,7 +18,7 @@ export function addJoin(program: Command, shell: Shell, joinFleet: CliParts['joi
     .command('join [string]')
     .description('join with what `mesolite token create` printed, and end: the agent that starts later needs no secret')
     .option('--data <dir>', 'where its identity, tasks and policy are kept', '.mesolite/agent')
-    .option('--node <id>', 'how this node is called; its host name when left out', parseName)
+    .option('--node <id>', 'how this node is called; when left out as before, or by its host name', parseName)
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
     .option('--label <key=value>', 'label of this node, where the token wants one; may be repeated', collectLabels)
     .option('--replace', 'give up the identity that this node has, as after a quarantine', false)

@@ -1,4 +1,5 @@
-import type { CredentialView, FrameworkView, JobView, TaskDetail, TaskView } from '../model/api.ts';
+import type { CredentialView, FrameworkView, JobView, RoleView, TaskDetail, TaskView } from '../model/api.ts';
+import { printScalar } from '../model/resources.ts';
 import { isTerminal } from '../model/task.ts';
 import { plain, printAge, printAhead, printDuration, printTime, scalar, shorten } from './readable.ts';
 import type { Column } from './table.ts';
@@ -48,6 +49,17 @@ export const historyColumns: readonly Column<TaskDetail['history'][number]>[] = 
   { head: 'REASON', cell: status => [status.reason, status.message].filter(Boolean).join(': ') },
 ];
 
+export const roleColumns: readonly Column<RoleView>[] = [
+  { head: 'ROLE', cell: role => role.role },
+  { head: 'WEIGHT', cell: role => plain(role.weight), align: 'right' },
+  { head: 'SHARE', cell: role => `${Math.round(role.share * 100)}%`, align: 'right' },
+  { head: 'HAS', cell: role => printAmounts(role.held) },
+  { head: 'GUARANTEED', cell: role => printAmounts(role.guarantees) },
+  { head: 'LIMIT', cell: role => printAmounts(role.limits) },
+  { head: 'WAITING', cell: role => String(role.waiting), align: 'right' },
+  { head: 'PROBLEM', cell: role => role.problem ?? '-' },
+];
+
 export const frameworkColumns: readonly Column<FrameworkView>[] = [
   { head: 'FRAMEWORK', cell: framework => framework.name },
   { head: 'STATE', cell: framework => framework.state },
@@ -64,6 +76,11 @@ export const credentialColumns: readonly Column<CredentialView>[] = [
   { head: 'ROLES', cell: credential => credential.roles?.join(',') ?? 'all' },
   { head: 'AGE', cell: (credential, now) => printAge(credential.createdAt, now) },
 ];
+
+function printAmounts(amounts: Readonly<Record<string, number>>): string {
+  const there = Object.entries(amounts).filter(([, milli]) => milli > 0);
+  return there.map(([name, milli]) => printScalar(name, milli)).join(', ') || '-';
+}
 
 function isOver(job: JobView): boolean {
   return job.pending + job.running === 0;

@@ -8,21 +8,25 @@ import {
 } from '../model/document.ts';
 import { warningText } from '../model/warning.ts';
 import { analyzePolicies } from '../policy/analyze.ts';
+import type { Scalars } from '../scheduling/amounts.ts';
+import { analyzeRoles } from '../scheduling/analyze.ts';
 import type { Store } from '../store/store.ts';
 import { analyzeTraffic } from '../traffic/analyze.ts';
+import { isRole } from './roles.ts';
 
 /** Each kind with what has to be looked at beside it. */
 const looksAt = {
   AuthorizationPolicy: ['AuthorizationPolicy', 'PeerAuthentication', 'Job'],
   VirtualService: ['VirtualService', 'DestinationRule', 'Job'],
   DestinationRule: ['VirtualService', 'DestinationRule', 'Job'],
-} as const satisfies Readonly<Record<string, readonly (PolicyKind | 'Job')[]>>;
+  Role: ['Role'],
+} as const satisfies Readonly<Record<string, readonly (PolicyKind | 'Job' | 'Role')[]>>;
 
 /** The traps in documents that are about to be stored, in the mesh as it will be then: for each of them the sentences. */
 export async function analyzeSent(
   store: Pick<Store, 'documents'>,
   sent: readonly OperatorDocument[],
-  settings: { readonly rootNamespace: string; readonly trustDomain: string },
+  { total, ...settings }: { readonly rootNamespace: string; readonly trustDomain: string; readonly total: Scalars },
 ): Promise<string[][]> {
   const kinds = new Set(sent.flatMap(({ kind }): readonly string[] => (isLookedAt(kind) ? looksAt[kind] : [])));
   if (kinds.size === 0) return sent.map(() => []);
@@ -36,7 +40,8 @@ export async function analyzeSent(
   const of = <K extends PolicyKind>(kind: K) =>
     documents.filter((each): each is OperatorDocument & PolicyOf<K> => each.kind === kind);
   const jobs = documents.filter((each): each is Job => each.kind === 'Job');
-  const shared = { ...settings, jobs, only: new Set(sent.map(describeDocument)) };
+  const only = new Set(sent.map(describeDocument));
+  const shared = { ...settings, jobs, only };
   const warnings = [
     ...analyzePolicies({
       ...shared,
@@ -44,6 +49,7 @@ export async function analyzeSent(
       peerAuthentications: of('PeerAuthentication'),
     }),
     ...analyzeTraffic({ ...shared, virtualServices: of('VirtualService'), destinationRules: of('DestinationRule') }),
+    ...analyzeRoles({ roles: documents.filter(isRole), total, only }),
   ];
   return sent.map(each => {
     const name = describeDocument(each);

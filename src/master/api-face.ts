@@ -21,6 +21,8 @@ import type { Mesos } from './mesos/mesos.ts';
 import type { Metrics } from './metrics.ts';
 import type { Operators } from './operators.ts';
 import type { Policies } from './policies.ts';
+import { viewRoles } from './role-views.ts';
+import type { Roles } from './roles.ts';
 import type { Rollouts } from './rollouts.ts';
 import type { Rounds } from './rounds.ts';
 import type { Services } from './services.ts';
@@ -35,8 +37,10 @@ export function makeApiFace(parts: {
   readonly operators: Operators;
   readonly documents: Documents;
   readonly fleet: Fleet;
+  readonly drainNode: Fleet['drain'];
   readonly jobs: Jobs;
   readonly rounds: Rounds;
+  readonly roles: Pick<Roles, 'policies'>;
   readonly mesos: Pick<Mesos, 'view'>;
   readonly services: Services;
   readonly policies: Policies;
@@ -138,14 +142,17 @@ export function makeApiFace(parts: {
     async drain(node, { from = clock.now(), until = null, deadlineMs }) {
       const endTasksAt = deadlineMs === undefined ? null : from + deadlineMs;
       const drain = decode(drainSchema, { from, until, endTasksAt }, 'drain');
-      await fleet.drain(node, drain);
-      rounds.wake();
+      await parts.drainNode(node, drain);
       return { node, drain, tasks: (await liveOn(node)).length };
     },
     async undrain(node) {
-      await fleet.drain(node, null);
-      rounds.wake();
+      await parts.drainNode(node, null);
       return { node, drain: null, tasks: (await liveOn(node)).length };
+    },
+    async roles() {
+      const waiting = await store.tasks.list({ states: ['TASK_STAGING'] });
+      const roles = waiting.flatMap(({ node, role, stopping }) => (node === null && !stopping ? [role] : []));
+      return viewRoles(rounds.ledger(), parts.roles.policies(), roles);
     },
     async jobs() {
       const tasks = await store.tasks.list();

@@ -12,6 +12,7 @@ import {
   policyKinds,
 } from '../model/document.ts';
 import { maxKeySets } from '../model/message.ts';
+import type { Scalars } from '../scheduling/amounts.ts';
 import type { DocumentOutcome, DocumentPut, DocumentRef } from '../store/documents.ts';
 import type { DocumentChange } from '../store/rollouts.ts';
 import type { Store } from '../store/store.ts';
@@ -53,6 +54,8 @@ export function makeDocuments(
     readonly jobs: Jobs;
     readonly artifacts: Pick<Artifacts, 'check' | 'remove'>;
     readonly clock: Clock;
+    /** What all nodes have. */
+    readonly fleetTotal: () => Scalars;
     readonly onJobs: () => void;
     readonly onRoles: () => Promise<void>;
     readonly pushes: Pushes;
@@ -75,7 +78,7 @@ export function makeDocuments(
     const traps = await analyzeSent(
       store,
       sent.map(({ document }) => document),
-      settings,
+      { ...settings, total: parts.fleetTotal() },
     );
     const hasRoles = sent.some(({ document }) => document.kind === 'Role');
     if (hasRoles)

@@ -12,6 +12,7 @@ import { openFiles } from '../device/files.ts';
 import { serverTlsOptions, type TlsIdentity, verifySocket } from '../identity/contexts.ts';
 import { makeFetchText } from '../link/fetch-text.ts';
 import { readProxyRules } from '../link/proxy-rules.ts';
+import type { Drain } from '../model/drain.ts';
 import type { Birth } from '../model/message.ts';
 import { maxKeySetBytes } from '../model/request-authentication.ts';
 import { topics } from '../model/topics.ts';
@@ -279,7 +280,7 @@ async function run(
     { jobs: jobs.list, assignments: store.assignments, now: () => clock.now(), newId },
     { directory: `${config.dataDir}/artifacts` },
   );
-  const roles = makeRoles({ store });
+  const roles = makeRoles({ store, events, total: () => rounds.ledger().total });
   const mesos = makeMesos({
     store,
     fleet,
@@ -297,6 +298,8 @@ async function run(
         'sending assignments',
         publishServices().then(() => assignments.send(nodes)),
       ),
+    policies: roles.policies,
+    drain: (node, drain) => drainNode(node, drain),
     change: events => rounds.change(events),
     jobsWait: () => rounds.hasWaiting,
     wake: () => rounds.wake(),
@@ -325,6 +328,10 @@ async function run(
       mesos.onPlaced(tasks);
     },
   });
+  const drainNode = async (node: string, drain: Drain | null): Promise<void> => {
+    await fleet.drain(node, drain);
+    rounds.wake();
+  };
   const publishChanged = async (): Promise<void> => {
     await keySets.follow();
     await publishPolicies();
@@ -346,6 +353,7 @@ async function run(
       jobs,
       artifacts,
       clock,
+      fleetTotal: () => rounds.ledger().total,
       onJobs: rounds.wake,
       onRoles: async () => {
         await roles.load();
@@ -502,8 +510,10 @@ async function run(
     operators,
     documents,
     fleet,
+    drainNode,
     jobs,
     rounds,
+    roles,
     mesos,
     services,
     policies,

@@ -1,9 +1,12 @@
 import { MesoliteError } from '../base/errors.ts';
 import { decodeDocument, describeDocument, type OperatorDocument, type RoleDocument } from '../model/document.ts';
-import { printScalar, toMilli } from '../model/resources.ts';
+import { printScalar } from '../model/resources.ts';
 import type { Scalars } from '../scheduling/amounts.ts';
-import type { RolePolicies, RolePolicy } from '../scheduling/fairness.ts';
+import { explainOverpromise } from '../scheduling/analyze.ts';
+import type { RolePolicies } from '../scheduling/fairness.ts';
+import { overpromises, roleOf, rolePoliciesOf, rolePolicyOf } from '../scheduling/role-policies.ts';
 import type { Store } from '../store/store.ts';
+import type { Events } from './events.ts';
 
 /** What operators say of roles: weights and quotas, as the scheduler reads them. */
 export interface Roles {
@@ -12,12 +15,20 @@ export interface Roles {
   policies(): RolePolicies;
 }
 
-export function makeRoles({ store }: { readonly store: Pick<Store, 'documents'> }): Roles {
+export function makeRoles(parts: {
+  readonly store: Pick<Store, 'documents'>;
+  readonly events: Pick<Events, 'record'>;
+  /** Of all nodes. */
+  readonly total: () => Scalars;
+}): Roles {
+  const { store, events, total } = parts;
   let policies: RolePolicies = new Map();
   return {
     async load() {
       const documents = (await store.documents.list('Role')).map(row => decodeDocument(JSON.parse(row.json), row.name));
-      policies = new Map(documents.filter(isRole).map(document => [roleOf(document), policyOf(document)]));
+      policies = rolePoliciesOf(documents.filter(isRole));
+      for (const excess of overpromises(policies, total()))
+        events.record('guarantees-exceed-fleet', { message: explainOverpromise(excess) });
     },
     policies: () => policies,
   };
@@ -36,7 +47,7 @@ export function checkRoles(sent: readonly OperatorDocument[], stored: readonly O
       refuse(name, 'metadata.namespace', 'expected none, as roles have none');
     if (owner !== undefined) refuse(name, 'spec.role', `${owner} is about ${roleOf(document)} already`);
     owners.set(roleOf(document), name);
-    const { guarantees, limits } = policyOf(document);
+    const { guarantees, limits } = rolePolicyOf(document);
     for (const [resource, amount] of Object.entries(guarantees)) {
       const limit = limits[resource] ?? Number.POSITIVE_INFINITY;
       if (amount > limit) {
@@ -51,18 +62,7 @@ function refuse(document: string, path: string, why: string): never {
   throw new MesoliteError('INVALID_INPUT', `${document}: ${path}: ${why}`);
 }
 
-function isRole(document: OperatorDocument): document is RoleDocument {
+/** Is it one about a role? */
+export function isRole(document: OperatorDocument): document is RoleDocument {
   return document.kind === 'Role';
-}
-
-function roleOf({ spec, metadata }: RoleDocument): string {
-  return spec.role ?? metadata.name;
-}
-
-function policyOf({ spec: { weight, quota } }: RoleDocument): RolePolicy {
-  return { weight, guarantees: toScalars(quota.guarantees), limits: toScalars(quota.limits) };
-}
-
-function toScalars(amounts: Readonly<Record<string, number>>): Scalars {
-  return Object.fromEntries(Object.entries(amounts).map(([name, amount]) => [name, toMilli(amount)]));
 }

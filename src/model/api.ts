@@ -141,6 +141,21 @@ export const taskDetailSchema = v.object({
   history: v.array(taskStatusSchema),
 });
 
+const amounts = v.record(v.string(), v.number());
+
+/** GET /v1/roles: amounts in milli-units; `share` is the largest that it holds of any resource, by its weight: the smallest is served first. */
+export const roleViewSchema = v.object({
+  role: v.string(),
+  weight: v.number(),
+  share: v.number(),
+  held: amounts,
+  guarantees: amounts,
+  limits: amounts,
+  /** Tasks that wait for a place. */
+  waiting: v.number(),
+  problem: v.optional(v.string()),
+});
+
 /** A framework of Mesos' API; `away` is one that may yet come back, until its failover timeout. */
 export const frameworkViewSchema = v.object({
   id: v.string(),
@@ -307,6 +322,7 @@ export const nodeListSchema = v.object({ nodes: v.array(nodeViewSchema) });
 export const taskListSchema = v.object({ tasks: v.array(taskViewSchema) });
 export const frameworkListSchema = v.object({ frameworks: v.array(frameworkViewSchema) });
 export const credentialListSchema = v.object({ credentials: v.array(credentialViewSchema) });
+export const roleListSchema = v.object({ roles: v.array(roleViewSchema) });
 export const jobListSchema = v.object({ jobs: v.array(jobViewSchema) });
 export const serviceListSchema = v.object({ services: v.array(serviceDocumentSchema) });
 export const policyListSchema = v.object({ policies: v.array(policyViewSchema) });
@@ -328,6 +344,7 @@ export type FrameworkView = v.InferOutput<typeof frameworkViewSchema>;
 export type CreateCredentialRequest = v.InferOutput<typeof createCredentialRequestSchema>;
 export type CreateCredentialResult = v.InferOutput<typeof createCredentialResultSchema>;
 export type CredentialView = v.InferOutput<typeof credentialViewSchema>;
+export type RoleView = v.InferOutput<typeof roleViewSchema>;
 export type JobView = v.InferOutput<typeof jobViewSchema>;
 export type MeshView = v.InferOutput<typeof meshSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;

@@ -25,6 +25,7 @@ export const eventSeverities = {
   'keys-unavailable': 'warning',
   exec: 'warning',
   'secret-changed': 'info',
+  'guarantees-exceed-fleet': 'warning',
   'clock-corrected': 'warning',
   'link-fallback': 'warning',
   'link-restored': 'info',

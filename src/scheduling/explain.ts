@@ -13,27 +13,42 @@ export function explainWait({ now }: Board, { node, startAt }: Choice): string {
 
 /** Why no node will have room for a task, as far as can be foreseen. */
 export function explainNoRoom(board: Board, task: PendingTask): string {
+  return whyNever(board, task) ?? 'no node has room, and nothing that runs there is expected to end';
+}
+
+/** Why it may not have a place by the quota of roles, unless there would be none for it anyway. */
+export function explainRefusal(board: Board, task: PendingTask, why: string): string {
+  return whyNever(board, task) ?? why;
+}
+
+function whyNever(board: Board, task: PendingTask): string | undefined {
   if (!board.isOpen) return 'no node is available';
   const { nodes } = board.shapeOf(task).where;
   if (nodes.every(({ state }) => unmetNeeds(task, { total: state.total, free: state.total }).length > 0)) {
     return 'fits on no node';
   }
   if (nodes.every(node => unmetNeighbours(task, node.neighbours).length > 0)) return 'no node has the right neighbours';
-  return 'no node has room, and nothing that runs there is expected to end';
+  return undefined;
 }
 
 /**
  * Tells node by node, for the first `limit` nodes or all, why a task is not there. Made when all places of a round are given: what
  * tasks of one shape lack is then the same.
  */
-export function explainerOf(board: Board, limit?: number): (task: PendingTask, choice?: Choice) => NodeReason[] {
+export function explainerOf(
+  board: Board,
+  limit?: number,
+): (task: PendingTask, choice: Choice | undefined, refusal: string | undefined) => NodeReason[] {
   const nodes = board.list(limit);
   const lacking = new Map<Shape, readonly string[]>();
-  return (task, choice) => {
+  return (task, choice, refusal) => {
     const shape = board.shapeOf(task);
     const lacks = lacking.get(shape) ?? nodes.map(node => whyUnfit(task, node));
     lacking.set(shape, lacks);
-    return nodes.map((node, i) => ({ node: node.state.id, why: lacks[i] || whyNotNow(board, shape, node, choice) }));
+    return nodes.map((node, i) => ({
+      node: node.state.id,
+      why: lacks[i] || (refusal ?? whyNotNow(board, shape, node, choice)),
+    }));
   };
 }
 

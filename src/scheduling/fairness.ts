@@ -97,15 +97,9 @@ export function makeFairShares(input: {
 
   const lackOf = (role: string) => lack(policies.get(role)?.guarantees ?? {}, held.get(role)?.scalars ?? {});
 
-  /** What is still to be kept free for guarantees, without those of `role` and of what it belongs to. */
-  function keptFor(others: (role: string) => boolean): Scalars {
-    // what a role is to have is part of what those above it are to have
-    const roots = [...policies.keys()].filter(role =>
-      withAncestors(role)
-        .slice(1)
-        .every(above => Object.keys(policies.get(above)?.guarantees ?? {}).length === 0),
-    );
-    return roots.filter(others).reduce((sum, role) => addScalars(sum, lackOf(role)), {} as Scalars);
+  /** What is still to be kept free for guarantees of `roles`. */
+  function keptFor(roles: readonly string[]): Scalars {
+    return roles.reduce((sum, role) => addScalars(sum, lackOf(role)), {} as Scalars);
   }
 
   return {
@@ -129,18 +123,35 @@ export function makeFairShares(input: {
         }
       }
       const family = new Set(withAncestors(role));
-      const kept = keptFor(other => !family.has(other));
+      const others = guaranteedRoles(policies).filter(other => !family.has(other));
+      const kept = keptFor(others);
       for (const [name, amount] of Object.entries(need)) {
         if (amount <= 0 || (kept[name] ?? 0) === 0) continue;
         const own = withAncestors(role).reduce((most, each) => Math.max(most, lackOf(each)[name] ?? 0), 0);
         // what was promised to it comes before what is kept for others
         if (amount <= own || (free[name] ?? 0) - amount >= (kept[name] ?? 0)) continue;
-        return `${print(name, kept[name] ?? 0)} of what is free are guaranteed to other roles`;
+        const whose = others.filter(other => (lackOf(other)[name] ?? 0) > 0).sort();
+        return `${print(name, kept[name] ?? 0)} of what is free are guaranteed to ${printSome(whose)}`;
       }
       return undefined;
     },
     shareOf,
   };
+}
+
+/** Roles whose guarantees count: what a role is to have is part of what those above it are to have. */
+export function guaranteedRoles(policies: RolePolicies): string[] {
+  return [...policies.keys()].filter(role =>
+    withAncestors(role)
+      .slice(1)
+      .every(above => Object.keys(policies.get(above)?.guarantees ?? {}).length === 0),
+  );
+}
+
+/** The first three by name. */
+function printSome(roles: readonly string[]): string {
+  const more = roles.length > 3 ? ` and ${roles.length - 3} more` : '';
+  return `${roles.slice(0, 3).join(', ')}${more}`;
 }
 
 function firstByName<C extends Claim>(best: C | undefined, claim: C): C {

@@ -4,7 +4,7 @@ import { defaultRole } from '../model/role.ts';
 import { betterNodes } from './batch-run.ts';
 import { type Board, makeBoard } from './board.ts';
 import type { BoardNode } from './board-node.ts';
-import { explainerOf, explainNoRoom, explainWait } from './explain.ts';
+import { explainerOf, explainNoRoom, explainRefusal, explainWait } from './explain.ts';
 import type { FairShares } from './fairness.ts';
 import type { Launch, Scheduler, SchedulingContext, Search, Waiting } from './offers.ts';
 import type { PendingTask } from './pending.ts';
@@ -35,7 +35,7 @@ interface Unplaced {
   readonly task: PendingTask;
   readonly choice: Choice | undefined;
   /** Where it is not about nodes. */
-  readonly why?: string;
+  readonly why?: string | undefined;
 }
 
 interface Round {
@@ -225,10 +225,14 @@ function explainAll(
 ): Waiting[] {
   const explain = explainerOf(board, only === undefined ? maxReasons : undefined);
   const isExplained = (id: string, index: number) => (only === undefined ? index < maxExplained : id === only);
+  const whyOf = ({ task, choice, why }: Unplaced, index: number) => {
+    if (why !== undefined) return isExplained(task.id, index) ? explainRefusal(board, task, why) : why;
+    return choice === undefined ? (board.shapeOf(task).hopeless ?? '') : explainWait(board, choice);
+  };
   return unplaced.map(({ task, choice, why }, index) => ({
     task: task.id,
-    why: why ?? (choice === undefined ? (board.shapeOf(task).hopeless ?? '') : explainWait(board, choice)),
-    reasons: why === undefined && isExplained(task.id, index) ? explain(task, choice) : [],
+    why: whyOf({ task, choice, why }, index),
+    reasons: isExplained(task.id, index) ? explain(task, choice, why) : [],
     expected:
       choice === undefined
         ? null

@@ -325,6 +325,27 @@ t.test('a node is drained and let in again', async t => {
     t.match(out, row);
 });
 
+t.test('roles are listed with what they hold and what they are promised', async t => {
+  const { server, mesolite } = await makeUser(t);
+  const none = { held: {}, guarantees: {}, limits: {}, waiting: 0 };
+  const problem = 'roles are guaranteed 9 cpus together';
+  server.world.roles = [
+    {
+      ...none,
+      role: 'eng',
+      weight: 2,
+      share: 0.125,
+      held: { cpus: 1000, mem: 512_000 },
+      guarantees: { cpus: 9000 },
+      problem,
+    },
+    { ...none, role: '*', weight: 1, share: 0, waiting: 3 },
+  ];
+  const { out } = await mesolite('get roles');
+  t.match(out, /^eng +2 +13% +1 cpus, 512 MB mem +9 cpus +- +0 +roles are guaranteed 9 cpus together$/m);
+  t.match(out, /^\* +1 +0% +- +- +- +3 +-$/m);
+});
+
 t.test('a task whose node is not heard says so', async t => {
   const { server, mesolite } = await makeUser(t);
   server.world.tasks = [taskView('hello.default.0-1', { note: 'as last heard: its node is unreachable' })];

@@ -53,6 +53,7 @@ function emptyFace(): ApiFace {
     plan: none,
     drain: none,
     undrain: none,
+    roles: none,
     explainTask: none,
     taskLog: none,
     followLog: none,

@@ -34,7 +34,16 @@ async function stage(t: Test) {
     const rollouts = { active: undefined, nodeIds: () => [], firstRing: () => [], begin: never, overtake: never };
     const pushes = makePushes({ store, rollouts, onPolicies }, { rootNamespace: 'istio-system' });
     const artifacts = { check: async () => {}, remove: async () => {} };
-    const parts = { store, jobs, artifacts, clock, onJobs: () => void told.push('jobs'), onRoles, pushes };
+    const parts = {
+      store,
+      jobs,
+      artifacts,
+      clock,
+      fleetTotal: () => ({ cpus: 4_000 }),
+      onJobs: () => void told.push('jobs'),
+      onRoles,
+      pushes,
+    };
     const documents = makeDocuments(parts, { rootNamespace: 'istio-system', trustDomain: 'edge.example' });
     const by = 'ann';
     return {
@@ -218,6 +227,24 @@ t.test(
     t.match(await warnings({ ...http, metadata: { name: 'far', namespace: 'far' } }), [/SELECTS_NOTHING/]);
   },
 );
+
+t.test('a role that is guaranteed more than the fleet has is taken, with a warning', async t => {
+  const { start } = await stage(t);
+  const role = {
+    apiVersion: 'mesolite/v1',
+    kind: 'Role',
+    metadata: { name: 'eng' },
+    spec: { quota: { guarantees: { cpus: 5 } } },
+  };
+  t.match((await start().apply([role])).results, [
+    {
+      result: 'created',
+      warnings: [
+        /^spec\.quota\.guarantees\.cpus: .* 5 cpus together, the fleet has 4 cpus: .* \(GUARANTEES_EXCEED_FLEET\)$/,
+      ],
+    },
+  ]);
+});
 
 t.test('more policies than fit into one message are refused before any is stored', async t => {
   const { start, store } = await stage(t);

@@ -280,7 +280,16 @@ t.test('what is on its way already is pushed again by whom says another way', as
   const { push, pushes, rollouts } = await start();
   const jobs = makeJobs({ store, clock, newId: () => 'a', sha256, onStopped: () => {} });
   const artifacts = { check: async () => {}, remove: async () => {} };
-  const parts = { store, jobs, artifacts, clock, onJobs: () => {}, onRoles: async () => {}, pushes };
+  const parts = {
+    store,
+    jobs,
+    artifacts,
+    clock,
+    fleetTotal: () => ({ cpus: 4_000 }),
+    onJobs: () => {},
+    onRoles: async () => {},
+    pushes,
+  };
   const documents = makeDocuments(parts, { rootNamespace: 'istio-system', trustDomain: 'edge.example' });
   const tried = change('a');
   const sent = [JSON.parse(tried.json ?? '')];

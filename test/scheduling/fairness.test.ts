@@ -1,7 +1,9 @@
 import t from 'tap';
 import { seededRandom } from '../../src/base/random.ts';
+import { decodeDocument, type RoleDocument } from '../../src/model/document.ts';
 import { printScalar } from '../../src/model/resources.ts';
 import { allocate, type Claimant } from '../../src/scheduling/allocator.ts';
+import { analyzeRoles } from '../../src/scheduling/analyze.ts';
 import { makeFairShares, type RolePolicies, type RolePolicy } from '../../src/scheduling/fairness.ts';
 import { applyEvents } from '../../src/scheduling/ledger.ts';
 import { planRound } from '../../src/scheduling/plan.ts';
@@ -101,10 +103,42 @@ t.test('what is guaranteed is kept free for its role', async t => {
   const policies = new Map([['b', policy({ guarantees: { cpus: 3000 } })]]);
   const { a, plan } = placedOf(policies, ofRole('a', 8));
   t.equal(a, 5, 'three cores are left');
-  t.match(plan.waiting[0]?.why, '3 cpus of what is free are guaranteed to other roles');
+  t.match(plan.waiting[0]?.why, '3 cpus of what is free are guaranteed to b');
   t.match(placedOf(policies, [...ofRole('a', 8), ...ofRole('b/c', 8)]), { a: 4, b: 4 }, 'those below it use it');
   const nested = new Map([...policies, ['b/c', policy({ guarantees: { cpus: 2000 } })]]);
   t.match(placedOf(nested, ofRole('a', 8)), { a: 5 }, 'what is promised below is part of what is promised above');
+});
+
+t.test('a task that would fit nowhere says so, whatever its role is denied, and else node by node', async t => {
+  const policies = new Map([['b', policy({ guarantees: { cpus: 9000 } })]]);
+  const huge = aTask('huge', { role: 'a', needs: { scalars: { cpus: 5000 }, sets: {} } });
+  const { waiting } = placedOf(policies, [aTask('small', { role: 'a' }), huge]).plan;
+  const [first, second] = ['small', 'huge'].map(id => waiting.find(({ task }) => task === id));
+  t.match(first, { why: /guaranteed to b$/, reasons: [{ node: 'n1', why: /guaranteed to b$/ }, { node: 'n2' }] });
+  t.match(second, { why: 'fits on no node', reasons: [{ node: 'n1', why: 'needs 5 cpus, has 4 cpus in all' }] });
+});
+
+t.test('who promises more than there is, is told so', t => {
+  const role = (name: string, cpus: number) =>
+    decodeDocument(
+      { apiVersion: 'mesolite/v1', kind: 'Role', metadata: { name }, spec: { quota: { guarantees: { cpus } } } },
+      name,
+    );
+  const roles = [role('a', 3), role('b', 2)].filter((each): each is RoleDocument => each.kind === 'Role');
+  const analyze = (cpus: number, only = ['Role default/a']) =>
+    analyzeRoles({ roles, total: { cpus: cpus * 1000 }, only: new Set(only) });
+  t.same(analyze(5), []);
+  t.match(analyze(4), [
+    {
+      code: 'GUARANTEES_EXCEED_FLEET',
+      document: 'Role default/a',
+      path: 'spec.quota.guarantees.cpus',
+      reason: /^roles are guaranteed 5 cpus together, the fleet has 4 cpus/,
+    },
+  ]);
+  t.same(analyze(4, []), [], 'those that are not meant are not spoken of');
+  t.same(analyzeRoles({ roles, total: {}, only: new Set(['Role default/a']) }), [], 'nor is a fleet without nodes');
+  t.end();
 });
 
 const claimant = (name: string, role: string, wants: Claimant['wants'] = () => true) => ({ name, role, wants });

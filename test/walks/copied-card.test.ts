@@ -66,7 +66,7 @@ t.test('a join with a new key brings the node back, and its task was not touched
   const { signal } = new AbortController();
   const parts = { clock: systemClock, log: silentLog };
   await t.rejects(joinNode(parts, config, { replace: false }, signal), { code: 'CONFLICT', message: /--replace/ });
-  await joinNode(parts, config, { replace: true }, signal);
+  await joinNode(parts, { ...config, node: 'name-of-the-host' }, { replace: true, keepName: true }, signal);
   await runAgent(t, agent.config);
   await untilReady(api, 'node');
   await until('its endpoint is back', async () => (await api.endpoints()).length === 1);

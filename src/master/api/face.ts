@@ -19,6 +19,7 @@ import type {
   NodeView,
   PlanView,
   PolicyView,
+  RoleView,
   TaskDetail,
   TaskExplanation,
   TaskView,
@@ -115,6 +116,7 @@ export interface ApiFace {
   drain(node: string, request: DrainRequest): Promise<DrainAnswer>;
   undrain(node: string): Promise<DrainAnswer>;
   jobs(): Promise<JobView[]>;
+  roles(): Promise<RoleView[]>;
   /** Those of Mesos' API, the removed ones first. */
   frameworks(): Promise<FrameworkView[]>;
   createCredential(request: CreateCredentialRequest): Promise<CreateCredentialResult>;

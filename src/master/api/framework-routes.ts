@@ -4,6 +4,7 @@ import {
   createCredentialResultSchema,
   credentialListSchema,
   frameworkListSchema,
+  roleListSchema,
 } from '../../model/api.ts';
 import { nameSchema } from '../../model/ids.ts';
 import type { Api } from './api.ts';
@@ -12,8 +13,13 @@ import { admin, answers, reader } from './route-schema.ts';
 
 const namePath = v.object({ name: nameSchema });
 
-/** Frameworks of Mesos' API, and what they show to be let in. */
+/** Who shares the fleet: roles, frameworks of Mesos' API, and what these show to be let in. */
 export function addFrameworkRoutes(app: Api, face: ApiFace): void {
+  app.get(
+    '/v1/roles',
+    { ...reader, schema: answers('Roles, what they hold and what they are promised', roleListSchema, {}) },
+    async () => ({ roles: await face.roles() }),
+  );
   app.get(
     '/v1/frameworks',
     { ...reader, schema: answers('Frameworks of Mesos’ API', frameworkListSchema, {}) },

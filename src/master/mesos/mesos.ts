@@ -2,8 +2,10 @@ import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import { onAbort } from '../../base/signal.ts';
 import type { FrameworkView } from '../../model/api.ts';
+import type { Drain } from '../../model/drain.ts';
 import { rolesOf } from '../../model/framework.ts';
 import { liveStates, type TaskStatus } from '../../model/task.ts';
+import type { RolePolicies } from '../../scheduling/fairness.ts';
 import type { Ledger, LedgerEvent } from '../../scheduling/ledger.ts';
 import type { Store } from '../../store/store.ts';
 import type { TaskRecord } from '../../store/task-record.ts';
@@ -43,6 +45,11 @@ export interface Mesos extends Pick<Frameworks, 'get' | 'disconnect' | 'list' | 
   readonly operator: Operator;
   readonly operatorEvents: OperatorEvents;
   teardown(framework: Framework): Promise<void>;
+  /** Milliseconds since 1970. */
+  now(): number;
+  knowsAgent(agent: string): boolean;
+  /** Throws NOT_FOUND. */
+  drain(agent: string, drain: Drain | null): Promise<void>;
   /** What `mesolite get frameworks` shows. */
   view(): Promise<FrameworkView[]>;
   /** Tasks of jobs have a place. */
@@ -60,6 +67,9 @@ export function makeMesos(parts: {
   readonly log: Log;
   readonly newId: () => string;
   readonly ledger: () => Ledger;
+  readonly policies: () => RolePolicies;
+  /** Has tasks leave a node, and none come; null has it take them again. */
+  readonly drain: (node: string, drain: Drain | null) => Promise<void>;
   readonly facts: () => MasterFacts;
   readonly standing: () => Standing;
   /** Changes who has what. */
@@ -134,7 +144,8 @@ export function makeMesos(parts: {
     wake,
   });
 
-  const operator = makeOperator({ store, ledger: parts.ledger, fleet, frameworks, offers, clock, facts: parts.facts });
+  const { ledger, policies, facts } = parts;
+  const operator = makeOperator({ store, ledger, policies, fleet, frameworks, offers, clock, facts });
   const operatorEvents = makeOperatorEvents({ operator, clock });
 
   function onPlaced(tasks: readonly string[]): void {
@@ -165,6 +176,9 @@ export function makeMesos(parts: {
       return isStopping ? { is: 'recovering' } : parts.standing();
     },
     newId,
+    now: () => clock.now(),
+    knowsAgent: agent => fleet.get(agent) !== undefined,
+    drain: parts.drain,
     operator,
     operatorEvents,
     teardown: framework => framework.gate.run(() => frameworks.remove(framework, 'an operator tore it down')),

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import * as v from 'valibot';
 import { messageOf } from '../../base/errors.ts';
 import { decode, decodeJson } from '../../base/shape.ts';
+import { agentCallEntries, type WantedDrain, wantedDrain } from './agent-calls.ts';
 import { mesosBounds } from './bounds.ts';
 import { withoutNulls } from './calls.ts';
 import { type EventStream, openEventStream } from './event-stream.ts';
@@ -16,6 +17,7 @@ const operatorCallSchema = v.pipe(
   v.object({
     type: v.pipe(v.string(), v.regex(/^[A-Z_]{1,64}$/, 'expected the name of a call as GET_STATE')),
     teardown: v.optional(v.object({ framework_id: idSchema })),
+    ...agentCallEntries,
   }),
 );
 
@@ -84,9 +86,19 @@ async function call(mesos: Mesos, request: FastifyRequest, reply: FastifyReply):
     return refuse(reply, 406, "Expecting 'Accept' to allow application/json");
   }
   if (sent.type === 'TEARDOWN') return teardown(mesos, sent.teardown?.framework_id.value, request, reply);
+  const wanted = wantedDrain(sent.type, sent, mesos.now());
+  if (wanted !== undefined) return drain(mesos, wanted, request, reply);
   const answer = await operator.answer(sent.type);
   if (answer === undefined) return refuse(reply, 501, `${sent.type} is not carried out by this master`);
   return sendJson(reply, { type: sent.type, [sent.type.toLowerCase()]: answer });
+}
+
+async function drain(mesos: Mesos, wanted: WantedDrain, request: FastifyRequest, reply: FastifyReply) {
+  if (request.operator?.role !== 'admin') return refuse(reply, 403, 'Only an admin may drain an agent');
+  if ('why' in wanted) return refuse(reply, wanted.status, wanted.why);
+  if (!mesos.knowsAgent(wanted.agent)) return refuse(reply, 400, 'Agent cannot be found');
+  await mesos.drain(wanted.agent, wanted.drain);
+  return reply.code(200).send();
 }
 
 async function teardown(mesos: Mesos, id: string | undefined, request: FastifyRequest, reply: FastifyReply) {

@@ -1,6 +1,7 @@
 import { type FrameworkInfo, rolesOf } from '../../model/framework.ts';
 import { addResources, fromMilli, noResources, printRanges, type Resources } from '../../model/resources.ts';
 import { isTerminal } from '../../model/task.ts';
+import { isNothing } from '../../scheduling/amounts.ts';
 import type { TaskRecord } from '../../store/task-record.ts';
 import type { FleetNode } from '../fleet.ts';
 import { toMesosResources } from './mesos-resources.ts';
@@ -73,7 +74,7 @@ export function toTask(task: TaskRecord): object {
 
 /** `mesos.master.Response.GetAgents.Agent` */
 export function toAgent(node: SeenNode): object {
-  const { id, birth, joinedAt, state } = node;
+  const { id, birth, joinedAt, state, drain = null } = node;
   return {
     agent_info: {
       id: { value: id },
@@ -82,7 +83,9 @@ export function toAgent(node: SeenNode): object {
       resources: toMesosResources(totalOf(node)),
       attributes: attributesOf(node).map(([name, value]) => ({ name, type: 'TEXT', text: { value } })),
     },
-    active: state === 'ready',
+    active: state === 'ready' && drain === null,
+    deactivated: drain !== null,
+    ...(drain?.endTasksAt != null && { drain_info: drainInfoOf(node) }),
     version: birth?.version ?? '',
     pid: pidOf(node),
     registered_time: { nanoseconds: joinedAt * 1e6 },
@@ -91,6 +94,11 @@ export function toAgent(node: SeenNode): object {
     offered_resources: toMesosResources(node.offered),
     capabilities: [],
   };
+}
+
+/** Mesos' `DrainInfo`: it is over when nothing is allocated any more. */
+function drainInfoOf({ allocated }: SeenNode): object {
+  return { state: isNothing(allocated) ? 'DRAINED' : 'DRAINING', config: { mark_gone: false } };
 }
 
 /** `mesos.master.Response.GetFrameworks.Framework` */

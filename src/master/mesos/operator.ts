@@ -1,8 +1,10 @@
 import type { Clock } from '../../base/clock.ts';
+import { isDrained } from '../../model/drain.ts';
 import { rolesOf } from '../../model/framework.ts';
 import { noResources } from '../../model/resources.ts';
 import { liveStates } from '../../model/task.ts';
 import { sumOf } from '../../scheduling/amounts.ts';
+import type { RolePolicies } from '../../scheduling/fairness.ts';
 import { accountOf, type Ledger } from '../../scheduling/ledger.ts';
 import type { FrameworkRecord } from '../../store/frameworks.ts';
 import type { Store } from '../../store/store.ts';
@@ -11,6 +13,7 @@ import { mesosBounds } from './bounds.ts';
 import type { Framework } from './framework.ts';
 import type { Frameworks } from './frameworks.ts';
 import { type MasterFacts, mesosVersion } from './master-info.ts';
+import { toMesosResources } from './mesos-resources.ts';
 import type { Offers } from './offers.ts';
 import { flatFrameworks, flatState, flatSummary, flatTasks, type TaskQuery } from './operator-flat.ts';
 import { readMetrics } from './operator-metrics.ts';
@@ -48,17 +51,20 @@ export interface Operator {
 export function makeOperator(parts: {
   readonly store: Store;
   readonly ledger: () => Ledger;
+  readonly policies: () => RolePolicies;
   readonly fleet: { list(): FleetNode[] };
   readonly frameworks: Pick<Frameworks, 'list' | 'removed'>;
   readonly offers: Offers;
   readonly clock: Clock;
   readonly facts: () => MasterFacts;
 }): Operator {
-  const { store, ledger, fleet, frameworks, offers, clock, facts } = parts;
+  const { store, ledger, policies, fleet, frameworks, offers, clock, facts } = parts;
 
   function see(node: FleetNode): SeenNode {
     const { allocated = noResources, offered = noResources } = accountOf(ledger(), node.id) ?? {};
-    return { ...node, allocated, offered };
+    // a window to come is no concern of Mesos' agents
+    const drain = isDrained(node.drain ?? null, clock.now()) ? (node.drain ?? null) : null;
+    return { ...node, drain, allocated, offered };
   }
 
   function seeFramework(framework: Framework): SeenFramework {
@@ -126,8 +132,18 @@ export function makeOperator(parts: {
   }
 
   function allRoles(): object[] {
-    const names = new Set(seeFrameworks().flatMap(({ info }) => rolesOf(info)));
-    return [...names].sort().map(name => ({ name, weight: 1 }));
+    const all = seeFrameworks();
+    const names = new Set([
+      ...policies().keys(),
+      ...ledger().roles.keys(),
+      ...all.flatMap(({ info }) => rolesOf(info)),
+    ]);
+    return [...names].sort().map(name => ({
+      name,
+      weight: policies().get(name)?.weight ?? 1,
+      frameworks: all.flatMap(({ id, info }) => (rolesOf(info).includes(name) ? [{ value: id }] : [])),
+      resources: toMesosResources({ ...noResources, scalars: ledger().roles.get(name)?.scalars ?? {} }, name),
+    }));
   }
 
   async function metrics(): Promise<Readonly<Record<string, number>>> {

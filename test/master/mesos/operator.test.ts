@@ -1,5 +1,8 @@
 /** What Mesos' operators see: the v1 API, its events, and the endpoints of before it. */
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import t, { type Test } from 'tap';
+import { openEventStream } from '../../../src/master/mesos/event-stream.ts';
 import { ask, type Json, openStream, taskOn } from '../../fixtures/mesos-client.ts';
 import { basic, mesosStage, nodeOf } from '../../fixtures/mesos-stage.ts';
 
@@ -36,7 +39,17 @@ t.test('each call that reads is answered under its own name in small letters', a
   t.match((await read('GET_VERSION')).version_info, { version: /^1\.\d+\.\d+$/, git_tag: /1\.2\.3/ });
   t.match(await read('GET_MASTER'), { master_info: { id: 'master-1' } });
   t.same((await read('GET_FLAGS')).flags, []);
-  t.match(await read('GET_ROLES'), { roles: [{ name: '*', weight: 1 }] });
+  t.match(await read('GET_ROLES'), {
+    roles: [
+      {
+        name: '*',
+        weight: 1,
+        frameworks: [{}, { value: framework.id }],
+        resources: [{ name: 'cpus', scalar: { value: 2 } }, {}],
+      },
+      { name: 'eng', weight: 2, frameworks: [] },
+    ],
+  });
   const { metrics } = await read('GET_METRICS', { get_metrics: { timeout: { nanoseconds: 5e9 } } });
   t.equal(metrics.find(({ name }: Json) => name === 'master/tasks_running').value, 1);
   const { agents } = await read('GET_AGENTS');
@@ -185,4 +198,57 @@ t.test('the endpoints of before the v1 API have what older programs read', async
     'master/frameworks_active': 1,
   });
   t.ok(Object.values(metrics).every(value => typeof value === 'number'));
+});
+
+t.test('an agent is drained, deactivated and taken back as Mesos calls it', async t => {
+  const { post, read, store, target, eventually } = await stage(t);
+  const agent_id = { value: 'pi-1' };
+  const stopping = async () => (await store.tasks.list({ node: 'pi-1' })).filter(task => task.stopping).length;
+  const stateOf = async () => (await read('GET_AGENTS')).agents[0];
+  t.equal((await post({ type: 'DEACTIVATE_AGENT', deactivate_agent: { agent_id } })).status, 200);
+  t.match(await stateOf(), { active: false, deactivated: true, drain_info: undefined });
+  t.equal((await post({ type: 'REACTIVATE_AGENT', reactivate_agent: { agent_id } })).status, 200);
+  t.match(await stateOf(), { active: true, deactivated: false });
+  t.equal(await stopping(), 0, 'what runs goes on');
+  const drain = { agent_id, max_grace_period: { nanoseconds: 5e9 }, mark_gone: null };
+  t.equal((await post({ type: 'DRAIN_AGENT', drain_agent: drain })).status, 200);
+  t.match(await stateOf(), { active: false, drain_info: { state: 'DRAINING' } });
+  await eventually('its task is told to end', async () => (await stopping()) === 1);
+
+  t.match(await post({ type: 'DRAIN_AGENT' }), { status: 400, text: /'drain_agent' to be present/ });
+  t.match(await post({ type: 'DRAIN_AGENT', drain_agent: { agent_id: { value: 'no' } } }), { status: 400 });
+  t.match(await post({ type: 'DRAIN_AGENT', drain_agent: { ...drain, mark_gone: true } }), {
+    status: 501,
+    text: /mark_gone/,
+  });
+  t.match(await post({ type: 'MARK_AGENT_GONE', mark_agent_gone: { agent_id } }), { status: 501 });
+  const reader = { ...target, authorization: basic('reader', 'token-of-reader') };
+  t.equal(
+    (await ask(reader, 'POST', '/api/v1', json, JSON.stringify({ type: 'DRAIN_AGENT', drain_agent: drain }))).status,
+    403,
+  );
+});
+
+t.test('a subscriber that takes nothing is cut off when too much waits for it, one that reads gets all', async t => {
+  const closed: boolean[] = [];
+  const server = createServer((request, response) => {
+    const isSlow = request.url === '/slow';
+    const limitBytes = 1024 * 1024;
+    const stream = openEventStream(response, { id: '1', limitBytes, onClose: slow => void closed.push(slow) });
+    const event = { text: 'x'.repeat(256 * 1024) };
+    for (let i = 0; i < (isSlow ? 64 : 4); i++) stream.send(event);
+    if (!isSlow) stream.end();
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  t.teardown(() => server.close());
+  const { port } = server.address() as AddressInfo;
+  const answer = await fetch(`http://127.0.0.1:${port}/`);
+  t.equal((await answer.text()).match(/"text"/g)?.length, 4);
+  t.same(closed, [false]);
+  const socket = connect(port, '127.0.0.1').pause();
+  t.teardown(() => socket.destroy());
+  socket.on('error', () => {});
+  socket.write('GET /slow HTTP/1.1\r\nhost: master\r\n\r\n');
+  await new Promise<void>(resolve => server.once('request', () => setImmediate(resolve)));
+  t.same(closed, [false, true], 'at its limit and not before');
 });
