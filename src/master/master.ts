@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import type { FastifyInstance } from 'fastify';
 import { Background } from '../base/background.ts';
 import type { Clock } from '../base/clock.ts';
-import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
+import { isMesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
-import type { BrokerParts } from '../broker/broker.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { openFiles } from '../device/files.ts';
-import { serverTlsOptions, type TlsIdentity, verifySocket } from '../identity/contexts.ts';
+import { serverTlsOptions, type TlsIdentity } from '../identity/contexts.ts';
 import { makeFetchText } from '../link/fetch-text.ts';
 import { readProxyRules } from '../link/proxy-rules.ts';
 import type { Drain } from '../model/drain.ts';
@@ -18,7 +16,7 @@ import { maxKeySetBytes } from '../model/request-authentication.ts';
 import { topics } from '../model/topics.ts';
 import { makeScheduler } from '../scheduling/scheduler.ts';
 import { openStore, type Store } from '../store/store.ts';
-import type { Api } from './api/api.ts';
+import { listen, portOf } from './api/listen.ts';
 import { makeApi } from './api/server.ts';
 import { makeApiFace } from './api-face.ts';
 import { openArtifacts } from './artifacts.ts';
@@ -28,12 +26,14 @@ import { type AuthorityFile, openAuthorityFile } from './authority-file.ts';
 import { openCertificateBook } from './certificate-book.ts';
 import { makeCertificates } from './certificates.ts';
 import { makeClones } from './clones.ts';
-import { type MasterConfig, masterTimes } from './config.ts';
+import type { MasterConfig } from './config.ts';
 import { makeDocuments } from './documents.ts';
+import { makeDoor } from './door.ts';
 import { makeEnrollment } from './enrollment.ts';
 import { makeEvents } from './events.ts';
 import { makeExecs } from './execs.ts';
 import { makeFleet } from './fleet.ts';
+import { keepHouse } from './housekeeping.ts';
 import { makeIncoming } from './incoming.ts';
 import { makeJobs } from './jobs.ts';
 import { makeTokenDesk } from './join-tokens.ts';
@@ -47,6 +47,7 @@ import { makePlainApi } from './mesos/plain-api.ts';
 import { makeMetrics } from './metrics.ts';
 import { makeNodeEvents } from './node-events.ts';
 import { makeNodeWeights } from './node-weights.ts';
+import { makeNodeWords } from './node-words.ts';
 import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
 import { makeOutputStreams } from './output-streams.ts';
@@ -75,9 +76,6 @@ export interface RunningMaster {
 }
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
-/** Ended tasks of services beyond so many are forgotten. */
-const keepEndedTasks = 10_000;
-
 /** Starts a master; it runs until `signal` aborts. Throws START_FAILED with what to do about it. */
 export async function startMaster(
   { clock, log, version }: { readonly clock: Clock; readonly log: Log; readonly version: string },
@@ -165,31 +163,37 @@ async function run(
     { names },
   );
 
-  const readPeer: BrokerParts['readPeer'] = socket => {
-    const verified = verifySocket(socket, authority.bundle, 'client', {
-      now: clock.now(),
-      revoked: book.revoked,
-      expiredToleranceMs: config.offlineGraceMs,
-    });
-    if (!verified.ok) return undefined;
-    const { id, notAfter } = verified.peer;
-    // the grace is for nodes that were away
-    if (id.kind !== 'node' && notAfter <= clock.now()) return undefined;
-    const isQuarantined = id.kind === 'node' && fleet.get(id.node)?.state === 'quarantined';
-    return isQuarantined ? undefined : verified.peer;
-  };
-  const onSession: BrokerParts['onSession'] = ({ kind, identity, address, previousAddress }) => {
-    if (identity.role === 'renewal' && kind === 'connected') nodeEvents.onExpired(identity.node, address);
-    if (identity.role !== 'node' || kind === 'disconnected') return;
-    clones.onConnected(identity.node, address);
-    if (previousAddress !== undefined) clones.onTakeover({ node: identity.node, address, previousAddress });
-  };
-  const knowsToken = async (id: string) => ((await store.joinTokens.get(id))?.expiresAt ?? 0) > clock.now();
+  const nodeEvents = makeNodeEvents({ events });
+  const fleet = makeFleet({
+    nodes: store.nodes,
+    clock,
+    log,
+    onEvent: (id, change) => {
+      nodeEvents.onChange(id, change);
+      const node = fleet.get(id);
+      if (node === undefined) return;
+      rounds.onNode(node);
+      mesos.onNode(node);
+    },
+  });
+  const clones = makeClones({
+    fleet,
+    clock,
+    log,
+    events,
+    ask: node => inBackground('asking a node who it is', outgoing.ask(node, { what: 'birth' })),
+    onQuarantined: async node => {
+      wire.disconnect(node);
+      await publishServices();
+      await revokeAll(node);
+    },
+  });
+  const door = makeDoor({ authority, book, fleet, clones, nodeEvents, joinTokens: store.joinTokens, clock }, config);
   const revoked = () => book.revoked;
   const wireParts = { authority, identity: server.current, clock, log };
   const wire =
     config.broker === undefined
-      ? embeddedWire({ ...wireParts, readPeer, onSession, knowsToken }, config)
+      ? embeddedWire({ ...wireParts, ...door }, config)
       : externalWire({ ...wireParts, revoked, random: systemRandom }, config.broker);
   const { link, publisher } = wire;
   const nextRevision = makeRevisions(clock);
@@ -215,19 +219,6 @@ async function run(
     pathNormalization,
     keySets: keySets.carried,
   }));
-  const nodeEvents = makeNodeEvents({ events });
-  const fleet = makeFleet({
-    nodes: store.nodes,
-    clock,
-    log,
-    onEvent: (id, change) => {
-      nodeEvents.onChange(id, change);
-      const node = fleet.get(id);
-      if (node === undefined) return;
-      rounds.onNode(node);
-      mesos.onNode(node);
-    },
-  });
   // peers refuse the tasks of one that is cut off
   const nodeOf = (id: string) => (book.isCutOff(id) ? undefined : fleet.get(id));
   const weights = makeNodeWeights({ clock, log, events, publish: () => publishServices() });
@@ -409,69 +400,34 @@ async function run(
       if (!isMesoliteError(error, 'NOT_FOUND')) throw error;
     }
   };
-  const clones = makeClones({
-    fleet,
-    clock,
-    log,
-    events,
-    ask: node => inBackground('asking a node who it is', outgoing.ask(node, { what: 'birth' })),
-    onQuarantined: async node => {
-      wire.disconnect(node);
-      await publishServices();
-      await revokeAll(node);
-    },
-  });
-  /** The envelope carries the time. */
-  const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
-    if (nonce !== undefined) await outgoing.ack(node, { nonce });
-  };
   const withOwnKey = (node: string, birth: Birth): Birth => {
     const moment = { now: clock.now(), revoked: book.revoked, expiredToleranceMs: config.offlineGraceMs };
     const { birth: checked, reason } = checkSealKey(node, birth, authority.bundle, moment);
     if (reason !== undefined) log.warn('a key for secrets is not believed', { node, reason });
     return checked;
   };
-  const onUsage = (id: string): void => {
-    const node = fleet.get(id);
-    if (node !== undefined) weights.onUsage(node);
-  };
   const incoming = makeIncoming({
     log,
     hears: node => fleet.get(node)?.state !== 'quarantined' && !book.isCutOff(node),
-    handlers: {
-      async birth(node, said) {
-        const birth = withOwnKey(node, said);
-        await tellTime(node, birth);
-        const before = fleet.get(node)?.birth ?? null;
-        if (!(await clones.onBirth(node, birth)) || !(await fleet.onBirth(node, birth))) return;
-        nodeEvents.onBirth(node, birth, before);
-        onUsage(node);
-        await intake.onBirth(node, birth.tasks);
-        await assignments.onBirth(node, birth);
-        await publishServices();
-      },
-      async hb(node, heartbeat) {
-        await tellTime(node, heartbeat);
-        if (fleet.onHeartbeat(node, heartbeat)) {
-          rollouts.onHeartbeat(node, heartbeat);
-          onUsage(node);
-          await assignments.onHeartbeat(node, heartbeat);
-        } else await outgoing.ask(node, { what: 'birth' });
-      },
-      task: (node, { statuses }) => intake.onStatuses(node, statuses),
-      async ack(node, ack) {
-        policies.onAck(node, ack);
-        rollouts.onAck(node, ack);
-        nodeEvents.onAck(node, ack);
-        await assignments.onAck(node, ack);
-        await trust.onAck(node, ack);
-      },
-      audit: (node, { batch }) => auditIntake.onBatch(node, batch),
-      shadow: shadows.onReport,
-      csr: (node, request) => certificates.onRequest(node, request),
-      log: (node, chunk) => void (outputs.onPiece(node, chunk) || logs.onChunk(node, chunk)),
-      death: (node, death) => fleet.onDeath(node, death),
-    },
+    handlers: makeNodeWords({
+      fleet,
+      clones,
+      nodeEvents,
+      weights,
+      intake,
+      assignments,
+      rollouts,
+      policies,
+      trust,
+      auditIntake,
+      shadows,
+      certificates,
+      outputs,
+      logs,
+      outgoing,
+      publishServices,
+      withOwnKey,
+    }),
   });
 
   await fleet.load();
@@ -555,26 +511,6 @@ async function run(
   // not before the ports are had: nobody should be told of the token of a master that did not start
   await operators.ensureAdmin(config.dataDir);
 
-  const keepHouse = async (): Promise<void> => {
-    while (await clock.sleep(masterTimes.housekeepingEveryMs, signal)) {
-      inBackground('tending the book of certificates', book.tend());
-      inBackground('pruning the audit', auditIntake.prune(signal));
-      inBackground('trimming ended tasks', store.tasks.trimEnded(keepEndedTasks));
-      inBackground('trimming join tokens', store.joinTokens.trim(clock.now() - masterTimes.keepExpiredTokensMs));
-    }
-  };
-  const keepTrust = async (): Promise<void> => {
-    while (await clock.sleep(masterTimes.trustEveryMs, signal)) {
-      inBackground(
-        'renewing certificates of the master',
-        trust.tend().then(() => server.renew()),
-      );
-      wire.endExpired();
-    }
-  };
-  const renewDocuments = async (): Promise<void> => {
-    while (await clock.sleep(masterTimes.manifestEveryMs, signal)) inBackground('renewing documents', publishAll());
-  };
   const loops = [
     fleet.run(signal),
     rounds.run(signal),
@@ -582,9 +518,7 @@ async function run(
     weights.run(signal),
     keySets.run(signal),
     rollouts.run(signal),
-    keepHouse(),
-    keepTrust(),
-    renewDocuments(),
+    ...keepHouse({ store, book, auditIntake, trust, server, wire, clock, inBackground, publishAll }, signal),
   ];
   log.info('the master is up', { mqttPort, apiPort, trustDomain, epoch });
 
@@ -598,25 +532,4 @@ async function run(
     log.info('the master has stopped');
   };
   return { mqttPort, apiPort, ended: stop() };
-}
-
-async function listen(
-  api: Api | FastifyInstance,
-  { host, apiPort: port }: Pick<MasterConfig, 'host' | 'apiPort'>,
-): Promise<number> {
-  try {
-    await api.listen({ host, port });
-  } catch (cause) {
-    const inUse = typeof cause === 'object' && cause !== null && 'code' in cause && cause.code === 'EADDRINUSE';
-    const reason = inUse
-      ? 'is in use: stop the program that listens there, or set another one for the API'
-      : messageOf(cause);
-    throw new MesoliteError('START_FAILED', `port ${port} on ${host} ${reason}`, { cause });
-  }
-  return portOf(api) ?? port;
-}
-
-function portOf(api: Api | FastifyInstance): number | undefined {
-  const address = api.server.address();
-  return typeof address === 'object' && address !== null ? address.port : undefined;
 }
