@@ -480,7 +480,7 @@ async function run(
     execs,
     artifacts: { ...artifacts, remove: documents.removeArtifact },
     nodeOf: socket => {
-      const peer = readPeer(socket);
+      const peer = door.readPeer(socket);
       return peer?.id.kind === 'node' && peer.notAfter > clock.now() ? peer.id.node : undefined;
     },
     secrets,
