@@ -83,6 +83,7 @@ import { makeSupervisor } from './supervisor.ts';
 import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
+import { makeTaskProgress } from './task-progress.ts';
 import { makeTaskReports } from './task-reports.ts';
 import { makeTaskSecrets, openMemory } from './task-secrets.ts';
 import { makeTrialCounts } from './trial.ts';
@@ -400,7 +401,7 @@ async function run(
     logKeeper,
     sha256: sha256Hex,
     environmentOf: environment,
-    onStatus: status => reports.report(withMesh(status)),
+    onStatus: status => reports.report(withFacts(status)),
     onChanged: () => {
       const live = supervisor.live();
       secrets.keep(new Set(live.map(({ spec }) => spec.id)));
@@ -413,11 +414,17 @@ async function run(
     },
   });
 
-  /** A task that serves may be called once the mesh has its certificate, too. */
-  function withMesh(status: TaskStatus): TaskStatus {
+  const progress = makeTaskProgress({
+    tasks: () => supervisor.live().map(({ spec }) => spec.id),
+    sandboxOf: task => join(directories.of(task), sandboxName),
+  });
+
+  /** A task that serves may be called once the mesh has its certificate, too; and it may have told how far it is. */
+  function withFacts(status: TaskStatus): TaskStatus {
+    const told = progress.of(status.task);
     const spec = findLive(status.task);
     const served = spec?.service === undefined || certificates.get(workloads.spiffeIdOf(spec)) !== undefined;
-    return status.ready === true && !served ? { ...status, ready: false } : status;
+    return { ...status, ...(status.ready === true && !served && { ready: false }), ...(told && { progress: told }) };
   }
 
   /** And whether it takes secrets. */
@@ -447,13 +454,14 @@ async function run(
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
         generation: supervisor.held.generation,
-        tasks: supervisor.statuses().map(withMesh),
+        tasks: supervisor.statuses().map(withFacts),
         clock: { offsetMs: clock.offsetMs, known: clock.known },
       }),
       heldHash: () => supervisor.held.hash,
       isUp,
       question: () => clock.question,
       trial: trial.current,
+      progress: progress.news,
     },
     { intervalMs: profile.heartbeatMs },
   );

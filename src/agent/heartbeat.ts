@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { ProgressReport } from '../model/message.ts';
 import type { Usage } from '../model/profile.ts';
 import type { Trial } from '../model/rollout.ts';
 import type { Sender, UpBody } from './sender.ts';
@@ -30,10 +31,12 @@ export function makeHeartbeat(
     readonly question: () => string | undefined;
     /** What is tried here, and how it goes. */
     readonly trial: () => Trial | undefined;
+    /** How far tasks are, as far as that has changed; `all` where it may not have been heard. */
+    readonly progress: (all: boolean) => Promise<readonly ProgressReport[]>;
   },
   settings: { readonly intervalMs: number },
 ): Heartbeat {
-  const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial } = parts;
+  const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial, progress } = parts;
   let said: Usage | undefined;
   let beats = 0;
 
@@ -43,7 +46,15 @@ export function makeHeartbeat(
     const full = said === undefined || beats % fullEvery === 0;
     beats++;
     const news = full ? usage : changes(said ?? usage, usage);
-    sender.send('hb', { full, usage: news, held: heldHash(), nonce: question(), trial: trial() });
+    const told = await progress(full);
+    sender.send('hb', {
+      full,
+      usage: news,
+      held: heldHash(),
+      nonce: question(),
+      trial: trial(),
+      ...(told.length > 0 && { progress: [...told] }),
+    });
     said = { ...(said ?? usage), ...news };
   }
 

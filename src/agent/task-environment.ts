@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { progressName } from '../device/progress-file.ts';
 import { variableName } from '../model/job.ts';
 import type { TaskSpec } from '../model/task.ts';
 
@@ -31,6 +33,7 @@ export function environmentOf(spec: TaskSpec, here: NodeEnvironment): Readonly<R
     MESOLITE_TASK: spec.id,
     MESOLITE_JOB: spec.job,
     MESOLITE_NAMESPACE: spec.namespace,
+    MESOLITE_PROGRESS: join(here.home, progressName),
   };
 }
 

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { isMesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -5,7 +6,8 @@ import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import { checkHealth } from '../device/health.ts';
 import type { Privileges } from '../device/privileges.ts';
-import type { Processes, RunningProcess } from '../device/process.ts';
+import { type Processes, type RunningProcess, sandboxName } from '../device/process.ts';
+import { clearProgress } from '../device/progress-file.ts';
 import {
   hasEnded,
   isReady,
@@ -135,6 +137,7 @@ export function makeTaskRunner(
       return;
     }
     if (!(await prepare(run))) return;
+    await clearProgress(join(directory, sandboxName));
     const request = { command: spec.command, env: environmentOf(spec), directory, limits: cgroupLimitsOf(spec), as };
     const started = await processes.start(request, signal);
     if (started.result === 'notStarted') {

@@ -22,6 +22,8 @@ export interface ApiClient {
   delete<S extends v.GenericSchema>(path: string, schema: S): Promise<v.InferOutput<S>>;
   /** Hands on each line of an answer that goes on, until it ends; throws what the last line says, and TIMED_OUT when nothing comes any more. */
   stream(method: 'GET' | 'POST', path: string, onFrame: (frame: OutputFrame) => void, body?: unknown): Promise<void>;
+  /** Server-sent events as they come, until the shell's signal aborts; throws UNAVAILABLE when the master ends them. */
+  watch<S extends v.GenericSchema>(path: string, schema: S, onEvent: (event: v.InferOutput<S>) => void): Promise<void>;
   /** `delete` of what is answered like a document. */
   remove(path: string): Promise<v.InferOutput<typeof removeResultSchema>>;
 }
@@ -62,6 +64,12 @@ export function makeApiClient(context: Context, signal: AbortSignal): ApiClient 
     post: async (path, body, schema) => read(await call('POST', path, body), schema),
     push: async (path, bytes, schema) => read(await call('POST', path, bytes), schema),
     put: async (path, body, schema) => read(await call('PUT', path, body), schema),
+    async watch(path, schema, onEvent) {
+      await watchEvents(context, { ...options, method: 'GET' }, path, signal, text => {
+        onEvent(decodeJson(schema, text, `an event of ${context.server}`, answerBounds));
+      });
+      if (!signal.aborted) throw new MesoliteError('UNAVAILABLE', `${context.server} has ended the events`);
+    },
     delete: async (path, schema) => read(await call('DELETE', path), schema),
     stream: (method, path, onFrame, body) => stream(context, { ...options, method }, path, { body, onFrame }, signal),
     remove: async path => read(await call('DELETE', path), removeResultSchema),
@@ -147,6 +155,24 @@ async function stream(
       : transportError(context, error);
   } finally {
     clearTimeout(watch);
+  }
+}
+
+async function watchEvents(
+  context: Context,
+  options: RequestOptions,
+  path: string,
+  signal: AbortSignal,
+  onData: (text: string) => void,
+): Promise<void> {
+  try {
+    const response = await send(context, options, path, undefined, signal);
+    if (response.statusCode !== 200) throw refusal(context, await readAnswer(response));
+    for await (const line of createInterface({ input: response })) {
+      if (line.startsWith('data: ')) onData(line.slice('data: '.length));
+    }
+  } catch (error) {
+    if (!signal.aborted) throw transportError(context, error);
   }
 }
 

@@ -35,6 +35,7 @@ import {
   jobColumns,
   roleColumns,
   taskColumns,
+  taskLine,
 } from './task-columns.ts';
 import { findTask } from './task-name.ts';
 
@@ -159,10 +160,12 @@ function addTasks(get: Command, shell: Shell): void {
     .alias('task')
     .description('list tasks, or one with its history: an id, the beginning of one, or a job of one task')
     .option('-n, --namespace <name>', 'only this namespace', parseName)
-    .option('--job <name>', 'only the tasks of this job', parseName);
+    .option('--job <name>', 'only the tasks of this job', parseName)
+    .option('-w, --watch', 'and then each that changes, until Ctrl-C');
   withOutput(command, ['table', 'wide', 'json', 'yaml']).action(
-    async (name: string | undefined, options: GetOptions) => {
+    async (name: string | undefined, options: GetOptions & { readonly watch?: true }) => {
       const api = openSession(shell, command);
+      if (options.watch) return watchTasks(api, shell, options);
       if (name !== undefined) return showTask(api, shell, name, options);
       const { tasks } = await api.get(
         `/v1/tasks${queryOf({ namespace: options.namespace, job: options.job })}`,
@@ -203,6 +206,18 @@ function addCertificates(get: Command, shell: Shell): void {
       printAs(shell, output, answer, () => printRows(shell, output, certificateColumns, certificates, 'certificates'));
     },
   );
+}
+
+/** A line for each change. */
+async function watchTasks(api: ApiClient, shell: Shell, { namespace, job, output }: GetOptions): Promise<void> {
+  let width = 0;
+  await api.watch(`/v1/tasks/watch${queryOf({ namespace, job })}`, taskListSchema, ({ tasks }) => {
+    for (const task of tasks) width = Math.max(width, task.id.length);
+    for (const task of tasks) {
+      if (output === 'json' || output === 'yaml') print(shell, JSON.stringify(task));
+      else print(shell, taskLine(task, width, shell.now()));
+    }
+  });
 }
 
 async function showTask(api: ApiClient, shell: Shell, name: string, options: GetOptions): Promise<void> {

@@ -17,6 +17,7 @@ export const jobColumns: readonly Column<JobView>[] = [
   { head: 'FINISHED', cell: job => String(job.finished), align: 'right' },
   { head: 'FAILED', cell: job => String(job.failed), align: 'right' },
   { head: 'AGE', cell: (job, now) => printAge(job.submittedAt, now) },
+  { head: 'DONE', cell: job => (job.progress === null ? '-' : `${job.progress}%`), align: 'right' },
   { head: 'ENDS', cell: (job, now) => (isOver(job) ? '-' : printEnd(job.expectedEndAt, now)) },
   { head: 'PRIORITY', cell: job => String(job.priority), align: 'right', wide: true },
 ];
@@ -29,6 +30,11 @@ export const taskColumns: readonly Column<TaskView>[] = [
   { head: 'EXIT', cell: task => (task.exitCode === null ? '-' : String(task.exitCode)), align: 'right' },
   { head: 'RESTARTS', cell: task => String(task.restarts), align: 'right' },
   { head: 'RAN', cell: (task, now) => printRan(task, now) },
+  {
+    head: 'DONE',
+    cell: ({ progress }) => (progress === null ? '-' : `${Math.floor(progress.percent)}%`),
+    align: 'right',
+  },
   { head: 'AGE', cell: (task, now) => printAge(task.submittedAt, now) },
   { head: 'ENDS', cell: (task, now) => (isTerminal(task.state) ? '-' : printEnd(task.expectedEndAt, now)), wide: true },
   { head: 'JOB', cell: task => task.job, wide: true },
@@ -40,12 +46,22 @@ export const taskColumns: readonly Column<TaskView>[] = [
   { head: 'WHY', cell: task => shorten(printWhy(task), maxWords) },
 ];
 
+/** A task as one line among many, with its id in `width` places. */
+export function taskLine(task: TaskView, width: number, now: number): string {
+  const { progress, node, ready } = task;
+  const done = progress === null ? '-' : `${Math.floor(progress.percent)}%`;
+  const state = task.state + (task.type === 'service' && ready ? ', ready' : '');
+  const words = [printTime(now), task.id.padEnd(width), state.padEnd(19), (node ?? '-').padEnd(12), done.padStart(4)];
+  return `${words.join('  ')}  ${shorten(printWhy(task), maxWords)}`.trimEnd();
+}
+
 export const historyColumns: readonly Column<TaskDetail['history'][number]>[] = [
   { head: 'TIME (UTC)', cell: status => printTime(status.at) },
   { head: 'STATE', cell: status => status.state },
   { head: 'READY', cell: status => (status.ready === undefined ? '-' : status.ready ? 'yes' : 'no') },
   { head: 'EXIT', cell: status => status.signal ?? (status.exitCode === undefined ? '-' : String(status.exitCode)) },
   { head: 'RAN', cell: status => (status.ranMs === undefined ? '-' : printDuration(status.ranMs)) },
+  { head: 'DONE', cell: ({ progress }) => (progress === undefined ? '-' : `${progress.percent}%`), align: 'right' },
   { head: 'REASON', cell: status => [status.reason, status.message].filter(Boolean).join(': ') },
 ];
 
@@ -94,9 +110,10 @@ function printRan({ startedAt, endedAt }: TaskView, now: number): string {
   return startedAt === null ? '-' : printDuration(Math.max(0, (endedAt ?? now) - startedAt));
 }
 
-/** Why it is as it is: what its node said, or why no node takes it. A task that runs and is ready needs no reason. */
-function printWhy({ state, ready, message, reason, waiting, note }: TaskView): string {
+/** Why it is as it is: what it says itself, what its node said, or why no node takes it. A task that runs and is ready needs no reason. */
+function printWhy({ state, ready, message, reason, waiting, note, progress }: TaskView): string {
   if (note !== undefined && !isTerminal(state)) return note;
+  if (state === 'TASK_RUNNING' && progress?.message !== undefined) return progress.message;
   if (state === 'TASK_RUNNING' && ready) return '';
   const said = message ?? reason;
   if (said !== null) return said;

@@ -27,6 +27,8 @@ import type { Rollouts } from './rollouts.ts';
 import type { Rounds } from './rounds.ts';
 import type { Services } from './services.ts';
 import type { Shadows } from './shadows.ts';
+import type { TaskFeed } from './task-feed.ts';
+import type { TaskProgress } from './task-progress.ts';
 import type { Trust } from './trust.ts';
 import { noteOnTask, viewJob, viewNode, viewPlan, viewTask } from './views.ts';
 
@@ -41,6 +43,8 @@ export function makeApiFace(parts: {
   readonly jobs: Jobs;
   readonly rounds: Rounds;
   readonly roles: Pick<Roles, 'policies'>;
+  readonly progress: Pick<TaskProgress, 'of'>;
+  readonly feed: Pick<TaskFeed, 'watch'>;
   readonly mesos: Pick<Mesos, 'view'>;
   readonly services: Services;
   readonly policies: Policies;
@@ -61,7 +65,7 @@ export function makeApiFace(parts: {
   readonly artifacts: ApiFace['artifacts'];
 }): ApiFace {
   const { version, store, operators, documents, fleet, jobs, rounds, services, policies, shadows, logs } = parts;
-  const { book, trust, tokens, clock } = parts;
+  const { book, trust, tokens, clock, progress } = parts;
 
   async function view(tasks: readonly TaskRecord[]): Promise<TaskView[]> {
     const jobOf = new Map((await jobs.list()).map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
@@ -69,7 +73,11 @@ export function makeApiFace(parts: {
   }
 
   function viewOne(task: TaskRecord, job: Job | undefined): TaskView {
-    return viewTask(task, job, { waiting: rounds.whyWaiting(task.id), note: noteOf(task) });
+    return viewTask(task, job, {
+      waiting: rounds.whyWaiting(task.id),
+      note: noteOf(task),
+      progress: progress.of(task),
+    });
   }
 
   /** What is known of a task from its node. */
@@ -168,6 +176,15 @@ export function makeApiFace(parts: {
     },
     async tasks({ job, namespace }) {
       return view(await store.tasks.list({ ...(job && { job }), ...(namespace && { namespace }) }));
+    },
+    watchTasks({ job, namespace }, tell, signal) {
+      parts.feed.watch(async ids => {
+        const found =
+          ids?.length === 0
+            ? []
+            : await store.tasks.list({ ...(job && { job }), ...(namespace && { namespace }), ...(ids && { ids }) });
+        tell(await view(found));
+      }, signal);
     },
     async task(id) {
       const record = await findTask(id);

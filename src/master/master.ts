@@ -62,7 +62,9 @@ import { makeSecrets } from './secrets.ts';
 import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
 import { makeShadows } from './shadows.ts';
+import { makeTaskFeed } from './task-feed.ts';
 import { makeTaskIntake } from './task-intake.ts';
+import { makeTaskProgress } from './task-progress.ts';
 import { openTrust } from './trust.ts';
 import { embeddedWire, externalWire } from './wire.ts';
 import { makeRunsWorkload } from './workload-rights.ts';
@@ -354,6 +356,10 @@ async function run(
     },
     { rootNamespace, trustDomain },
   );
+  const progress = makeTaskProgress({ clock });
+  const feed = makeTaskFeed({ clock, log });
+  store.tasks.watch(feed.note);
+  progress.watch(feed.note);
   const intake = makeTaskIntake({
     store,
     outgoing,
@@ -361,7 +367,10 @@ async function run(
     log,
     newId,
     onRecorded: mesos.onRecorded,
-    onEnded: rounds.onEnded,
+    onEnded: task => {
+      progress.onEnded(task);
+      rounds.onEnded(task);
+    },
     onChanged: (node, { ended, serving }) => {
       if (serving) inBackground('publishing services', publishServices());
       if (ended) inBackground('sending an assignment', assignments.send([node]));
@@ -421,6 +430,7 @@ async function run(
       trust,
       auditIntake,
       shadows,
+      progress,
       certificates,
       outputs,
       logs,
@@ -470,6 +480,8 @@ async function run(
     jobs,
     rounds,
     roles,
+    progress,
+    feed,
     mesos,
     services,
     policies,

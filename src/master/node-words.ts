@@ -14,6 +14,7 @@ import type { Policies } from './policies.ts';
 import type { Rollouts } from './rollouts.ts';
 import type { Shadows } from './shadows.ts';
 import type { TaskIntake } from './task-intake.ts';
+import type { TaskProgress } from './task-progress.ts';
 import type { Trust } from './trust.ts';
 
 /** Who hears what of what nodes say, and in which order. */
@@ -29,6 +30,7 @@ export function makeNodeWords(parts: {
   readonly trust: Trust;
   readonly auditIntake: AuditIntake;
   readonly shadows: Shadows;
+  readonly progress: TaskProgress;
   readonly certificates: Certificates;
   readonly outputs: OutputStreams;
   readonly logs: Logs;
@@ -38,7 +40,7 @@ export function makeNodeWords(parts: {
   readonly withOwnKey: (node: string, birth: Birth) => Birth;
 }): UpHandlers {
   const { fleet, clones, nodeEvents, weights, intake, assignments, rollouts, policies, trust, outgoing } = parts;
-  const { auditIntake, shadows, certificates, outputs, logs, publishServices, withOwnKey } = parts;
+  const { auditIntake, shadows, progress, certificates, outputs, logs, publishServices, withOwnKey } = parts;
   /** The envelope carries the time. */
   const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
     if (nonce !== undefined) await outgoing.ack(node, { nonce });
@@ -56,6 +58,7 @@ export function makeNodeWords(parts: {
       if (!(await clones.onBirth(node, birth)) || !(await fleet.onBirth(node, birth))) return;
       nodeEvents.onBirth(node, birth, before);
       onUsage(node);
+      progress.onBirth(node, birth.tasks);
       await intake.onBirth(node, birth.tasks);
       await assignments.onBirth(node, birth);
       await publishServices();
@@ -64,6 +67,7 @@ export function makeNodeWords(parts: {
       await tellTime(node, heartbeat);
       if (fleet.onHeartbeat(node, heartbeat)) {
         rollouts.onHeartbeat(node, heartbeat);
+        progress.onHeartbeat(node, heartbeat.progress ?? []);
         onUsage(node);
         await assignments.onHeartbeat(node, heartbeat);
       } else await outgoing.ask(node, { what: 'birth' });

@@ -6,10 +6,12 @@ import { noResources } from '../model/resources.ts';
 import { isTerminal } from '../model/task.ts';
 import type { Waiting } from '../scheduling/offers.ts';
 import type { Plan } from '../scheduling/plan.ts';
+import { endByProgress } from '../scheduling/progress.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import { resourcesOf } from './expand-job.ts';
 import type { FleetNode } from './fleet.ts';
 import type { PreviewedTask } from './jobs.ts';
+import type { HeardProgress } from './task-progress.ts';
 import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
@@ -54,9 +56,18 @@ export function noteOnTask(
 export function viewTask(
   task: TaskRecord,
   job: Job | undefined,
-  { waiting, note }: { readonly waiting?: Waiting | undefined; readonly note?: string | undefined },
+  {
+    waiting,
+    note,
+    progress,
+  }: {
+    readonly waiting?: Waiting | undefined;
+    readonly note?: string | undefined;
+    readonly progress?: HeardProgress | undefined;
+  },
 ): TaskView {
   const { spec } = task;
+  const told = isTerminal(task.state) ? undefined : progress;
   const waits = task.node === null && !isTerminal(task.state);
   return {
     id: task.id,
@@ -77,10 +88,23 @@ export function viewTask(
     submittedAt: task.submittedAt,
     startedAt: task.startedAt,
     endedAt: task.endedAt,
-    expectedEndAt: task.expectedEndAt ?? waiting?.expected?.endAt ?? null,
+    expectedEndAt: expectedEnd(task, told) ?? waiting?.expected?.endAt ?? null,
+    progress: told ?? null,
     ...(note !== undefined && !isTerminal(task.state) && { note }),
     waiting: waits ? (waiting?.reasons.map(({ node, why }) => ({ node, why })) ?? []) : [],
   };
+}
+
+function expectedEnd({ type, startedAt, expectedEndAt }: TaskRecord, told: HeardProgress | undefined): number | null {
+  if (told === undefined || startedAt === null || type !== 'batch') return expectedEndAt;
+  return endByProgress({ startedAt, expectedEndAt, ...told }) ?? null;
+}
+
+/** How much of a batch is done, in percent; a task that tells nothing counts when it has ended. */
+function progressOf(views: readonly TaskView[], wanted: number, finished: number): number | null {
+  if (wanted === 0) return null;
+  const running = views.reduce((sum, { progress }) => sum + (progress?.percent ?? 0), 0);
+  return Math.min(100, Math.floor((100 * finished + running) / wanted));
 }
 
 /** `tasks` are all of the job's; `submittedAt` is that of its newest. */
@@ -92,12 +116,13 @@ export function viewJob(job: Job, tasks: readonly TaskRecord[], views: readonly 
   const ends = views.flatMap(view =>
     view.endedAt === null && view.expectedEndAt !== null ? [view.expectedEndAt] : [],
   );
+  const wanted = job.spec.tasks?.length ?? job.spec.instances;
   return {
     name: job.metadata.name,
     namespace: job.metadata.namespace,
     type: job.spec.type,
     priority: job.spec.priority,
-    wanted: job.spec.tasks?.length ?? job.spec.instances,
+    wanted,
     pending: live.filter(task => task.state !== 'TASK_RUNNING').length,
     running: live.filter(task => task.state === 'TASK_RUNNING').length,
     ready: live.filter(task => task.ready).length,
@@ -105,6 +130,7 @@ export function viewJob(job: Job, tasks: readonly TaskRecord[], views: readonly 
     failed: ended(false),
     submittedAt: current.reduce((newest, task) => Math.max(newest, task.submittedAt), 0),
     expectedEndAt: job.spec.type === 'batch' && ends.length > 0 ? Math.max(...ends) : null,
+    progress: job.spec.type === 'batch' ? progressOf(views, wanted, ended(true)) : null,
   };
 }
 

@@ -9,7 +9,7 @@ import { resourcesSchema } from './resources.ts';
 import { roleNameSchema } from './role.ts';
 import { rolloutSpecSchema } from './rollout.ts';
 import { serviceDocumentSchema } from './service.ts';
-import { taskStates, taskStatusSchema } from './task.ts';
+import { progressSchema, taskStates, taskStatusSchema } from './task.ts';
 
 // What the master's HTTP API takes and gives under /v1: shared by the API, the command line and the console.
 
@@ -91,10 +91,12 @@ export const taskViewSchema = v.object({
   submittedAt: v.number(),
   startedAt: v.nullable(v.number()),
   endedAt: v.nullable(v.number()),
-  /** When the scheduler expects it to end, if it was asked to reckon. */
+  /** When it is expected to end, by what its like took and how far it is. */
   expectedEndAt: v.nullable(v.number()),
   /** What its node says nothing of, as that it is silent. */
   note: v.optional(v.string()),
+  /** Of a live task that tells: how far it is, and when that was heard. */
+  progress: v.nullable(v.object({ ...progressSchema.entries, at: v.number() })),
   /** While it waits: per node, why not there. */
   waiting: v.array(v.object({ node: v.string(), why: v.string() })),
 });
@@ -199,8 +201,9 @@ export const jobViewSchema = v.object({
   finished: v.number(),
   failed: v.number(),
   submittedAt: v.number(),
-  /** For a batch: when the last task is expected to end. */
+  /** For a batch: when the last task is expected to end, and how much of it is done, in percent. */
   expectedEndAt: v.nullable(v.number()),
+  progress: v.nullable(v.number()),
 });
 
 export const policyViewSchema = v.object({

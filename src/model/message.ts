@@ -11,7 +11,7 @@ import { resourcesSchema } from './resources.ts';
 import { trialSchema } from './rollout.ts';
 import { sealKeySchema } from './secret.ts';
 import { shadowCountSchema } from './shadow-count.ts';
-import { taskSpecSchema, taskStatusSchema } from './task.ts';
+import { progressSchema, taskSpecSchema, taskStatusSchema } from './task.ts';
 
 // Bodies of the messages of PROTOCOL. What a node sends is `{v, boot, seq, ts, …}`; what the master sends is an envelope
 // (model/envelope.ts) whose body is one of the *Body schemas here. Unknown fields are ignored: an older side keeps working.
@@ -68,7 +68,12 @@ export const birthSchema = v.object({
   tasks: v.pipe(v.array(taskStatusSchema), v.maxLength(10_000)),
 });
 
-/** `up/<node>/hb`: `usage` holds only what changed since the last one that had it all (`full`). */
+/** The most tasks whose progress one heartbeat tells. */
+export const maxProgressReports = 200;
+
+const progressReportSchema = v.object({ task: taskIdSchema, ...progressSchema.entries });
+
+/** `up/<node>/hb`: `usage` and `progress` hold only what changed since the last one that had it all (`full`). */
 export const heartbeatSchema = v.object({
   ...head,
   nonce: timeNonce,
@@ -77,6 +82,7 @@ export const heartbeatSchema = v.object({
   held: hash,
   /** While the node tries a rollout. */
   trial: v.optional(trialSchema),
+  progress: v.optional(v.pipe(v.array(progressReportSchema), v.maxLength(maxProgressReports))),
 });
 
 /** `up/<node>/task` */
@@ -126,6 +132,7 @@ export const deathSchema = v.object({ v: v.literal(1), boot: whole });
 
 export type Birth = v.InferOutput<typeof birthSchema>;
 export type Heartbeat = v.InferOutput<typeof heartbeatSchema>;
+export type ProgressReport = v.InferOutput<typeof progressReportSchema>;
 export type TaskReport = v.InferOutput<typeof taskReportSchema>;
 export type DocumentAck = v.InferOutput<typeof documentAckSchema>;
 export type AuditMessage = v.InferOutput<typeof auditMessageSchema>;

@@ -98,6 +98,14 @@ export const taskSpecSchema = v.strictObject({
 
 export type TaskSpec = v.InferOutput<typeof taskSpecSchema>;
 
+/** How far a task is, by its own word. */
+export const progressSchema = v.object({
+  percent: v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
+  message: v.optional(v.pipe(v.string(), v.maxLength(160))),
+});
+
+export type Progress = v.InferOutput<typeof progressSchema>;
+
 /** One report on a task; `uuid` names the report, and the agent repeats it until the master acknowledges that uuid. */
 export const taskStatusSchema = v.object({
   uuid: v.pipe(v.string(), v.maxLength(64)),
@@ -117,6 +125,7 @@ export const taskStatusSchema = v.object({
   /** Milliseconds since 1970 by the node's clock, and how long the last run took by its monotonic one. */
   at: v.number(),
   ranMs: v.optional(v.number()),
+  progress: v.optional(progressSchema),
 });
 
 export type TaskStatus = v.InferOutput<typeof taskStatusSchema>;

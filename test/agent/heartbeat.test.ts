@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
 import { makeHeartbeat } from '../../src/agent/heartbeat.ts';
+import type { ProgressReport } from '../../src/model/message.ts';
 import type { Usage } from '../../src/model/profile.ts';
 import type { Trial } from '../../src/model/rollout.ts';
 import { AgentWords } from '../fixtures/agent-words.ts';
@@ -44,6 +45,8 @@ function stage(t: Test) {
     held: 'held',
     nonce: undefined as string | undefined,
     trial: undefined as Trial | undefined,
+    progress: [] as ProgressReport[],
+    askedForAll: [] as boolean[],
   };
   const readUsage = async () => {
     if (board.fails) throw new Error('no such file');
@@ -60,6 +63,10 @@ function stage(t: Test) {
     isUp: () => board.isUp,
     question: () => board.nonce,
     trial: () => board.trial,
+    progress: async (all: boolean) => {
+      board.askedForAll.push(all);
+      return board.progress;
+    },
   };
   const heartbeat = makeHeartbeat(parts, { intervalMs });
   const ended = new AbortController();
@@ -129,6 +136,14 @@ t.test('the master is asked for the time, for as long as it is not known', async
   t.equal((await beat())[0]?.nonce, 'what time is it');
   board.nonce = undefined;
   t.equal((await beat())[0]?.nonce, undefined);
+});
+
+t.test('what tasks tell of their progress goes along, and all of it where all is told', async t => {
+  const { board, beat } = stage(t);
+  t.notOk(Object.hasOwn((await beat())[0] ?? {}, 'progress'));
+  board.progress = [{ task: 'work.default.0-a', percent: 40 }];
+  t.same((await beat())[0]?.progress, board.progress);
+  t.same(board.askedForAll, [true, false]);
 });
 
 t.test('while the link is down there are no heartbeats', async t => {

@@ -40,6 +40,7 @@ t.test('a task finds its ports, its proxy and who it is in its environment, and 
     MESOLITE_TASK: 'web.default.0-a',
     MESOLITE_JOB: 'web',
     MESOLITE_NAMESPACE: 'default',
+    MESOLITE_PROGRESS: '/data/tasks/web/sandbox/.progress',
   });
 });
 

@@ -38,12 +38,12 @@ t.test('nothing to list is said beside the output, not in it', async t => {
 
 t.test('jobs, services and policies are filtered by namespace', async t => {
   const { server, mesolite } = await makeUser(t);
-  server.world.jobs = [jobView(), jobView({ name: 'other', namespace: 'edge' })];
+  server.world.jobs = [jobView({ progress: 50 }), jobView({ name: 'other', namespace: 'edge' })];
   server.world.policies = [policyView(), policyView({ name: 'else', namespace: 'edge' })];
   const endpoint = { task: 't', node: 'pi-1', address: '10.0.0.7', port: 15_000, serverName: 's', weight: 1 };
   const service = { name: 'web', namespace: 'edge', protocol: 'http', spiffeId: 'spiffe://x/ns/edge/sa/web' };
   server.world.services = [{ ...service, endpoints: [endpoint] }];
-  t.match((await mesolite('get jobs')).out, /hello +default +batch +8 +2 +1 +0 +4 +1 +10m +in 90s\nother/);
+  t.match((await mesolite('get jobs')).out, /hello +default +batch +8 +2 +1 +0 +4 +1 +10m +50% +in 90s\nother/);
   t.notMatch((await mesolite('get jobs -n edge')).out, /hello/);
   t.match((await mesolite('get policies -n default')).out, /deny-client .* DENY +1\/2 nodes +- +pi-2: an older agent/);
   t.notMatch((await mesolite('get policies -n default')).out, /else/);
@@ -67,7 +67,11 @@ t.test('what a policy that decides nothing would have done is told', async t => 
 t.test('tasks show state, exit and why, and the filter goes to the master', async t => {
   const { server, mesolite } = await makeUser(t);
   server.world.tasks = [
-    taskView('hello.default.a', { reason: 'REASON_TASK_HEALTH_CHECK_STATUS_UPDATED', message: 'healthy' }),
+    taskView('hello.default.a', {
+      reason: 'REASON_TASK_HEALTH_CHECK_STATUS_UPDATED',
+      message: 'healthy',
+      progress: { percent: 40.2, message: 'resizing', at: 0 },
+    }),
     taskView('hello.default.b', { state: 'TASK_FAILED', ready: false, exitCode: 3, message: 'exited with 3' }),
     taskView('hello.default.c', {
       type: 'batch',
@@ -78,9 +82,9 @@ t.test('tasks show state, exit and why, and the filter goes to the master', asyn
     }),
   ];
   const { out } = await mesolite('get tasks -n default --job hello');
-  t.match(out, /hello\.default\.a +TASK_RUNNING +yes +pi-1 +- +0 +3m +10m +-/);
-  t.match(out, /hello\.default\.b +TASK_FAILED +no +pi-1 +3 +0 +3m +10m +exited with 3/);
-  t.match(out, /hello\.default\.c +TASK_STAGING +- +- +- +0 +- +10m +pi-3: needs 512 MB mem, has 388 MB mem free/);
+  t.match(out, /hello\.default\.a +TASK_RUNNING +yes +pi-1 +- +0 +3m +40% +10m +resizing/);
+  t.match(out, /hello\.default\.b +TASK_FAILED +no +pi-1 +3 +0 +3m +- +10m +exited with 3/);
+  t.match(out, /hello\.default\.c +TASK_STAGING +- +- +- +0 +- +- +10m +pi-3: needs 512 MB mem, has 388 MB mem free/);
   t.equal(server.calls.at(-1)?.what, 'GET /v1/tasks?namespace=default&job=hello');
 });
 
@@ -89,11 +93,20 @@ t.test('one task is shown with its history', async t => {
   server.world.tasks = [taskView('hello.default.a')];
   server.world.history = [
     { uuid: 'u1', task: 'hello.default.a', state: 'TASK_STARTING', at: 0 },
-    { uuid: 'u2', task: 'hello.default.a', state: 'TASK_FAILED', at: 1_000, exitCode: 7, ranMs: 950, message: 'oh' },
+    {
+      uuid: 'u2',
+      task: 'hello.default.a',
+      state: 'TASK_FAILED',
+      at: 1_000,
+      exitCode: 7,
+      ranMs: 950,
+      message: 'oh',
+      progress: { percent: 63 },
+    },
   ];
   const { out } = await mesolite('get task hello.default.a');
   t.match(out, /\n\nTIME \(UTC\) +STATE/);
-  t.match(out, /1970-01-01 00:00:01 +TASK_FAILED +- +7 +950ms +oh\n/);
+  t.match(out, /1970-01-01 00:00:01 +TASK_FAILED +- +7 +950ms +63% +oh\n/);
 });
 
 t.test('a task is named by its id, the beginning of one, or its job', async t => {

@@ -49,6 +49,7 @@ function emptyFace(): ApiFace {
     credentials: async () => [],
     removeCredential: none,
     tasks: async () => [],
+    watchTasks: () => {},
     task: none,
     plan: none,
     drain: none,

@@ -67,6 +67,20 @@ t.test('a task shows how it is, and one that is to end that it ends', async t =>
   t.equal(viewTask(task({ stopping: true, state: 'TASK_KILLED' }), undefined, {}).state, 'TASK_KILLED');
 });
 
+t.test('how far tasks are shows, on the task and over the whole batch, and moves the expected end', async t => {
+  const job = asJob(jobOf('work', { type: 'batch', instances: 4 }));
+  const batch = task({ type: 'batch', startedAt: 0, expectedEndAt: 1_000 });
+  const told = { percent: 50, message: 'half', at: 2_000 };
+  const running = viewTask(batch, job, { progress: told });
+  t.match(running, { progress: told, expectedEndAt: 2_500 });
+  t.doesNotThrow(() => decode(taskViewSchema, running, 'view'));
+  t.equal(viewTask({ ...batch, state: 'TASK_FINISHED' }, job, { progress: told }).progress, null);
+  const done = { ...batch, state: 'TASK_FINISHED' as const };
+  const views = [running, viewTask(done, job, {})];
+  t.match(viewJob(job, [batch, done], views), { progress: 37, expectedEndAt: 2_500 });
+  t.equal(viewJob(asJob(jobOf('web')), [task()], [viewTask(task(), undefined, { progress: told })]).progress, null);
+});
+
 t.test('a task that waits shows what it needs and why it waits; one that has a place does not', async t => {
   const job = asJob(jobOf('web', { resources: { cpus: 1, mem: 64 } }));
   const waits = task({ node: null, spec: null, state: 'TASK_STAGING', ready: false, startedAt: null });

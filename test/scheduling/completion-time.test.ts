@@ -5,6 +5,7 @@ import { sharesOf } from '../../src/scheduling/allocator.ts';
 import { earliestCompletion } from '../../src/scheduling/completion-time.ts';
 import { makeOffers, type NodeState, type SchedulingContext } from '../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../src/scheduling/pending.ts';
+import { endByProgress } from '../../src/scheduling/progress.ts';
 import { makeRoster } from '../../src/scheduling/roster.ts';
 import { defaultSchedulerSettings, makeScheduler } from '../../src/scheduling/scheduler.ts';
 import { amounts, aNode, aTask, ledgerOf } from './fixtures.ts';
@@ -41,6 +42,16 @@ const longestFirst: Readonly<Record<string, number>> = {
 };
 const folder = join('..', 'shared', 'corpus', 'hcsp');
 const skip = existsSync(folder) ? false : 'the scheduling instances (../shared/corpus/hcsp) are not here';
+
+t.test('a run is expected to end by its pace and by what its like took, each as far as it has earned', async t => {
+  const run = { startedAt: 1_000, expectedEndAt: 11_000, percent: 50, at: 3_000 };
+  t.equal(endByProgress(run), 1_000 + 0.5 * 4_000 + 0.5 * 10_000);
+  t.equal(endByProgress({ ...run, expectedEndAt: null }), 5_000, 'the pace alone, where nothing was learned');
+  t.equal(endByProgress({ ...run, percent: 0 }), 11_000);
+  t.equal(endByProgress({ ...run, percent: 0, expectedEndAt: null }), undefined);
+  t.equal(endByProgress({ ...run, percent: 100 }), 3_000, 'never before it was heard');
+  t.equal(endByProgress({ ...run, expectedEndAt: 2_000, at: 9_000, percent: 10 }), 1_000 + 0.1 * 80_000 + 0.9 * 1_000);
+});
 
 t.test('of nodes that would end at the same time the first is taken', async t => {
   t.match(

@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { makeApiClient } from '../../src/cli/api-client.ts';
+import { taskListSchema } from '../../src/model/api.ts';
 import type { OutputFrame } from '../../src/model/output.ts';
 import { putSecretResultSchema } from '../../src/model/secret.ts';
 import {
@@ -26,7 +28,7 @@ const masterSettings = await masterConfig(join(home, 'master'), ports);
 const startMaster = () => runMaster(t, masterSettings);
 const startAgent = () => runAgent(t, agent.config);
 let master = await startMaster();
-let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node', allowExec: true }, ports);
+let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node', allowExec: true, heartbeatMs: 1_000 }, ports);
 const { api } = master;
 
 const shell = (script: string) => ({ type: 'batch', command: ['/bin/sh', '-c', script] });
@@ -128,6 +130,31 @@ function holds(directory: string, text: string): boolean {
     }
   });
 }
+
+t.test('how far a task is can be seen and followed, and is known to the next master', async t => {
+  const gate = join(home, 'progressed');
+  const script = `echo "40 resizing" > "$MESOLITE_PROGRESS"; while [ ! -e ${gate} ]; do sleep 0.05; done`;
+  const watching = new AbortController();
+  const seen: string[] = [];
+  const watched = makeApiClient(api.context, watching.signal).watch(
+    '/v1/tasks/watch?job=resize',
+    taskListSchema,
+    event => {
+      for (const { state, progress } of event.tasks) seen.push(`${state} ${progress?.percent}`);
+    },
+  );
+  await api.apply(job('resize', shell(script)));
+  const isTold = async () => (await master.api.tasks('resize')).find(each => each.progress?.percent === 40);
+  t.match(await until('it is told', isTold), { state: 'TASK_RUNNING', progress: { message: 'resizing' } });
+  await until('who follows is told too', () => seen.includes('TASK_RUNNING 40'));
+  watching.abort();
+  await watched;
+  await master.stop();
+  master = await startMaster();
+  await until('the node has told the next master', isTold);
+  writeFileSync(gate, '');
+  t.match(await untilTasks(master.api, 'resize', 'TASK_FINISHED'), [{ progress: null }]);
+});
 
 t.test('a task that fails says with which code', async t => {
   await api.apply(job('fail', shell('exit 7')));

@@ -84,6 +84,11 @@ export interface EventQuery {
   readonly limit: number;
 }
 
+export interface TaskFilter {
+  readonly job?: string | undefined;
+  readonly namespace?: string | undefined;
+}
+
 export interface LogQuery {
   readonly task: string;
   readonly stream: 'stdout' | 'stderr';
@@ -122,7 +127,9 @@ export interface ApiFace {
   createCredential(request: CreateCredentialRequest): Promise<CreateCredentialResult>;
   credentials(): Promise<CredentialView[]>;
   removeCredential(name: string): Promise<void>;
-  tasks(filter: { readonly job?: string | undefined; readonly namespace?: string | undefined }): Promise<TaskView[]>;
+  tasks(filter: TaskFilter): Promise<TaskView[]>;
+  /** Tells of all of them, then of those that change, or of none now and then; until `signal` aborts. Throws QUEUE_FULL. */
+  watchTasks(filter: TaskFilter, tell: (tasks: readonly TaskView[]) => void, signal: AbortSignal): void;
   task(id: string): Promise<TaskDetail>;
   /** What applying these would come to; throws as `apply`. */
   plan(documents: readonly unknown[]): Promise<PlanView>;

@@ -30,10 +30,12 @@ import { eventKinds } from '../../model/event.ts';
 import { nameSchema, taskIdSchema } from '../../model/ids.ts';
 import type { Api } from './api.ts';
 import { addAuthorityRoutes } from './authority-routes.ts';
+import { openEventSource } from './event-source.ts';
 import type { ApiFace } from './face.ts';
 import { addFrameworkRoutes } from './framework-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
 import { nameOf } from './operator-name.ts';
+import { signalOf } from './request-signal.ts';
 import { addRolloutRoutes } from './rollout-routes.ts';
 import { admin, answers, open, reader } from './route-schema.ts';
 import { addSecretRoutes } from './secret-routes.ts';
@@ -152,6 +154,19 @@ function addTaskRoutes(app: Api, face: ApiFace): void {
     '/v1/tasks',
     { ...reader, schema: answers('Tasks', taskListSchema, { querystring: taskQuery }) },
     async request => ({ tasks: await face.tasks(request.query) }),
+  );
+  app.get<{ Querystring: v.InferOutput<typeof taskQuery> }>(
+    '/v1/tasks/watch',
+    {
+      ...reader,
+      schema: { summary: 'Tasks, and again those that change, as server-sent events', querystring: taskQuery },
+    },
+    async (request, reply) => {
+      const tell = (tasks: readonly unknown[]) => send(tasks.length === 0 ? undefined : { tasks });
+      face.watchTasks(request.query, tell, signalOf(reply));
+      const send = openEventSource(reply);
+      return reply;
+    },
   );
   app.get<{ Params: v.InferOutput<typeof taskPath> }>(
     '/v1/tasks/:id',
