@@ -41,6 +41,7 @@ const homes: Readonly<Record<string, { readonly folders: readonly string[]; read
   kysely: { folders: ['store'], why: 'one set of queries' },
   libsql: { folders: ['store'], why: 'an agent never loads a database' },
   fastify: { folders: ['master'], why: 'an agent has no HTTP API' },
+  croner: { folders: ['master'], why: 'only a master knows when a job is due' },
   '@fastify/swagger': { folders: ['master'], why: 'an agent has no HTTP API' },
   '@valibot/to-json-schema': { folders: ['master'], why: 'only the OpenAPI document needs JSON Schema' },
   'prom-client': { folders: ['master'], why: 'a node tells the master, the master tells Prometheus' },

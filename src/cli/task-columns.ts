@@ -19,6 +19,12 @@ export const jobColumns: readonly Column<JobView>[] = [
   { head: 'AGE', cell: (job, now) => printAge(job.submittedAt, now) },
   { head: 'DONE', cell: job => (job.progress === null ? '-' : `${job.progress}%`), align: 'right' },
   { head: 'ENDS', cell: (job, now) => (isOver(job) ? '-' : printEnd(job.expectedEndAt, now)) },
+  {
+    head: 'LAST RUN',
+    cell: (job, now) => (job.lastRunAt === null ? '-' : `${printAge(job.lastRunAt, now)} ago`),
+    wide: true,
+  },
+  { head: 'NEXT RUN', cell: (job, now) => (job.nextRunAt === null ? '-' : printAhead(job.nextRunAt, now)), wide: true },
   { head: 'PRIORITY', cell: job => String(job.priority), align: 'right', wide: true },
 ];
 

@@ -171,6 +171,7 @@ export function makeApiFace(parts: {
           job,
           own,
           own.map(task => viewOne(task, job)),
+          clock.now(),
         );
       });
     },

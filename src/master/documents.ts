@@ -19,6 +19,7 @@ import type { Store } from '../store/store.ts';
 import type { VirtualService } from '../traffic/service-routes.ts';
 import { analyzeSent } from './analysis.ts';
 import type { Artifacts } from './artifacts.ts';
+import { scheduleProblem } from './cron.ts';
 import { asJob, type Jobs } from './jobs.ts';
 import { addressesIn } from './key-sets.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
@@ -26,6 +27,7 @@ import { type Pushes, type PushOptions, policyBounds } from './pushes.ts';
 import { checkRoles } from './roles.ts';
 import { nameOfChange } from './rollout-view.ts';
 import { checkSecrets } from './secrets.ts';
+import { refuseCycles } from './start-order.ts';
 
 /** What operators send: checked whole, stored whole, and then carried out. */
 export interface Documents {
@@ -80,6 +82,7 @@ export function makeDocuments(
       sent.map(({ document }) => document),
       { ...settings, total: parts.fleetTotal() },
     );
+    await checkJobs(jobsOf(sent));
     const hasRoles = sent.some(({ document }) => document.kind === 'Role');
     if (hasRoles)
       checkRoles(
@@ -135,6 +138,16 @@ export function makeDocuments(
     return sent.map(({ document }, i) =>
       isPolicyDocument(document) ? checkOne(document, `document ${i + 1}`, facts) : [],
     );
+  }
+
+  async function checkJobs(fresh: readonly Job[]): Promise<void> {
+    for (const { spec, metadata } of fresh) {
+      const problem = spec.periodic && scheduleProblem(spec.periodic);
+      if (problem !== undefined) throw new MesoliteError('INVALID_INPUT', `job ${metadata.name}: spec.${problem}`);
+    }
+    if (!fresh.some(job => job.spec.after !== undefined)) return;
+    const replaced = new Set(fresh.map(describeDocument));
+    refuseCycles([...fresh, ...(await jobs.list()).filter(job => !replaced.has(describeDocument(job)))]);
   }
 
   async function storedRoles(): Promise<OperatorDocument[]> {

@@ -1,7 +1,8 @@
 import type { Sha256 } from '../model/audit-chain.ts';
 import type { Job } from '../model/document.ts';
-import { type Needs, unknownMemMb } from '../model/job.ts';
+import { type Needs, taskTypeOf, unknownMemMb } from '../model/job.ts';
 import { customResources, type Resources, toMilli } from '../model/resources.ts';
+import { parseRunLabel } from '../model/run-label.ts';
 import { taskOf } from './task-spec.ts';
 
 /** A task that a job wants, before it has a place. */
@@ -39,19 +40,37 @@ export interface JobChange {
   readonly stop: readonly string[];
 }
 
+/** What decides beside the job itself which tasks it is to have. */
+export interface Wants {
+  /** The nodes that a system job is to be on. */
+  readonly nodes?: readonly string[];
+  /** Labels of a periodic job's tasks that are due. */
+  readonly due?: readonly string[];
+  /** What has ended by itself stays so, even of a service. */
+  readonly keepEnded?: boolean;
+}
+
 /**
  * Compares what a job wants with the tasks that it has. A task of another template is replaced. A service is filled up to its
- * instances; a batch runs each of its tasks once, whatever came of it. `suffix` makes a short unique word.
+ * instances; a batch runs each of its tasks once, whatever came of it; of a periodic job what runs goes on as it began. `suffix` makes
+ * a short unique word.
  */
-export function expandJob(job: Job, present: readonly PresentTask[], tools: Tools): JobChange {
-  const { sha256, suffix, secretVersions } = tools;
-  const wanted = wantedTasks(job).map(task => ({
+export function expandJob(
+  job: Job,
+  present: readonly PresentTask[],
+  { sha256, suffix, secretVersions }: Tools,
+  wants: Wants = {},
+): JobChange {
+  const { type } = job.spec;
+  const wanted = wantedTasks(job, wants).map(task => ({
     ...task,
     template: sha256(templateOf(job, task.label, secretVersions)),
   }));
   const templates = new Map(wanted.map(task => [task.label, task.template]));
-  const isCurrent = (task: PresentTask) => templates.get(task.label) === task.template;
-  const isSettled = (task: PresentTask) => task.live || (task.ran && job.spec.type === 'batch');
+  const isCurrent = (task: PresentTask) =>
+    type === 'periodic' ? parseRunLabel(task.label) !== undefined : templates.get(task.label) === task.template;
+  const isFinal = taskTypeOf(job.spec) === 'batch' || wants.keepEnded === true;
+  const isSettled = (task: PresentTask) => task.live || (task.ran && isFinal);
   const settled = new Set(present.filter(task => isCurrent(task) && isSettled(task)).map(task => task.label));
   return {
     add: wanted
@@ -71,9 +90,10 @@ export function resourcesOf(needs: Needs): Resources {
 
 /** What a task is made from, as a text to compare; how many there are, and the job's other tasks, are no part of it. */
 function templateOf(job: Job, label: string, versions: Tools['secretVersions']): string {
-  const { instances, tasks, priority, rescheduleAfter, ...shared } = job.spec;
+  const { instances, tasks, priority, rescheduleAfter, periodic, after: __, ...shared } = job.spec;
   const secretVersions = shared.secrets?.map(({ name }) => versions?.get(name) ?? 0);
-  const own = taskOf(job, label);
+  // whom it comes after makes no other task of it
+  const { after: _, ...own } = taskOf(job, label);
   const resources = counted(shared.resources);
   return JSON.stringify({
     labels: job.metadata.labels,
@@ -89,10 +109,17 @@ function counted({ cpus, mem = unknownMemMb, disk, ...custom }: Needs): Needs {
   return { cpus, mem, disk, ...custom };
 }
 
-function wantedTasks(job: Job): Omit<WantedTask, 'id' | 'template'>[] {
-  const { tasks, instances, priority } = job.spec;
-  if (tasks !== undefined) {
-    return tasks.map((task, position) => ({ label: task.name, priority: task.priority ?? priority, position }));
-  }
-  return Array.from({ length: instances }, (_, position) => ({ label: String(position), priority, position }));
+/** The tasks of a job, or of one run of it, as they are called in it. */
+export function labelsWanted({ spec: { tasks, instances } }: Job): string[] {
+  return tasks?.map(task => task.name) ?? Array.from({ length: instances }, (_, position) => String(position));
+}
+
+function wantedTasks(job: Job, { nodes = [], due = [] }: Wants): Omit<WantedTask, 'id' | 'template'>[] {
+  const { tasks, priority, type } = job.spec;
+  const labels = type === 'system' ? nodes : type === 'periodic' ? due : labelsWanted(job);
+  const own = new Map(tasks?.map(task => [task.name, task.priority]));
+  return labels.map((label, position) => {
+    const name = parseRunLabel(label)?.name ?? label;
+    return { label, priority: own.get(name) ?? priority, position };
+  });
 }

@@ -25,6 +25,11 @@ export interface FleetNode {
   readonly drain?: Drain | null;
 }
 
+/** What constraints are about: what the node says of itself, and what operators say of it. */
+export function attributesOf({ id, birth, labels }: FleetNode): Readonly<Record<string, string>> {
+  return { ...birth?.attributes, ...labels, node: id };
+}
+
 /** `back` is a birth or a heartbeat of one that was silent. */
 export type FleetChange = 'born' | 'back' | 'unreachable' | 'quarantined';
 

@@ -3,14 +3,18 @@ import { MesoliteError } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { Sha256 } from '../model/audit-chain.ts';
 import { decodeDocument, type Job } from '../model/document.ts';
+import { taskTypeOf } from '../model/job.ts';
 import { defaultRole } from '../model/role.ts';
+import { parseRunLabel, printRunLabel } from '../model/run-label.ts';
 import { isTerminal } from '../model/task.ts';
+import { unmetConstraints } from '../scheduling/feasible.ts';
 import type { PendingTask } from '../scheduling/pending.ts';
 import type { AssignmentVersion } from '../store/generations.ts';
 import type { Store } from '../store/store.ts';
 import type { NewTask, TaskRecord } from '../store/task-record.ts';
 import { maxIds } from '../store/tasks.ts';
-import { expandJob, type JobChange, type PresentTask } from './expand-job.ts';
+import { expandJob, type JobChange, labelsWanted, type PresentTask, type Wants } from './expand-job.ts';
+import { attributesOf, type FleetNode } from './fleet.ts';
 import { toPending } from './pending-task.ts';
 
 /** A task that is not there yet. */
@@ -29,6 +33,10 @@ export interface Jobs {
   move(tasks: readonly string[]): Promise<void>;
   /** Has others in their place wait for another node, and these go on meanwhile. */
   replace(tasks: readonly string[]): Promise<void>;
+  /** Has system jobs have a task on each node that they are for, and on no other. */
+  spread(): Promise<void>;
+  /** Begins the run of a periodic job that was due at `at`; false where one before it goes on, and it allows no other. */
+  startRun(job: Job, at: number): Promise<boolean>;
   /** The tasks that applying these would add. */
   preview(jobs: readonly Job[]): Promise<PreviewedTask[]>;
 }
@@ -40,8 +48,9 @@ export function makeJobs(parts: {
   readonly sha256: Sha256;
   /** Assignments that changed, since tasks of theirs are to end. */
   readonly onStopped: (versions: readonly AssignmentVersion[]) => void;
+  readonly nodes: () => readonly FleetNode[];
 }): Jobs {
-  const { store, clock, newId, sha256, onStopped } = parts;
+  const { store, clock, newId, sha256, onStopped, nodes } = parts;
   const suffix = () => newId().slice(0, 6);
   const gate = new Gate(64);
 
@@ -66,35 +75,50 @@ export function makeJobs(parts: {
     if (killed.length > 0) await store.tasks.recordStatuses(killed, { node: null, receivedAt: at });
   }
 
-  async function changeOf(job: Job, present: readonly TaskRecord[]): Promise<JobChange> {
+  async function expand(
+    job: Job,
+    present: readonly TaskRecord[],
+    wants: Omit<Wants, 'nodes'> = {},
+  ): Promise<JobChange> {
     const secretVersions = job.spec.secrets && (await store.secrets.versions(job.metadata.namespace));
-    return expandJob(job, present.map(toPresent), { sha256, suffix, ...(secretVersions && { secretVersions }) });
+    const all = { ...wants, ...(job.spec.type === 'system' && { nodes: nodesFor(job, nodes()) }) };
+    const tools = { sha256, suffix, ...(secretVersions && { secretVersions }) };
+    return expandJob(job, present.map(toPresent), tools, all);
   }
 
-  async function applyJob(job: Job): Promise<void> {
+  async function applyJob(job: Job, wants?: Omit<Wants, 'nodes'>): Promise<void> {
     const present = await tasksOf(job);
-    const change = await changeOf(job, present);
+    const change = await expand(job, present, wants);
     await stop(present.filter(task => change.stop.includes(task.id)));
     await enter(job, change);
   }
 
   async function enter(job: Job, { add }: Pick<JobChange, 'add'>): Promise<void> {
     const { name, namespace } = job.metadata;
-    const { type, role = defaultRole } = job.spec;
-    const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
+    const { role = defaultRole } = job.spec;
+    const shared = { job: name, namespace, type: taskTypeOf(job.spec), role, submittedAt: clock.now() };
     await store.tasks.insert(add.map((task): NewTask => ({ ...task, ...shared })));
   }
 
   async function moveAll(ids: readonly string[]): Promise<void> {
     const tasks = await store.tasks.list({ ids: ids.slice(0, maxIds) });
     await stop(tasks);
-    for (const job of await jobsOf(tasks)) await applyJob(job);
+    for (const job of await jobsOf(tasks)) {
+      const { name, namespace } = job.metadata;
+      const due = tasks.filter(task => task.namespace === namespace && task.job === name).map(task => task.label);
+      await applyJob(job, { due });
+    }
   }
 
   async function replaceAll(ids: readonly string[]): Promise<void> {
-    for (const job of await jobsOf(await store.tasks.list({ ids: ids.slice(0, maxIds) }))) {
+    const tasks = await store.tasks.list({ ids: ids.slice(0, maxIds) });
+    for (const job of await jobsOf(tasks)) {
+      // a task of a system job has no other node
+      if (job.spec.type === 'system') continue;
+      const { name, namespace } = job.metadata;
+      const due = tasks.filter(task => task.namespace === namespace && task.job === name).map(task => task.label);
       const others = (await tasksOf(job)).filter(task => !ids.includes(task.id));
-      await enter(job, expandJob(job, others.map(toPresent), { sha256, suffix }));
+      await enter(job, await expand(job, others, { due }));
     }
   }
 
@@ -109,11 +133,43 @@ export function makeJobs(parts: {
     return row && asJob(JSON.parse(row.json));
   }
 
+  async function startRun(job: Job, at: number): Promise<boolean> {
+    const open = (await tasksOf(job)).filter(task => !isTerminal(task.state));
+    if (open.length > 0 && job.spec.periodic?.concurrency === 'forbid') return false;
+    if (job.spec.periodic?.concurrency === 'replace') await stop(open);
+    await applyJob(job, { due: dueLabels(job, at) });
+    await forgetRuns(job);
+    return true;
+  }
+
+  /** Beyond those that are kept, the newest. */
+  async function forgetRuns(job: Job): Promise<void> {
+    const runs = new Map<number, TaskRecord[]>();
+    for (const task of await tasksOf(job)) {
+      const at = parseRunLabel(task.label)?.at ?? 0;
+      runs.set(at, [...(runs.get(at) ?? []), task]);
+    }
+    const ended = [...runs].filter(([, tasks]) => tasks.every(task => isTerminal(task.state)));
+    ended.sort(([one], [other]) => other - one);
+    const old = ended.slice(job.spec.periodic?.keep).flatMap(([, tasks]) => tasks.map(task => task.id));
+    const { name, namespace } = job.metadata;
+    if (old.length > 0) await store.tasks.removeEnded({ job: name, namespace }, old);
+  }
+
+  async function list(): Promise<Job[]> {
+    return (await store.documents.list('Job')).map(row => asJob(JSON.parse(row.json)));
+  }
+
   return {
     // what is missing must not be entered twice
     apply: job => gate.run(() => applyJob(job)),
     move: ids => gate.run(() => moveAll(ids)),
     replace: ids => gate.run(() => replaceAll(ids)),
+    spread: () =>
+      gate.run(async () => {
+        for (const job of await list()) if (job.spec.type === 'system') await applyJob(job, { keepEnded: true });
+      }),
+    startRun: (job, at) => gate.run(() => startRun(job, at)),
     remove: job =>
       gate.run(async () => {
         const { name, namespace } = job.metadata;
@@ -125,17 +181,17 @@ export function makeJobs(parts: {
       const found = await Promise.all(
         wanted.map(async job => {
           const { name, namespace } = job.metadata;
-          const { type, role = defaultRole } = job.spec;
-          const shared = { job: name, namespace, type, role, submittedAt: clock.now() };
-          const { add } = await changeOf(job, await tasksOf(job));
+          const { role = defaultRole } = job.spec;
+          const now = clock.now();
+          const shared = { job: name, namespace, type: taskTypeOf(job.spec), role, submittedAt: now };
+          // of a periodic job the next run
+          const { add } = await expand(job, await tasksOf(job), { due: dueLabels(job, now) });
           return add.map(task => ({ label: task.label, pending: toPending({ ...task, ...shared }, job) }));
         }),
       );
       return found.flat();
     },
-    async list() {
-      return (await store.documents.list('Job')).map(row => asJob(JSON.parse(row.json)));
-    },
+    list,
   };
 }
 
@@ -143,6 +199,18 @@ export function asJob(sent: unknown): Job {
   const document = decodeDocument(sent, 'stored job');
   if (document.kind !== 'Job') throw new MesoliteError('INTERNAL', `a ${document.kind} is stored as a job`);
   return document;
+}
+
+/** Those that its constraints allow, drained or silent as they may be: there its task waits. */
+function nodesFor(job: Job, nodes: readonly FleetNode[]): string[] {
+  return nodes
+    .filter(({ birth, state }) => birth !== null && state !== 'quarantined')
+    .filter(node => unmetConstraints(job.spec.constraints, attributesOf(node)).length === 0)
+    .map(({ id }) => id);
+}
+
+function dueLabels(job: Job, at: number): string[] {
+  return job.spec.type === 'periodic' ? labelsWanted(job).map(name => printRunLabel({ at, name })) : [];
 }
 
 function isLive(task: TaskRecord): boolean {

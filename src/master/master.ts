@@ -51,6 +51,7 @@ import { makeNodeWords } from './node-words.ts';
 import { makeOperators } from './operators.ts';
 import { makeOutgoing } from './outgoing.ts';
 import { makeOutputStreams } from './output-streams.ts';
+import { makePeriodic } from './periodic.ts';
 import { openPolicies } from './policies.ts';
 import { makePushes } from './pushes.ts';
 import { makeRevisions } from './revisions.ts';
@@ -62,6 +63,7 @@ import { makeSecrets } from './secrets.ts';
 import { makeServerIdentity, writeAuthorityFile } from './server-identity.ts';
 import { makeServices } from './services.ts';
 import { makeShadows } from './shadows.ts';
+import { makeSystemJobs } from './system-jobs.ts';
 import { makeTaskFeed } from './task-feed.ts';
 import { makeTaskIntake } from './task-intake.ts';
 import { makeTaskProgress } from './task-progress.ts';
@@ -175,6 +177,7 @@ async function run(
       const node = fleet.get(id);
       if (node === undefined) return;
       rounds.onNode(node);
+      systemJobs.onNode(node);
       mesos.onNode(node);
     },
   });
@@ -263,6 +266,7 @@ async function run(
     clock,
     newId,
     sha256,
+    nodes: fleet.list,
     onStopped: versions => {
       // endpoints close before their tasks are told to go
       const work = publishServices().then(() => assignments.send(versions.map(version => version.node)));
@@ -325,6 +329,8 @@ async function run(
     await fleet.drain(node, drain);
     rounds.wake();
   };
+  const systemJobs = makeSystemJobs({ jobs, clock, onChanged: rounds.wake, inBackground });
+  const periodic = makePeriodic({ store, jobs, clock, log, onStarted: rounds.wake });
   const publishChanged = async (): Promise<void> => {
     await keySets.follow();
     await publishPolicies();
@@ -347,7 +353,10 @@ async function run(
       artifacts,
       clock,
       fleetTotal: () => rounds.ledger().total,
-      onJobs: rounds.wake,
+      onJobs: () => {
+        rounds.wake();
+        periodic.wake();
+      },
       onRoles: async () => {
         await roles.load();
         rounds.wake();
@@ -372,6 +381,7 @@ async function run(
       rounds.onEnded(task);
     },
     onChanged: (node, { ended, serving }) => {
+      rounds.onReady();
       if (serving) inBackground('publishing services', publishServices());
       if (ended) inBackground('sending an assignment', assignments.send([node]));
     },
@@ -526,6 +536,7 @@ async function run(
   const loops = [
     fleet.run(signal),
     rounds.run(signal),
+    periodic.run(signal),
     mesos.run(signal),
     weights.run(signal),
     keySets.run(signal),

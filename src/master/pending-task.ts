@@ -1,6 +1,8 @@
 import type { Job } from '../model/document.ts';
 import { type Constraint, nodePortsOf } from '../model/job.ts';
+import { parseRunLabel } from '../model/run-label.ts';
 import { secretsAttribute } from '../model/secret.ts';
+import { labelsInTemplates } from '../model/task-template.ts';
 import { defaultStrategy, type PendingTask } from '../scheduling/pending.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import { resourcesOf } from './expand-job.ts';
@@ -8,7 +10,8 @@ import { portCountOf, taskOf } from './task-spec.ts';
 
 /** Tasks of a batch's list are work of their own; instances of one command are all the same work. */
 export function classOf({ job, namespace, label }: Pick<TaskRecord, 'job' | 'namespace' | 'label'>): string {
-  return /^\d+$/.test(label) ? `${namespace}/${job}` : `${namespace}/${job}/${label}`;
+  const name = parseRunLabel(label)?.name ?? label;
+  return /^\d+$/.test(name) ? `${namespace}/${job}` : `${namespace}/${job}/${name}`;
 }
 
 const keepsSecrets: Constraint = { attribute: secretsAttribute, operator: 'exists', values: [] };
@@ -20,7 +23,7 @@ type Unplaced = Pick<
 
 /** What the scheduler is told of a task that waits for a place. */
 export function toPending(task: Unplaced, job: Job): PendingTask {
-  const { needs, expectedMs } = taskOf(job, task.label);
+  const { needs, expectedMs, env, after } = taskOf(job, task.label);
   const { spec } = job;
   const keys = (names: readonly string[] | undefined) => names?.map(name => `${task.namespace}/${name}`);
   return {
@@ -34,16 +37,33 @@ export function toPending(task: Unplaced, job: Job): PendingTask {
     needs: resourcesOf(needs),
     portCount: portCountOf(job),
     nodePorts: nodePortsOf(spec),
-    constraints: [...spec.constraints, ...(spec.secrets ? [keepsSecrets] : [])],
+    constraints: [
+      ...spec.constraints,
+      ...(spec.secrets ? [keepsSecrets] : []),
+      ...impliedConstraints(job, task.label, env),
+    ],
     affinities: spec.affinities,
     spreadOver: spec.spreadOver,
     maxPerNode: spec.maxPerNode,
     apartFrom: keys(spec.apartFrom),
     togetherWith: keys(spec.togetherWith),
+    after: keys(spec.after),
+    afterTasks: after,
     strategy: spec.placement ?? defaultStrategy[task.type],
     expectedMs,
     maxRunMs: spec.maxRunTime,
     submittedAt: task.submittedAt,
     order: task.position,
   };
+}
+
+/** A task of a system job belongs to the node that it is called after; and an environment has to be filled in. */
+function impliedConstraints({ spec }: Job, label: string, env: Readonly<Record<string, string>>): Constraint[] {
+  const constraints: Constraint[] = labelsInTemplates(env).map(attribute => ({
+    attribute,
+    operator: 'exists',
+    values: [],
+  }));
+  if (spec.type === 'system') constraints.push({ attribute: 'node', operator: 'in', values: [label] });
+  return constraints;
 }

@@ -19,6 +19,8 @@ export function makePlacing(parts: {
   readonly store: Pick<Store, 'tasks' | 'assignments'>;
   readonly jobs: Pick<Jobs, 'get'>;
   readonly change: (events: readonly LedgerEvent[]) => void;
+  /** What constraints see of a node. */
+  readonly labelsOf: (node: string) => Readonly<Record<string, string>>;
   readonly clock: Clock;
   readonly log: Log;
   readonly newId: () => string;
@@ -27,7 +29,7 @@ export function makePlacing(parts: {
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
 }): (launches: readonly PlannedLaunch[]) => Promise<void> {
-  const { store, jobs, change, clock, log, newId, onPlaced } = parts;
+  const { store, jobs, change, labelsOf, clock, log, newId, onPlaced } = parts;
   const { secretsOf = async () => [] } = parts;
   return async launches => {
     if (launches.length === 0) return;
@@ -51,7 +53,8 @@ export function makePlacing(parts: {
       if (task === undefined || job === undefined || task.node !== null || task.stopping) continue;
       const secrets = await secretsOf(job, id, node);
       if (secrets === undefined) continue;
-      const spec = { ...makeTaskSpec(job, task, resources, ports), ...(secrets.length > 0 && { secrets }) };
+      const made = makeTaskSpec(job, task, resources, ports, { id: node, labels: labelsOf(node) });
+      const spec = { ...made, ...(secrets.length > 0 && { secrets }) };
       const status = { uuid: newId(), task: id, state: 'TASK_STAGING', message: `placed on ${node}`, at } as const;
       placements.push({ task: id, node, spec, expectedEndAt, status });
     }

@@ -22,7 +22,7 @@ import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import { masterTimes } from './config.ts';
 import type { Events } from './events.ts';
-import type { FleetNode } from './fleet.ts';
+import { attributesOf, type FleetNode } from './fleet.ts';
 import type { Jobs } from './jobs.ts';
 import { makeLearning } from './learning.ts';
 import { makeMoves } from './moves.ts';
@@ -30,6 +30,7 @@ import { makeNodeRoster } from './node-roster.ts';
 import { makePlacing, type SecretsOf } from './placing.ts';
 import { makeSearchBudget } from './search-budget.ts';
 import { makeSharing, type OfferTaker } from './sharing.ts';
+import { makeStartOrder } from './start-order.ts';
 import { makeTaskPool } from './task-pool.ts';
 
 /** Gives waiting tasks a place: a round is planned when something happened that may matter, and written before it is told. */
@@ -37,6 +38,8 @@ export interface Rounds {
   /** Reckons from the store who has what. */
   load(): Promise<void>;
   wake(): void;
+  /** A task may be ready from now on, for which others have waited. */
+  onReady(): void;
   onNode(node: FleetNode): void;
   onEnded(task: TaskRecord): void;
   run(signal: AbortSignal): Promise<void>;
@@ -76,12 +79,19 @@ export function makeRounds(parts: {
   const { store, jobs, fleet, scheduler, clock, log, events, newId, dice, policies, slowdownOf, onPlaced } = parts;
   let ledger: Ledger = emptyLedger;
   let waiting: ReadonlyMap<string, Waiting> = new Map();
+  const startOrder = makeStartOrder({ store, jobs });
+  let held: ReadonlyMap<string, string> = new Map();
   const pool = makeTaskPool({ store, jobs });
   const learning = makeLearning({ store, fleet });
   const rosterAt = makeNodeRoster({ fleet, slowdownOf });
   const searchOf = makeSearchBudget(clock);
   const sharing = makeSharing({ ledger: () => ledger, change, policies, dice, newId });
-  const place = makePlacing({ store, jobs, change, clock, log, newId, onPlaced, secretsOf: parts.secretsOf });
+  const labelsOf = (id: string) => {
+    const node = fleet.get(id);
+    return node === undefined ? {} : attributesOf(node);
+  };
+  const placing = { store, jobs, change, labelsOf, clock, log, newId, onPlaced, secretsOf: parts.secretsOf };
+  const place = makePlacing(placing);
   const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake });
   let wakeUp: (() => void) | undefined;
   let isDue = false;
@@ -125,9 +135,12 @@ export function makeRounds(parts: {
     await learning.keep();
     await pool.refresh();
     const moveAt = await moves.carryOut();
-    const input = inputOf(pool.pending());
+    const all = pool.pending();
+    held = await startOrder.holdBack(all);
+    const input = inputOf(all.filter(task => !held.has(task.id)));
+    const early = [...held].map(([task, why]) => ({ task, why, reasons: [], expected: null }));
     if (input.pending.length === 0) {
-      waiting = new Map();
+      waiting = new Map(early.map(entry => [entry.task, entry]));
       sharing.share(input.roster.nodes, []);
       return moveAt;
     }
@@ -138,7 +151,7 @@ export function makeRounds(parts: {
       scheduler,
     );
     for (const { task, why } of plan.refused) log.error('a placement was refused', { task, why });
-    waiting = new Map(plan.waiting.map(entry => [entry.task, entry]));
+    waiting = new Map([...plan.waiting, ...early].map(entry => [entry.task, entry]));
     moves.tell(task => waiting.get(task));
     await place(plan.launches);
     // what is left of what others wanted too is for them
@@ -166,6 +179,9 @@ export function makeRounds(parts: {
       await learning.load();
     },
     wake,
+    onReady() {
+      if (held.size > 0) wake();
+    },
     onNode({ id, birth }) {
       if (birth !== null) change([{ type: 'NodeRegistered', node: id, total: birth.total }]);
       wake();
@@ -200,9 +216,11 @@ export function makeRounds(parts: {
     },
     async explain(task) {
       await pool.refresh();
-      return planRound({ ...inputOf(pool.pending()), explain: task }, scheduler).waiting.find(
-        each => each.task === task,
-      );
+      if (held.has(task)) return waiting.get(task);
+      return planRound(
+        { ...inputOf(pool.pending().filter(each => !held.has(each.id))), explain: task },
+        scheduler,
+      ).waiting.find(each => each.task === task);
     },
     ledger: () => ledger,
     get hasWaiting() {

@@ -1,9 +1,11 @@
 import { MesoliteError } from '../base/errors.ts';
 import { toTaskArtifact } from '../model/artifact.ts';
 import { type Job, labelsOf } from '../model/document.ts';
-import { type Needs, upstreamOf } from '../model/job.ts';
+import { type Needs, taskTypeOf, upstreamOf } from '../model/job.ts';
 import { type Resources, toMilli } from '../model/resources.ts';
+import { parseRunLabel, printRunLabel } from '../model/run-label.ts';
 import type { TaskSpec } from '../model/task.ts';
+import { fillTemplates } from '../model/task-template.ts';
 
 /** What a task has of its own. */
 export interface TaskTemplate {
@@ -11,16 +13,20 @@ export interface TaskTemplate {
   readonly env: Readonly<Record<string, string>>;
   readonly needs: Needs;
   readonly expectedMs: number | undefined;
+  /** Labels of those that have to finish before it. */
+  readonly after: readonly string[];
 }
 
 /** The task of `label` in `job`, with its own command, environment and needs where the job's list gives them. */
 export function taskOf(job: Job, label: string): TaskTemplate {
-  const own = job.spec.tasks?.find(task => task.name === label);
+  const run = job.spec.type === 'periodic' ? parseRunLabel(label) : undefined;
+  const own = job.spec.tasks?.find(task => task.name === (run?.name ?? label));
   return {
     command: own?.command ?? job.spec.command,
     env: { ...job.spec.env, ...own?.env },
     needs: own?.resources ?? job.spec.resources,
     expectedMs: own?.expectedDuration ?? job.spec.expectedDuration,
+    after: (own?.after ?? []).map(name => (run === undefined ? name : printRunLabel({ at: run.at, name }))),
   };
 }
 
@@ -56,6 +62,7 @@ export function makeTaskSpec(
   task: { readonly id: string; readonly label: string },
   resources: Resources,
   ports: readonly number[],
+  node: { readonly id: string; readonly labels: Readonly<Record<string, string>> },
 ): TaskSpec {
   const { spec, metadata } = job;
   const { command, env, needs } = taskOf(job, task.label);
@@ -66,9 +73,17 @@ export function makeTaskSpec(
     job: metadata.name,
     namespace: metadata.namespace,
     labels: labelsOf(job),
-    type: spec.type,
+    type: taskTypeOf(spec),
     command: [...command],
-    env: { ...env },
+    env: fillTemplates(env, {
+      node: node.id,
+      labels: node.labels,
+      job: metadata.name,
+      namespace: metadata.namespace,
+      task: task.id,
+      name: parseRunLabel(task.label)?.name ?? task.label,
+      ports: Object.fromEntries(spec.ports.map(({ name }, index) => [name, ports[index] ?? 0])),
+    }),
     resources,
     ...limitsOf(job, needs),
     ...(spec.user !== undefined && { user: spec.user }),
@@ -82,7 +97,7 @@ export function makeTaskSpec(
     killGraceMs: spec.killGrace,
     ...(spec.maxRunTime !== undefined && { maxRunMs: spec.maxRunTime }),
     restart: {
-      policy: spec.restart.policy ?? (spec.type === 'service' ? 'always' : 'never'),
+      policy: spec.restart.policy ?? (taskTypeOf(spec) === 'service' ? 'always' : 'never'),
       attempts: spec.restart.attempts,
       backoffMs: spec.restart.backoff,
       maxBackoffMs: spec.restart.maxBackoff,

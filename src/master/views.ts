@@ -1,14 +1,17 @@
 import type { JobView, NodeView, PlannedTask, TaskView } from '../model/api.ts';
 import type { Job } from '../model/document.ts';
 import { isDrained } from '../model/drain.ts';
+import { taskTypeOf } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 import { noResources } from '../model/resources.ts';
+import { parseRunLabel } from '../model/run-label.ts';
 import { isTerminal } from '../model/task.ts';
 import type { Waiting } from '../scheduling/offers.ts';
 import type { Plan } from '../scheduling/plan.ts';
 import { endByProgress } from '../scheduling/progress.ts';
 import type { TaskRecord } from '../store/task-record.ts';
-import { resourcesOf } from './expand-job.ts';
+import { nextDue } from './cron.ts';
+import { labelsWanted, resourcesOf } from './expand-job.ts';
 import type { FleetNode } from './fleet.ts';
 import type { PreviewedTask } from './jobs.ts';
 import type { HeardProgress } from './task-progress.ts';
@@ -107,8 +110,12 @@ function progressOf(views: readonly TaskView[], wanted: number, finished: number
   return Math.min(100, Math.floor((100 * finished + running) / wanted));
 }
 
-/** `tasks` are all of the job's; `submittedAt` is that of its newest. */
-export function viewJob(job: Job, tasks: readonly TaskRecord[], views: readonly TaskView[]): JobView {
+/** `all` are the tasks of the job; of a periodic one the newest run counts. `submittedAt` is that of its newest. */
+export function viewJob(job: Job, all: readonly TaskRecord[], allViews: readonly TaskView[], now: number): JobView {
+  const { periodic } = job.spec;
+  const newest = Math.max(0, ...all.map(({ label }) => parseRunLabel(label)?.at ?? 0));
+  const isMeant = ({ label }: { readonly label: string }) => !periodic || parseRunLabel(label)?.at === newest;
+  const [tasks, views] = [all.filter(isMeant), allViews.filter(isMeant)];
   const current = tasks.filter(task => !task.stopping);
   const live = current.filter(task => !isTerminal(task.state));
   const ended = (finished: boolean) =>
@@ -116,7 +123,9 @@ export function viewJob(job: Job, tasks: readonly TaskRecord[], views: readonly 
   const ends = views.flatMap(view =>
     view.endedAt === null && view.expectedEndAt !== null ? [view.expectedEndAt] : [],
   );
-  const wanted = job.spec.tasks?.length ?? job.spec.instances;
+  const isBatch = taskTypeOf(job.spec) === 'batch';
+  const wanted =
+    job.spec.type === 'system' ? new Set(current.map(({ label }) => label)).size : labelsWanted(job).length;
   return {
     name: job.metadata.name,
     namespace: job.metadata.namespace,
@@ -129,8 +138,10 @@ export function viewJob(job: Job, tasks: readonly TaskRecord[], views: readonly 
     finished: ended(true),
     failed: ended(false),
     submittedAt: current.reduce((newest, task) => Math.max(newest, task.submittedAt), 0),
-    expectedEndAt: job.spec.type === 'batch' && ends.length > 0 ? Math.max(...ends) : null,
-    progress: job.spec.type === 'batch' ? progressOf(views, wanted, ended(true)) : null,
+    expectedEndAt: isBatch && ends.length > 0 ? Math.max(...ends) : null,
+    progress: isBatch ? progressOf(views, wanted, ended(true)) : null,
+    lastRunAt: newest > 0 ? newest : null,
+    nextRunAt: (periodic && nextDue(periodic, now)) ?? null,
   };
 }
 

@@ -3,6 +3,7 @@ import { accessRecordSchema } from './access.ts';
 import { drainSchema } from './drain.ts';
 import { fleetEventSchema } from './event.ts';
 import { nameSchema } from './ids.ts';
+import { jobTypes } from './job.ts';
 import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
@@ -191,7 +192,7 @@ export const credentialViewSchema = v.object({
 export const jobViewSchema = v.object({
   name: v.string(),
   namespace: v.string(),
-  type: v.picklist(['service', 'batch']),
+  type: v.picklist(jobTypes),
   priority: v.number(),
   /** Tasks that were wanted, and where they are. */
   wanted: v.number(),
@@ -204,6 +205,9 @@ export const jobViewSchema = v.object({
   /** For a batch: when the last task is expected to end, and how much of it is done, in percent. */
   expectedEndAt: v.nullable(v.number()),
   progress: v.nullable(v.number()),
+  /** Of a periodic job: when its newest run was due, and the next will be. */
+  lastRunAt: v.nullable(v.number()),
+  nextRunAt: v.nullable(v.number()),
 });
 
 export const policyViewSchema = v.object({

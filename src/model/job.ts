@@ -5,6 +5,8 @@ import { nameSchema, serviceNameSchema } from './ids.ts';
 import { customResourcesSchema } from './resources.ts';
 import { roleNameSchema } from './role.ts';
 import { jobSecretsSchema } from './secret.ts';
+import { findCycle } from './start-order.ts';
+import { templateProblem } from './task-template.ts';
 
 const amount = (max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(0, 'expected 0 or more'), v.maxValue(max, `expected at most ${max}`));
@@ -137,6 +139,9 @@ const healthCheckSchema = v.strictObject({
   threshold: v.optional(count(1, 100), 3),
 });
 
+/** `system` is a service with one task on each node that its constraints allow, `periodic` a batch that runs again and again. */
+export const jobTypes = ['service', 'batch', 'system', 'periodic'] as const;
+
 const serviceSchema = v.strictObject({
   /** The name in the mesh; the job's own name when left out. */
   name: v.optional(nameSchema),
@@ -151,12 +156,30 @@ const batchTaskSchema = v.strictObject({
   resources: v.optional(needsSchema),
   priority: v.optional(count(0, 100)),
   expectedDuration: v.optional(durationSchema),
+  /** Tasks of the job that have to finish before it. */
+  after: jobNames,
+});
+
+/** When a periodic job runs. */
+const periodicSchema = v.strictObject({
+  cron: v.pipe(
+    v.string(),
+    v.maxLength(128),
+    v.regex(/^\S+(?: +\S+){4}$/, 'expected five fields: minute, hour, day of the month, month, day of the week'),
+  ),
+  timeZone: v.optional(v.pipe(v.string(), v.maxLength(64)), 'UTC'),
+  /** What becomes of a run that is due while one before it goes on. */
+  concurrency: v.optional(v.picklist(['allow', 'forbid', 'replace']), 'forbid'),
+  /** Runs that were due while there was no master: one in place of all of them, or none. */
+  missed: v.optional(v.picklist(['run', 'skip']), 'run'),
+  /** So many runs that have ended are remembered. */
+  keep: v.optional(count(1, 100), 5),
 });
 
 /** A job as an operator writes it: one program, how many of it, what it needs, and how it is seen in the mesh. */
 export const jobSpecSchema = v.pipe(
   v.strictObject({
-    type: v.optional(v.picklist(['service', 'batch']), 'service'),
+    type: v.optional(v.picklist(jobTypes), 'service'),
     /** Larger is sooner. */
     priority: v.optional(count(0, 100), 50),
     instances: v.optional(count(0, 10_000), 1),
@@ -198,8 +221,27 @@ export const jobSpecSchema = v.pipe(
     /** Of its namespace, by `mesolite secret put`. */
     secrets: v.optional(jobSecretsSchema),
     tasks: v.optional(v.pipe(v.array(batchTaskSchema), v.maxLength(10_000))),
+    periodic: v.optional(periodicSchema),
+    /** Jobs of the namespace: before its tasks start, those that are batches have finished and the others are ready. */
+    after: jobNames,
   }),
-  v.check(job => job.tasks === undefined || job.type === 'batch', 'tasks: only a batch job has a list of tasks'),
+  v.check(
+    job => job.tasks === undefined || taskTypeOf(job) === 'batch',
+    'tasks: only a batch or a periodic job has a list of tasks',
+  ),
+  v.check(
+    job => (job.periodic !== undefined) === (job.type === 'periodic'),
+    'periodic: required for a job of type periodic, and for no other',
+  ),
+  v.check(
+    job => job.type !== 'system' || job.rescheduleAfter === undefined,
+    'rescheduleAfter: a task of a system job belongs to its node, and cannot go elsewhere',
+  ),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed) return;
+    const message = orderProblem(dataset.value.tasks ?? []) ?? envProblem(dataset.value);
+    if (message !== undefined) addIssue({ message });
+  }),
   v.check(
     job => job.command !== undefined || job.tasks?.every(task => task.command !== undefined) === true,
     'command: required, but missing',
@@ -229,6 +271,8 @@ export const jobSpecSchema = v.pipe(
 );
 
 export type JobSpec = v.InferOutput<typeof jobSpecSchema>;
+/** What its tasks are to those who place and run them. */
+export type TaskType = 'service' | 'batch';
 export type Needs = v.InferOutput<typeof needsSchema>;
 export type PlacementStrategy = NonNullable<JobSpec['placement']>;
 export type Constraint = JobSpec['constraints'][number];
@@ -261,6 +305,35 @@ export function nodePortsOf({
   const published = ports.flatMap(({ publish }) => publish ?? []);
   const local = upstreams.map(upstream => upstreamOf(upstream).localPort);
   return [...published, ...local.filter(port => typeof port === 'number')];
+}
+
+/** A system job's tasks run on, a periodic one's come to an end. */
+export function taskTypeOf({ type }: { readonly type: (typeof jobTypes)[number] }): TaskType {
+  return type === 'service' || type === 'system' ? 'service' : 'batch';
+}
+
+function orderProblem(tasks: readonly { readonly name: string; readonly after?: readonly string[] | undefined }[]) {
+  const names = new Set(tasks.map(({ name }) => name));
+  for (const { name, after = [] } of tasks) {
+    const unknown = after.find(other => !names.has(other));
+    if (unknown !== undefined) return `tasks: ${name} is to come after ${unknown}, which is not one of them`;
+  }
+  const cycle = findCycle(new Map(tasks.map(({ name, after = [] }) => [name, after])));
+  return cycle && `tasks: each would wait for the other: ${cycle.join(' → ')}`;
+}
+
+interface WithEnv {
+  readonly env: Readonly<Record<string, string>>;
+  readonly ports: readonly { readonly name: string }[];
+  readonly tasks?: readonly { readonly env?: Readonly<Record<string, string>> | undefined }[] | undefined;
+}
+
+function envProblem({ env, ports, tasks = [] }: WithEnv): string | undefined {
+  for (const each of [{ env }, ...tasks]) {
+    const problem = templateProblem(each.env ?? {}, ports);
+    if (problem !== undefined) return problem;
+  }
+  return undefined;
 }
 
 function isDistinct(values: readonly (string | number)[]): boolean {

@@ -1,4 +1,4 @@
-import type { Affinity, Constraint, JobSpec, PlacementStrategy } from '../model/job.ts';
+import type { Affinity, Constraint, PlacementStrategy, TaskType } from '../model/job.ts';
 import type { Resources } from '../model/resources.ts';
 
 /** A task that wants a place. */
@@ -6,7 +6,7 @@ export interface PendingTask {
   readonly id: string;
   readonly job: string;
   readonly namespace: string;
-  readonly type: JobSpec['type'];
+  readonly type: TaskType;
   /** What its duration is learned under, as `<namespace>/<job>`: tasks of one class do the same amount of work. */
   readonly class: string;
   /** Larger is sooner. */
@@ -26,6 +26,9 @@ export interface PendingTask {
   /** Keys of jobs (`jobKey`) that it never shares a node with, and that have to be on its node before it. */
   readonly apartFrom?: readonly string[] | undefined;
   readonly togetherWith?: readonly string[] | undefined;
+  /** Keys of jobs, and tasks of its own by label, that come before it: it is no task for a scheduler until they have. */
+  readonly after?: readonly string[] | undefined;
+  readonly afterTasks?: readonly string[] | undefined;
   /** It is ended after so long, whatever is expected. */
   readonly maxRunMs?: number | undefined;
   readonly strategy: PlacementStrategy;
@@ -38,7 +41,7 @@ export interface PendingTask {
 }
 
 /** Where a job does not choose: a service survives the loss of a node best when spread, a batch wants to end soon. */
-export const defaultStrategy: Readonly<Record<JobSpec['type'], PlacementStrategy>> = {
+export const defaultStrategy: Readonly<Record<TaskType, PlacementStrategy>> = {
   service: 'spread',
   batch: 'completionTime',
 };

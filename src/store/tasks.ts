@@ -45,8 +45,8 @@ export interface Tasks {
   recordStatuses(statuses: readonly TaskStatus[], source: StatusSource): Promise<RecordOutcome[]>;
   /** Oldest first; of a task that reports without end, the newest 200. */
   history(task: string): Promise<TaskStatus[]>;
-  /** Forgets the ended tasks of a job that is removed; returns how many. */
-  removeEnded(job: { readonly namespace: string; readonly job: string }): Promise<number>;
+  /** Forgets the ended tasks of a job, or these of them, at most `maxIds`; returns how many. */
+  removeEnded(job: { readonly namespace: string; readonly job: string }, ids?: readonly string[]): Promise<number>;
   /**
    * Forgets ended tasks beyond the `keep` newest, of services and of jobs that are gone; returns how many. The tasks of
    * a batch that is still there are its result.
@@ -129,9 +129,10 @@ export function makeTasks(db: Kysely<Schema>, listeners: TaskListener[]): Tasks 
         .execute();
       return rows.map(row => readJson(taskStatusSchema, row.statusJson, `status of task ${task}`));
     },
-    async removeEnded({ namespace, job }) {
+    async removeEnded({ namespace, job }, ids) {
       const ended = db.deleteFrom('tasks').where('state', 'in', terminalStates);
-      const { numDeletedRows } = await ended
+      const meant = ids === undefined ? ended : ended.where('id', 'in', padded(ids.slice(0, maxIds)));
+      const { numDeletedRows } = await meant
         .where('namespace', '=', namespace)
         .where('job', '=', job)
         .where('framework', 'is', null)

@@ -26,6 +26,7 @@ async function stage(t: Test) {
       clock,
       newId: () => [...newId()].reverse().join(''),
       sha256,
+      nodes: () => [],
       onStopped: versions => told.push(`stopped on ${versions.map(version => version.node)}`),
     });
     const onPolicies = async () => void told.push('policies');
@@ -118,6 +119,28 @@ t.test('of several documents all are stored, or none, and it is said which is wr
   t.same(await tasks('web'), []);
   t.equal(await store.documents.revision(), 0);
   t.same(takeTold(), []);
+});
+
+t.test('jobs that would wait for each other are refused with the way round, and schedules that never come', async t => {
+  const { start, store } = await stage(t);
+  const documents = start();
+  await documents.apply([jobOf('db'), jobOf('web', { after: ['db', 'not-yet-there'] })]);
+  await t.rejects(documents.apply([jobOf('db', { after: ['cache'] }), jobOf('cache', { after: ['web'] })]), {
+    code: 'INVALID_INPUT',
+    message: /default\/db → default\/cache → default\/web → default\/db$/,
+  });
+  const periodic = (more: object) => jobOf('tidy', { type: 'periodic', periodic: { cron: '0 3 * * *', ...more } });
+  for (const [more, message] of [
+    [{ cron: '0 3 * *' }, /spec\.periodic\.cron: expected five fields/],
+    [{ cron: '0 25 * * *' }, /spec\.periodic: /],
+    [{ cron: '0 3 30 2 *' }, /spec\.periodic\.cron: 0 3 30 2 \* never comes/],
+    [{ timeZone: 'Europe/Atlantis' }, /spec\.periodic: /],
+  ] as const) {
+    await t.rejects(documents.apply([periodic(more)]), { code: 'INVALID_INPUT', message });
+  }
+  t.same(await store.tasks.list({ job: 'tidy' }), []);
+  await documents.apply([periodic({ timeZone: 'Europe/Berlin' })]);
+  t.same(await store.tasks.list({ job: 'tidy' }), [], 'nothing runs before it is due');
 });
 
 t.test('the same document twice in one go is refused', async t => {

@@ -1,8 +1,10 @@
 import t from 'tap';
 import { expandJob, type PresentTask, resourcesOf } from '../../src/master/expand-job.ts';
-import { makeTaskSpec, portCountOf } from '../../src/master/task-spec.ts';
+import { toPending } from '../../src/master/pending-task.ts';
+import { makeTaskSpec, portCountOf, taskOf } from '../../src/master/task-spec.ts';
 import { decodeDocument, type Job } from '../../src/model/document.ts';
 import { nodePortsOf } from '../../src/model/job.ts';
+import { printRunLabel } from '../../src/model/run-label.ts';
 
 function job(spec: object): Job {
   const document = decodeDocument(
@@ -13,6 +15,7 @@ function job(spec: object): Job {
   return document;
 }
 
+const onPi = { id: 'pi-1', labels: { site: 'roof' } };
 const tools = { sha256: (text: string) => text, suffix: () => 'new' };
 const expand = (wanted: Job, present: readonly PresentTask[]) => expandJob(wanted, present, tools);
 
@@ -100,7 +103,7 @@ t.test('a task spec has the allocated ports in the job’s order and the task’
     env: { A: '1', B: '1' },
     tasks: [{ name: 'a', command: ['own'], env: { B: '2' } }],
   });
-  const spec = makeTaskSpec(batch, { id: 'x', label: 'a' }, resourcesOf(batch.spec.resources), [20_001, 20_000]);
+  const spec = makeTaskSpec(batch, { id: 'x', label: 'a' }, resourcesOf(batch.spec.resources), [20_001, 20_000], onPi);
   t.strictSame(spec.command, ['own']);
   t.strictSame(spec.env, { A: '1', B: '2' });
   t.strictSame(
@@ -118,7 +121,7 @@ t.test('a task spec has the allocated ports in the job’s order and the task’
 t.test('a task is held to the memory that it asked for, or to its limits', t => {
   const limitsOf = (spec: object) => {
     const document = job(spec);
-    return makeTaskSpec(document, { id: 'x', label: '0' }, resourcesOf(document.spec.resources), []).limits;
+    return makeTaskSpec(document, { id: 'x', label: '0' }, resourcesOf(document.spec.resources), [], onPi).limits;
   };
   t.strictSame(limitsOf({ resources: { cpus: 1, mem: 64 } }), { mem: 64_000 });
   t.strictSame(limitsOf({ resources: { mem: 64 }, limits: { mem: 128 } }), { mem: 128_000 });
@@ -136,7 +139,7 @@ t.test('ports of upstreams come behind those of the task, in the order of the fi
   const document = job({ ports: [{ name: 'http' }], upstreams });
   t.equal(portCountOf(document), 3);
   t.same(nodePortsOf(document.spec), [5432]);
-  const spec = makeTaskSpec(document, { id: 'x', label: '0' }, resourcesOf(document.spec.resources), [1, 2, 3]);
+  const spec = makeTaskSpec(document, { id: 'x', label: '0' }, resourcesOf(document.spec.resources), [1, 2, 3], onPi);
   t.match(spec.ports, [{ name: 'http', number: 1 }]);
   t.same(spec.upstreams, ['plain', 'a', 'b', 'c.other']);
   t.same(spec.localPorts, [
@@ -145,4 +148,65 @@ t.test('ports of upstreams come behind those of the task, in the order of the fi
     { service: 'c.other', port: 3 },
   ]);
   t.end();
+});
+
+t.test('a system job has a task for each node that is named, and loses those of others', async t => {
+  const probe = job({ type: 'system', instances: 7 });
+  const on = (present: readonly PresentTask[], nodes: string[], keepEnded = false) =>
+    expandJob(probe, present, tools, { nodes, keepEnded });
+  const labels = ({ add }: ReturnType<typeof on>) => add.map(task => task.label);
+  t.same(labels(on([], ['pi-1', 'pi-2'])), ['pi-1', 'pi-2']);
+  const present = on([], ['pi-1', 'pi-2']).add.map(task => ({ ...task, live: true, ran: false }));
+  t.strictSame(on(present, ['pi-1', 'pi-2']), { add: [], stop: [] });
+  t.match(on(present, ['pi-2', 'pi-3']), { add: [{ label: 'pi-3' }], stop: ['hello.default.pi-1-new'] });
+  const failed = present.map(task => ({ ...task, live: false, ran: true }));
+  t.same(labels(on(failed, ['pi-1', 'pi-2'])), ['pi-1', 'pi-2'], 'who applies it again wants it to run');
+  t.same(labels(on(failed, ['pi-1', 'pi-2', 'pi-3'], true)), ['pi-3'], 'a node that comes does not');
+});
+
+t.test('a periodic job runs what is due, once, and leaves what runs as it began', async t => {
+  const periodic = { cron: '* * * * *' };
+  const tidy = job({
+    type: 'periodic',
+    periodic,
+    tasks: [
+      { name: 'a', env: { A: '1' } },
+      { name: 'b', after: ['a'] },
+    ],
+  });
+  t.strictSame(expand(tidy, []), { add: [], stop: [] });
+  const due = ['a', 'b'].map(name => printRunLabel({ at: Date.UTC(2030, 0, 1, 3), name }));
+  const { add } = expandJob(tidy, [], tools, { due });
+  t.same(
+    add.map(task => task.label),
+    ['20300101t030000z-a', '20300101t030000z-b'],
+  );
+  const present = add.map(task => ({ ...task, live: true, ran: false }));
+  const changed = job({ type: 'periodic', periodic, command: ['other'] });
+  t.strictSame(expandJob(changed, present, tools, { due }), { add: [], stop: [] });
+  t.match(expand(job({}), present), { stop: present.map(task => task.id) }, 'another type of job ends them');
+  t.match(taskOf(tidy, '20300101t030000z-b'), { after: ['20300101t030000z-a'] });
+  t.equal(taskOf(tidy, '20300101t030000z-a').env.A, '1');
+});
+
+t.test('placeholders of an environment are filled in from the node, the task and its ports', async t => {
+  const env = {
+    WHERE: '{{ node.labels.site }}/{{node.name}}',
+    WHO: '{{ job.namespace }}.{{ job.name }}.{{ task.name }}={{ task.id }}',
+    URL: 'http://0.0.0.0:{{ ports.web }}/',
+    PLAIN: '\\{{ node.name }} and {{{',
+  };
+  const templated = job({ env, ports: [{ name: 'web' }], constraints: [{ attribute: 'arch', operator: 'exists' }] });
+  const spec = makeTaskSpec(templated, { id: 'x', label: '0' }, resourcesOf(templated.spec.resources), [81], onPi);
+  t.same(spec.env, {
+    WHERE: 'roof/pi-1',
+    WHO: 'default.hello.0=x',
+    URL: 'http://0.0.0.0:81/',
+    PLAIN: '{{ node.name }} and {{{',
+  });
+  const waiting = { id: 'x', job: 'hello', namespace: 'default', type: 'service', label: '0' } as const;
+  const { constraints } = toPending({ ...waiting, priority: 1, role: '*', submittedAt: 0, position: 0 }, templated);
+  t.match(constraints, [{ attribute: 'arch' }, { attribute: 'site', operator: 'exists' }]);
+  t.throws(() => job({ env: { A: '{{ node.label.site }}' } }), /env\.A: \{\{ node\.label\.site \}\} is not known/);
+  t.throws(() => job({ env: { A: '{{ ports.web }}' } }), /ports\.web \}\} is not known/);
 });

@@ -278,7 +278,7 @@ t.test('a push to some nodes first is refused where there are none of them', asy
 t.test('what is on its way already is pushed again by whom says another way', async t => {
   const { start, store, clock, names } = await stage(t);
   const { push, pushes, rollouts } = await start();
-  const jobs = makeJobs({ store, clock, newId: () => 'a', sha256, onStopped: () => {} });
+  const jobs = makeJobs({ store, clock, newId: () => 'a', sha256, onStopped: () => {}, nodes: () => [] });
   const artifacts = { check: async () => {}, remove: async () => {} };
   const parts = {
     store,

@@ -4,6 +4,7 @@ import type { FleetNode } from '../../src/master/fleet.ts';
 import { makeJobs } from '../../src/master/jobs.ts';
 import { makeRounds } from '../../src/master/rounds.ts';
 import type { Birth } from '../../src/model/message.ts';
+import { isTerminal, type TaskState } from '../../src/model/task.ts';
 import { makeScheduler } from '../../src/scheduling/scheduler.ts';
 import type { Store } from '../../src/store/store.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
@@ -33,7 +34,14 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
   const told: string[] = [];
   let ids = 0;
   const newId = () => `${++ids}`.padStart(8, '0').split('').reverse().join('');
-  const jobs = makeJobs({ store: present, clock, newId, sha256, onStopped: () => {} });
+  const jobs = makeJobs({
+    store: present,
+    clock,
+    newId,
+    sha256,
+    onStopped: () => {},
+    nodes: () => [...fleet.values()],
+  });
   const rounds = makeRounds({
     store: present,
     jobs,
@@ -96,6 +104,7 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
     placed,
     fleet,
     rounds,
+    jobs,
     apply,
     tasks,
     placeOf,
@@ -357,3 +366,61 @@ t.test('a task whose node is silent for longer than its job bears starts elsewhe
   await eventually('it is on the other node', async () => (await tasks('web')).some(task => task.node === 'pi-2'));
   t.match(await tasks('patient'), [{ node: 'pi-1', stopping: false }]);
 });
+
+t.test('a task waits for the jobs and tasks that come before it, and says for which', async t => {
+  const { rounds, apply, tasks, placeOf, untilPlaced, eventually, report } = await orderStage(t);
+  await apply('web', { after: ['db', 'load'] });
+  const waiting = async () => rounds.whyWaiting((await tasks('web'))[0]?.id ?? '')?.why;
+  await eventually('it waits', async () => /job default\/db, which is not there/.test((await waiting()) ?? ''));
+  await apply('db', {});
+  await untilPlaced('db', 1);
+  await eventually('it waits for it to be ready', async () => /default\/db to be ready/.test((await waiting()) ?? ''));
+  await apply('load', { type: 'batch', tasks: [{ name: 'a' }, { name: 'b', after: ['a'] }] });
+  await untilPlaced('load', 1);
+  t.same(await placeOf('load'), ['a pi-1', 'b null']);
+  await report('db', 'TASK_RUNNING', { ready: true });
+  await eventually('the other is left', async () =>
+    /default\/load: for a to finish and 1 more/.test((await waiting()) ?? ''),
+  );
+  await report('load', 'TASK_FINISHED');
+  await untilPlaced('load', 2);
+  t.same(await placeOf('web'), ['0 null']);
+  await report('load', 'TASK_FINISHED');
+  await untilPlaced('web', 1);
+});
+
+t.test('a system job has a task on each node that it is for, and nowhere else', async t => {
+  const { jobs, fleet, apply, placeOf, untilPlaced, tasks } = await orderStage(t, {
+    'pi-1': 'a',
+    'pi-2': 'b',
+    'pi-3': 'a',
+  });
+  await apply('probe', { type: 'system', constraints: [{ attribute: 'zone', operator: 'in', values: ['a'] }] });
+  await untilPlaced('probe', 2);
+  t.same(await placeOf('probe'), ['pi-1 pi-1', 'pi-3 pi-3']);
+  const moved = fleet.get('pi-3');
+  if (moved !== undefined) fleet.set('pi-3', { ...moved, labels: { zone: 'c' } });
+  await jobs.spread();
+  t.same((await tasks('probe')).map(({ label, stopping }) => [label, stopping]).sort(), [
+    ['pi-1', false],
+    ['pi-3', true],
+  ]);
+});
+
+/** A stage with labels of nodes, whose tasks report. */
+async function orderStage(t: Test, zones: Readonly<Record<string, string>> = { 'pi-1': 'a' }) {
+  const board = await stage(
+    t,
+    Object.entries(zones).map(([id, zone]) => nodeOf(id, {}, { labels: { zone } })),
+  );
+  /** Of the oldest that has a place and no end. */
+  const report = async (job: string, state: TaskState, more: object = {}) => {
+    const task = (await board.tasks(job)).find(each => each.node !== null && !isTerminal(each.state));
+    if (task?.node == null) throw new Error(`${job} has no place`);
+    await board.store.tasks.recordStatuses([statusOf(task.id, state, more)], { node: task.node, receivedAt: 1 });
+    board.rounds.onReady();
+    const now = await board.store.tasks.get(task.id);
+    if (now !== undefined && isTerminal(state)) board.rounds.onEnded(now);
+  };
+  return { ...board, report };
+}

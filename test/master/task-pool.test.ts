@@ -10,7 +10,7 @@ t.test('only what has changed is read, and nothing when nothing has', async t =>
   const clock = new FakeClock();
   let ids = 0;
   const newId = () => `${++ids}`.padStart(8, '0').split('').reverse().join('');
-  const jobs = makeJobs({ store, clock, newId, sha256, onStopped: () => {} });
+  const jobs = makeJobs({ store, clock, newId, sha256, onStopped: () => {}, nodes: () => [] });
   const pool = makeTaskPool({ store, jobs });
   await enterNode(store, 'pi-1');
   const apply = async (name: string, spec: object) => {
