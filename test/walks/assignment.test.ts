@@ -28,7 +28,12 @@ const masterSettings = await masterConfig(join(home, 'master'), ports);
 const startMaster = () => runMaster(t, masterSettings);
 const startAgent = () => runAgent(t, agent.config);
 let master = await startMaster();
-let agent = await joinAgent(t, master, { dataDir: join(home, 'node'), node: 'node', allowExec: true, heartbeatMs: 1_000 }, ports);
+let agent = await joinAgent(
+  t,
+  master,
+  { dataDir: join(home, 'node'), node: 'node', allowExec: true, heartbeatMs: 1_000 },
+  ports,
+);
 const { api } = master;
 
 const shell = (script: string) => ({ type: 'batch', command: ['/bin/sh', '-c', script] });
