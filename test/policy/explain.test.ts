@@ -42,8 +42,8 @@ function tokensOf(...jwtRules: readonly object[]): PolicyOf<'RequestAuthenticati
   return document;
 }
 
-/** Tokens of anybody's claims are taken, and nobody need show a certificate. */
-const authentications = { peerAuthentications: [], requestAuthentications: [tokensOf({ issuer: 'any' })] };
+/** The tokens of the calls are taken, and nobody need show a certificate. */
+const authentications = { peerAuthentications: [], requestAuthentications: [tokensOf({ issuer: 'issuer' })] };
 
 /** What follows from what is said of each rule, by Istio's order alone. */
 function verdictOf({ policies }: Explanation, fallback: 'allow' | 'deny'): string {
