@@ -47,6 +47,12 @@ export function addMaster(program: Command, shell: Shell, start: StartRole<Maste
     )
     .option('--audit-keep <duration>', 'how long the audit is kept (default 30d)', parseDuration)
     .option('--audit-size <megabytes>', 'how much of it; the oldest goes first (default 512)', parseWhole(1, 1_048_576))
+    .addOption(
+      new Option(
+        '--task-order <order>',
+        'which of the tasks of one priority goes first: the longest, so that all end sooner, or the oldest (default longestFirst)',
+      ).choices(['longestFirst', 'arrival']),
+    )
     .addOption(new Option('--mesh-default <verdict>', 'what holds where no policy speaks').choices(['allow', 'deny']))
     .addOption(
       new Option(

@@ -35,6 +35,8 @@ export interface MasterOptions extends AuthorityOptions {
   readonly rootNamespace?: string;
   readonly meshDefault?: MeshDefault;
   readonly pathNormalization?: PathNormalization;
+  /** Which of the tasks of one priority goes first. */
+  readonly taskOrder?: 'longestFirst' | 'arrival';
   readonly offlineGraceMs?: number;
   /** How much of the audit is kept. */
   readonly audit?: { readonly ms?: number; readonly bytes?: number };

@@ -6,6 +6,7 @@ import type { RootState } from '../identity/root.ts';
 import type { ProxySettings } from '../link/proxy-rules.ts';
 import { isTrustDomain, maxOfflineGraceMs } from '../model/identity.ts';
 import { defaultMesh, type MeshDefault, type PathNormalization } from '../model/policy.ts';
+import type { RankSettings } from '../scheduling/rank.ts';
 
 /** How much of the audit the master keeps; the oldest goes first. */
 export interface AuditKeeping {
@@ -37,6 +38,8 @@ export interface MasterConfig {
   readonly proxy?: ProxySettings;
   /** How paths are brought to one form before policies look at them. */
   readonly pathNormalization: PathNormalization;
+  /** Which of the tasks of one priority goes first; the longest where it is left out. */
+  readonly taskOrder?: RankSettings['order'];
   /**
    * A node that was cut off may come back with a certificate that expired so long ago, to renew it and for nothing else; later it must
    * join again.

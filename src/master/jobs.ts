@@ -6,7 +6,7 @@ import { decodeDocument, type Job } from '../model/document.ts';
 import { taskTypeOf } from '../model/job.ts';
 import { defaultRole } from '../model/role.ts';
 import { parseRunLabel, printRunLabel } from '../model/run-label.ts';
-import { isTerminal } from '../model/task.ts';
+import { isTerminal, type TaskStatus } from '../model/task.ts';
 import { unmetConstraints } from '../scheduling/feasible.ts';
 import type { PendingTask } from '../scheduling/pending.ts';
 import type { AssignmentVersion } from '../store/generations.ts';
@@ -29,8 +29,8 @@ export interface Jobs {
   remove(job: Job): Promise<void>;
   get(namespace: string, name: string): Promise<Job | undefined>;
   list(): Promise<Job[]>;
-  /** Ends these tasks where they are, and has others in their place wait for another node. */
-  move(tasks: readonly string[]): Promise<void>;
+  /** Ends these tasks where they are, and has others in their place wait for another node; `why` is told of those that end. */
+  move(tasks: readonly string[], why?: Pick<TaskStatus, 'reason' | 'message'>): Promise<void>;
   /** Has others in their place wait for another node, and these go on meanwhile. */
   replace(tasks: readonly string[]): Promise<void>;
   /** Has system jobs have a task on each node that they are for, and on no other. */
@@ -59,9 +59,13 @@ export function makeJobs(parts: {
     return store.tasks.list({ job: name, namespace, framework: null });
   }
 
-  async function stop(tasks: readonly TaskRecord[]): Promise<void> {
+  async function stop(tasks: readonly TaskRecord[], why?: Pick<TaskStatus, 'reason' | 'message'>): Promise<void> {
     const live = tasks.filter(isLive);
-    const versions = await store.assignments.stop(live.map(task => task.id));
+    const told = why === undefined ? [] : live.filter(task => task.node !== null);
+    const versions = await store.assignments.stop(
+      live.map(task => task.id),
+      told.map(({ id: task }) => ({ uuid: newId(), task, state: 'TASK_KILLING', ...why, at: clock.now() })),
+    );
     if (versions.length > 0) onStopped(versions);
     const waiting = live.filter(task => task.node === null);
     const at = clock.now();
@@ -100,9 +104,9 @@ export function makeJobs(parts: {
     await store.tasks.insert(add.map((task): NewTask => ({ ...task, ...shared })));
   }
 
-  async function moveAll(ids: readonly string[]): Promise<void> {
+  async function moveAll(ids: readonly string[], why?: Pick<TaskStatus, 'reason' | 'message'>): Promise<void> {
     const tasks = await store.tasks.list({ ids: ids.slice(0, maxIds) });
-    await stop(tasks);
+    await stop(tasks, why);
     for (const job of await jobsOf(tasks)) {
       const { name, namespace } = job.metadata;
       const due = tasks.filter(task => task.namespace === namespace && task.job === name).map(task => task.label);
@@ -163,7 +167,7 @@ export function makeJobs(parts: {
   return {
     // what is missing must not be entered twice
     apply: job => gate.run(() => applyJob(job)),
-    move: ids => gate.run(() => moveAll(ids)),
+    move: (ids, why) => gate.run(() => moveAll(ids, why)),
     replace: ids => gate.run(() => replaceAll(ids)),
     spread: () =>
       gate.run(async () => {

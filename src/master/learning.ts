@@ -1,15 +1,27 @@
-import { type Estimates, learn, maxEstimates, noEstimates, oldestOf, recall, rowsOf } from '../scheduling/estimates.ts';
+import type { Clock } from '../base/clock.ts';
+import {
+  type Estimates,
+  learn,
+  maxEstimates,
+  noEstimates,
+  oldestOf,
+  recall,
+  rowsOf,
+  stagingOf,
+} from '../scheduling/estimates.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { FleetNode } from './fleet.ts';
 import { classOf } from './pending-task.ts';
 
-/** What completions teach of durations, kept in the store. */
+/** What tasks teach of how long their like take to start and to run, kept in the store. */
 export interface Learning {
   load(): Promise<void>;
   readonly estimates: Estimates;
-  /** A task has ended. */
-  study(task: TaskRecord): void;
+  /** Tasks were placed now. */
+  onPlaced(tasks: readonly string[]): void;
+  onStarted(task: TaskRecord): void;
+  onEnded(task: TaskRecord): void;
   /** Writes all that was learned since the last time, in one transaction: what a crash takes is learned again. */
   keep(): Promise<void>;
 }
@@ -17,12 +29,25 @@ export interface Learning {
 export function makeLearning({
   store,
   fleet,
+  clock,
 }: {
   readonly store: Pick<Store, 'estimates'>;
   readonly fleet: { get(node: string): FleetNode | undefined };
+  readonly clock: Clock;
 }): Learning {
   let estimates: Estimates = noEstimates;
+  /** By the master's clock, of tasks that do not run yet: nodes may have another time. */
+  const placedAt = new Map<string, number>();
   const learned = { classes: new Set<string>(), profiles: new Set<string>() };
+
+  function study({ type, node }: TaskRecord, name: string, durationMs: number): void {
+    const birth = node === null ? undefined : fleet.get(node)?.birth;
+    // how long a service takes is nobody's question
+    if (type !== 'batch' || !birth) return;
+    estimates = learn(estimates, { class: name, profile: birth.profile, speed: 1, durationMs });
+    learned.classes.add(name);
+    learned.profiles.add(birth.profile);
+  }
 
   return {
     async load() {
@@ -31,14 +56,17 @@ export function makeLearning({
     get estimates() {
       return estimates;
     },
-    study(task) {
-      const { type, state, ranMs, node } = task;
-      const birth = node === null ? undefined : fleet.get(node)?.birth;
-      if (type !== 'batch' || state !== 'TASK_FINISHED' || ranMs === null || !birth) return;
-      const name = classOf(task);
-      estimates = learn(estimates, { class: name, profile: birth.profile, speed: 1, durationMs: ranMs });
-      learned.classes.add(name);
-      learned.profiles.add(birth.profile);
+    onPlaced(tasks) {
+      for (const id of tasks) placedAt.set(id, clock.monotonic());
+    },
+    onStarted(task) {
+      const at = placedAt.get(task.id);
+      placedAt.delete(task.id);
+      if (at !== undefined) study(task, stagingOf(classOf(task)), clock.monotonic() - at);
+    },
+    onEnded(task) {
+      placedAt.delete(task.id);
+      if (task.state === 'TASK_FINISHED' && task.ranMs !== null) study(task, classOf(task), task.ranMs);
     },
     async keep() {
       if (learned.classes.size === 0) return;

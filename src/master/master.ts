@@ -14,7 +14,7 @@ import type { Drain } from '../model/drain.ts';
 import type { Birth } from '../model/message.ts';
 import { maxKeySetBytes } from '../model/request-authentication.ts';
 import { topics } from '../model/topics.ts';
-import { makeScheduler } from '../scheduling/scheduler.ts';
+import { defaultSchedulerSettings, makeScheduler } from '../scheduling/scheduler.ts';
 import { openStore, type Store } from '../store/store.ts';
 import { listen, portOf } from './api/listen.ts';
 import { makeApi } from './api/server.ts';
@@ -315,7 +315,7 @@ async function run(
     slowdownOf: node => weights.slowdownOf(node),
     jobs,
     fleet,
-    scheduler: makeScheduler(),
+    scheduler: makeScheduler({ ...defaultSchedulerSettings, order: config.taskOrder ?? 'longestFirst' }),
     clock,
     log,
     events,
@@ -375,7 +375,10 @@ async function run(
     clock,
     log,
     newId,
-    onRecorded: mesos.onRecorded,
+    onRecorded(task, status) {
+      mesos.onRecorded(task, status);
+      rounds.onRecorded(task);
+    },
     onEnded: task => {
       progress.onEnded(task);
       rounds.onEnded(task);

@@ -32,13 +32,15 @@ interface Entry extends Pick<FleetNode, 'id' | 'birth' | 'labels'> {
 
 /** `before` where nothing is different: a heartbeat makes another `FleetNode`, of the same birth. */
 function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry | undefined): Entry {
-  const { id, labels, birth } = node;
+  const { id, labels, birth, drain = null } = node;
+  const closesAt = drain !== null && drain.from > now ? drain.from : undefined;
   const why = whyUnavailable(node, now);
   if (
     before?.id === id &&
     before.birth === birth &&
     before.labels === labels &&
     before.seen.slowdown === slowdown &&
+    before.seen.closesAt === closesAt &&
     before.seen.unavailable === why
   )
     return before;
@@ -49,6 +51,7 @@ function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry |
     profile: birth?.profile ?? '',
     speed: 1,
     slowdown,
+    ...(closesAt !== undefined && { closesAt }),
     ...(why !== undefined && { unavailable: why }),
   };
   return { id, labels, birth, seen };

@@ -51,6 +51,7 @@ export function toPending(task: Unplaced, job: Job): PendingTask {
     afterTasks: after,
     strategy: spec.placement ?? defaultStrategy[task.type],
     expectedMs,
+    preempts: spec.preempts,
     maxRunMs: spec.maxRunTime,
     submittedAt: task.submittedAt,
     order: task.position,

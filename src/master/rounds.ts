@@ -15,7 +15,7 @@ import {
   type LedgerEvent,
   nodeOf,
 } from '../scheduling/ledger.ts';
-import type { Scheduler, Waiting } from '../scheduling/offers.ts';
+import type { Preemption, Scheduler, Waiting } from '../scheduling/offers.ts';
 import type { PendingTask } from '../scheduling/pending.ts';
 import { type Plan, planRound, type RoundInput } from '../scheduling/plan.ts';
 import type { Store } from '../store/store.ts';
@@ -41,6 +41,8 @@ export interface Rounds {
   /** A task may be ready from now on, for which others have waited. */
   onReady(): void;
   onNode(node: FleetNode): void;
+  /** A node has reported on a task. */
+  onRecorded(task: TaskRecord): void;
   onEnded(task: TaskRecord): void;
   run(signal: AbortSignal): Promise<void>;
   /** Why a task had no place in the last round. */
@@ -82,7 +84,7 @@ export function makeRounds(parts: {
   const startOrder = makeStartOrder({ store, jobs });
   let held: ReadonlyMap<string, string> = new Map();
   const pool = makeTaskPool({ store, jobs });
-  const learning = makeLearning({ store, fleet });
+  const learning = makeLearning({ store, fleet, clock });
   const rosterAt = makeNodeRoster({ fleet, slowdownOf });
   const searchOf = makeSearchBudget(clock);
   const sharing = makeSharing({ ledger: () => ledger, change, policies, dice, newId });
@@ -90,8 +92,15 @@ export function makeRounds(parts: {
     const node = fleet.get(id);
     return node === undefined ? {} : attributesOf(node);
   };
-  const placing = { store, jobs, change, labelsOf, clock, log, newId, onPlaced, secretsOf: parts.secretsOf };
-  const place = makePlacing(placing);
+  const place = makePlacing({
+    ...{ store, jobs, change, labelsOf, clock, log, newId, secretsOf: parts.secretsOf },
+    onPlaced(nodes, tasks) {
+      learning.onPlaced(tasks);
+      onPlaced(nodes, tasks);
+    },
+  });
+  /** By task id, the nodes on which others were ended for it; after a restart of the master its rank has to do. */
+  const promised = new Map<string, string>();
   const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake });
   let wakeUp: (() => void) | undefined;
   let isDue = false;
@@ -128,7 +137,21 @@ export function makeRounds(parts: {
     const now = clock.now();
     const { running } = pool;
     const { estimates } = learning;
-    return { round: newId(), now, ledger, roster: rosterAt(now), pending, running, estimates, policies: policies() };
+    const facts = { ledger, roster: rosterAt(now), pending, running, estimates, promised, policies: policies() };
+    return { round: newId(), now, ...facts };
+  }
+
+  /** Forgets those that are kept, and those that cannot be any more. */
+  function keepPromises({ waiting }: Plan): void {
+    const expected = new Map(waiting.map(each => [each.task, each.expected?.node]));
+    for (const [task, node] of promised) if (expected.get(task) !== node) promised.delete(task);
+  }
+
+  async function endFor({ task, node, victims }: Preemption): Promise<void> {
+    log.info('tasks end for one of a higher priority', { task, node, victims: victims.length });
+    promised.set(task, node);
+    await jobs.move(victims, { reason: 'REASON_CONTAINER_PREEMPTED', message: `ended for ${task}` });
+    wake();
   }
 
   async function round(): Promise<number | null> {
@@ -154,6 +177,8 @@ export function makeRounds(parts: {
     waiting = new Map([...plan.waiting, ...early].map(entry => [entry.task, entry]));
     moves.tell(task => waiting.get(task));
     await place(plan.launches);
+    keepPromises(plan);
+    for (const preemption of plan.preemptions) await endFor(preemption);
     // what is left of what others wanted too is for them
     const againAt = granted === undefined || granted.size === 0 ? null : clock.now() + masterTimes.shareAgainMs;
     const moments = [plan.replanAt, againAt, moveAt].filter(at => at !== null);
@@ -186,11 +211,14 @@ export function makeRounds(parts: {
       if (birth !== null) change([{ type: 'NodeRegistered', node: id, total: birth.total }]);
       wake();
     },
+    onRecorded(task) {
+      if (task.state === 'TASK_RUNNING') learning.onStarted(task);
+    },
     onEnded(task) {
       // an end may be reported twice, in other words each time
       if (nodeOf(ledger, task.id) === undefined) return;
       change([{ type: 'TaskEnded', task: task.id }]);
-      learning.study(task);
+      learning.onEnded(task);
       wake();
     },
     async run(signal) {

@@ -86,11 +86,12 @@ export function makeTaskPool({
 }
 
 function toRunning(task: TaskRecord, node: string, job: Job): PlacedTask {
-  const { job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom, order } = toPending(task, job);
+  const { job: name, namespace, type, class: kind, priority, role, ...pending } = toPending(task, job);
+  const { expectedMs, maxRunMs, apartFrom, order } = pending;
   const { startedAt, stopping, ready } = task;
-  const rescheduleAfterMs = job.spec.rescheduleAfter;
+  const { rescheduleAfter: rescheduleAfterMs, killGrace: killGraceMs, preemptible } = job.spec;
   return {
-    ...{ job: name, namespace, type, class: kind, expectedMs, maxRunMs, apartFrom, order },
-    ...{ node, startedAt, stopping, ready, rescheduleAfterMs },
+    ...{ job: name, namespace, type, class: kind, priority, role, expectedMs, maxRunMs, apartFrom, order },
+    ...{ node, startedAt, stopping, ready, rescheduleAfterMs, killGraceMs, preemptible },
   };
 }

@@ -213,6 +213,10 @@ export const jobSpecSchema = v.pipe(
     user: v.optional(userSchema),
     /** Rights of root that its tasks have all the same. */
     capabilities: v.optional(v.pipe(v.array(capabilitySchema), v.maxLength(41))),
+    /** Where its tasks have no place, tasks of a lower priority are ended for them. */
+    preempts: v.optional(v.boolean()),
+    /** False: its own tasks are never ended for others. */
+    preemptible: v.optional(v.boolean()),
     expectedDuration: v.optional(durationSchema),
     maxRunTime: v.optional(durationSchema),
     killGrace: v.optional(durationSchema, '5s'),

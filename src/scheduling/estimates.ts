@@ -121,6 +121,19 @@ export function estimate(estimates: Estimates, question: Question): Estimate {
   return { ms: wholeMs(unknownDurationMs[type] / speed), sigma: unknownSigma, from: 'unknown' };
 }
 
+/** Under what it is learned how long tasks of a class take from their placement until they run. */
+export function stagingOf(name: string): string {
+  return `staging ${name}`;
+}
+
+/** How long a task takes there before it runs, as far as that was learned; 0 where it was not. */
+export function stagingMs(estimates: Estimates, { class: name, profile, speed }: Question): number {
+  const own = lookUp(estimates.entries, keyOf(profile, stagingOf(name)));
+  if (own !== undefined) return meanMs(own);
+  const elsewhere = lookUp(estimates.entries, keyOf('', stagingOf(name)));
+  return elsewhere === undefined ? 0 : wholeMs(meanMs(elsewhere) / speed);
+}
+
 /** When a task that has run for `elapsedMs` may end, from now: past its estimate it is granted a sigma of what it has run. */
 export function remainingMs({ ms, sigma }: Estimate, elapsedMs: number): number {
   return wholeMs(elapsedMs < ms ? ms - elapsedMs : elapsedMs * Math.expm1(sigma));

@@ -2,13 +2,22 @@ import { hourMs, minuteMs, secondMs } from '../base/clock.ts';
 import type { Board, Shape } from './board.ts';
 import type { BoardNode } from './board-node.ts';
 import { unmetConstraints, unmetNeeds, unmetNeighbours } from './feasible.ts';
-import type { NodeReason } from './offers.ts';
+import type { NodeReason, Preemption } from './offers.ts';
 import type { PendingTask } from './pending.ts';
-import type { Choice } from './placement.ts';
+import { type Choice, isClosing } from './placement.ts';
 
 /** Why a task that has a place in the future does not run yet. */
-export function explainWait({ now }: Board, { node, startAt }: Choice): string {
-  return `waits for node ${node.state.id}, expected free in ${printWait(startAt - now)}`;
+export function explainWait({ now }: Board, { node, startAt }: Choice, isPromised: boolean): string {
+  const where = `waits for node ${node.state.id},${isPromised ? ' where others end for it,' : ''}`;
+  return `${where} expected free in ${printWait(startAt - now)}`;
+}
+
+/** So many of those that are ended for a task are named. */
+const maxNamed = 4;
+
+export function explainPreemption({ node, victims }: Preemption): string {
+  const more = victims.length > maxNamed ? ` and ${victims.length - maxNamed} more` : '';
+  return `ends ${victims.slice(0, maxNamed).join(', ')}${more} on node ${node} for its place`;
 }
 
 /** Why no node will have room for a task, as far as can be foreseen. */
@@ -64,6 +73,9 @@ function whyUnfit(task: PendingTask, node: BoardNode): string {
 }
 
 function whyNotNow({ now }: Board, shape: Shape, node: BoardNode, choice: Choice | undefined): string {
+  const { closesAt = Number.POSITIVE_INFINITY } = node.state;
+  if (isClosing(node, now + (shape.expectedMs[node.kind] ?? 0)))
+    return `is drained in ${printWait(closesAt - now)}, before it would end`;
   const laterMs = choice === undefined ? 0 : now + (shape.expectedMs[node.kind] ?? 0) - choice.endAt;
   return choice !== undefined && choice.node !== node && laterMs > 0
     ? `has room, but it would end ${printWait(laterMs)} later than on ${choice.node.state.id}`

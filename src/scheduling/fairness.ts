@@ -31,6 +31,8 @@ export interface FairShares {
   grant(role: string, scalars: Scalars): void;
   /** Why it may not have it, or undefined when it may. */
   whyNot(role: string, need: Scalars): string | undefined;
+  /** Would all roles keep what is guaranteed to them if these were taken from them? */
+  mayLose(losses: readonly { readonly role: string; readonly scalars: Scalars }[]): boolean;
   /** The dominant share of a role with all below it, by its weight. */
   shareOf(role: string): number;
 }
@@ -134,6 +136,18 @@ export function makeFairShares(input: {
         return `${print(name, kept[name] ?? 0)} of what is free are guaranteed to ${printSome(whose)}`;
       }
       return undefined;
+    },
+    mayLose(losses) {
+      for (const [role, { guarantees }] of policies) {
+        const lost = losses
+          .filter(loss => withAncestors(loss.role).includes(role))
+          .reduce((sum, loss) => addScalars(sum, loss.scalars), {} as Scalars);
+        for (const [name, amount] of Object.entries(guarantees)) {
+          const loss = lost[name] ?? 0;
+          if (loss > 0 && (held.get(role)?.scalars[name] ?? 0) - loss < amount) return false;
+        }
+      }
+      return true;
     },
     shareOf,
   };

@@ -17,6 +17,17 @@ export interface Holding {
   readonly apartFrom?: readonly string[] | undefined;
   /** When it is expected to end, in milliseconds since 1970; null for what is not expected to end, as a service. */
   readonly endAt: number | null;
+  /** What it is to whoever wants its place, if it may be ended for one of a higher priority. */
+  readonly yields?:
+    | {
+        readonly priority: number;
+        /** Null until it runs. */
+        readonly startedAt: number | null;
+        readonly role?: string | undefined;
+        /** So long it may take to end. */
+        readonly graceMs: number;
+      }
+    | undefined;
 }
 
 /** A node with what it has and who holds it. */
@@ -52,6 +63,8 @@ export interface SchedulingContext {
   readonly explain?: string | undefined;
   /** Without one the first try is the plan. */
   readonly search?: Search | undefined;
+  /** By task id, the node that it was promised when others were ended for it. */
+  readonly promised: ReadonlyMap<string, string>;
   /** Whose tasks go first, and which may not at all. */
   readonly shares: FairShares;
   /** How long `task` takes on `node`, in milliseconds, above 0; equal for nodes of equal profile and speed. */
@@ -87,10 +100,21 @@ export interface Waiting {
   readonly expected: { readonly node: string; readonly startAt: number; readonly endAt: number | null } | null;
 }
 
+/** Tasks that have to end so that one of a higher priority may have their place. */
+export interface Preemption {
+  readonly task: string;
+  readonly node: string;
+  readonly victims: readonly string[];
+  /** When it is expected to start and end there, in milliseconds since 1970; null where no end is expected. */
+  readonly startAt: number;
+  readonly endAt: number | null;
+}
+
 /** The answer to a set of offers: what is not accepted is declined. */
 export interface Decision {
   readonly launches: readonly Launch[];
   readonly waiting: readonly Waiting[];
+  readonly preemptions: readonly Preemption[];
 }
 
 /** Whoever answers offers; it owns nothing and remembers nothing, and what it answers is checked against the ledger. */

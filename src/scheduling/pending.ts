@@ -29,6 +29,8 @@ export interface PendingTask {
   /** Keys of jobs, and tasks of its own by label, that come before it: it is no task for a scheduler until they have. */
   readonly after?: readonly string[] | undefined;
   readonly afterTasks?: readonly string[] | undefined;
+  /** Where it has no place tasks of a lower priority are ended for it. */
+  readonly preempts?: boolean | undefined;
   /** It is ended after so long, whatever is expected. */
   readonly maxRunMs?: number | undefined;
   readonly strategy: PlacementStrategy;

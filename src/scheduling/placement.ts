@@ -36,7 +36,8 @@ export function placeOn(board: Board, task: PendingTask, shape: Shape, node: Boa
   const holdMs = holdOf(task, expectedMs);
   if (unmetNeighbours(task, node.neighbours).length > 0) return undefined;
   const startAt = readyAt(board, node, shape.need, holdMs);
-  return startAt === undefined ? undefined : { node, startAt, endAt: startAt + expectedMs, holdMs };
+  if (startAt === undefined || isClosing(node, startAt + expectedMs)) return undefined;
+  return { node, startAt, endAt: startAt + expectedMs, holdMs };
 }
 
 /**
@@ -88,7 +89,7 @@ function firstReady(board: Board, task: PendingTask, shape: Shape, { front, kind
     seen.push(notBefore === first.notBefore ? first : { node, notBefore });
     if ((best !== undefined && notBefore > best.startAt) || unmetNeighbours(task, node.neighbours).length > 0) continue;
     const startAt = readyAt(board, node, shape.need, holdMs);
-    if (startAt === undefined) continue;
+    if (startAt === undefined || isClosing(node, startAt + expectedMs)) continue;
     const isFirst = startAt === best?.startAt && node.index < best.node.index;
     if (best === undefined || startAt < best.startAt || isFirst) best = { node, startAt };
   }
@@ -181,6 +182,11 @@ function takenShare(total: Resources, left: Resources, name: string): number {
 function readyAt({ now }: Board, { offer, timeline }: BoardNode, need: Shape['need'], holdMs: number) {
   const start = earliestStart(timeline, need, holdMs);
   return start === now && offer === undefined ? undefined : start;
+}
+
+/** Will it take no tasks any more by then? A service, which has no end, counts by what is reckoned for it. */
+export function isClosing({ state: { closesAt } }: BoardNode, endAt: number): boolean {
+  return closesAt !== undefined && endAt > closesAt;
 }
 
 function holdOf(task: PendingTask, expectedMs: number): number {

@@ -1,7 +1,7 @@
 import { secondMs } from '../base/clock.ts';
 import type { Resources } from '../model/resources.ts';
 import { sharesOf } from './allocator.ts';
-import { type Estimates, estimate, type Question, remainingMs } from './estimates.ts';
+import { type Estimates, estimate, type Question, remainingMs, stagingMs } from './estimates.ts';
 import type { RolePolicies } from './fairness.ts';
 import { accountOf, applyEvents, type Ledger, type LedgerEvent, type NodeAccount, nodeOf } from './ledger.ts';
 import {
@@ -10,6 +10,7 @@ import {
   makeOffers,
   type NodeState,
   type Offers,
+  type Preemption,
   type Scheduler,
   type SchedulingContext,
   type Search,
@@ -20,12 +21,18 @@ import type { Roster, SchedulingNode } from './roster.ts';
 
 /** A task that holds resources in the ledger, as the scheduler wants to know it. */
 export interface RunningTask
-  extends Pick<PendingTask, 'job' | 'namespace' | 'type' | 'class' | 'expectedMs' | 'apartFrom' | 'maxRunMs'> {
+  extends Pick<
+    PendingTask,
+    'job' | 'namespace' | 'type' | 'class' | 'priority' | 'role' | 'expectedMs' | 'apartFrom' | 'maxRunMs'
+  > {
   /** Milliseconds since 1970; null until it runs. */
   readonly startedAt: number | null;
   readonly rescheduleAfterMs?: number | undefined;
-  /** It has been told to end. */
+  /** It has been told to end, for which it has `killGraceMs`. */
   readonly stopping?: boolean | undefined;
+  readonly killGraceMs?: number | undefined;
+  /** False for one that is never ended for another. */
+  readonly preemptible?: boolean | undefined;
 }
 
 /** All that one round looks at; nothing in it is changed. */
@@ -44,6 +51,8 @@ export interface RoundInput {
   readonly policies: RolePolicies;
   readonly search?: Search | undefined;
   readonly explain?: string | undefined;
+  /** By task id, the node that others were ended on for it; see `Plan.preemptions`. */
+  readonly promised?: ReadonlyMap<string, string> | undefined;
   /** Nodes whose free resources are the scheduler's this time, where others want some too; all when absent. */
   readonly granted?: ReadonlySet<string> | undefined;
 }
@@ -55,6 +64,8 @@ export interface PlannedLaunch extends Launch {
 export interface Plan {
   readonly launches: readonly PlannedLaunch[];
   readonly waiting: readonly Waiting[];
+  /** To be carried out: the victims are told to end, and until it runs its task has the node `promised`. */
+  readonly preemptions: readonly Preemption[];
   /** Launches that the ledger or the offers do not allow, each with the reason: a defect of the scheduler that was asked. */
   readonly refused: readonly { readonly task: string; readonly why: string }[];
   /** With the launches placed. */
@@ -69,13 +80,14 @@ const minReplanMs = secondMs;
 /** One round: offers are made, the scheduler answers, and the ledger has the last word. Equal input gives an equal plan. */
 export function planRound(input: RoundInput, scheduler: Scheduler): Plan {
   if (input.pending.length === 0) {
-    return { launches: [], waiting: [], refused: [], ledger: input.ledger, replanAt: null };
+    return { launches: [], waiting: [], preemptions: [], refused: [], ledger: input.ledger, replanAt: null };
   }
   const offers = makeOffers(input.ledger, input.roster.nodes, input.round, input.granted);
   const decision = scheduler.place(offers, input.pending, contextOf(input));
   const roles = new Map(input.pending.map(({ id, role }) => [id, role]));
   const placed = placeAll(input.ledger, offers, decision.launches, roles);
-  return { ...placed, waiting: decision.waiting, replanAt: replanAt(input.now, decision.waiting) };
+  const { waiting, preemptions } = decision;
+  return { ...placed, waiting, preemptions, replanAt: replanAt(input.now, waiting) };
 }
 
 type Placed = Pick<Plan, 'launches' | 'refused' | 'ledger'>;
@@ -118,6 +130,7 @@ function contextOf(input: RoundInput): SchedulingContext {
     now,
     search,
     explain,
+    promised: input.promised ?? new Map(),
     shares: sharesOf(ledger, input.policies),
     roster,
     roomOf: index => accountOf(ledger, roster.nodes[index]?.id ?? ''),
@@ -130,6 +143,7 @@ function contextOf(input: RoundInput): SchedulingContext {
       return new AccountedNode(node, account, list);
     },
     expectedMs: (task, node) =>
+      stagingMs(estimates, questionOf(task, node)) +
       Math.min(
         task.maxRunMs ?? Number.POSITIVE_INFINITY,
         estimate(estimates, questionOf(task, node)).ms * (node.slowdown ?? 1),
@@ -163,6 +177,7 @@ class AccountedNode implements NodeState {
   readonly profile: string;
   readonly speed: number;
   readonly unavailable: string | undefined;
+  readonly closesAt: number | undefined;
   readonly slowdown: number | undefined;
   readonly total: Resources;
   readonly allocated: Resources;
@@ -177,6 +192,7 @@ class AccountedNode implements NodeState {
     this.profile = node.profile;
     this.speed = node.speed;
     this.unavailable = node.unavailable;
+    this.closesAt = node.closesAt;
     this.slowdown = node.slowdown;
     this.total = total;
     this.allocated = allocated;
@@ -194,15 +210,17 @@ function holdingOf(input: RoundInput, node: SchedulingNode, task: string, resour
   const known = input.running.get(task);
   if (known === undefined) return { task, job: '', resources, endAt: null };
   const elapsedMs = known.startedAt === null ? 0 : Math.max(0, input.now - known.startedAt);
+  const stagedMs = known.startedAt === null ? stagingMs(input.estimates, questionOf(known, node)) : 0;
   const { ms, ...rest } = estimate(input.estimates, questionOf(known, node));
   const restMs = remainingMs({ ...rest, ms: ms * (node.slowdown ?? 1) }, elapsedMs);
-  const { apartFrom } = known;
+  const { apartFrom, priority, role, startedAt, stopping = false, killGraceMs: graceMs = 0 } = known;
   return {
     task,
     job: jobKey(known),
     resources,
     apartFrom,
-    endAt: known.type === 'service' ? null : input.now + restMs,
+    endAt: stopping ? input.now + graceMs : known.type === 'service' ? null : input.now + stagedMs + restMs,
+    yields: stopping || known.preemptible === false ? undefined : { priority, role, startedAt, graceMs },
   };
 }
 

@@ -13,6 +13,8 @@ export interface SchedulingNode {
   readonly speed: number;
   /** Everything takes so many times as long there now, by heat or other load; 1 when left out. */
   readonly slowdown?: number | undefined;
+  /** From then on it takes no tasks, in milliseconds since 1970: what would not end before is not placed there. */
+  readonly closesAt?: number | undefined;
   /** Why it takes no new task now, as "is unreachable"; absent when it does. */
   readonly unavailable?: string | undefined;
 }

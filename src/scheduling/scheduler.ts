@@ -1,15 +1,17 @@
 import { minuteMs } from '../base/clock.ts';
-import { nodePorts, type Resources, rangesOf, subtractResources, takeFromRanges } from '../model/resources.ts';
+import { subtractResources } from '../model/resources.ts';
 import { defaultRole } from '../model/role.ts';
 import { betterNodes } from './batch-run.ts';
 import { type Board, makeBoard } from './board.ts';
 import type { BoardNode } from './board-node.ts';
-import { explainerOf, explainNoRoom, explainRefusal, explainWait } from './explain.ts';
+import { explainerOf, explainNoRoom, explainPreemption, explainRefusal, explainWait } from './explain.ts';
 import type { FairShares } from './fairness.ts';
-import type { Launch, Scheduler, SchedulingContext, Search, Waiting } from './offers.ts';
+import type { Launch, Preemption, Scheduler, SchedulingContext, Search, Waiting } from './offers.ts';
 import type { PendingTask } from './pending.ts';
 import { type Choice, chooseNode, placeOn } from './placement.ts';
+import { preempt } from './preempt.ts';
 import { effectivePriority, type RankSettings, rankPending } from './rank.ts';
+import { takeFor } from './take.ts';
 import { reserve } from './timeline.ts';
 
 export interface SchedulerSettings extends RankSettings {
@@ -18,6 +20,8 @@ export interface SchedulerSettings extends RankSettings {
   /** So many waiting tasks are told node by node why they wait, and of so many nodes. */
   readonly maxExplained: number;
   readonly maxReasons: number;
+  /** For so many tasks of a round others may be ended. */
+  readonly maxPreemptions: number;
 }
 
 export const defaultSchedulerSettings: SchedulerSettings = {
@@ -26,6 +30,7 @@ export const defaultSchedulerSettings: SchedulerSettings = {
   maxReservations: 1000,
   maxExplained: 100,
   maxReasons: 16,
+  maxPreemptions: 16,
 };
 
 /** So many milliseconds at most go into making the plan of a batch shorter. */
@@ -59,14 +64,22 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
       const shortestMs = (task: PendingTask) => board.shapeOf(task).shortestMs;
       const ranked = rankPending(pending, context.now, settings, shortestMs);
       let left = pending.length;
-      for (const run of runsOf(admitted(round, ranked, context.shares), context, settings)) {
+      const tasks = admitted(round, ranked, context.shares);
+      // what was freed for them is nobody else's
+      const promised = tasks.filter(({ id }) => context.promised.has(id));
+      for (const task of promised) settle(round, task, settings, promisedTo(board, task, context));
+      const others = promised.length === 0 ? tasks : tasks.filter(({ id }) => !context.promised.has(id));
+      for (const run of runsOf(others, context, settings)) {
         if (context.search === undefined || run.length < 2) for (const task of run) settle(round, task, settings);
         else settleBetter(round, run, settings, context.search, run.length / left);
         left -= run.length;
       }
+      const asking = round.unplaced.filter(({ task, why }) => why === undefined && task.preempts === true);
+      const preemptions = preempt(board, asking, context.shares, settings.maxPreemptions);
       return {
         launches: round.launches,
-        waiting: explainAll(board, round.unplaced, settings, context.explain),
+        waiting: explainAll(board, round.unplaced, preemptions, settings, context),
+        preemptions,
       };
     },
   };
@@ -201,45 +214,49 @@ function settle(
 
 /** Takes the task's part of the node's offer; undefined when the offer does not hold it. */
 function launchOn(board: Board, task: PendingTask, { node, startAt, endAt, holdMs }: Choice): Launch | undefined {
-  const ports = takeFromRanges(node.left.ranges.ports ?? [], task.portCount);
-  if (node.offer === undefined || ports === undefined) return undefined;
-  const { scalars, sets } = task.needs;
-  const numbered = task.nodePorts ?? [];
-  const ranges = {
-    ...(ports.length > 0 && { ports: rangesOf(ports) }),
-    ...(numbered.length > 0 && { [nodePorts]: rangesOf(numbered) }),
-  };
-  const resources: Resources = { scalars, ranges, sets };
+  const taken = takeFor(task, node.left);
+  if (node.offer === undefined || taken === undefined) return undefined;
   reserve(node.timeline, board.shapeOf(task).need, startAt, holdMs);
-  node.left = subtractResources(node.left, resources);
+  node.left = subtractResources(node.left, taken.resources);
   board.enter(task, node);
   const expectedEndAt = task.type === 'service' ? null : endAt;
-  return { offer: node.offer.id, task: task.id, resources, ports, expectedEndAt };
+  return { offer: node.offer.id, task: task.id, ...taken, expectedEndAt };
+}
+
+/** The node that was freed for a task, as long as it takes tasks. */
+function promisedTo(board: Board, { id }: PendingTask, { roster, promised }: SchedulingContext): BoardNode | undefined {
+  const node = board.nodeAt(roster.indexOf(promised.get(id) ?? '') ?? -1);
+  return node?.state.unavailable === undefined ? node : undefined;
 }
 
 function explainAll(
   board: Board,
   unplaced: readonly Unplaced[],
+  preemptions: readonly Preemption[],
   { maxReasons, maxExplained }: SchedulerSettings,
-  only: string | undefined,
+  { explain: only, promised }: SchedulingContext,
 ): Waiting[] {
+  const preempting = new Map(preemptions.map(each => [each.task, each]));
   const explain = explainerOf(board, only === undefined ? maxReasons : undefined);
   const isExplained = (id: string, index: number) => (only === undefined ? index < maxExplained : id === only);
   const whyOf = ({ task, choice, why }: Unplaced, index: number) => {
     if (why !== undefined) return isExplained(task.id, index) ? explainRefusal(board, task, why) : why;
-    return choice === undefined ? (board.shapeOf(task).hopeless ?? '') : explainWait(board, choice);
+    if (choice === undefined) return board.shapeOf(task).hopeless ?? '';
+    return explainWait(board, choice, promised.get(task.id) === choice.node.state.id);
   };
-  return unplaced.map(({ task, choice, why }, index) => ({
-    task: task.id,
-    why: whyOf({ task, choice, why }, index),
-    reasons: isExplained(task.id, index) ? explain(task, choice, why) : [],
-    expected:
-      choice === undefined
-        ? null
-        : {
-            node: choice.node.state.id,
-            startAt: choice.startAt,
-            endAt: task.type === 'service' ? null : choice.endAt,
-          },
-  }));
+  return unplaced.map(({ task, choice, why }, index) => {
+    const { id } = task;
+    const reasons = isExplained(id, index) ? explain(task, choice, why) : [];
+    const preemption = preempting.get(id);
+    if (preemption !== undefined) {
+      const { node, startAt, endAt } = preemption;
+      return { task: id, why: explainPreemption(preemption), reasons, expected: { node, startAt, endAt } };
+    }
+    const expected = choice === undefined ? null : expectedOf(task, choice);
+    return { task: id, why: whyOf({ task, choice, why }, index), reasons, expected };
+  });
+}
+
+function expectedOf({ type }: PendingTask, { node, startAt, endAt }: Choice): Waiting['expected'] {
+  return { node: node.state.id, startAt, endAt: type === 'service' ? null : endAt };
 }

@@ -29,8 +29,11 @@ export interface NodeAssignment extends AssignmentVersion {
 export interface Assignments {
   /** Gives waiting tasks to nodes; all or none. Throws CONFLICT when one does not wait, NOT_FOUND for a node. */
   place(placements: readonly Placement[]): Promise<AssignmentVersion[]>;
-  /** Takes tasks away from their nodes, to be ended there; those that have ended, or wait, are left alone. */
-  stop(tasks: readonly string[]): Promise<AssignmentVersion[]>;
+  /**
+   * Takes tasks away from their nodes, to be ended there; those that have ended, or wait, are left alone. `statuses` tell why, in the
+   * same transaction.
+   */
+  stop(tasks: readonly string[], statuses?: readonly TaskStatus[]): Promise<AssignmentVersion[]>;
   of(node: string): Promise<NodeAssignment | undefined>;
 }
 
@@ -44,8 +47,8 @@ export function makeAssignments(db: Kysely<Schema>, listeners: readonly TaskList
       tell(placements.map(({ task }) => task));
       return versions;
     },
-    async stop(tasks) {
-      const versions = await db.transaction().execute(tx => stop(tx, tasks));
+    async stop(tasks, statuses = []) {
+      const versions = await db.transaction().execute(tx => stop(tx, tasks, statuses));
       tell(tasks);
       return versions;
     },
@@ -73,7 +76,11 @@ export async function place(tx: Transaction<Schema>, placements: readonly Placem
   return versions;
 }
 
-async function stop(tx: Transaction<Schema>, tasks: readonly string[]): Promise<AssignmentVersion[]> {
+async function stop(
+  tx: Transaction<Schema>,
+  tasks: readonly string[],
+  statuses: readonly TaskStatus[],
+): Promise<AssignmentVersion[]> {
   const nodes = new Set<string>();
   await paced(tasks, async task => {
     const stopped = await tx
@@ -87,6 +94,7 @@ async function stop(tx: Transaction<Schema>, tasks: readonly string[]): Promise<
       .executeTakeFirst();
     if (stopped?.node != null) nodes.add(stopped.node);
   });
+  for (const status of statuses) await recordStatuses(tx, [status], { node: null, receivedAt: status.at });
   return raiseGenerations(tx, [...nodes]);
 }
 

@@ -65,14 +65,16 @@ async function addEvent(tx: Transaction<Schema>, status: TaskStatus, receivedAt:
 
 function changeOf(task: TaskTable, status: TaskStatus): Partial<TaskTable> {
   const ended = isTerminal(status.state);
+  // why it was told to end is why it ended
+  const told = task.state === 'TASK_KILLING' ? task : { reason: null, message: null };
   return {
     state: status.state,
     ready: !ended && status.ready === true ? 1 : 0,
     restarts: status.restarts ?? task.restarts,
     startedAt: task.startedAt ?? (status.state === 'TASK_RUNNING' ? status.at : null),
     endedAt: ended ? status.at : null,
-    reason: status.reason ?? null,
-    message: status.message ?? null,
+    reason: status.reason ?? told.reason,
+    message: status.message ?? told.message,
     exitCode: status.exitCode ?? null,
     signal: status.signal ?? null,
     pid: status.pid ?? null,

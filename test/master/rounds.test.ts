@@ -424,3 +424,30 @@ async function orderStage(t: Test, zones: Readonly<Record<string, string>> = { '
   };
   return { ...board, report };
 }
+t.test('a task that preempts gets the place of one of lower priority, which is told why and waits again', async t => {
+  const { apply, untilPlaced, tasks, store, rounds, end, eventually, placed } = await stage(t, [nodeOf('pi-1')]);
+  await apply('low', { ...cpus(1.5), ...batch(['a']), priority: 10 });
+  await untilPlaced('low', 1);
+  const [victim] = await tasks('low');
+  await apply('polite', { ...cpus(1.5), ...batch(['a']), priority: 95 });
+  await apply('high', { ...cpus(1.5), ...batch(['a']), priority: 90, preempts: true });
+  await eventually('the first is told to end', async () => (await tasks('low')).some(task => task.stopping));
+  t.match(await store.tasks.get(victim?.id ?? ''), {
+    state: 'TASK_KILLING',
+    reason: 'REASON_CONTAINER_PREEMPTED',
+    message: /^ended for high\.default\.a-/,
+  });
+  t.equal(placed.length, 1, 'nobody gets the place before it is free');
+  await end(victim?.id ?? '', 'TASK_FAILED');
+  await untilPlaced('high', 1);
+  t.match(await store.tasks.get(victim?.id ?? ''), { state: 'TASK_FAILED', reason: 'REASON_CONTAINER_PREEMPTED' });
+  t.match(
+    (await tasks('low')).filter(task => task.state === 'TASK_STAGING'),
+    [{ node: null }],
+  );
+  t.same(
+    (await tasks('polite')).map(({ node }) => node),
+    [null],
+  );
+  t.equal(rounds.freeOn('pi-1')?.scalars.cpus, 500);
+});

@@ -124,6 +124,7 @@ function makespanOf(name: string, order: 'arrival' | 'longestFirst'): number {
     stateOf: index => nodes[index],
     roomOf: index => nodes[index],
     instancesOf: () => new Map(),
+    promised: new Map(),
     expectedMs: (task: PendingTask, node) => etc[task.order * machines + names.indexOf(node.id)] ?? Number.NaN,
   };
   const offers = makeOffers(ledger, nodes, 'r');

@@ -10,6 +10,8 @@ import {
   maxEstimates,
   noEstimates,
   remainingMs,
+  stagingMs,
+  stagingOf,
 } from '../../src/scheduling/estimates.ts';
 
 const question = { class: 'default/job', type: 'batch', profile: 'pi-4', speed: 1 } as const;
@@ -57,6 +59,15 @@ t.test('noisy durations are learned to within a fifth, and the noise too', async
 
 t.test('a duration of nothing or below is taken as a millisecond', async t => {
   for (const durationMs of [0, -5]) t.match(estimate(learnAll(durationMs), question), { ms: 1 });
+});
+
+t.test('how long tasks take to start is part of when they end, where it was learned', async t => {
+  const base = { class: 'c', type: 'batch', profile: 'pi-4', speed: 1 } as const;
+  t.equal(stagingMs(noEstimates, base), 0);
+  const learned = learn(noEstimates, { class: stagingOf('c'), profile: 'pi-4', speed: 1, durationMs: 4000 });
+  t.equal(stagingMs(learned, base), 4000);
+  t.equal(stagingMs(learned, { ...base, profile: 'zero', speed: 0.5 }), 8000, 'elsewhere by speed');
+  t.equal(stagingMs(learned, { ...base, class: 'd' }), 0);
 });
 
 t.test('learning leaves the old estimates as they were', async t => {

@@ -108,6 +108,7 @@ t.test('what a task holds is not given away at the moment when it should have en
       stateOf: () => state,
       roomOf: () => state,
       instancesOf: () => new Map(),
+      promised: new Map(),
       shares: sharesOf(ledger, new Map()),
       expectedMs: () => 1,
     }).launches,
@@ -266,6 +267,7 @@ t.test('a scheduler that answers what was not offered is refused, and the rest o
       return {
         launches: [launch, launch, { ...launch, task: 'y' }, { ...launch, task: 'z', offer: '0.a' }],
         waiting: [],
+        preemptions: [],
       };
     },
   };

@@ -40,6 +40,7 @@ function takeOffers(name: string, pick: (fitting: readonly Offer[]) => Offer | u
       }
       return {
         launches,
+        preemptions: [],
         waiting: waiting.map(task => ({ task, why: 'no offer holds it', reasons: [], expected: null })),
       };
     },

@@ -70,6 +70,7 @@ export function planInstance(
     stateOf: index => nodes[index],
     roomOf: index => nodes[index],
     instancesOf: () => new Map(),
+    promised: new Map(),
     shares: sharesOf(ledger, new Map()),
     expectedMs: (task, node) => etc[task.order * machines + (machineOf.get(node.id) ?? 0)] ?? Number.NaN,
     ...(how.budgetMs > 0 && {
