@@ -90,8 +90,17 @@ export function resourcesOf(needs: Needs): Resources {
 
 /** What a task is made from, as a text to compare; how many there are, and the job's other tasks, are no part of it. */
 function templateOf(job: Job, label: string, versions: Tools['secretVersions']): string {
-  const { instances, tasks, priority, rescheduleAfter, periodic, after: __, preempts, preemptible, ...shared } =
-    job.spec;
+  const {
+    instances,
+    tasks,
+    priority,
+    rescheduleAfter,
+    periodic,
+    after: __,
+    preempts,
+    preemptible,
+    ...shared
+  } = job.spec;
   const secretVersions = shared.secrets?.map(({ name }) => versions?.get(name) ?? 0);
   // whom it comes after makes no other task of it
   const { after: _, ...own } = taskOf(job, label);
