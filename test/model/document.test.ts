@@ -91,7 +91,7 @@ t.test('a bad document is refused with the file, the path and what is wrong', as
       job({ ports: [{ name: 'rpc', protocol: 'grpc' }], health: { type: 'http', port: 'rpc' } }),
       'f: spec: health.type: expected tcp, since a server of gRPC does not answer HTTP/1.1',
     ],
-    [job({ tasks: [{ name: 'a' }] }), 'f: spec: tasks: only a batch job has a list of tasks'],
+    [job({ tasks: [{ name: 'a' }] }), 'f: spec: tasks: only a batch or a periodic job has a list of tasks'],
     [job({ type: 'batch', tasks: [{ name: 'a' }, { name: 'a' }] }), 'f: spec: tasks: two tasks have the same name'],
     [job({ upstreams: ['a.b.c'] }), 'f: spec.upstreams[0]: expected <service> or <service>.<namespace>, got "a.b.c"'],
     [job({ upstreams: [{ localPort: 1 }] }), 'f: spec.upstreams[0]: expected {service: <service>, localPort: '],
