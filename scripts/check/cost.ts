@@ -64,6 +64,8 @@ async function open(fleet: Fleet): Promise<TLSSocket> {
   });
   socket.setNoDelay(true);
   await once(socket, 'secureConnect');
+  // who is refused in the middle of a request is told by the close
+  socket.on('error', () => {});
   return socket;
 }
 

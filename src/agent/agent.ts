@@ -12,6 +12,7 @@ import { lockDirectory } from '../device/directory-lock.ts';
 import { systemFileOperations } from '../device/file-operations.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import type { GivenSockets } from '../device/given-sockets.ts';
+import type { Lowered } from '../device/privileges.ts';
 import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
@@ -359,7 +360,7 @@ async function run(
   const sealKey = deriveSealKey(identity.taskSecret);
   const memory = openMemory(config.dataDir, log);
   const secrets = makeTaskSecrets({ key: sealKey, memory });
-  const environment = (spec: TaskSpec) => ({
+  const environment = (spec: TaskSpec, owner?: Lowered['owner']) => ({
     ...environmentOf(spec, {
       node,
       path,
@@ -367,7 +368,7 @@ async function run(
       secretOf: task => callerSecret(identity.taskSecret, task),
       home: join(directories.of(spec.id), sandboxName),
     }),
-    ...secrets.environmentOf(spec),
+    ...secrets.environmentOf(spec, owner),
   });
   const execs = makeExecAnswers({
     sender,
@@ -379,6 +380,7 @@ async function run(
     principalOf: spec => workloads.spiffeIdOf(spec).replace('spiffe://', ''),
     environmentOf: environment,
     sandboxOf: task => join(directories.of(task), sandboxName),
+    groupOf: task => supervisor.running().find(({ spec }) => spec.id === task)?.process.cgroup?.path,
     record: record => audit.record(record),
   });
   const open = makeOpenSource({ proxyFor, master: masterTls, addresses: () => manifest.value?.api ?? [] });

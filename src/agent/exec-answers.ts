@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
 import { TokenBucket } from '../base/token-bucket.ts';
 import { type RunningCommand, startCommand } from '../device/exec.ts';
-import type { Privileges } from '../device/privileges.ts';
+import type { Lowered, Privileges } from '../device/privileges.ts';
 import { splitForWire } from '../device/task-log.ts';
 import type { AccessRecord } from '../model/access.ts';
 import type { Ask } from '../model/message.ts';
@@ -36,8 +36,10 @@ export interface ExecAnswersParts {
   readonly principalOf: (spec: TaskSpec) => string;
   /** It gets no more rights than its task. */
   readonly lower: Privileges['lower'];
-  readonly environmentOf: (spec: TaskSpec) => Readonly<Record<string, string>>;
+  readonly environmentOf: (spec: TaskSpec, owner?: Lowered['owner']) => Readonly<Record<string, string>>;
   readonly sandboxOf: (task: string) => string;
+  /** The cgroup of its task, if it has one: what the command takes is the task's. */
+  readonly groupOf: (task: string) => string | undefined;
   readonly record: (record: AccessRecord) => void;
 }
 
@@ -67,13 +69,13 @@ export function makeExecAnswers(parts: ExecAnswersParts): ExecAnswers {
     try {
       parts.record(recordOf(ask, clock.now(), parts.principalOf(spec)));
       const { command, stdin } = ask;
-      const env = parts.environmentOf(spec);
       const as = await parts.lower(spec.user, spec.capabilities ?? []);
       if ('why' in as) throw new MesoliteError('FORBIDDEN', as.why);
       const running = await startCommand({
         command: [...as.prefix, ...command],
-        env,
+        env: parts.environmentOf(spec, as.owner),
         cwd: parts.sandboxOf(spec.id),
+        group: parts.groupOf(spec.id),
         stdin,
       });
       await attend(way, running, ask);

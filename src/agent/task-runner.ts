@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import { checkHealth } from '../device/health.ts';
-import type { Privileges } from '../device/privileges.ts';
+import type { Lowered, Privileges } from '../device/privileges.ts';
 import { type Processes, type RunningProcess, sandboxName } from '../device/process.ts';
 import { clearProgress } from '../device/progress-file.ts';
 import {
@@ -47,7 +47,8 @@ export interface TaskRunnerParts {
   readonly newId: () => string;
   readonly log: Log;
   /** The whole environment of the task. */
-  readonly environmentOf: (spec: TaskSpec) => Readonly<Record<string, string>>;
+  /** What of it are files is for `owner` to read. */
+  readonly environmentOf: (spec: TaskSpec, owner?: Lowered['owner']) => Readonly<Record<string, string>>;
   readonly artifacts: Artifacts;
   readonly onStatus: (status: TaskStatus) => void;
   /** It may be called through the mesh from now on, or no more. */
@@ -138,7 +139,8 @@ export function makeTaskRunner(
     }
     if (!(await prepare(run))) return;
     await clearProgress(join(directory, sandboxName));
-    const request = { command: spec.command, env: environmentOf(spec), directory, limits: cgroupLimitsOf(spec), as };
+    const env = environmentOf(spec, as.owner);
+    const request = { command: spec.command, env, directory, limits: cgroupLimitsOf(spec), as };
     const started = await processes.start(request, signal);
     if (started.result === 'notStarted') {
       on({ on: 'notStarted', run, message: started.message, permanent: started.permanent });

@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type MemoryDirectory, openMemoryDirectory } from '../device/memory-directory.ts';
+import type { Lowered } from '../device/privileges.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import { type SealKey, unseal } from '../identity/sealing.ts';
 import { sealContext } from '../model/secret.ts';
@@ -12,8 +13,8 @@ export const secretsVariable = 'MESOLITE_SECRETS';
 
 /** Opens the secrets of tasks: on the disk they are sealed, open they are in memory alone. */
 export interface TaskSecrets {
-  /** The variables of a task, and files where it has any; throws UNTRUSTED, naming the secret, for one that does not open. */
-  environmentOf(spec: TaskSpec): Readonly<Record<string, string>>;
+  /** The variables of a task, and files of `owner` where it has any; throws UNTRUSTED, naming the secret, for one that does not open. */
+  environmentOf(spec: TaskSpec, owner?: Lowered['owner']): Readonly<Record<string, string>>;
   /** The files of all other tasks go. */
   keep(tasks: ReadonlySet<string>): void;
 }
@@ -46,13 +47,13 @@ export function makeTaskSecrets(parts: {
   }
 
   return {
-    environmentOf({ id, secrets = [] }) {
+    environmentOf({ id, secrets = [] }, owner) {
       const variables: Record<string, string> = {};
       for (const secret of secrets) {
         if (memory === undefined) throw new MesoliteError('CONFLICT', 'this node has no memory for secrets (tmpfs)');
         const value = open(id, secret);
         if (secret.file !== undefined) {
-          memory.write(id, secret.file, value);
+          memory.write(id, secret.file, value, owner);
           variables[secretsVariable] = join(memory.path, id);
         }
         if (secret.env === undefined) continue;

@@ -9,6 +9,8 @@ export interface ExecRequest {
   /** The whole environment. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
+  /** The directory of the cgroup that it enters. */
+  readonly group?: string | undefined;
   /** What it reads; nothing when absent. */
   readonly stdin?: string | undefined;
 }
@@ -23,10 +25,12 @@ export interface RunningCommand {
 }
 
 /**
- * `sh -c <this> mesolite-exec <command …>`, the leader of a session of its own. Descriptor 3 is a pipe from the agent: when that is gone,
+ * `sh -c <this> mesolite-exec <cgroup, or nothing> <command …>`, the leader of a session of its own. Descriptor 3 is a pipe from the agent: when that is gone,
  * however it ended, the group is. What it relies on is said at `shimScript`.
  */
 const execScript = `
+group=$1; shift
+if [ -n "$group" ]; then echo $$ >"$group/cgroup.procs" || exit 125; fi
 exec 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 (exec >&- 2>&-; read -r word <&3; kill -KILL 0) &
 (exec 3<&-; exec "$@")
@@ -34,8 +38,8 @@ exit $?
 `;
 
 /** Throws when it cannot be started; a program that is not there is the shell's 127, with its message on standard error. */
-export async function startCommand({ command, env, cwd, stdin }: ExecRequest): Promise<RunningCommand> {
-  const child = spawn(shell, ['-c', execScript, 'mesolite-exec', ...command], {
+export async function startCommand({ command, env, cwd, group = '', stdin }: ExecRequest): Promise<RunningCommand> {
+  const child = spawn(shell, ['-c', execScript, 'mesolite-exec', group, ...command], {
     cwd,
     env,
     detached: true,

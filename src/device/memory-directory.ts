@@ -1,15 +1,25 @@
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 
 /** statfs(2): file systems that are memory; what is in them is gone with the power. */
 const inMemory: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
 
-/** A directory that is never on a disk, for its owner alone. */
+/** A directory that is never on a disk; others find their way to what is theirs in it, and see nothing else. */
 export interface MemoryDirectory {
   readonly path: string;
-  /** Writes a file whole, readable by its owner alone. */
-  write(folder: string, file: string, bytes: Uint8Array): void;
+  /** Writes a file whole, readable by its owner alone: `owner`, or this process' own user. */
+  write(folder: string, file: string, bytes: Uint8Array, owner?: { readonly uid: number; readonly gid: number }): void;
   /** Removes all folders but these. */
   keep(folders: ReadonlySet<string>): void;
 }
@@ -32,15 +42,17 @@ function openAt(path: string): MemoryDirectory {
   mkdirSync(path, { recursive: true, mode: 0o700 });
   // others may write beside it, as in /dev/shm
   const { mode, uid } = lstatSync(path);
-  const isOwn = uid === process.getuid?.() && (mode & 0o170_777) === 0o040_700;
+  const isOwn = uid === process.getuid?.() && [0o040_700, 0o040_711].includes(mode & 0o170_777);
   if (!isOwn) throw new Error(`${path} is not a directory of this user alone`);
+  chmodSync(path, 0o711);
   return {
     path,
-    write(folder, file, bytes) {
+    write(folder, file, bytes, owner) {
       const directory = join(path, folder);
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       const target = join(directory, file);
       writeFileSync(`${target}~`, bytes, { mode: 0o400, flag: 'w' });
+      if (owner !== undefined) for (const each of [directory, `${target}~`]) chownSync(each, owner.uid, owner.gid);
       renameSync(`${target}~`, target);
     },
     keep(folders) {

@@ -82,7 +82,7 @@ export function makeRounds(parts: {
   let ledger: Ledger = emptyLedger;
   let waiting: ReadonlyMap<string, Waiting> = new Map();
   const startOrder = makeStartOrder({ store, jobs });
-  let held: ReadonlyMap<string, string> = new Map();
+  let hasHeld = false;
   const pool = makeTaskPool({ store, jobs });
   const learning = makeLearning({ store, fleet, clock });
   const rosterAt = makeNodeRoster({ fleet, slowdownOf });
@@ -154,14 +154,20 @@ export function makeRounds(parts: {
     wake();
   }
 
+  /** The tasks that may start, and why the others have to wait. */
+  async function inOrder(all: readonly PendingTask[]) {
+    const held = await startOrder.holdBack(all);
+    const early: Waiting[] = [...held].map(([task, why]) => ({ task, why, reasons: [], expected: null }));
+    return { open: all.filter(task => !held.has(task.id)), early };
+  }
+
   async function round(): Promise<number | null> {
     await learning.keep();
     await pool.refresh();
     const moveAt = await moves.carryOut();
-    const all = pool.pending();
-    held = await startOrder.holdBack(all);
-    const input = inputOf(all.filter(task => !held.has(task.id)));
-    const early = [...held].map(([task, why]) => ({ task, why, reasons: [], expected: null }));
+    const { open, early } = await inOrder(pool.pending());
+    hasHeld = early.length > 0;
+    const input = inputOf(open);
     if (input.pending.length === 0) {
       waiting = new Map(early.map(entry => [entry.task, entry]));
       sharing.share(input.roster.nodes, []);
@@ -205,7 +211,7 @@ export function makeRounds(parts: {
     },
     wake,
     onReady() {
-      if (held.size > 0) wake();
+      if (hasHeld) wake();
     },
     onNode({ id, birth }) {
       if (birth !== null) change([{ type: 'NodeRegistered', node: id, total: birth.total }]);
@@ -240,15 +246,15 @@ export function makeRounds(parts: {
     freeOn: node => freeOf(ledger, node),
     async preview(tasks) {
       await pool.refresh();
-      return planRound(inputOf([...pool.pending(), ...tasks]), scheduler);
+      const { open, early } = await inOrder([...pool.pending(), ...tasks]);
+      const plan = planRound(inputOf(open), scheduler);
+      return { ...plan, waiting: [...plan.waiting, ...early] };
     },
     async explain(task) {
       await pool.refresh();
-      if (held.has(task)) return waiting.get(task);
-      return planRound(
-        { ...inputOf(pool.pending().filter(each => !held.has(each.id))), explain: task },
-        scheduler,
-      ).waiting.find(each => each.task === task);
+      const { open, early } = await inOrder(pool.pending());
+      const plan = planRound({ ...inputOf(open), explain: task }, scheduler);
+      return [...early, ...plan.waiting].find(each => each.task === task);
     },
     ledger: () => ledger,
     get hasWaiting() {

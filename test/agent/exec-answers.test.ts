@@ -13,7 +13,13 @@ import { taskSpec } from '../fixtures/task-spec.ts';
 
 const spec = taskSpec({ id: 'web.default.0-a' });
 
-function stage(t: Test, { isAllowed = true, isHere = true } = {}) {
+interface Settings {
+  readonly isAllowed: boolean;
+  readonly isHere: boolean;
+  readonly group: string;
+}
+
+function stage(t: Test, { isAllowed = true, isHere = true, group }: Partial<Settings> = {}) {
   const dir = t.testdir();
   const words = new AgentWords();
   const { sender, clock } = words;
@@ -30,6 +36,7 @@ function stage(t: Test, { isAllowed = true, isHere = true } = {}) {
     principalOf: () => 'edge/ns/default/sa/web',
     environmentOf: () => ({ PATH: process.env.PATH ?? '', WHO: 'the task' }),
     sandboxOf: () => dir,
+    groupOf: () => group,
     record: record => void records.push(record),
   });
   const run = (script: string, more: object = {}) => execs.answer({ ...ask(['sh', '-c', script]), ...more });
@@ -73,6 +80,20 @@ t.test('a command runs where its task works, with its environment and what it is
     },
   ]);
   t.notMatch(JSON.stringify(records), /oops/, 'arguments may be secrets');
+});
+
+t.test('it is held to what its task is held to', async t => {
+  const group = t.testdir();
+  const { run, take } = stage(t, { group });
+  const done = run('echo $PPID');
+  const { out } = await take();
+  t.equal(readFileSync(join(group, 'cgroup.procs'), 'utf8'), out, 'the group of the task has it, before it begins');
+  await done;
+
+  const gone = stage(t, { group: join(group, 'gone') });
+  const refused = gone.run('echo ran');
+  t.match(await gone.take(), { out: '', last: { end: true, exit: 125 } });
+  await refused;
 });
 
 t.test('how it ends is told as shells tell it', async t => {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -43,6 +44,10 @@ t.test(
     t.equal(statSync(file).mode & 0o777, 0o400);
     t.equal(statfsSync(file).type, tmpfs);
     t.same(secrets.environmentOf(spec), variables, 'a restart finds the same');
+    if (process.getuid?.() === 0) {
+      secrets.environmentOf(spec, { uid: 65_534, gid: 65_534 });
+      t.equal(execFileSync('cat', [file], { uid: 65_534, gid: 65_534, encoding: 'utf8' }), 'bytes\0\n', 'another user');
+    }
     secrets.keep(new Set([spec.id]));
     t.ok(existsSync(file));
     secrets.keep(new Set());

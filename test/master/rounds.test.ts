@@ -372,6 +372,10 @@ t.test('a task waits for the jobs and tasks that come before it, and says for wh
   await apply('web', { after: ['db', 'load'] });
   const waiting = async () => rounds.whyWaiting((await tasks('web'))[0]?.id ?? '')?.why;
   await eventually('it waits', async () => /job default\/db, which is not there/.test((await waiting()) ?? ''));
+  const [{ id: web } = { id: '' }] = await tasks('web');
+  const plan = await rounds.preview([]);
+  t.match(plan, { launches: [], waiting: [{ task: web, why: /which is not there/ }] }, 'a plan says so too');
+  t.match(await rounds.explain(web), { why: /which is not there/ });
   await apply('db', {});
   await untilPlaced('db', 1);
   await eventually('it waits for it to be ready', async () => /default\/db to be ready/.test((await waiting()) ?? ''));
