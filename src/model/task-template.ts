@@ -14,7 +14,7 @@ export interface TemplateFacts {
 }
 
 /** `{{ node.labels.site }}`; a backslash before it leaves it as it stands. */
-const placeholder = /(\\?)\{\{\s*([^{}]*?)\s*\}\}/g;
+const placeholder = /(\\?)\{\{([^{}]*)\}\}/g;
 const plainNames: ReadonlySet<string> = new Set(['node.name', 'job.name', 'job.namespace', 'task.id', 'task.name']);
 const labelPrefix = 'node.labels.';
 const portPrefix = 'ports.';
@@ -42,13 +42,13 @@ export function labelsInTemplates(env: Environment): string[] {
 export function fillTemplates(env: Environment, facts: TemplateFacts): Record<string, string> {
   const fill = (text: string) =>
     text.replace(placeholder, (whole, backslash: string, name: string) =>
-      backslash === '' ? factNamed(name, facts) : whole.slice(1),
+      backslash === '' ? factNamed(name.trim(), facts) : whole.slice(1),
     );
   return Object.fromEntries(Object.entries(env).map(([variable, text]) => [variable, fill(text)]));
 }
 
 function namesIn(text: string): string[] {
-  return [...text.matchAll(placeholder)].flatMap(([, backslash, name = '']) => (backslash === '' ? [name] : []));
+  return [...text.matchAll(placeholder)].flatMap(([, backslash, name = '']) => (backslash === '' ? [name.trim()] : []));
 }
 
 function factNamed(name: string, facts: TemplateFacts): string {

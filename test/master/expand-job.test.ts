@@ -209,4 +209,7 @@ t.test('placeholders of an environment are filled in from the node, the task and
   t.match(constraints, [{ attribute: 'arch' }, { attribute: 'site', operator: 'exists' }]);
   t.throws(() => job({ env: { A: '{{ node.label.site }}' } }), /env\.A: \{\{ node\.label\.site \}\} is not known/);
   t.throws(() => job({ env: { A: '{{ ports.web }}' } }), /ports\.web \}\} is not known/);
+  // it is read once, from left to right: one that tried all ways would not come back
+  const open = `{{${' '.repeat(32_000)}`;
+  t.match(job({ env: { A: open } }).spec.env, { A: open });
 });
