@@ -1,8 +1,9 @@
 import { constants } from 'node:fs';
-import { chmod, copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
-import { openContentStore, syncDirectory } from '../device/content-store.ts';
+import { openContentStore } from '../device/content-store.ts';
+import { exists, systemFileOperations } from '../device/file-operations.ts';
 import { explain } from '../device/files.ts';
 import { sandboxName } from '../device/process.ts';
 import { isTarGz, makeLinks, type UnpackBounds, type UnpackTarget, unpackTarGz } from '../device/tar-unpack.ts';
@@ -82,7 +83,7 @@ export function makeArtifacts(
         await makeLinks(target);
         signal.throwIfAborted();
         await rename(root, sandbox);
-        await syncDirectory(directory);
+        await systemFileOperations.syncDirectory(directory);
       } finally {
         await rm(root, { recursive: true, force: true });
       }
@@ -107,11 +108,4 @@ async function copyInto(from: string, to: string, isExecutable: boolean): Promis
   await chmod(to, isExecutable ? 0o755 : 0o644);
   const file = await open(to, 'r');
   await file.sync().finally(() => file.close());
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

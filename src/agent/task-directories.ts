@@ -1,5 +1,6 @@
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { exists } from '../device/file-operations.ts';
 import { sandboxName } from '../device/process.ts';
 import { unfinishedSandbox } from './artifacts.ts';
 
@@ -46,11 +47,4 @@ export async function openTaskDirectories(dataDirectory: string): Promise<TaskDi
       return undefined;
     },
   };
-}
-
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

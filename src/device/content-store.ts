@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
+import { systemFileOperations } from './file-operations.ts';
 import { explain } from './files.ts';
 
 /** A file of the store; times in milliseconds since 1970. */
@@ -149,7 +150,7 @@ export async function openContentStore(directory: string, settings: ContentStore
         const isNew = (await look(sha256)) === undefined;
         if (!isNew) await removeFile(sha256);
         await rename(path, pathOf(sha256));
-        await syncDirectory(directory);
+        await systemFileOperations.syncDirectory(directory);
         return { sha256, isNew };
       },
       close,
@@ -186,14 +187,4 @@ export async function hashFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of createReadStream(path, { highWaterMark: 256 * 1024 })) hash.update(piece);
   return hash.digest('hex');
-}
-
-/** Returns when the names in a directory are on the medium. */
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

@@ -67,3 +67,11 @@ export const systemFileOperations: FileOperations = {
     }
   },
 };
+
+/** Is anything there? */
+export async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -33,7 +33,10 @@ export class KeyOfFields {
       if (proof?.names.has(name) === true) ofToken = true;
       else this.#addField(word, head, bytes);
     }
-    if (ofToken && proof !== undefined) for (let shift = 0; shift < 32; shift += 8) this.#add(proof.serial >>> shift);
+    if (!ofToken || proof === undefined) return;
+    // a value must not pass for a token
+    this.#add(0);
+    for (let shift = 0; shift < 32; shift += 8) this.#add(proof.serial >>> shift);
   }
 
   #addField(word: Uint8Array, head: Head, bytes: Buffer): void {
