@@ -4,6 +4,7 @@ import { dayMs } from '../../src/base/clock.ts';
 import { type Issuer, makeCertificate } from '../../src/identity/certificate.ts';
 import { generateKeyPair, readPrivateKey, spkiOf } from '../../src/identity/keys.ts';
 import { makeEnvelopeSigner, makeEnvelopeVerifier } from '../../src/identity/signer.ts';
+import type { Moment } from '../../src/identity/verify.ts';
 import { type Envelope, type EnvelopeSigner, openEnvelope, sealEnvelope } from '../../src/model/envelope.ts';
 import { makeTestAuthority } from '../fixtures/test-authority.ts';
 
@@ -56,6 +57,25 @@ t.test('one changed byte is noticed', async t => {
   const changed = Buffer.from(wire);
   changed.writeUInt8((wire.at(-2) ?? 0) ^ 1, wire.length - 2);
   t.throws(() => openEnvelope(changed, verify, bounds), untrusted);
+});
+
+t.test('a signer that was believed is not any more when its certificate is over, or revoked', async t => {
+  const { signer, pems } = certify(open(state.rootPem, state.rootKeyPem), `spiffe://${trustDomain}/config`);
+  let moment: Moment = { now };
+  const verify = makeEnvelopeVerifier(pems, authority.bundle, () => moment);
+  const wire = sealEnvelope(envelope, signer);
+  t.same(openEnvelope(wire, verify, bounds), envelope);
+  const serial = new X509Certificate(pems[0] ?? '').serialNumber;
+  for (const over of [
+    { now: now + 2 * dayMs, expiredToleranceMs: 7 * dayMs },
+    { now: now - 2 * dayMs },
+    { now, revoked: new Set([serial]) },
+  ]) {
+    moment = over;
+    t.throws(() => openEnvelope(wire, verify, bounds), untrusted);
+  }
+  moment = { now, revoked: new Set(['01']) };
+  t.same(openEnvelope(wire, verify, bounds), envelope);
 });
 
 t.test('a key that no certificate names is not believed', async t => {
