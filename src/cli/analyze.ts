@@ -1,18 +1,14 @@
 import type { Command } from 'commander';
 import { nodeListSchema } from '../model/api.ts';
-import { describeDocument, labelsOf, type OperatorDocument, type RoleDocument } from '../model/document.ts';
+import { describeDocument, type OperatorDocument, type RoleDocument } from '../model/document.ts';
 import { defaultMesh } from '../model/policy.ts';
-import { type Selecting, selects } from '../model/selector.ts';
 import { likelyMistake, type Warning } from '../model/warning.ts';
 import { analyzePolicies } from '../policy/analyze.ts';
-import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
 import { type Scalars, sumOf } from '../scheduling/amounts.ts';
 import { analyzeRoles } from '../scheduling/analyze.ts';
 import { analyzeTraffic } from '../traffic/analyze.ts';
-import { checkRateLimit } from '../traffic/limit.ts';
-import { compileRegex } from '../traffic/regex.ts';
-import { checkVirtualService } from '../traffic/route-check.ts';
 import { collect } from './arguments.ts';
+import { checkDocument } from './document-checks.ts';
 import { AnsweredNo, usageError } from './exit-codes.ts';
 import { documentsOf, fetchMesh, jobsIn, type MeshState, readMeshFiles, withDocuments } from './mesh-documents.ts';
 import { type MeshOptions, meshOf, withMeshOptions } from './mesh-options.ts';
@@ -45,7 +41,7 @@ export function addAnalyze(program: Command, shell: Shell): void {
       options.offline === true
         ? { mesh: meshOf(options), documents: new Map() }
         : await fetchMesh(openSession(shell, command), options);
-    const files = options.file.length === 0 ? undefined : await readMeshFiles(options.file, shell);
+    const files = options.file.length === 0 ? undefined : await readMeshFiles(options.file, shell, known.mesh);
     const state = { ...known, documents: withDocuments(known.documents, files ?? []) };
     const meant = files ?? [...state.documents.values()];
     const warnings = analyze(state, meant);
@@ -83,6 +79,8 @@ function analyze({ mesh, documents }: MeshState, meant: readonly OperatorDocumen
       ...shared,
       policies: documentsOf(documents, 'AuthorizationPolicy'),
       peerAuthentications: documentsOf(documents, 'PeerAuthentication'),
+      requestAuthentications: documentsOf(documents, 'RequestAuthentication'),
+      rateLimits: documentsOf(documents, 'RateLimit'),
     }),
     ...analyzeTraffic({
       ...shared,
@@ -90,33 +88,8 @@ function analyze({ mesh, documents }: MeshState, meant: readonly OperatorDocumen
       destinationRules: documentsOf(documents, 'DestinationRule'),
     }),
     ...meant.flatMap(document =>
-      checked(document, { documents, mesh }).map(said => likelyMistake(describeDocument(document), said)),
+      checkDocument(document, shared).warnings.map(said => likelyMistake(describeDocument(document), said)),
     ),
   ];
   return warnings.sort((a, b) => (a.document === b.document ? 0 : a.document < b.document ? -1 : 1));
-}
-
-/** What the checks of the other kinds warn of, which a master says as well when it is given them. */
-function checked(document: OperatorDocument, { documents, mesh }: MeshState): readonly string[] {
-  const { rootNamespace } = mesh;
-  const selected = (policy: Selecting) =>
-    jobsIn(documents).filter(job =>
-      selects(policy, { namespace: job.metadata.namespace, labels: labelsOf(job) }, rootNamespace),
-    );
-  switch (document.kind) {
-    case 'VirtualService':
-      return checkVirtualService(document, compileRegex).warnings;
-    case 'PeerAuthentication': {
-      const ports = selected(document).flatMap(({ spec }) => spec.ports.flatMap(({ publish }) => publish ?? []));
-      return checkPeerAuthentication(document, { rootNamespace, publishes: new Set(ports) }).warnings;
-    }
-    case 'RateLimit': {
-      const servesTcp = selected(document).some(({ spec }) =>
-        spec.ports.some(({ name, protocol }) => name === spec.service?.port && protocol === 'tcp'),
-      );
-      return checkRateLimit(document, { servesTcp }).warnings;
-    }
-    default:
-      return [];
-  }
 }

@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { isMesoliteError, MesoliteError } from '../base/errors.ts';
 import { type ApplyResult, applyResultSchema } from '../model/api.ts';
-import { decodeDocument, policyKinds } from '../model/document.ts';
+import { policyKinds } from '../model/document.ts';
 import type { RolloutView } from '../model/rollout.ts';
 import type { YamlDocument } from '../model/yaml-text.ts';
 import { checkDuration, collect } from './arguments.ts';
 import { type Canary, parseCanary } from './canary.ts';
+import { decodeAll } from './document-checks.ts';
 import { readDocumentFiles } from './document-files.ts';
 import { printRef } from './document-ref.ts';
 import { usageError } from './exit-codes.ts';
@@ -35,7 +36,8 @@ export function addApply(program: Command, shell: Shell): void {
   withOutput(command).action(async (options: ApplyOptions) => {
     const { file, output } = options;
     const documents = await readDocumentFiles(file, shell);
-    checkAll(documents);
+    // nothing is sent before all is well, as far as it is seen here, so that all mistakes can be mended at once
+    decodeAll(documents);
     const body = { documents: documents.map(document => document.value), ...wayOf(options) };
     const session = openSession(shell, command);
     const answer = await session.post('/v1/documents', body, applyResultSchema).catch(error => {
@@ -71,20 +73,6 @@ function wayOf({ canary, for: watchFor, atOnce }: ApplyOptions): object {
   if (watchFor !== undefined && canary === undefined) throw usageError('--for goes with --canary');
   if (canary === undefined) return atOnce ? { atOnce } : {};
   return { rollout: { steps: [{ ...canary, ...(watchFor !== undefined && { for: watchFor }) }] } };
-}
-
-/** Nothing is sent before all is well formed; every document that is not is named, so that they can be mended at once. */
-function checkAll(documents: readonly YamlDocument[]): void {
-  const problems = documents.flatMap(({ value, what }) => {
-    try {
-      decodeDocument(value, what);
-      return [];
-    } catch (error) {
-      if (isMesoliteError(error)) return [error.message];
-      throw error;
-    }
-  });
-  if (problems.length > 0) throw new MesoliteError('INVALID_INPUT', problems.join('\n'));
 }
 
 /** The master says `document 2` of what it refuses; who typed the command knows it by its file. */

@@ -94,8 +94,8 @@ function sinceBefore(shell: Shell): (text: string) => number {
   };
 }
 
-async function changedMesh(shell: Shell, { documents }: MeshState, options: DiffOptions): Promise<MeshDocuments> {
-  const sent = await readMeshFiles(options.file, shell);
+async function changedMesh(shell: Shell, { mesh, documents }: MeshState, options: DiffOptions): Promise<MeshDocuments> {
+  const sent = await readMeshFiles(options.file, shell, mesh);
   if (options.delete !== true) return withDocuments(documents, sent);
   const removed = new Set(sent.map(describeDocument));
   return new Map([...documents].filter(([name]) => !removed.has(name)));
@@ -176,6 +176,9 @@ function show(shell: Shell, changes: readonly DocumentChange[], effect: Effect |
   if (changes.length === 0) remark(shell, 'nothing differs');
   for (const { diff } of changes) print(shell, diff);
   if (effect !== undefined) showEffect(shell, effect);
+  if (changes.some(({ document }) => document.startsWith('RequestAuthentication '))) {
+    remark(shell, 'what a RequestAuthentication changes for calls is not known: no record has a token');
+  }
 }
 
 function showEffect(shell: Shell, { calls, denied, allowed, changed, inexact, open, gone, isCut }: Effect): void {

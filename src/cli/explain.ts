@@ -98,7 +98,8 @@ export function addExplain(program: Command, shell: Shell): void {
 async function stateOf(shell: Shell, api: ApiClient | undefined, options: ExplainOptions): Promise<MeshState> {
   const known = api === undefined ? { mesh: meshOf(options), documents: new Map() } : await fetchMesh(api, options);
   if (options.file.length === 0) return known;
-  return { ...known, documents: withDocuments(known.documents, await readMeshFiles(options.file, shell)) };
+  const files = await readMeshFiles(options.file, shell, known.mesh);
+  return { ...known, documents: withDocuments(known.documents, files) };
 }
 
 interface Asked extends ExplainOptions {

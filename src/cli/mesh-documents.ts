@@ -1,4 +1,3 @@
-import { isMesoliteError, MesoliteError } from '../base/errors.ts';
 import { documentListSchema, meshSchema } from '../model/api.ts';
 import {
   decodeDocument,
@@ -8,8 +7,8 @@ import {
   type PolicyKind,
   type PolicyOf,
 } from '../model/document.ts';
-import { findErrors } from '../policy/check.ts';
 import type { ApiClient } from './api-client.ts';
+import { decodeAll } from './document-checks.ts';
 import { readDocumentFiles } from './document-files.ts';
 import { type Mesh, type MeshOptions, meshOf } from './mesh-options.ts';
 import type { Shell } from './shell.ts';
@@ -33,23 +32,13 @@ export async function fetchMesh(api: ApiClient, options: MeshOptions): Promise<M
   return { mesh: meshOf(options, mesh), documents: byName(decoded) };
 }
 
-/** The documents of files, as `apply` would take them; throws INVALID_INPUT naming everything that is wrong, by file and path. */
-export async function readMeshFiles(files: readonly string[], shell: Shell): Promise<OperatorDocument[]> {
-  const problems: string[] = [];
-  const documents = (await readDocumentFiles(files, shell)).flatMap(({ value, what }) => {
-    try {
-      const document = decodeDocument(value, what);
-      const errors = document.kind === 'AuthorizationPolicy' ? findErrors(document) : [];
-      problems.push(...errors.map(error => `${what}: ${error}`));
-      return [document];
-    } catch (error) {
-      if (!isMesoliteError(error)) throw error;
-      problems.push(error.message);
-      return [];
-    }
-  });
-  if (problems.length > 0) throw new MesoliteError('INVALID_INPUT', problems.join('\n'));
-  return documents;
+/** The documents of files, as `apply` would take them; throws as `decodeAll` does. */
+export async function readMeshFiles(
+  files: readonly string[],
+  shell: Shell,
+  { rootNamespace }: Pick<Mesh, 'rootNamespace'>,
+): Promise<OperatorDocument[]> {
+  return decodeAll(await readDocumentFiles(files, shell), rootNamespace);
 }
 
 /** With documents added, or put in the place of those that are called alike. */

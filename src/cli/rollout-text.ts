@@ -48,7 +48,7 @@ export function rolloutDetails(view: RolloutView): string[] {
       const nodes = step.nodes.length === 0 ? '' : `: ${shorten(step.nodes.join(', '), maxNames)}`;
       return `  ${mark} step ${i + 1}, ${step.title} for ${printDuration(step.forMs)}${nodes}`;
     }),
-    ...(isUnderWay ? printStage(view) : []),
+    ...(isUnderWay ? [`  ${drawBar(progressOf(view))}`, ...printStage(view)] : []),
   ].map(visible);
 }
 

@@ -17,6 +17,9 @@ import { isRole } from './roles.ts';
 /** Each kind with what has to be looked at beside it. */
 const looksAt = {
   AuthorizationPolicy: ['AuthorizationPolicy', 'PeerAuthentication', 'Job'],
+  PeerAuthentication: ['Job'],
+  RequestAuthentication: ['Job'],
+  RateLimit: ['Job'],
   VirtualService: ['VirtualService', 'DestinationRule', 'Job'],
   DestinationRule: ['VirtualService', 'DestinationRule', 'Job'],
   Role: ['Role'],
@@ -47,6 +50,8 @@ export async function analyzeSent(
       ...shared,
       policies: of('AuthorizationPolicy'),
       peerAuthentications: of('PeerAuthentication'),
+      requestAuthentications: of('RequestAuthentication'),
+      rateLimits: of('RateLimit'),
     }),
     ...analyzeTraffic({ ...shared, virtualServices: of('VirtualService'), destinationRules: of('DestinationRule') }),
     ...analyzeRoles({ roles: documents.filter(isRole), total, only }),

@@ -1,7 +1,7 @@
 /** Traps that `mesolite analyze` knows, by code: legal, and hardly what their author meant. */
 export const warningCodes = {
   ALLOW_ALWAYS_DENIED: 'a DENY rule takes all that the ALLOW rule gives',
-  ALLOW_WITHOUT_IDENTITY: 'an ALLOW rule that only says who may not: callers without mTLS may',
+  ALLOW_WITHOUT_IDENTITY: 'an ALLOW rule that only says who may not: callers without mTLS, or without a token, may',
   ALLOW_WITHOUT_RULES: 'an ALLOW policy that allows nothing, and so denies all',
   GUARANTEES_EXCEED_FLEET: 'roles are guaranteed more than the fleet has: nobody else gets any',
   HTTP_FIELD_ON_TCP: 'a field that TCP does not have, for a workload that speaks TCP',

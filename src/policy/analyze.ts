@@ -1,16 +1,25 @@
-import { type AuthorizationPolicy, describeDocument, type Job, labelsOf, type PolicyOf } from '../model/document.ts';
+import {
+  type AuthorizationPolicy,
+  describeDocument,
+  type Job,
+  labelsOf,
+  type PolicyDocument,
+  type PolicyOf,
+} from '../model/document.ts';
 import { type Selecting, selects } from '../model/selector.ts';
 import { likelyMistake, type Warning } from '../model/warning.ts';
-import { findTraps, negativeIdentities } from './check.ts';
+import { findTraps, type IdentityKind, identityKinds, negativesAlone } from './check.ts';
 import { type Field, type RuleFields, readRule } from './fields.ts';
 import { type CompiledPeerAuthentication, compilePeerAuthentication } from './peer-authentication.ts';
 import { findShadowed } from './shadowed.ts';
 
-/** What AuthorizationPolicies are looked at in. */
+/** What policies are looked at in. */
 export interface PolicyMesh {
   /** In the order in which they are enforced. */
   readonly policies: readonly AuthorizationPolicy[];
   readonly peerAuthentications: readonly PolicyOf<'PeerAuthentication'>[];
+  readonly requestAuthentications: readonly PolicyOf<'RequestAuthentication'>[];
+  readonly rateLimits: readonly PolicyOf<'RateLimit'>[];
   /** Where there is none at all, nothing is said that hangs on them. */
   readonly jobs: readonly Job[];
   readonly trustDomain: string;
@@ -19,11 +28,19 @@ export interface PolicyMesh {
   readonly only?: ReadonlySet<string>;
 }
 
-/** Warns of what is legal in AuthorizationPolicies and hardly means what its author thinks. */
+/** Warns of what is legal in AuthorizationPolicies and hardly means what its author thinks, and of policies of any kind that select nothing. */
 export function analyzePolicies(mesh: PolicyMesh): Warning[] {
   const peers = compilePeerAuthentication(mesh.peerAuthentications, mesh.rootNamespace);
-  const spokenOf = mesh.policies.filter(policy => mesh.only?.has(describeDocument(policy)) ?? true);
-  return [...spokenOf.flatMap(policy => analyzeOne(policy, mesh, peers)), ...findShadowed(mesh)];
+  const isSpokenOf = (policy: PolicyDocument) => mesh.only?.has(describeDocument(policy)) ?? true;
+  const others = [...mesh.peerAuthentications, ...mesh.requestAuthentications, ...mesh.rateLimits];
+  return [
+    ...mesh.policies.filter(isSpokenOf).flatMap(policy => analyzeOne(policy, mesh, peers)),
+    ...others.filter(isSpokenOf).flatMap(policy => {
+      const document = describeDocument(policy);
+      return selectingNothing(policy, mesh).map(warning => ({ ...warning, document }));
+    }),
+    ...findShadowed(mesh),
+  ];
 }
 
 function analyzeOne(policy: AuthorizationPolicy, mesh: PolicyMesh, peers: CompiledPeerAuthentication): Warning[] {
@@ -32,8 +49,9 @@ function analyzeOne(policy: AuthorizationPolicy, mesh: PolicyMesh, peers: Compil
   const rules = (policy.spec.rules ?? []).map((rule, i) => readRule(rule, `spec.rules[${i}]`));
   const found: Omit<Warning, 'document'>[] = [
     ...withoutRules(policy),
-    ...(mesh.jobs.length > 0 ? [...selectingNothing(policy, jobs), ...portsOfNobody(rules, jobs)] : []),
-    ...rules.flatMap(rule => withoutIdentity(rule, policy, jobs, peers)),
+    ...selectingNothing(policy, mesh),
+    ...portsOfNobody(rules, jobs),
+    ...(policy.spec.action === 'ALLOW' ? rules.flatMap(rule => withoutIdentity(rule, policy, jobs, peers)) : []),
     ...rules.flatMap(rule => onTcp(rule, policy, jobs)),
     ...rules.flatMap(rule => ofUnknownDomain(rule, mesh.trustDomain)),
   ];
@@ -63,8 +81,9 @@ function withoutRules({ spec }: AuthorizationPolicy): Omit<Warning, 'document'>[
   return [{ code: 'LIKELY_MISTAKE', path, reason, fix: 'say what it is for, or {} for everything' }];
 }
 
-function selectingNothing({ metadata, spec }: AuthorizationPolicy, jobs: readonly Job[]): Omit<Warning, 'document'>[] {
-  if (jobs.length > 0) return [];
+function selectingNothing(policy: Selecting, mesh: PolicyMesh): Omit<Warning, 'document'>[] {
+  if (mesh.jobs.length === 0 || selectedJobs(policy, mesh).length > 0) return [];
+  const { metadata, spec } = policy;
   const labels = Object.entries(spec.selector?.matchLabels ?? {}).map(pair => pair.join('='));
   const [path, reason] =
     labels.length === 0
@@ -73,28 +92,28 @@ function selectingNothing({ metadata, spec }: AuthorizationPolicy, jobs: readonl
   return [{ code: 'SELECTS_NOTHING', path, reason, fix: 'a job has its own labels and app=<its name>: correct it' }];
 }
 
-/** Only clients outside of the mesh come without a certificate: to published ports that are not STRICT. */
 function withoutIdentity(
   rule: RuleFields,
   policy: AuthorizationPolicy,
   jobs: readonly Job[],
   peers: CompiledPeerAuthentication,
 ): Omit<Warning, 'document'>[] {
-  if (policy.spec.action !== 'ALLOW') return [];
+  const kinds: readonly IdentityKind[] = isStrict(policy, jobs, peers) ? ['token'] : ['certificate', 'token'];
+  return kinds.flatMap(kind => {
+    const { reason, fix } = identityKinds[kind];
+    return negativesAlone(rule, kind).map(({ path }) => ({ code: 'ALLOW_WITHOUT_IDENTITY', path, reason, fix }));
+  });
+}
+
+/** Only clients outside of the mesh come without a certificate: to published ports that are not STRICT. */
+function isStrict(policy: AuthorizationPolicy, jobs: readonly Job[], peers: CompiledPeerAuthentication): boolean {
   const { namespace } = policy.metadata;
   const labels = policy.spec.selector?.matchLabels ?? {};
   const asked = jobs.length > 0 ? jobs.map(job => ({ workload: workloadOf(job), ports: publishedBy(job) })) : [];
   const open = asked.length === 0 ? [{ workload: { namespace, labels }, ports: [] }] : asked;
-  const isStrict = open.every(({ workload, ports }) =>
+  return open.every(({ workload, ports }) =>
     (ports.length === 0 ? [0] : ports).every(port => peers.modeOf(workload, port) === 'STRICT'),
   );
-  if (isStrict) return [];
-  return negativeIdentities(rule).map(({ path }) => ({
-    code: 'ALLOW_WITHOUT_IDENTITY',
-    path,
-    reason: 'also allows callers without mTLS, for they have no identity that could match',
-    fix: 'add principals: ["*"], or a PeerAuthentication that is STRICT',
-  }));
 }
 
 function publishedBy({ spec }: Job): number[] {

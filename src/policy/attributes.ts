@@ -12,6 +12,7 @@ import {
   parsePath,
   pathTrap,
   presentOrText,
+  principalTrap,
 } from './patterns.ts';
 
 /** Does a request match? */
@@ -184,6 +185,7 @@ export const attributes = {
       value.startsWith('spiffe://')
         ? 'a principal is written without "spiffe://", as <trust domain>/ns/<ns>/sa/<sa>'
         : undefined,
+    trap: principalTrap,
   }),
   'source.namespace': textAttribute(facts => facts.namespace, {
     ofPeer: true,

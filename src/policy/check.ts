@@ -16,7 +16,7 @@ export function checkPolicy(document: AuthorizationPolicy, facts: { readonly ser
   warnings.push(...findTraps(document));
   for (const [i, rule] of (spec.rules ?? []).entries()) {
     const fields = readRule(rule, pathOf(i));
-    if (spec.action === 'ALLOW') warnings.push(...negativesAlone(fields));
+    if (spec.action === 'ALLOW') warnings.push(...lettingInMore(fields));
     if (facts.servesTcp === true) warnings.push(...onTcp(spec.action, fields));
   }
   return { errors: findErrors(document), warnings };
@@ -103,21 +103,38 @@ function withLists(
   ];
 }
 
+/** By what a caller is known, and what is to say where an ALLOW rule lets in who has none of it. */
+export const identityKinds = {
+  certificate: {
+    isOf: ({ attribute }: Field) => attribute.ofPeer === true,
+    reason: 'also allows callers without mTLS, for they have no identity that could match',
+    fix: 'add principals: ["*"], or a PeerAuthentication that is STRICT',
+  },
+  token: {
+    isOf: ({ attribute }: Field) => attribute.reading === 'claims',
+    reason: 'also allows callers without a token, for they have no claims that could match',
+    fix: 'add requestPrincipals: ["*"]',
+  },
+} as const;
+export type IdentityKind = keyof typeof identityKinds;
+
 /** A negative match is true of a caller without any identity. */
-function negativesAlone(fields: RuleFields): string[] {
-  return negativeIdentities(fields).map(
-    ({ path }) =>
-      `${path}: also allows callers without mTLS, for they have no identity that could match; add principals: ["*"]`,
-  );
+function lettingInMore(fields: RuleFields): string[] {
+  return (['certificate', 'token'] as const).flatMap(kind => {
+    const { reason, fix } = identityKinds[kind];
+    return negativesAlone(fields, kind).map(({ path }) => `${path}: ${reason}; ${fix}`);
+  });
 }
 
-/** The first field of each alternative that says of the caller's identity only what it may not be. */
-export function negativeIdentities(fields: RuleFields): Field[] {
+/** The first field of each alternative that says of the caller's certificate, or of its token, only what it may not be. */
+export function negativesAlone(fields: RuleFields, kind: IdentityKind): Field[] {
   const alternatives = fields.from.length === 0 ? [fields.when] : fields.from.map(from => [...from, ...fields.when]);
   return alternatives.flatMap(alternative => {
-    const identities = alternative.filter(({ attribute }) => attribute.ofPeer);
+    const identities = alternative.filter(identityKinds[kind].isOf);
     const [first] = identities;
-    return first === undefined || identities.some(field => field.values.length > 0) ? [] : [first];
+    // who writes "*" there means those who have none
+    const isMeant = identities.some(({ values, notValues }) => values.length > 0 || notValues.includes('*'));
+    return first === undefined || isMeant ? [] : [first];
   });
 }
 

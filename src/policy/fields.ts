@@ -1,4 +1,5 @@
 import type { Unreadable } from '../base/match.ts';
+import { nearest } from '../base/nearest.ts';
 import type { Condition, Operation, Rule, Source } from '../model/policy.ts';
 import { type Attribute, attributes, claimAttribute, textAttribute } from './attributes.ts';
 import { presentOrText } from './patterns.ts';
@@ -150,5 +151,7 @@ function adviceFor(key: string): string {
   if (key.startsWith('request.headers') || key.startsWith('request.auth.claims')) {
     return 'expected request.headers[name] or request.auth.claims[name]';
   }
+  const meant = nearest(key, conditionKeys);
+  if (meant !== undefined) return `did you mean ${meant}?`;
   return `expected one of ${conditionKeys.join(', ')}, request.headers[name], request.auth.claims[name]`;
 }

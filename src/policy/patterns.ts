@@ -25,6 +25,12 @@ export function pathTrap(value: string): string | undefined {
   return innerStar(value);
 }
 
+/** Why a principal of a policy hardly means what its author thinks. */
+export function principalTrap(value: string): string | undefined {
+  if (value.includes('*') || /^[^/]+\/ns\/[^/]+\/sa\/[^/]+$/.test(value)) return innerStar(value);
+  return `a principal is <trust domain>/ns/<namespace>/sa/<service account>, or */sa/<service account>: ${JSON.stringify(value)} never matches`;
+}
+
 /** In a namespace `*` stands for any characters wherever it is (generator.go, srcNamespaceGenerator), here within the name. */
 export function parseNamespace(value: string): Pattern {
   const inner = innerStar(value) !== undefined;

@@ -86,6 +86,14 @@ t.test('recorded calls are decided again, and those that change are told with th
   t.match(asked, [/since=\d+&limit=1000/]);
 });
 
+t.test('of tokens it is said that no record has them', async t => {
+  const { world, diff } = await stage(t);
+  world.documents = [job('web')];
+  const spec = { jwtRules: [{ issuer: 'https://id.example/', jwksUri: 'https://id.example/keys' }] };
+  const tokens = { ...policy('people', []), kind: 'RequestAuthentication', spec };
+  t.match(await diff([tokens]), { code: 1, err: /^what a RequestAuthentication changes for calls is not known: / });
+});
+
 t.test('all calls of the last hour are looked at, page by page', async t => {
   const { world, calls, diff } = await stage(t);
   world.documents = [job('web')];

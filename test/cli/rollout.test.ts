@@ -17,6 +17,7 @@ t.test('the newest is told by default, and another by its name', async t => {
   removes AuthorizationPolicy default/old
   ▸ step 1, pi-1 for 60s: pi-1
     step 2, all nodes for 60s
+  [█████░░░░░░░░░░░░░░░] 25%
   watched for 30s of 60s
   denied: 0 of 50 calls (0%); before: 1 of 200 calls (0.5%)
   failed: 0 of 50 calls (0%); before: 0 of 200 calls (0%)

@@ -34,11 +34,18 @@ const policy = (name: string, spec: object, metadata: object = {}) =>
   });
 const analyze = (
   policies: ReturnType<typeof policy>[],
-  { jobs = [web, db], peers = [] as (typeof strict)[], only = undefined as ReadonlySet<string> | undefined } = {},
+  {
+    jobs = [web, db],
+    peers = [] as (typeof strict)[],
+    limits = [] as PolicyOf<'RateLimit'>[],
+    only = undefined as ReadonlySet<string> | undefined,
+  } = {},
 ) =>
   analyzePolicies({
     policies,
     peerAuthentications: peers,
+    requestAuthentications: [],
+    rateLimits: limits,
     jobs,
     trustDomain: 'td',
     rootNamespace: 'root',
@@ -89,11 +96,32 @@ t.test('each trap has its code, its place and a way out', async t => {
   }
 });
 
+t.test('of any kind it is told that a policy selects nothing', async t => {
+  const limit = decodeDocument(
+    {
+      apiVersion: 'mesolite/v1',
+      kind: 'RateLimit',
+      metadata: { name: 'slow', namespace: 'shop' },
+      spec: { selector: { matchLabels: { app: 'wbe' } }, tokenBucket: { maxTokens: 1, fillInterval: '1s' } },
+    },
+    'limit',
+  ) as PolicyOf<'RateLimit'>;
+  t.match(analyze([], { limits: [limit], peers: [strict] }), [
+    { code: 'SELECTS_NOTHING', document: 'RateLimit shop/slow', path: 'spec.selector.matchLabels' },
+  ]);
+  t.same(analyze([], { limits: [limit], only: new Set() }), []);
+});
+
 t.test('with STRICT mutual TLS nobody comes without an identity', async t => {
   const policies = [policy('p', { ...ofWeb, rules: from({ notNamespaces: ['x'] }) })];
   t.match(codes(policies), [/^ALLOW_WITHOUT_IDENTITY/]);
   t.same(codes(policies, { peers: [strict] }), []);
   t.same(codes([policy('p', { ...ofWeb, action: 'DENY', rules: from({ notNamespaces: ['x'] }) })]), []);
+  t.same(codes([policy('p', { ...ofWeb, rules: from({ notPrincipals: ['*'] }) })]), [], 'nobody else is meant');
+  const tokens = policy('p', { ...ofWeb, rules: from({ principals: ['*'], notRequestPrincipals: ['iss/bob'] }) });
+  t.match(analyze([tokens], { peers: [strict] }), [
+    { code: 'ALLOW_WITHOUT_IDENTITY', reason: /without a token/, fix: 'add requestPrincipals: ["*"]' },
+  ]);
 });
 
 t.test('where no job is known, nothing is said that hangs on jobs', async t => {

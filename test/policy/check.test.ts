@@ -98,11 +98,13 @@ t.test('what is legal and hardly meant is a warning', async t => {
     [to({ paths: ['*/a/*'] }), /operation\.paths: only one "\*"/],
     [to({ paths: ['a'] }), /operation\.paths: a path starts with "\/": "a" never matches$/],
     [to({ paths: ['/a?b=c'] }), /operation\.paths: a path is compared without query/],
+    [from({ principals: ['cart'] }), /source\.principals: a principal is .*: "cart" never matches$/],
     [to({ methods: ['get'] }), /operation\.methods: methods are written in capitals: "get" never matches$/],
     [to({ hosts: [] }), /^spec\.rules\[0\]\.to\[0\]\.operation\.hosts: empty, so it restricts nothing$/],
     [to({}), /^spec\.rules\[0\]\.to\[0\]\.operation: empty/],
     [{ rules: [{ from: [] }] }, /^spec\.rules\[0\]\.from: empty/],
     [from({ notPrincipals: ['td/ns/a/sa/b'] }), /source\.notPrincipals: also allows callers without mTLS/],
+    [from({ notRequestPrincipals: ['iss/a'] }), /notRequestPrincipals: also allows callers without a token/],
     [
       { rules: [{ when: [{ key: 'source.namespace', notValues: ['x'] }] }] },
       /^spec\.rules\[0\]\.when\[0\]: also allows callers without mTLS/,
@@ -117,8 +119,8 @@ t.test('what is legal and hardly meant is a warning', async t => {
 });
 
 t.test('a negative identity beside a positive one, or in a DENY policy, is no trap', async t => {
-  t.same(check(from({ principals: ['*'], notPrincipals: ['a'] })).warnings, []);
-  t.same(check({ action: 'DENY', ...from({ notPrincipals: ['a'] }) }).warnings, []);
+  t.same(check(from({ principals: ['*'], notPrincipals: ['td/ns/a/sa/b'] })).warnings, []);
+  t.same(check({ action: 'DENY', ...from({ notPrincipals: ['td/ns/a/sa/b'] }) }).warnings, []);
 });
 
 t.test('an HTTP field is a warning only where a TCP port is served, and says what it does there', async t => {
