@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const bin = (name: string) => join('node_modules', '.bin', name);
 const report = mkdtempSync(join(tmpdir(), 'mesolite-test-'));
@@ -21,6 +22,7 @@ try {
     ['run', '--reporter=terse', `--output-file=${output}`, ...(files.length > 0 ? files : defaults)],
     {
       stdio: 'inherit',
+      env: { ...process.env, NODE_OPTIONS: `--import=${pathToFileURL(resolve('build/scripts/without-loader.js'))}` },
     },
   );
   const text = existsSync(output) ? readFileSync(output, 'utf8') : '';
