@@ -104,6 +104,7 @@ async function joinFleet({ logLevel, replace, ...options }: JoinOptions, signal:
 
 process.exitCode = await runCli(process.argv.slice(2), {
   version,
+  profilesDir,
   startMaster: runMaster,
   startAgent: runAgent,
   joinFleet,

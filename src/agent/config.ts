@@ -42,6 +42,8 @@ export interface AgentConfig {
   readonly fallbackRetryMs?: number | undefined;
   /** Folder with the firmware profiles. */
   readonly profilesDir: string;
+  /** Another with profiles of the operator's own, which go before those of the same name. */
+  readonly profiles?: string | undefined;
   /** While this node has no link to the master, peers and itself may go on so long with certificates that have expired. */
   readonly offlineGraceMs: number;
   /** A file for a line about each request; absent: none is written. */
@@ -54,6 +56,11 @@ export interface AgentConfig {
   readonly artifactBytes?: number | undefined;
   /** Where Prometheus may ask for what the proxy has counted; absent: nowhere. */
   readonly metrics?: MetricsAddress | undefined;
+}
+
+/** Where profiles are looked for: those of this program, then the operator's own. */
+export function profileFoldersOf(config: Pick<AgentConfig, 'profilesDir' | 'profiles'>): readonly string[] {
+  return config.profiles === undefined ? [config.profilesDir] : [config.profilesDir, config.profiles];
 }
 
 export const defaultArtifactBytes = 2 * 1024 * 1024 * 1024;

@@ -13,13 +13,16 @@ import { readProxyRules } from '../link/proxy-rules.ts';
 import { encodeMessage } from '../model/message.ts';
 import { certificateFilePrefix } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
-import type { AgentConfig } from './config.ts';
+import { type AgentConfig, profileFoldersOf } from './config.ts';
 import { enroll } from './enrollment.ts';
 import { loadIdentity, type NodeIdentity, storeIdentity } from './node-identity.ts';
 import { forgetTrust } from './trust.ts';
 
 /** The part of an agent's settings that a join needs. */
-export type JoinConfig = Pick<AgentConfig, 'dataDir' | 'node' | 'labels' | 'profile' | 'profilesDir' | 'proxy'> & {
+export type JoinConfig = Pick<
+  AgentConfig,
+  'dataDir' | 'node' | 'labels' | 'profile' | 'profilesDir' | 'profiles' | 'proxy'
+> & {
   /** What `mesolite token create` printed. */
   readonly join: string;
 };
@@ -110,8 +113,8 @@ async function replaceIdentity(files: Files, identity: NodeIdentity): Promise<vo
   await files.remove(keyFile);
 }
 
-async function profileOf({ profile, profilesDir }: JoinConfig): Promise<string> {
+async function profileOf({ profile, ...folders }: JoinConfig): Promise<string> {
   if (profile !== undefined) return profile;
   const { inventory } = await readInventory();
-  return chooseProfile(inventory, await loadProfiles(profilesDir)).name;
+  return chooseProfile(inventory, await loadProfiles(...profileFoldersOf(folders))).name;
 }

@@ -8,7 +8,7 @@ import { openProbe } from '../device/probe.ts';
 import { chooseProfile, loadProfiles } from '../device/profiles.ts';
 import type { FirmwareProfile, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
-import type { AgentConfig } from './config.ts';
+import { type AgentConfig, profileFoldersOf } from './config.ts';
 import type { UpBody } from './sender.ts';
 
 /** What this board is and how it fares. */
@@ -25,10 +25,10 @@ export interface NodeFacts {
 /** Reads the board once, and chooses its profile. */
 export async function openNodeFacts(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
-  { dataDir, profilesDir, taskPorts, labels, resources, profile: asked }: AgentConfig,
+  { dataDir, taskPorts, labels, resources, profile: asked, ...folders }: AgentConfig,
 ): Promise<NodeFacts> {
   const { inventory, warnings } = await readInventory();
-  const profiles = await loadProfiles(profilesDir);
+  const profiles = await loadProfiles(...profileFoldersOf(folders));
   const profile = asked === undefined ? chooseProfile(inventory, profiles) : findProfile(asked, profiles);
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
   for (const { trap, fix } of profile.traps) log.debug('a known trap of this board', { trap, fix });

@@ -62,6 +62,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option('--ports <range>', 'ports for tasks, as 20000-20999', parsePortRange)
     .option('--task-user <name>', 'as whom tasks run, where the agent is root: then none runs as root')
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
+    .option('--profiles <dir>', 'folder with firmware profiles of your own, beside those that come with this program')
     .option(
       '--offline-grace <duration>',
       'without a link to the master, accept certificates that expired so long ago (default 7d, at most 90d)',

@@ -41,7 +41,7 @@ async function makeProgram(argv: readonly string[], parts: CliParts, shell: Shel
   addJoin(program, shell, parts.joinFleet);
   if (!roles.includes(argv[0])) {
     const { addClientCommands } = await import('./client-commands.ts');
-    addClientCommands(program, shell, parts.version);
+    addClientCommands(program, shell, parts);
   }
   return program;
 }

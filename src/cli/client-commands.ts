@@ -16,8 +16,10 @@ import { addGet } from './get.ts';
 import { addLogs } from './logs.ts';
 import { addPlan } from './plan.ts';
 import { addPolicy } from './policy.ts';
+import { addProfiles } from './profiles.ts';
 import { addPush } from './push.ts';
 import { addRevoke } from './revoke.ts';
+import type { CliParts } from './roles.ts';
 import { addRollout } from './rollout.ts';
 import { addSecret } from './secret.ts';
 import type { Shell } from './shell.ts';
@@ -25,7 +27,7 @@ import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
 
 /** The commands that talk to a master: in a file of their own, so that a role does not load them. */
-export function addClientCommands(program: Command, shell: Shell, version: string): void {
+export function addClientCommands(program: Command, shell: Shell, { version, profilesDir }: CliParts): void {
   addToken(program, shell);
   addCredential(program, shell);
   addApprove(program, shell);
@@ -47,6 +49,7 @@ export function addClientCommands(program: Command, shell: Shell, version: strin
   addDiff(program, shell);
   addRollout(program, shell);
   addDrain(program, shell);
+  addProfiles(program, shell, profilesDir);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

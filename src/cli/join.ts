@@ -20,6 +20,7 @@ export function addJoin(program: Command, shell: Shell, joinFleet: CliParts['joi
     .option('--data <dir>', 'where its identity, tasks and policy are kept', '.mesolite/agent')
     .option('--node <id>', 'how this node is called; when left out as before, or by its host name', parseName)
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
+    .option('--profiles <dir>', 'folder with firmware profiles of your own, beside those that come with this program')
     .option('--label <key=value>', 'label of this node, where the token wants one; may be repeated', collectLabels)
     .option('--replace', 'give up the identity that this node has, as after a quarantine', false)
     .addOption(new Option('--log-level <level>', 'how much to say').choices(logLevels).default('warn'));

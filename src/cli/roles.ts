@@ -65,6 +65,8 @@ export interface AgentOptions {
   readonly taskUser?: string;
   /** The name of a firmware profile, when the board should not be recognised by itself. */
   readonly profile?: string;
+  /** A folder with the operator's own profiles. */
+  readonly profiles?: string;
   readonly labels?: Readonly<Record<string, string>>;
   /** What it has beside what every node has. */
   readonly resources?: CustomResources;
@@ -96,6 +98,8 @@ export interface JoinOptions {
   readonly join: string;
   readonly node?: string;
   readonly profile?: string;
+  /** A folder with the operator's own profiles. */
+  readonly profiles?: string;
   readonly labels?: Readonly<Record<string, string>>;
   /** May the identity be given up that the node has? */
   readonly replace: boolean;
@@ -116,6 +120,8 @@ export type StartRole<Options> = (options: Options, signal: AbortSignal) => Prom
 /** What `main.ts` hands in, since roles never import each other. */
 export interface CliParts {
   readonly version: string;
+  /** The folder of the firmware profiles that come with this program. */
+  readonly profilesDir: string;
   readonly startMaster: StartRole<MasterOptions>;
   readonly startAgent: StartRole<AgentOptions>;
   readonly joinFleet: (options: JoinOptions, signal: AbortSignal) => Promise<Joined>;

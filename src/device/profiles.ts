@@ -21,8 +21,16 @@ export const unknownBoard: FirmwareProfile = {
   traps: [],
 };
 
-/** Reads every `*.json` of a folder but `schema.json`; throws INVALID_INPUT naming file and path, START_FAILED without the folder. */
-export async function loadProfiles(folder: string): Promise<FirmwareProfile[]> {
+/**
+ * Reads every `*.json` of the folders but `schema.json`; of two with one name that of the later folder counts. Throws INVALID_INPUT naming
+ * file and path, START_FAILED without a folder.
+ */
+export async function loadProfiles(...folders: readonly string[]): Promise<FirmwareProfile[]> {
+  const read = await Promise.all(folders.map(readFolder));
+  return [...new Map(read.flat().map(profile => [profile.name, profile])).values()];
+}
+
+async function readFolder(folder: string): Promise<FirmwareProfile[]> {
   const names = (await listFolder(folder)).filter(name => name.endsWith('.json') && name !== 'schema.json').sort();
   if (names.length > maxProfiles) {
     throw new MesoliteError('TOO_LARGE', `${folder}: ${names.length} profiles, at most ${maxProfiles} are taken`);
@@ -42,19 +50,32 @@ export async function loadProfiles(folder: string): Promise<FirmwareProfile[]> {
 /** The profile of a board: of those that match the one with the highest precedence (then the first by name), else `unknownBoard`. */
 export function chooseProfile(inventory: Inventory, profiles: readonly FirmwareProfile[]): FirmwareProfile {
   const [best = unknownBoard] = profiles
-    .filter(profile => profile.match.some(match => matches(match, inventory)))
+    .filter(profile => whyNot(profile, inventory) === undefined)
     .sort((a, b) => b.precedence - a.precedence || (a.name < b.name ? -1 : 1));
   return best;
 }
 
-/** Does all that the match names hold for this board? */
-function matches(match: ProfileMatch, inventory: Inventory): boolean {
-  const { deviceTreeModel, dmiProduct, arch, minMemoryMb = 0, maxMemoryMb = Number.POSITIVE_INFINITY } = match;
-  if (deviceTreeModel !== undefined && !new RegExp(deviceTreeModel).test(inventory.deviceTreeModel)) return false;
-  if (dmiProduct !== undefined && !new RegExp(dmiProduct).test(inventory.dmiProduct)) return false;
-  if (arch !== undefined && arch !== inventory.arch) return false;
-  if (match.virtual !== undefined && match.virtual !== inventory.virtual) return false;
-  return inventory.memoryMb >= minMemoryMb && inventory.memoryMb <= maxMemoryMb;
+/** What keeps a profile from this board: for each entry of `match` the first thing that does not hold; nothing when it matches. */
+export function whyNot({ match }: FirmwareProfile, inventory: Inventory): string | undefined {
+  const reasons = match.map(entry => mismatch(entry, inventory));
+  return reasons.includes(undefined) ? undefined : reasons.join('; ');
+}
+
+const patterns = ['deviceTreeModel', 'dmiProduct', 'cpuModel'] as const;
+
+/** The first thing that the match names and that does not hold for this board. */
+function mismatch(match: ProfileMatch, inventory: Inventory): string | undefined {
+  for (const field of patterns) {
+    const pattern = match[field];
+    if (pattern === undefined || new RegExp(pattern).test(inventory[field])) continue;
+    return `${field} is ${inventory[field] === '' ? 'not told' : inventory[field]}`;
+  }
+  const { arch = inventory.arch, virtual = inventory.virtual } = match;
+  const { minMemoryMb = 0, maxMemoryMb = Number.POSITIVE_INFINITY } = match;
+  if (arch !== inventory.arch) return `arch is ${inventory.arch}`;
+  if (virtual !== inventory.virtual) return inventory.virtual ? 'it is virtual' : 'it is not virtual';
+  const fits = inventory.memoryMb >= minMemoryMb && inventory.memoryMb <= maxMemoryMb;
+  return fits ? undefined : `it has ${inventory.memoryMb} MB of memory`;
 }
 
 function checkProfile(path: string, profile: FirmwareProfile): FirmwareProfile {
@@ -62,7 +83,7 @@ function checkProfile(path: string, profile: FirmwareProfile): FirmwareProfile {
     throw new MesoliteError('INVALID_INPUT', `${path}: name: expected the name of the file, got ${profile.name}`);
   }
   profile.match.forEach((match, index) => {
-    for (const field of ['deviceTreeModel', 'dmiProduct'] as const) {
+    for (const field of patterns) {
       try {
         new RegExp(match[field] ?? '');
       } catch (cause) {

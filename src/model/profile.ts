@@ -8,6 +8,7 @@ const matchSchema = v.strictObject({
   /** Regular expressions; all that are given must hold. */
   deviceTreeModel: v.optional(text),
   dmiProduct: v.optional(text),
+  cpuModel: v.optional(text),
   arch: v.optional(v.picklist(['x64', 'arm64', 'arm'])),
   minMemoryMb: v.optional(whole(0, 1_048_576)),
   maxMemoryMb: v.optional(whole(0, 1_048_576)),

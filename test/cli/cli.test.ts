@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import t from 'tap';
 import type { AgentOptions, JoinOptions, MasterOptions } from '../../src/cli/roles.ts';
+import { unknownBoard } from '../../src/device/profiles.ts';
 import { run } from '../fixtures/cli-run.ts';
 
 t.test('a line that is no command is told what would be one, with code 2', async t => {
@@ -176,4 +177,22 @@ t.test('a defect is shown with where it happened', async t => {
     throw new TypeError('a defect');
   };
   t.match(await run(['master'], { parts: { startMaster } }), { code: 1, err: /TypeError: a defect\n {4}at / });
+});
+
+t.test('a board that is not at hand is recognised by what it said of itself', async t => {
+  const board = 'test/fixtures/boards/beaglebone-black.json';
+  const test = await run(['profiles', 'test', board, '--expect', 'beaglebone-black']);
+  t.match(test, { code: 0, err: '', out: /^beaglebone-black +100 +chosen/m });
+  t.match(test.out, /^generic-armv7 +10 +matches/m);
+  t.match(test.out, /^generic-arm64 +10 +no +arch is arm$/m);
+  t.match(await run(['profiles', 'test', board, '--expect', 'other']), {
+    code: 1,
+    err: 'mesolite: test/fixtures/boards/beaglebone-black.json: expected the profile other, got beaglebone-black\n',
+  });
+  t.match(await run(['profiles', 'test', 'no.json']), { code: 1, err: /no\.json: no such file/ });
+  const own = t.testdir({ 'here.json': JSON.stringify({ ...unknownBoard, name: 'here', precedence: 200 }) });
+  const inventory = await run(['profiles', 'inventory']);
+  t.equal(inventory.code, 0, inventory.err);
+  const here = await run(['profiles', 'test', '--profiles', own, '-o', 'json']);
+  t.match(JSON.parse(here.out), { profile: 'here', profiles: [{ name: 'here', chosen: true }] });
 });

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { toJsonSchema } from '@valibot/to-json-schema';
 import t from 'tap';
-import { decode } from '../../src/base/shape.ts';
+import { decode, decodeJson } from '../../src/base/shape.ts';
 import { chooseProfile, loadProfiles, unknownBoard } from '../../src/device/profiles.ts';
-import { type Inventory, profileSchema } from '../../src/model/profile.ts';
+import { type Inventory, inventorySchema, profileSchema } from '../../src/model/profile.ts';
 
 const board = (changes: Partial<Inventory>): Inventory => ({
   arch: 'arm64',
@@ -29,18 +29,58 @@ t.test('each board gets its profile', async t => {
     [{ deviceTreeModel: 'Raspberry Pi Compute Module 3 Plus Rev 1.0' }, 'raspberry-pi-3'],
     [{ deviceTreeModel: 'Raspberry Pi 4 Model B Rev 1.5' }, 'raspberry-pi-4'],
     [{ deviceTreeModel: 'Raspberry Pi 400 Rev 1.0' }, 'raspberry-pi-4'],
-    [{ deviceTreeModel: 'Raspberry Pi Compute Module 4 Rev 1.1' }, 'raspberry-pi-4'],
+    [{ deviceTreeModel: 'Raspberry Pi Compute Module 4 Rev 1.1' }, 'raspberry-pi-cm4'],
     [{ deviceTreeModel: 'Raspberry Pi 5 Model B Rev 1.0' }, 'raspberry-pi-5'],
     [{ deviceTreeModel: 'Raspberry Pi Compute Module 5 Rev 1.0', virtual: true }, 'raspberry-pi-5'],
-    [{ deviceTreeModel: 'FriendlyElec NanoPi R5S' }, 'generic-arm64'],
-    [{ deviceTreeModel: 'TI AM335x BeagleBone Black', arch: 'arm' }, 'generic-armv7'],
+    [{ deviceTreeModel: 'SeeedStudio BeagleBone Green', arch: 'arm' }, 'beaglebone-black'],
+    [{ deviceTreeModel: 'Xunlong Orange Pi PC', arch: 'arm' }, 'generic-armv7'],
     [{ arch: 'x64', dmiProduct: 'Dell Inc. OptiPlex 7070' }, 'generic-x86-64'],
-    [{ arch: 'x64', dmiProduct: 'QEMU Standard PC (Q35 + ICH9, 2009)', virtual: true }, 'virtual-machine'],
-    [{ arch: 'riscv64' }, 'unknown-board'],
+    [{ arch: 'x64', cpuModel: 'Intel N97' }, 'intel-n100'],
+    [{ arch: 'x64', cpuModel: 'Intel i3-N305' }, 'intel-n100'],
+    [{ arch: 'x64', cpuModel: 'Intel(R) N100', virtual: true }, 'virtual-machine'],
+    [{ arch: 'x64', cpuModel: 'Intel Celeron J4125' }, 'intel-atom'],
+    [{ arch: 'x64', cpuModel: 'Intel Celeron G5905' }, 'generic-x86-64'],
   ];
   for (const [changes, name] of table) {
     t.equal(chooseProfile(board(changes), profiles).name, name, changes.deviceTreeModel ?? changes.arch ?? name);
   }
+});
+
+t.test('what boards said of themselves is recognised', async t => {
+  const profiles = await loadProfiles('firmware-profiles');
+  const table: Readonly<Record<string, string>> = {
+    'beaglebone-black': 'beaglebone-black',
+    'dell-edge-gateway-3001': 'intel-atom',
+    'intel-n100-mini-pc': 'intel-n100',
+    'jetson-orin-nano': 'jetson-orin-nano',
+    'nanopi-r5s': 'generic-arm64',
+    'pc-engines-apu2': 'generic-x86-64',
+    'qemu-virtual-machine': 'virtual-machine',
+    'raspberry-pi-3-model-b-plus': 'raspberry-pi-3',
+    'raspberry-pi-4-model-b': 'raspberry-pi-4',
+    'raspberry-pi-5': 'raspberry-pi-5',
+    'raspberry-pi-compute-module-4': 'raspberry-pi-cm4',
+    'raspberry-pi-zero-2-w': 'raspberry-pi-zero-2-w',
+    'visionfive-2': 'unknown-board',
+  };
+  const chosen = readdirSync('test/fixtures/boards').map(file => {
+    const inventory = decodeJson(inventorySchema, readFileSync(`test/fixtures/boards/${file}`), file);
+    return [file.replace('.json', ''), chooseProfile(inventory, profiles).name];
+  });
+  t.strictSame(Object.fromEntries(chosen), table);
+});
+
+t.test("an operator's own profile goes before the one of the same name", async t => {
+  const own = t.testdir({
+    'raspberry-pi-5.json': JSON.stringify({ ...unknownBoard, name: 'raspberry-pi-5', title: 'mine' }),
+  });
+  const shipped = await loadProfiles('firmware-profiles');
+  const both = await loadProfiles('firmware-profiles', own);
+  t.strictSame(
+    both.map(({ name }) => name),
+    shipped.map(({ name }) => name),
+  );
+  t.equal(both.find(({ name }) => name === 'raspberry-pi-5')?.title, 'mine');
 });
 
 t.test('all that a match names must hold, and one match is enough', async t => {
