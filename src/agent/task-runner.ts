@@ -4,13 +4,15 @@ import { isMesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
-import { checkHealth } from '../device/health.ts';
+import { checkExec } from '../device/exec-check.ts';
+import { checkHealth, type HealthResult } from '../device/health.ts';
 import type { Lowered, Privileges } from '../device/privileges.ts';
 import { type Processes, type RunningProcess, sandboxName } from '../device/process.ts';
 import { clearProgress } from '../device/progress-file.ts';
+import type { HealthRules } from '../lifecycle/health-state.ts';
 import {
   hasEnded,
-  isReady,
+  isOpen,
   type Limited,
   newTaskLife,
   type TaskEvent,
@@ -158,12 +160,27 @@ export function makeTaskRunner(
     });
   }
 
+  async function ask({ type, port: name, command, path, timeoutMs }: HealthRules): Promise<HealthResult> {
+    if (type === 'exec') {
+      const as = await parts.lower(spec.user, spec.capabilities ?? []);
+      if ('why' in as) return { healthy: false, message: as.why };
+      const request = {
+        command: command ?? [],
+        prefix: as.prefix,
+        env: environmentOf(spec, as.owner),
+        cwd: join(directory, sandboxName),
+        group: running?.cgroup?.path,
+      };
+      return checkExec(clock, { ...request, timeoutMs }, signal);
+    }
+    const port = spec.ports.find(each => each.name === name)?.number ?? 0;
+    return checkHealth(clock, { type, host: '127.0.0.1', port, path, timeoutMs }, signal);
+  }
+
   async function check(run: number): Promise<void> {
     const { health } = spec;
-    const port = spec.ports.find(each => each.name === health?.port)?.number;
-    if (health === undefined || port === undefined) return;
-    const { type, path, timeoutMs } = health;
-    const { healthy, message } = await checkHealth(clock, { type, host: '127.0.0.1', port, path, timeoutMs }, signal);
+    if (health === undefined) return;
+    const { healthy, message } = await ask(health);
     on({ on: 'checked', run, healthy, message });
   }
 
@@ -173,7 +190,7 @@ export function makeTaskRunner(
       return hasEnded(life);
     },
     get ready() {
-      return isReady(life);
+      return isOpen(life);
     },
     get status() {
       return status;

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import * as v from 'valibot';
+import { durationSchema } from '../model/duration.ts';
 import { nameSchema } from '../model/ids.ts';
-import { durationSchema } from '../model/job.ts';
 import { type CustomResources, customResourcesSchema } from '../model/resources.ts';
 
 // What stands behind an option on the command line becomes a value here, or a usage error that says what was expected.

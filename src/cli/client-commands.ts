@@ -13,6 +13,7 @@ import { addDrain } from './drain.ts';
 import { addExec } from './exec.ts';
 import { addExplain } from './explain.ts';
 import { addGet } from './get.ts';
+import { addJob } from './job.ts';
 import { addLogs } from './logs.ts';
 import { addPlan } from './plan.ts';
 import { addPolicy } from './policy.ts';
@@ -48,6 +49,7 @@ export function addClientCommands(program: Command, shell: Shell, { version, pro
   addAnalyze(program, shell);
   addDiff(program, shell);
   addRollout(program, shell);
+  addJob(program, shell);
   addDrain(program, shell);
   addProfiles(program, shell, profilesDir);
   addContext(program, shell);

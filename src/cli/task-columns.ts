@@ -19,6 +19,7 @@ export const jobColumns: readonly Column<JobView>[] = [
   { head: 'AGE', cell: (job, now) => printAge(job.submittedAt, now) },
   { head: 'DONE', cell: job => (job.progress === null ? '-' : `${job.progress}%`), align: 'right' },
   { head: 'ENDS', cell: (job, now) => (isOver(job) ? '-' : printEnd(job.expectedEndAt, now)) },
+  { head: 'UPDATE', cell: ({ update }) => (update === null ? '-' : shorten(printUpdate(update), maxWords)) },
   {
     head: 'LAST RUN',
     cell: (job, now) => (job.lastRunAt === null ? '-' : `${printAge(job.lastRunAt, now)} ago`),
@@ -102,6 +103,12 @@ export const credentialColumns: readonly Column<CredentialView>[] = [
 function printAmounts(amounts: Readonly<Record<string, number>>): string {
   const there = Object.entries(amounts).filter(([, milli]) => milli > 0);
   return there.map(([name, milli]) => printScalar(name, milli)).join(', ') || '-';
+}
+
+function printUpdate({ phase, healthy, wanted, waits, reason }: NonNullable<JobView['update']>): string {
+  if (waits) return 'canaries are well, to be promoted';
+  if (phase === 'canary' || phase === 'rolling') return `${phase} ${healthy}/${wanted}`;
+  return reason === null ? phase : `${phase}: ${reason}`;
 }
 
 function isOver(job: JobView): boolean {

@@ -20,8 +20,8 @@ export type TaskPhase =
       readonly pid: number;
       readonly startedAt: number;
       readonly health?: HealthState;
-      /** `signalAt` is when SIGKILL is due, first or again. */
-      readonly stop?: Stop & { readonly signalAt: number };
+      /** `signalAt` is when the next signal is due: SIGTERM until it `isTold`, then SIGKILL, first or again. */
+      readonly stop?: Stop & { readonly signalAt: number; readonly isTold: boolean };
     }
   /** Between two runs. */
   | { readonly phase: 'waiting'; readonly resumeAt: number }
@@ -88,6 +88,12 @@ export function newTaskLife(spec: TaskSpec): TaskLife {
 /** May the task be called through the mesh: it runs, passed its health check if it has one, and is not being ended. */
 export function isReady({ now }: TaskLife): boolean {
   return now.phase === 'running' && now.stop === undefined && (now.health?.passed ?? true);
+}
+
+/** Is its endpoint open? A little longer than it is called ready, since callers have yet to hear that it goes. */
+export function isOpen(life: TaskLife): boolean {
+  const { now } = life;
+  return isReady(life) || (now.phase === 'running' && now.stop?.isTold === false);
 }
 
 export function hasEnded({ now }: TaskLife): boolean {

@@ -3,6 +3,7 @@ import { afterCheck, beginHealth, checking, isUnhealthy } from './health-state.t
 import { failuresAfter, type RunOutcome, restartDelayMs, shouldRestart } from './restart.ts';
 import { isSuccess, type TaskExit } from './task-exit.ts';
 import {
+  isOpen,
   isReady,
   type Stop,
   type TaskEvent,
@@ -40,10 +41,10 @@ const killAgainMs = 5_000;
 /** The next state of a task and what is to be done; `now` is monotonic, in milliseconds. Events that do not fit the state change nothing. */
 export function advance(life: TaskLife, event: TaskEvent, now: number, random: Random): Transition {
   const [next, ...steps] = react(life, event, now, random);
-  const ready = isReady(next);
-  if (ready && !isReady(life)) steps.push({ do: 'ready', ready });
+  const ready = isOpen(next);
+  if (ready && !isOpen(life)) steps.push({ do: 'ready', ready });
   // the endpoint closes before the process is told to go
-  if (!ready && isReady(life)) steps.unshift({ do: 'ready', ready });
+  if (!ready && isOpen(life)) steps.unshift({ do: 'ready', ready });
   return { life: next, steps, wakeAt: wakeAt(next) };
 }
 
@@ -204,10 +205,15 @@ function kill(life: TaskLife, message: string, now: number): Change {
   }
 }
 
-/** Tells the processes to go; SIGKILL follows after the grace. */
+/** Tells the processes to go, once callers have heard of it; SIGKILL follows after the grace. */
 function end(life: TaskLife, running: Running, stop: Stop, now: number): Change {
-  const signalAt = now + life.spec.killGraceMs;
-  const next: TaskLife = { ...life, now: { ...running, stop: { ...stop, signalAt } } };
+  const { killGraceMs, shutdownDelayMs = 0 } = life.spec;
+  if (shutdownDelayMs > 0 && stop.cause === 'kill' && isReady({ ...life, now: running })) {
+    const waits = { ...running, stop: { ...stop, signalAt: now + shutdownDelayMs, isTold: false } };
+    const next: TaskLife = { ...life, now: waits };
+    return [next, report(next, stopReport(stop, running.pid))];
+  }
+  const next: TaskLife = { ...life, now: { ...running, stop: { ...stop, signalAt: now + killGraceMs, isTold: true } } };
   return [next, report(next, stopReport(stop, running.pid)), { do: 'signal', signal: 'SIGTERM' }];
 }
 
@@ -219,7 +225,7 @@ function exceed(
   now: number,
 ): Change {
   if (running.stop !== undefined) return [life, { do: 'signal', signal: 'SIGKILL' }];
-  const stop = { cause: what, message, signalAt: now + killAgainMs };
+  const stop = { cause: what, message, signalAt: now + killAgainMs, isTold: true };
   const next: TaskLife = { ...life, now: { ...running, stop } };
   return [next, report(next, stopReport(stop, running.pid)), { do: 'signal', signal: 'SIGKILL' }];
 }
@@ -230,6 +236,13 @@ function wake(life: TaskLife, now: number): Change {
   if (life.now.phase === 'waiting') return start(life, life.restarts + 1);
   if (life.now.phase !== 'running') return [life];
   const { stop, health, startedAt } = life.now;
+  if (stop?.isTold === false) {
+    const told = { ...stop, signalAt: now + life.spec.killGraceMs, isTold: true };
+    return [
+      { ...life, now: { ...life.now, stop: told } },
+      { do: 'signal', signal: 'SIGTERM' },
+    ];
+  }
   if (stop !== undefined) {
     const next: TaskLife = { ...life, now: { ...life.now, stop: { ...stop, signalAt: now + killAgainMs } } };
     return [next, { do: 'signal', signal: 'SIGKILL' }];

@@ -13,6 +13,7 @@ import type { Documents } from './documents.ts';
 import type { Events } from './events.ts';
 import type { Execs } from './execs.ts';
 import type { Fleet } from './fleet.ts';
+import type { JobUpdates } from './job-updates.ts';
 import type { Jobs } from './jobs.ts';
 import type { TokenDesk } from './join-tokens.ts';
 import type { LogFollowers } from './log-followers.ts';
@@ -41,6 +42,7 @@ export function makeApiFace(parts: {
   readonly fleet: Fleet;
   readonly drainNode: Fleet['drain'];
   readonly jobs: Jobs;
+  readonly updates: JobUpdates;
   readonly rounds: Rounds;
   readonly roles: Pick<Roles, 'policies'>;
   readonly progress: Pick<TaskProgress, 'of'>;
@@ -110,6 +112,7 @@ export function makeApiFace(parts: {
     documents: documents.list,
     rollouts: parts.rollouts.list,
     commandRollout: parts.rollouts.command,
+    commandUpdate: parts.updates.command,
     createJoinToken: tokens.create,
     joinTokens: tokens.list,
     revokeJoinToken: tokens.revoke,
@@ -172,6 +175,7 @@ export function makeApiFace(parts: {
           own,
           own.map(task => viewOne(task, job)),
           clock.now(),
+          parts.updates.view(job),
         );
       });
     },

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
-import { Gate } from '../base/gate.ts';
+import type { Gate } from '../base/gate.ts';
 import type { ApplyResult } from '../model/api.ts';
 import {
   decodeDocument,
@@ -20,6 +20,7 @@ import type { VirtualService } from '../traffic/service-routes.ts';
 import { analyzeSent } from './analysis.ts';
 import type { Artifacts } from './artifacts.ts';
 import { scheduleProblem } from './cron.ts';
+import type { JobUpdates } from './job-updates.ts';
 import { asJob, type Jobs } from './jobs.ts';
 import { addressesIn } from './key-sets.ts';
 import { checkPolicyDocument, type MeshFacts } from './policy-kinds.ts';
@@ -55,6 +56,9 @@ export function makeDocuments(
     readonly store: Store;
     readonly jobs: Jobs;
     readonly artifacts: Pick<Artifacts, 'check' | 'remove'>;
+    readonly updates: Pick<JobUpdates, 'begin' | 'forget'>;
+    /** One change of what is wanted after the other. */
+    readonly gate: Gate;
     readonly clock: Clock;
     /** What all nodes have. */
     readonly fleetTotal: () => Scalars;
@@ -64,8 +68,7 @@ export function makeDocuments(
   },
   settings: { readonly rootNamespace: string; readonly trustDomain: string },
 ): Documents {
-  const { store, jobs, artifacts, clock, onJobs, onRoles, pushes } = parts;
-  const gate = new Gate(64);
+  const { store, jobs, artifacts, updates, gate, clock, onJobs, onRoles, pushes } = parts;
 
   async function applyAll(bodies: readonly unknown[], options: PushOptions): Promise<ApplyResult> {
     const sent = bodies.map((body, i) => ({
@@ -107,6 +110,7 @@ export function makeDocuments(
     const fresh = sent.flatMap(({ document }) => (document.kind === 'Rollout' ? [document] : []));
     const push = await pushes.prepare(changed.map(changeOf), { ...options, fresh });
     const others = sent.filter(({ document }) => !isPolicyDocument(document)).map(changeOf);
+    for (const job of jobsOf(sent)) await updates.begin(job);
     for (const outcome of await store.documents.apply([...others, ...push.direct].flatMap(putOf), clock.now())) {
       results.set(nameOfChange(outcome), outcome.result);
     }
@@ -199,7 +203,10 @@ export function makeDocuments(
     const stored = await store.documents.get(ref);
     if (stored === undefined) throw notThere(ref);
     // first the tasks: a job whose document is gone would never be stopped after a crash in between
-    if (ref.kind === 'Job') await jobs.remove(asJob(JSON.parse(stored.json)));
+    if (ref.kind === 'Job') {
+      await updates.forget(ref);
+      await jobs.remove(asJob(JSON.parse(stored.json)));
+    }
     await store.documents.remove(ref);
     if (ref.kind === 'Job') onJobs();
     if (ref.kind === 'Role') await onRoles();

@@ -24,6 +24,8 @@ export interface PresentTask {
   readonly template: string;
   /** Neither ended nor about to be. */
   readonly live: boolean;
+  /** It has a node. */
+  readonly placed: boolean;
   /** Ended by itself, not because it was withdrawn. */
   readonly ran: boolean;
 }
@@ -48,6 +50,8 @@ export interface Wants {
   readonly due?: readonly string[];
   /** What has ended by itself stays so, even of a service. */
   readonly keepEnded?: boolean;
+  /** Tasks of another version that have a node stay, and nobody takes their place: an update replaces them step by step. */
+  readonly inSteps?: boolean;
 }
 
 /**
@@ -72,11 +76,13 @@ export function expandJob(
   const isFinal = taskTypeOf(job.spec) === 'batch' || wants.keepEnded === true;
   const isSettled = (task: PresentTask) => task.live || (task.ran && isFinal);
   const settled = new Set(present.filter(task => isCurrent(task) && isSettled(task)).map(task => task.label));
+  const old = present.filter(task => task.live && !isCurrent(task));
+  const kept = new Set(wants.inSteps === true ? old.filter(task => task.placed).map(task => task.label) : []);
   return {
     add: wanted
-      .filter(task => !settled.has(task.label))
+      .filter(task => !settled.has(task.label) && !kept.has(task.label))
       .map(task => ({ ...task, id: `${job.metadata.name}.${job.metadata.namespace}.${task.label}-${suffix()}` })),
-    stop: present.filter(task => task.live && !isCurrent(task)).map(task => task.id),
+    stop: old.filter(task => !kept.has(task.label) || !templates.has(task.label)).map(task => task.id),
   };
 }
 
@@ -89,7 +95,7 @@ export function resourcesOf(needs: Needs): Resources {
 }
 
 /** What a task is made from, as a text to compare; how many there are, and the job's other tasks, are no part of it. */
-function templateOf(job: Job, label: string, versions: Tools['secretVersions']): string {
+export function templateOf(job: Job, label: string, versions?: Tools['secretVersions']): string {
   const {
     instances,
     tasks,
@@ -99,6 +105,8 @@ function templateOf(job: Job, label: string, versions: Tools['secretVersions']):
     after: __,
     preempts,
     preemptible,
+    update,
+    shutdownDelay,
     ...shared
   } = job.spec;
   const secretVersions = shared.secrets?.map(({ name }) => versions?.get(name) ?? 0);

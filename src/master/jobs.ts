@@ -13,7 +13,7 @@ import type { AssignmentVersion } from '../store/generations.ts';
 import type { Store } from '../store/store.ts';
 import type { NewTask, TaskRecord } from '../store/task-record.ts';
 import { maxIds } from '../store/tasks.ts';
-import { expandJob, type JobChange, labelsWanted, type PresentTask, type Wants } from './expand-job.ts';
+import { expandJob, type JobChange, labelsWanted, type PresentTask, templateOf, type Wants } from './expand-job.ts';
 import { attributesOf, type FleetNode } from './fleet.ts';
 import { toPending } from './pending-task.ts';
 
@@ -35,6 +35,10 @@ export interface Jobs {
   replace(tasks: readonly string[]): Promise<void>;
   /** Has system jobs have a task on each node that they are for, and on no other. */
   spread(): Promise<void>;
+  /** Of an update: gives these labels a task of the job as it is now, whose ids come back, and ends these tasks. */
+  step(job: Job, change: { readonly start: readonly string[]; readonly stop: readonly string[] }): Promise<string[]>;
+  /** What names the version that a service's tasks are to be of now. */
+  templateOf(job: Job): Promise<string>;
   /** Begins the run of a periodic job that was due at `at`; false where one before it goes on, and it allows no other. */
   startRun(job: Job, at: number): Promise<boolean>;
   /** The tasks that applying these would add. */
@@ -49,8 +53,10 @@ export function makeJobs(parts: {
   /** Assignments that changed, since tasks of theirs are to end. */
   readonly onStopped: (versions: readonly AssignmentVersion[]) => void;
   readonly nodes: () => readonly FleetNode[];
+  /** Its tasks are replaced step by step, by `step`. */
+  readonly isUpdating?: (job: Job) => boolean;
 }): Jobs {
-  const { store, clock, newId, sha256, onStopped, nodes } = parts;
+  const { store, clock, newId, sha256, onStopped, nodes, isUpdating = () => false } = parts;
   const suffix = () => newId().slice(0, 6);
   const gate = new Gate(64);
 
@@ -79,12 +85,16 @@ export function makeJobs(parts: {
     if (killed.length > 0) await store.tasks.recordStatuses(killed, { node: null, receivedAt: at });
   }
 
+  async function versionsFor({ spec, metadata }: Job): Promise<ReadonlyMap<string, number> | undefined> {
+    return spec.secrets && store.secrets.versions(metadata.namespace);
+  }
+
   async function expand(
     job: Job,
     present: readonly TaskRecord[],
     wants: Omit<Wants, 'nodes'> = {},
   ): Promise<JobChange> {
-    const secretVersions = job.spec.secrets && (await store.secrets.versions(job.metadata.namespace));
+    const secretVersions = await versionsFor(job);
     const all = { ...wants, ...(job.spec.type === 'system' && { nodes: nodesFor(job, nodes()) }) };
     const tools = { sha256, suffix, ...(secretVersions && { secretVersions }) };
     return expandJob(job, present.map(toPresent), tools, all);
@@ -92,7 +102,7 @@ export function makeJobs(parts: {
 
   async function applyJob(job: Job, wants?: Omit<Wants, 'nodes'>): Promise<void> {
     const present = await tasksOf(job);
-    const change = await expand(job, present, wants);
+    const change = await expand(job, present, { inSteps: isUpdating(job), ...wants });
     await stop(present.filter(task => change.stop.includes(task.id)));
     await enter(job, change);
   }
@@ -122,7 +132,7 @@ export function makeJobs(parts: {
       const { name, namespace } = job.metadata;
       const due = tasks.filter(task => task.namespace === namespace && task.job === name).map(task => task.label);
       const others = (await tasksOf(job)).filter(task => !ids.includes(task.id));
-      await enter(job, await expand(job, others, { due }));
+      await enter(job, await expand(job, others, { due, inSteps: isUpdating(job) }));
     }
   }
 
@@ -173,6 +183,15 @@ export function makeJobs(parts: {
       gate.run(async () => {
         for (const job of await list()) if (job.spec.type === 'system') await applyJob(job, { keepEnded: true });
       }),
+    step: (job, { start, stop: ids }) =>
+      gate.run(async () => {
+        const present = await tasksOf(job);
+        await stop(present.filter(task => ids.includes(task.id)));
+        const add = (await expand(job, present)).add.filter(task => start.includes(task.label));
+        await enter(job, { add });
+        return add.map(task => task.id);
+      }),
+    templateOf: async job => sha256(templateOf(job, '0', await versionsFor(job))),
     startRun: (job, at) => gate.run(() => startRun(job, at)),
     remove: job =>
       gate.run(async () => {
@@ -222,7 +241,7 @@ function isLive(task: TaskRecord): boolean {
 }
 
 function toPresent(task: TaskRecord): PresentTask {
-  const { id, label, template } = task;
+  const { id, label, template, node } = task;
   const ran = isTerminal(task.state) && !task.stopping && task.state !== 'TASK_KILLED';
-  return { id, label, template, live: isLive(task), ran };
+  return { id, label, template, placed: node !== null, live: isLive(task), ran };
 }

@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { Background } from '../base/background.ts';
 import type { Clock } from '../base/clock.ts';
 import { isMesoliteError } from '../base/errors.ts';
+import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
 import { aborted } from '../base/signal.ts';
 import { newId, systemRandom } from '../device/dice.ts';
@@ -35,6 +36,7 @@ import { makeExecs } from './execs.ts';
 import { makeFleet } from './fleet.ts';
 import { keepHouse } from './housekeeping.ts';
 import { makeIncoming } from './incoming.ts';
+import { makeJobUpdates } from './job-updates.ts';
 import { makeJobs } from './jobs.ts';
 import { makeTokenDesk } from './join-tokens.ts';
 import { openKeySets } from './key-sets.ts';
@@ -267,6 +269,7 @@ async function run(
     newId,
     sha256,
     nodes: fleet.list,
+    isUpdating: job => updates.isUnderWay(job),
     onStopped: versions => {
       // endpoints close before their tasks are told to go
       const work = publishServices().then(() => assignments.send(versions.map(version => version.node)));
@@ -302,7 +305,19 @@ async function run(
     wake: () => rounds.wake(),
     inBackground,
   });
-  const secrets = makeSecrets({ store, jobs, events, clock, onJobs: () => rounds.wake() }, authorityFile.dataKey);
+  const gate = new Gate(64);
+  const updates = makeJobUpdates({
+    store,
+    jobs,
+    gate,
+    whyWaiting: task => rounds.whyWaiting(task)?.why,
+    onJobs: () => rounds.wake(),
+    events,
+    clock,
+    log,
+  });
+  const secretParts = { store, jobs, updates, events, clock, onJobs: () => rounds.wake() };
+  const secrets = makeSecrets(secretParts, authorityFile.dataKey);
   const rounds = makeRounds({
     store,
     secretsOf: async (job, task, node) => {
@@ -351,6 +366,8 @@ async function run(
       store,
       jobs,
       artifacts,
+      updates,
+      gate,
       clock,
       fleetTotal: () => rounds.ledger().total,
       onJobs: () => {
@@ -455,6 +472,7 @@ async function run(
 
   await fleet.load();
   await rollouts.load();
+  await updates.load();
   await documents.resume();
   await roles.load();
   await rounds.load();
@@ -491,6 +509,7 @@ async function run(
     fleet,
     drainNode,
     jobs,
+    updates,
     rounds,
     roles,
     progress,
@@ -540,6 +559,7 @@ async function run(
     fleet.run(signal),
     rounds.run(signal),
     periodic.run(signal),
+    updates.run(signal),
     mesos.run(signal),
     weights.run(signal),
     keySets.run(signal),

@@ -43,16 +43,16 @@ export function makeMoves(parts: {
   });
 
   function* occupants(affected: ReadonlyMap<string, Occupant['node']>): Generator<Occupant> {
-    for (const { id: task, type, ...seat } of pool.pending())
-      if (type === 'service') yield { task, type, seat: seatOf(seat), ready: false, node: undefined };
-    for (const [task, { type, stopping, ready, rescheduleAfterMs, node, ...seat }] of pool.running) {
+    for (const { id: task, type, template: version = '', ...seat } of pool.pending())
+      if (type === 'service') yield { task, type, seat: seatOf(seat), version, ready: false, node: undefined };
+    for (const [task, { type, stopping, ready, rescheduleAfterMs, node, template, ...seat }] of pool.running) {
       if (stopping === true) continue;
       const state = affected.get(node) ?? { drained: undefined, silentSince: undefined };
-      yield { task, type, seat: seatOf(seat), ready, rescheduleAfterMs, node: state };
+      yield { task, type, seat: seatOf(seat), version: template, ready, rescheduleAfterMs, node: state };
     }
     for (const [node, state] of affected)
       for (const task of tasksOn(node))
-        if (!pool.running.has(task)) yield { task, type: 'batch', seat: task, ready: false, node: state };
+        if (!pool.running.has(task)) yield { task, type: 'batch', seat: task, version: '', ready: false, node: state };
   }
 
   const tasksOn = (node: string) => [...(accountOf(ledger(), node)?.tasks.keys() ?? [])];

@@ -18,7 +18,7 @@ const keepsSecrets: Constraint = { attribute: secretsAttribute, operator: 'exist
 
 type Unplaced = Pick<
   TaskRecord,
-  'id' | 'job' | 'namespace' | 'type' | 'label' | 'priority' | 'role' | 'submittedAt' | 'position'
+  'id' | 'job' | 'namespace' | 'type' | 'label' | 'priority' | 'role' | 'submittedAt' | 'position' | 'template'
 >;
 
 /** What the scheduler is told of a task that waits for a place. */
@@ -55,6 +55,7 @@ export function toPending(task: Unplaced, job: Job): PendingTask {
     maxRunMs: spec.maxRunTime,
     submittedAt: task.submittedAt,
     order: task.position,
+    template: task.template,
   };
 }
 

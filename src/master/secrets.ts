@@ -14,6 +14,7 @@ import {
 import type { SecretTable } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
 import type { Events } from './events.ts';
+import type { JobUpdates } from './job-updates.ts';
 import type { Jobs } from './jobs.ts';
 
 export interface SecretName {
@@ -38,7 +39,8 @@ const tagBytes = 16;
 export function makeSecrets(
   parts: {
     readonly store: Pick<Store, 'secrets'>;
-    readonly jobs: Pick<Jobs, 'list' | 'apply'>;
+    readonly jobs: Pick<Jobs, 'list'>;
+    readonly updates: Pick<JobUpdates, 'renew'>;
     readonly events: Pick<Events, 'record'>;
     readonly clock: Clock;
     /** Jobs have changed. */
@@ -46,7 +48,7 @@ export function makeSecrets(
   },
   dataKey: string,
 ): Secrets {
-  const { store, jobs, events, clock, onJobs } = parts;
+  const { store, jobs, updates, events, clock, onJobs } = parts;
   const key = Buffer.from(hkdfSync('sha256', dataKey, '', 'mesolite/v1/secrets', 32));
   const gate = new Gate(64);
 
@@ -93,7 +95,7 @@ export function makeSecrets(
     await store.secrets.put(encrypt({ namespace, name, version, updatedAt: clock.now() }, value));
     events.record('secret-changed', { message: `${by} put secret ${namespace}/${name}, version ${version}` });
     const users = await usersOf({ namespace, name });
-    for (const job of users) await jobs.apply(job);
+    for (const job of users) await updates.renew(job.metadata);
     if (users.length > 0) onJobs();
     return { version, result: before === undefined ? 'created' : 'changed' };
   }

@@ -12,6 +12,8 @@ export interface PlacedTask extends RunningTask {
   readonly node: string;
   /** Its place in the job, from 0. */
   readonly order: number;
+  /** Names what it was made from. */
+  readonly template: string;
   readonly ready: boolean;
 }
 
@@ -88,10 +90,10 @@ export function makeTaskPool({
 function toRunning(task: TaskRecord, node: string, job: Job): PlacedTask {
   const { job: name, namespace, type, class: kind, priority, role, ...pending } = toPending(task, job);
   const { expectedMs, maxRunMs, apartFrom, order } = pending;
-  const { startedAt, stopping, ready } = task;
+  const { startedAt, stopping, ready, template } = task;
   const { rescheduleAfter: rescheduleAfterMs, killGrace: killGraceMs, preemptible } = job.spec;
   return {
     ...{ job: name, namespace, type, class: kind, priority, role, expectedMs, maxRunMs, apartFrom, order },
-    ...{ node, startedAt, stopping, ready, rescheduleAfterMs, killGraceMs, preemptible },
+    ...{ node, template, startedAt, stopping, ready, rescheduleAfterMs, killGraceMs, preemptible },
   };
 }

@@ -1,3 +1,4 @@
+import { secondMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import { toTaskArtifact } from '../model/artifact.ts';
 import { type Job, labelsOf } from '../model/document.ts';
@@ -55,6 +56,8 @@ function limitsOf({ spec }: Job, needs: Needs): Pick<TaskSpec, 'limits'> {
   };
   return Object.keys(limits).length === 0 ? {} : { limits };
 }
+/** Callers hear within so long that an endpoint goes, unless their node is away. */
+const shutdownDelayMs = secondMs;
 
 /** The whole task that a node is given once it is placed: `ports` are the allocated numbers, in the order of `portCountOf`. */
 export function makeTaskSpec(
@@ -95,6 +98,7 @@ export function makeTaskSpec(
     ...(spec.artifacts && { artifacts: spec.artifacts.map(toTaskArtifact) }),
     serviceAccount: spec.serviceAccount,
     killGraceMs: spec.killGrace,
+    ...(spec.service && { shutdownDelayMs: spec.shutdownDelay ?? shutdownDelayMs }),
     ...(spec.maxRunTime !== undefined && { maxRunMs: spec.maxRunTime }),
     restart: {
       policy: spec.restart.policy ?? (taskTypeOf(spec) === 'service' ? 'always' : 'never'),
@@ -106,7 +110,8 @@ export function makeTaskSpec(
     ...(spec.health && {
       health: {
         type: spec.health.type,
-        port: spec.health.port,
+        ...(spec.health.port !== undefined && { port: spec.health.port }),
+        ...(spec.health.command && { command: spec.health.command }),
         path: spec.health.path,
         intervalMs: spec.health.interval,
         timeoutMs: spec.health.timeout,

@@ -2,6 +2,7 @@ import type { JobView, NodeView, PlannedTask, TaskView } from '../model/api.ts';
 import type { Job } from '../model/document.ts';
 import { isDrained } from '../model/drain.ts';
 import { taskTypeOf } from '../model/job.ts';
+import type { JobUpdateView } from '../model/job-update.ts';
 import type { Resources } from '../model/resources.ts';
 import { noResources } from '../model/resources.ts';
 import { parseRunLabel } from '../model/run-label.ts';
@@ -111,7 +112,13 @@ function progressOf(views: readonly TaskView[], wanted: number, finished: number
 }
 
 /** `all` are the tasks of the job; of a periodic one the newest run counts. `submittedAt` is that of its newest. */
-export function viewJob(job: Job, all: readonly TaskRecord[], allViews: readonly TaskView[], now: number): JobView {
+export function viewJob(
+  job: Job,
+  all: readonly TaskRecord[],
+  allViews: readonly TaskView[],
+  now: number,
+  update?: JobUpdateView,
+): JobView {
   const { periodic } = job.spec;
   const newest = Math.max(0, ...all.map(({ label }) => parseRunLabel(label)?.at ?? 0));
   const isMeant = ({ label }: { readonly label: string }) => !periodic || parseRunLabel(label)?.at === newest;
@@ -141,6 +148,7 @@ export function viewJob(job: Job, all: readonly TaskRecord[], allViews: readonly
     expectedEndAt: isBatch && ends.length > 0 ? Math.max(...ends) : null,
     progress: isBatch ? progressOf(views, wanted, ended(true)) : null,
     lastRunAt: newest > 0 ? newest : null,
+    update: update ?? null,
     nextRunAt: (periodic && nextDue(periodic, now)) ?? null,
   };
 }

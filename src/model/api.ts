@@ -4,6 +4,7 @@ import { drainSchema } from './drain.ts';
 import { fleetEventSchema } from './event.ts';
 import { nameSchema } from './ids.ts';
 import { jobTypes } from './job.ts';
+import { jobUpdateViewSchema } from './job-update.ts';
 import { pathNormalizations } from './policy.ts';
 import { inventorySchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
@@ -208,6 +209,8 @@ export const jobViewSchema = v.object({
   /** Of a periodic job: when its newest run was due, and the next will be. */
   lastRunAt: v.nullable(v.number()),
   nextRunAt: v.nullable(v.number()),
+  /** The newest change of a job with `update`. */
+  update: v.nullable(jobUpdateViewSchema),
 });
 
 export const policyViewSchema = v.object({

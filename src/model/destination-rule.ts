@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { unsupported } from '../base/shape.ts';
+import { durationSchema } from './duration.ts';
 import { nameSchema } from './ids.ts';
-import { durationSchema } from './job.ts';
 
 // Shapes of Istio's networking.istio.io/v1 DestinationRule (istio/api networking/v1alpha3/destination_rule.proto). What it means is in
 // traffic/. A field that Istio has and Mesolite does not is refused with the nearest thing that works.

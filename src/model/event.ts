@@ -38,6 +38,9 @@ export const eventSeverities = {
   'rollout-rolled-back': 'critical',
   'rollout-aborted': 'warning',
   'rollout-superseded': 'info',
+  'job-updated': 'info',
+  'job-reverted': 'critical',
+  'job-update-failed': 'critical',
 } as const satisfies Readonly<Record<string, Severity>>;
 
 export type EventKind = keyof typeof eventSeverities;

@@ -1,7 +1,9 @@
 import * as v from 'valibot';
-import { dayMs, minuteMs, secondMs } from '../base/clock.ts';
+import { minuteMs, secondMs } from '../base/clock.ts';
 import { artifactsSchema } from './artifact.ts';
+import { count, durationSchema } from './duration.ts';
 import { nameSchema, serviceNameSchema } from './ids.ts';
+import { periodicSchema, updateSchema } from './job-life.ts';
 import { customResourcesSchema } from './resources.ts';
 import { roleNameSchema } from './role.ts';
 import { jobSecretsSchema } from './secret.ts';
@@ -10,34 +12,8 @@ import { templateProblem } from './task-template.ts';
 
 const amount = (max: number) =>
   v.pipe(v.number(), v.finite(), v.minValue(0, 'expected 0 or more'), v.maxValue(max, `expected at most ${max}`));
-const count = (min: number, max: number) =>
-  v.pipe(
-    v.number(),
-    v.integer(),
-    v.minValue(min, `expected ${min} or more`),
-    v.maxValue(max, `expected at most ${max}`),
-  );
-
 const aPort = 'expected a port of 1 to 65535';
 const portNumber = v.pipe(v.number(), v.integer(), v.minValue(1, aPort), v.maxValue(65_535, aPort));
-
-const durationPattern = /^(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+$/;
-const durationPart = /(\d+(?:\.\d+)?)(ms|s|m|h|d)/g;
-const durationUnitMs: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-/** `250ms`, `1.5s`, `10m`, `1h30m`, `7d`; comes out in whole milliseconds, at most ten years. */
-export const durationSchema = v.pipe(
-  v.string(),
-  v.maxLength(64),
-  v.regex(durationPattern, 'expected a duration as 250ms, 1.5s, 10m, 1h30m or 7d'),
-  v.transform(text => {
-    let ms = 0;
-    for (const [, digits, unit = 'ms'] of text.matchAll(durationPart))
-      ms += Number(digits) * (durationUnitMs[unit] ?? 1);
-    return Math.round(ms);
-  }),
-  v.maxValue(3650 * dayMs, 'expected at most 3650d'),
-);
 
 const environmentSchema = v.pipe(
   v.record(
@@ -129,8 +105,11 @@ const restartSchema = v.strictObject({
 });
 
 const healthCheckSchema = v.strictObject({
-  type: v.picklist(['http', 'tcp']),
-  port: nameSchema,
+  type: v.picklist(['http', 'tcp', 'exec']),
+  /** For `http` and `tcp`. */
+  port: v.optional(nameSchema),
+  /** For `exec`: run where the task runs, with its environment; exit code 0 is well. */
+  command: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(4096))), v.minLength(1), v.maxLength(64))),
   path: v.optional(v.pipe(v.string(), v.regex(/^\/[\x21-\x7e]{0,1023}$/, 'expected a path that starts with "/"')), '/'),
   interval: v.optional(durationSchema, '10s'),
   timeout: v.optional(durationSchema, '2s'),
@@ -158,22 +137,6 @@ const batchTaskSchema = v.strictObject({
   expectedDuration: v.optional(durationSchema),
   /** Tasks of the job that have to finish before it. */
   after: jobNames,
-});
-
-/** When a periodic job runs. */
-const periodicSchema = v.strictObject({
-  cron: v.pipe(
-    v.string(),
-    v.maxLength(128),
-    v.regex(/^\S+(?: +\S+){4}$/, 'expected five fields: minute, hour, day of the month, month, day of the week'),
-  ),
-  timeZone: v.optional(v.pipe(v.string(), v.maxLength(64)), 'UTC'),
-  /** What becomes of a run that is due while one before it goes on. */
-  concurrency: v.optional(v.picklist(['allow', 'forbid', 'replace']), 'forbid'),
-  /** Runs that were due while there was no master: one in place of all of them, or none. */
-  missed: v.optional(v.picklist(['run', 'skip']), 'run'),
-  /** So many runs that have ended are remembered. */
-  keep: v.optional(count(1, 100), 5),
 });
 
 /** A job as an operator writes it: one program, how many of it, what it needs, and how it is seen in the mesh. */
@@ -226,6 +189,9 @@ export const jobSpecSchema = v.pipe(
     secrets: v.optional(jobSecretsSchema),
     tasks: v.optional(v.pipe(v.array(batchTaskSchema), v.maxLength(10_000))),
     periodic: v.optional(periodicSchema),
+    update: v.optional(updateSchema),
+    /** From the moment that callers are told that a task goes, to SIGTERM. */
+    shutdownDelay: v.optional(durationSchema),
     /** Jobs of the namespace: before its tasks start, those that are batches have finished and the others are ready. */
     after: jobNames,
   }),
@@ -236,6 +202,11 @@ export const jobSpecSchema = v.pipe(
   v.check(
     job => (job.periodic !== undefined) === (job.type === 'periodic'),
     'periodic: required for a job of type periodic, and for no other',
+  ),
+  v.check(job => job.update === undefined || job.type === 'service', 'update: only for a job of type service'),
+  v.check(
+    job => job.shutdownDelay === undefined || job.service !== undefined,
+    'shutdownDelay: only for a job with a service, since nobody else is called',
   ),
   v.check(
     job => job.type !== 'system' || job.rescheduleAfter === undefined,
@@ -265,8 +236,12 @@ export const jobSpecSchema = v.pipe(
     'service.port: not one of the job’s ports',
   ),
   v.check(
-    job => job.health === undefined || job.ports.some(port => port.name === job.health?.port),
+    ({ health, ports }) => !health || health.type === 'exec' || ports.some(port => port.name === health.port),
     'health.port: not one of the job’s ports',
+  ),
+  v.check(
+    ({ health }) => (health?.type === 'exec') === (health?.command !== undefined),
+    'health.command: required for a check of type exec, and for no other',
   ),
   v.check(
     job => job.health?.type !== 'http' || job.ports.find(port => port.name === job.health?.port)?.protocol !== 'grpc',

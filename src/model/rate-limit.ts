@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { minuteMs } from '../base/clock.ts';
-import { durationSchema } from './job.ts';
+import { durationSchema } from './duration.ts';
 import { selectorSchema } from './selector.ts';
 
 // A kind of our own, since Istio has none: Envoy's local rate limit, whose bucket has its three fields.

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { secondMs } from '../base/clock.ts';
-import { durationSchema } from './job.ts';
+import { durationSchema } from './duration.ts';
 import { selectorSchema, targetAdvice } from './selector.ts';
 
 // Shape of Istio's security.istio.io/v1 (istio/api security/v1beta1/request_authentication.proto). The meaning is in policy/.

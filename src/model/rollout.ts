@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { dayMs, secondMs } from '../base/clock.ts';
+import { durationSchema } from './duration.ts';
 import { nameSchema } from './ids.ts';
-import { durationSchema } from './job.ts';
 
 // A kind of our own, since Istio has none: how what operators push reaches the nodes, ring after ring.
 

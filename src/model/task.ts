@@ -75,6 +75,8 @@ export const taskSpecSchema = v.strictObject({
   serviceAccount: nameSchema,
   secrets: v.optional(sealedSecretsSchema),
   killGraceMs: durationMs,
+  /** Between the word that it may not be called any more and SIGTERM, when the master wants it to end. */
+  shutdownDelayMs: v.optional(durationMs),
   maxRunMs: v.optional(durationMs),
   restart: v.strictObject({
     policy: v.picklist(['always', 'onFailure', 'never']),
@@ -85,8 +87,9 @@ export const taskSpecSchema = v.strictObject({
   }),
   health: v.optional(
     v.strictObject({
-      type: v.picklist(['http', 'tcp']),
-      port: nameSchema,
+      type: v.picklist(['http', 'tcp', 'exec']),
+      port: v.optional(nameSchema),
+      command: v.optional(v.pipe(v.array(v.string()), v.minLength(1))),
       path: v.string(),
       intervalMs: durationMs,
       timeoutMs: durationMs,

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { secondMs } from '../base/clock.ts';
+import { durationSchema } from './duration.ts';
 import { nameSchema } from './ids.ts';
-import { durationSchema } from './job.ts';
 
 // Shapes of Istio's networking.istio.io/v1 VirtualService (istio/api networking/v1alpha3/virtual_service.proto), its http part. What is
 // refused says what to write instead. The meaning is in traffic/.

@@ -3,6 +3,8 @@ export interface Occupant {
   readonly task: string;
   /** `<namespace>/<job>/<position>`: who have the same are to be one, when all moves are done. */
   readonly seat: string;
+  /** What it was made from: those of two versions share a seat while an update goes on. */
+  readonly version: string;
   /** What frameworks run counts as batch: what becomes of it elsewhere is for them. */
   readonly type: 'service' | 'batch';
   readonly ready: boolean;
@@ -32,7 +34,7 @@ export interface Moves {
 
 /**
  * A service leaves a drained node when another one of its seat is ready elsewhere, a batch task when it has ended, and both at the end
- * of the drain's patience; a silent node is left when the job's patience is over. A seat whose move was called off keeps the best it has.
+ * of the drain's patience; a silent node is left when the job's patience is over. A seat whose move was called off keeps the best it has, of each version.
  */
 export function movesDue(occupants: Iterable<Occupant>, now: number): Moves {
   const seats = new Map<string, Occupant[]>();
@@ -48,7 +50,9 @@ export function movesDue(occupants: Iterable<Occupant>, now: number): Moves {
   }
   for (const seated of seats.values()) {
     const leaving = seated.filter(isLeaving);
-    const [heir, ...surplus] = seated.filter(each => !isLeaving(each)).sort(byWorth);
+    const staying = seated.filter(each => !isLeaving(each)).sort(byWorth);
+    const [heir] = staying;
+    const surplus = staying.filter(({ version }, i) => staying.findIndex(other => other.version === version) < i);
     end.push(...surplus.map(({ task }) => task));
     const [first] = leaving;
     if (first === undefined) continue;

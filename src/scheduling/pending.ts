@@ -40,6 +40,8 @@ export interface PendingTask {
   readonly submittedAt: number;
   /** Position among those submitted together. */
   readonly order: number;
+  /** Names what it was made from. */
+  readonly template?: string | undefined;
 }
 
 /** Where a job does not choose: a service survives the loss of a node best when spread, a batch wants to end soon. */

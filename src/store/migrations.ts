@@ -19,6 +19,7 @@ const migrations: readonly Migration[] = [
   { version: 8, up: frameworkCredentials },
   { version: 9, up: auditAnchorTables },
   { version: 10, up: secretTable },
+  { version: 11, up: jobUpdateTable },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -182,6 +183,15 @@ async function rolloutTable(db: Transaction<Schema>): Promise<void> {
     numbers(texts(t, 'subject', 'specJson', 'changesJson', 'operator', 'stateJson'), 'number', 'startedAt')
       .addColumn('endedAt', 'bigint')
       .addPrimaryKeyConstraint('rollouts_pk', ['number']),
+  );
+}
+
+async function jobUpdateTable(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'jobUpdates', t =>
+    numbers(texts(t, 'namespace', 'name', 'fromJson', 'phase'), 'startedAt')
+      .addColumn('reason', 'text')
+      .addColumn('endedAt', 'bigint')
+      .addPrimaryKeyConstraint('job_updates_pk', ['namespace', 'name']),
   );
 }
 

@@ -246,6 +246,17 @@ export interface SecretTable {
   readonly updatedAt: number;
 }
 
+/** How a job's newest change takes the place of `fromJson`, the last version that was good. */
+export interface JobUpdateTable {
+  readonly namespace: string;
+  readonly name: string;
+  readonly fromJson: string;
+  readonly phase: string;
+  readonly reason: string | null;
+  readonly startedAt: number;
+  readonly endedAt: number | null;
+}
+
 export interface Schema {
   readonly meta: MetaTable;
   readonly counters: CounterTable;
@@ -268,4 +279,5 @@ export interface Schema {
   readonly frameworks: FrameworkTable;
   readonly rollouts: RolloutTable;
   readonly secrets: SecretTable;
+  readonly jobUpdates: JobUpdateTable;
 }

@@ -5,6 +5,7 @@ import { type Documents, makeDocuments } from './documents.ts';
 import { type Estimates, makeEstimates } from './estimates.ts';
 import { type Events, makeEvents } from './events.ts';
 import { type Frameworks, makeFrameworks } from './frameworks.ts';
+import { type JobUpdates, makeJobUpdates } from './job-updates.ts';
 import { type JoinRequests, makeJoinRequests } from './join-requests.ts';
 import { type JoinTokens, makeJoinTokens } from './join-tokens.ts';
 import { openSqlite } from './kysely.ts';
@@ -35,6 +36,7 @@ export interface Store {
   readonly frameworks: Frameworks;
   readonly rollouts: Rollouts;
   readonly secrets: Secrets;
+  readonly jobUpdates: JobUpdates;
   close(): Promise<void>;
 }
 
@@ -58,6 +60,7 @@ export async function openStore({ path }: { readonly path: string }): Promise<St
     frameworks: makeFrameworks(db),
     rollouts: makeRollouts(db),
     secrets: makeSecrets(db),
+    jobUpdates: makeJobUpdates(db),
     close: () => db.destroy(),
   };
 }

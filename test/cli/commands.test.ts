@@ -43,7 +43,7 @@ t.test('jobs, services and policies are filtered by namespace', async t => {
   const endpoint = { task: 't', node: 'pi-1', address: '10.0.0.7', port: 15_000, serverName: 's', weight: 1 };
   const service = { name: 'web', namespace: 'edge', protocol: 'http', spiffeId: 'spiffe://x/ns/edge/sa/web' };
   server.world.services = [{ ...service, endpoints: [endpoint] }];
-  t.match((await mesolite('get jobs')).out, /hello +default +batch +8 +2 +1 +0 +4 +1 +10m +50% +in 90s\nother/);
+  t.match((await mesolite('get jobs')).out, /hello +default +batch +8 +2 +1 +0 +4 +1 +10m +50% +in 90s +-\nother/);
   t.notMatch((await mesolite('get jobs -n edge')).out, /hello/);
   t.match((await mesolite('get policies -n default')).out, /deny-client .* DENY +1\/2 nodes +- +pi-2: an older agent/);
   t.notMatch((await mesolite('get policies -n default')).out, /else/);

@@ -3,6 +3,7 @@ import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/device/clock.ts';
+import { checkExec } from '../../src/device/exec-check.ts';
 import { checkHealth, type HealthCheck } from '../../src/device/health.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
@@ -105,3 +106,23 @@ t.test('an abort ends the asking', async t => {
   t.match(await checkHealth(clock, check(port), ending.signal), { healthy: false, message: /not asked/ });
   t.equal(clock.sleepers, 0);
 });
+
+t.test(
+  'a program is well when it ends with 0, in the surroundings of its task; one that takes too long is ended',
+  async t => {
+    const cwd = t.testdir({ flag: '' });
+    const clock = new FakeClock();
+    const env = { PATH: '/usr/bin:/bin', A: 'b' };
+    const ask = (script: string) =>
+      checkExec(clock, { command: ['/bin/sh', '-c', script], env, cwd, timeoutMs: 2_000 }, never);
+    t.match(await ask('test -e flag && test "$A" = b'), { healthy: true, message: '/bin/sh: exit code 0' });
+    t.match(await ask('echo no route >&2; exit 3'), { healthy: false, message: '/bin/sh: exit code 3: no route' });
+    const missing = { command: ['no-such-program'], env, cwd, timeoutMs: 2_000 };
+    t.match(await checkExec(clock, missing, never), { healthy: false, message: /exit code 127/ });
+    const slow = ask('sleep 1000');
+    await clock.untilSleeping();
+    await clock.advance(2_000);
+    t.match(await slow, { healthy: false, message: /no end in 2000 ms/ });
+    t.equal(clock.sleepers, 0);
+  },
+);

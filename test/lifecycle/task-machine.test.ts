@@ -1,6 +1,8 @@
 import t from 'tap';
 import type { TaskExit } from '../../src/lifecycle/task-exit.ts';
 import {
+  isOpen,
+  isReady,
   newTaskLife,
   type TaskEvent,
   type TaskLife,
@@ -302,4 +304,21 @@ t.test('an end that nobody saw does not count as a failure', async t => {
 t.test('a message is cut to what a status may carry', async t => {
   const play = new Play().send({ on: 'kill', message: 'x'.repeat(5_000) });
   t.equal(play.last?.message?.length, 1_024);
+});
+
+t.test('a task that serves is called not ready some time before it is told to go, and serves until then', async t => {
+  const play = new Play({ shutdownDelayMs: 1_000 }).run();
+  play.send({ on: 'kill', message: 'the job was removed' });
+  t.same(play.wants, ['report']);
+  t.match(play.last, { state: 'TASK_KILLING', ready: false });
+  t.ok(isOpen(play.life) && !isReady(play.life));
+  const asked = play.now;
+  play.wake();
+  t.equal(play.now, asked + 1_000);
+  t.same(play.wants, ['ready', 'SIGTERM'], 'the endpoint closes first');
+  play.wake();
+  t.equal(play.now, asked + 6_000);
+  t.same(play.wants, ['SIGKILL']);
+  const unwell = new Play({ shutdownDelayMs: 1_000, health }).run().send({ on: 'kill', message: 'x' });
+  t.same(unwell.wants, ['report', 'SIGTERM'], 'nobody calls one that was never ready');
 });

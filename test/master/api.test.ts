@@ -50,6 +50,7 @@ function emptyFace(): ApiFace {
     removeCredential: none,
     tasks: async () => [],
     watchTasks: () => {},
+    commandUpdate: none,
     task: none,
     plan: none,
     drain: none,

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap';
+import { Gate } from '../../src/base/gate.ts';
 import { makeDocuments } from '../../src/master/documents.ts';
 import { makeJobs } from '../../src/master/jobs.ts';
 import { makePushes, policyBounds } from '../../src/master/pushes.ts';
@@ -12,6 +13,9 @@ const policyOf = (name: string, spec: object = { action: 'DENY', rules: [{}] }, 
   metadata: { name, ...metadata },
   spec,
 });
+
+/** Jobs are replaced at once. */
+const noUpdates = { begin: async () => {}, forget: async () => {} };
 
 async function stage(t: Test) {
   const store = await openTestStore(t);
@@ -39,6 +43,8 @@ async function stage(t: Test) {
       store,
       jobs,
       artifacts,
+      updates: noUpdates,
+      gate: new Gate(),
       clock,
       fleetTotal: () => ({ cpus: 4_000 }),
       onJobs: () => void told.push('jobs'),

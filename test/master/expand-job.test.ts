@@ -24,7 +24,7 @@ function live(made: Job, ...labels: string[]): PresentTask[] {
   const templates = new Map(expand(made, []).add.map(task => [task.label, task.template]));
   return labels.map(label => {
     const template = templates.get(label) ?? 'gone';
-    return { id: `hello.default.${label}-old`, label, template, live: true, ran: false };
+    return { id: `hello.default.${label}-old`, label, template, placed: true, live: true, ran: false };
   });
 }
 
@@ -150,13 +150,28 @@ t.test('ports of upstreams come behind those of the task, in the order of the fi
   t.end();
 });
 
+t.test('in steps what serves stays until it is replaced, and what serves nobody is replaced at once', async t => {
+  const changed = job({ instances: 3, command: ['other'] });
+  const [first, second, third] = live(job({ instances: 4 }), '0', '1', '2');
+  if (!first || !second || !third) throw new Error('three tasks');
+  const waiting = { ...second, placed: false };
+  const surplus = live(job({ instances: 4 }), '3');
+  const { add, stop } = expandJob(changed, [first, waiting, ...surplus], tools, { inSteps: true });
+  t.same(
+    add.map(task => task.label),
+    ['1', '2'],
+  );
+  t.same(stop, ['hello.default.1-old', 'hello.default.3-old']);
+  t.strictSame(expandJob(changed, [first, second, third], tools, { inSteps: true }), { add: [], stop: [] });
+});
+
 t.test('a system job has a task for each node that is named, and loses those of others', async t => {
   const probe = job({ type: 'system', instances: 7 });
   const on = (present: readonly PresentTask[], nodes: string[], keepEnded = false) =>
     expandJob(probe, present, tools, { nodes, keepEnded });
   const labels = ({ add }: ReturnType<typeof on>) => add.map(task => task.label);
   t.same(labels(on([], ['pi-1', 'pi-2'])), ['pi-1', 'pi-2']);
-  const present = on([], ['pi-1', 'pi-2']).add.map(task => ({ ...task, live: true, ran: false }));
+  const present = on([], ['pi-1', 'pi-2']).add.map(task => ({ ...task, placed: true, live: true, ran: false }));
   t.strictSame(on(present, ['pi-1', 'pi-2']), { add: [], stop: [] });
   t.match(on(present, ['pi-2', 'pi-3']), { add: [{ label: 'pi-3' }], stop: ['hello.default.pi-1-new'] });
   const failed = present.map(task => ({ ...task, live: false, ran: true }));
@@ -181,7 +196,7 @@ t.test('a periodic job runs what is due, once, and leaves what runs as it began'
     add.map(task => task.label),
     ['20300101t030000z-a', '20300101t030000z-b'],
   );
-  const present = add.map(task => ({ ...task, live: true, ran: false }));
+  const present = add.map(task => ({ ...task, placed: true, live: true, ran: false }));
   const changed = job({ type: 'periodic', periodic, command: ['other'] });
   t.strictSame(expandJob(changed, present, tools, { due }), { add: [], stop: [] });
   t.match(expand(job({}), present), { stop: present.map(task => task.id) }, 'another type of job ends them');
@@ -205,7 +220,10 @@ t.test('placeholders of an environment are filled in from the node, the task and
     PLAIN: '{{ node.name }} and {{{',
   });
   const waiting = { id: 'x', job: 'hello', namespace: 'default', type: 'service', label: '0' } as const;
-  const { constraints } = toPending({ ...waiting, priority: 1, role: '*', submittedAt: 0, position: 0 }, templated);
+  const { constraints } = toPending(
+    { ...waiting, priority: 1, role: '*', submittedAt: 0, position: 0, template: 't' },
+    templated,
+  );
   t.match(constraints, [{ attribute: 'arch' }, { attribute: 'site', operator: 'exists' }]);
   t.throws(() => job({ env: { A: '{{ node.label.site }}' } }), /env\.A: \{\{ node\.label\.site \}\} is not known/);
   t.throws(() => job({ env: { A: '{{ ports.web }}' } }), /ports\.web \}\} is not known/);

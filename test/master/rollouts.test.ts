@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap';
+import { Gate } from '../../src/base/gate.ts';
 import { decode } from '../../src/base/shape.ts';
 import { makeDocuments } from '../../src/master/documents.ts';
 import type { FleetNode } from '../../src/master/fleet.ts';
@@ -284,6 +285,9 @@ t.test('what is on its way already is pushed again by whom says another way', as
     store,
     jobs,
     artifacts,
+    // jobs are replaced at once
+    updates: { begin: async () => {}, forget: async () => {} },
+    gate: new Gate(),
     clock,
     fleetTotal: () => ({ cpus: 4_000 }),
     onJobs: () => {},

@@ -21,11 +21,12 @@ function job(secrets: readonly object[], namespace = 'default'): Job {
 async function stage(t: Test, jobs: readonly Job[] = []) {
   const dir = t.testdir();
   const store = await openTestStore(t, dir);
-  const applied: Job[] = [];
+  const applied: string[] = [];
   const events: string[] = [];
   const parts = {
     store,
-    jobs: { list: async () => [...jobs], apply: async (each: Job) => void applied.push(each) },
+    jobs: { list: async () => [...jobs] },
+    updates: { renew: async ({ name }: { name: string }) => void applied.push(name) },
     events: { record: (_: string, { message }: { message: string }) => void events.push(message) },
     clock: new FakeClock(),
     onJobs: () => {},
@@ -64,7 +65,7 @@ t.test('a changed value is another version and has its users replaced; the same 
   t.same(await secrets.put(name, Buffer.from('one'), 'ann'), { version: 1, result: 'unchanged' });
   t.same(applied, []);
   t.same(await secrets.put(name, Buffer.from('two'), 'ann'), { version: 2, result: 'changed' });
-  t.same(applied, [web], 'not that of another namespace');
+  t.same(applied, ['web'], 'not that of another namespace');
 });
 
 t.test('one that a job uses is not deleted; a job names only what its namespace has', async t => {

@@ -27,6 +27,7 @@ import type {
 import type { AuditChainPage } from '../../model/audit-item.ts';
 import type { AuthorityView, CertificateView, RotateRequest } from '../../model/certificate.ts';
 import type { EventKind, FleetEvent } from '../../model/event.ts';
+import type { JobUpdateCommand, JobUpdateView } from '../../model/job-update.ts';
 import type { ExecRequest, OutputFrame } from '../../model/output.ts';
 import type { RolloutCommand, RolloutSpec, RolloutView } from '../../model/rollout.ts';
 import type { PutSecretResult, SecretView } from '../../model/secret.ts';
@@ -84,6 +85,11 @@ export interface EventQuery {
   readonly limit: number;
 }
 
+export interface JobName {
+  readonly namespace: string;
+  readonly job: string;
+}
+
 export interface TaskFilter {
   readonly job?: string | undefined;
   readonly namespace?: string | undefined;
@@ -122,6 +128,8 @@ export interface ApiFace {
   undrain(node: string): Promise<DrainAnswer>;
   jobs(): Promise<JobView[]>;
   roles(): Promise<RoleView[]>;
+  /** Throws NOT_FOUND where no update is under way, and CONFLICT where there is nothing to promote. */
+  commandUpdate(name: JobName, command: JobUpdateCommand, by: string): Promise<JobUpdateView>;
   /** Those of Mesos' API, the removed ones first. */
   frameworks(): Promise<FrameworkView[]>;
   createCredential(request: CreateCredentialRequest): Promise<CreateCredentialResult>;
