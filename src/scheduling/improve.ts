@@ -37,6 +37,9 @@ export function makespanOf(batch: Batch, assigned: Int32Array): number {
 
 /** Steps between two looks at what is left of the budget. */
 const stepsPerLook = 1024;
+/** -ln of numbers spread evenly over 0 to 1: whether something worse is taken is decided by one of them, which costs less than `Math.exp`. */
+const bars = Float64Array.from({ length: 4096 }, (_, i) => -Math.log((i + 0.5) / 4096));
+const whole = 2 ** 32;
 /** How much worse, as part of the cost of the critical node, is taken: at first, and in the end. */
 const [hot, cold] = [0.3, 0.01] as const;
 
@@ -56,6 +59,8 @@ export function improve(batch: Batch, start: Int32Array, dice: Random, spent: ()
   let warmth: number = hot;
   /** Nodes that end no sooner than the best assignment: where there is none this one is better. */
   let over = nodesFrom(load, bestMakespan);
+  /** The dice seed it (xorshift32, in place): a call of them would cost as much as the rest of a step. */
+  let bits = Math.floor(dice() * whole) | 1;
 
   for (let step = 0; ; step++) {
     if (step % stepsPerLook === 0) {
@@ -64,11 +69,18 @@ export function improve(batch: Batch, start: Int32Array, dice: Random, spent: ()
       warmth = hot * (cold / hot) ** part;
       if (step % (8 * stepsPerLook) === 0) scale = rescale(load, cost);
     }
-    const a = Math.floor(dice() * tasks);
+    bits ^= bits << 13;
+    bits ^= bits >>> 17;
+    bits ^= bits << 5;
+    const a = Math.floor(((bits >>> 0) * tasks) / whole);
     const from = assigned[a] ?? 0;
+    bits ^= bits << 13;
+    bits ^= bits >>> 17;
+    bits ^= bits << 5;
     // a move, or a swap with a task of another node
-    const b = dice() < 0.5 ? -1 : Math.floor(dice() * tasks);
-    const to = b < 0 ? Math.floor(dice() * nodes) : (assigned[b] ?? 0);
+    const isMove = (bits & 1) === 0;
+    const b = isMove ? -1 : Math.floor(((bits >>> 0) * tasks) / whole);
+    const to = isMove ? Math.floor(((bits >>> 0) * nodes) / whole) : (assigned[b] ?? 0);
     if (from === to) continue;
     const row = b * nodes;
     const loadFrom = (load[from] ?? 0) - (time[a * nodes + from] ?? 0) + (b < 0 ? 0 : (time[row + from] ?? 0));
@@ -76,7 +88,7 @@ export function improve(batch: Batch, start: Int32Array, dice: Random, spent: ()
     const costFrom = power(loadFrom / scale);
     const costTo = power(loadTo / scale);
     const worse = costFrom + costTo - (cost[from] ?? 0) - (cost[to] ?? 0);
-    if (!(worse <= 0 || dice() < Math.exp(-worse / warmth))) continue;
+    if (!(worse <= warmth * (bars[(bits >>> 1) & 4095] ?? 0))) continue;
     over += countFrom(loadFrom, loadTo, bestMakespan) - countFrom(load[from] ?? 0, load[to] ?? 0, bestMakespan);
     load[from] = loadFrom;
     load[to] = loadTo;
