@@ -385,7 +385,10 @@ async function run(
   });
   const open = makeOpenSource({ proxyFor, master: masterTls, addresses: () => manifest.value?.api ?? [] });
   const artifacts = await openArtifacts(
-    { open, clock, random: systemRandom, log, desired: () => supervisor.desired() },
+    {
+      ...{ open, clock, random: systemRandom, log, desired: () => supervisor.desired() },
+      onStock: () => inBackground('telling what is here', heartbeat.beat()),
+    },
     { directory: join(config.dataDir, 'artifacts'), totalBytes: config.artifactBytes ?? defaultArtifactBytes },
   );
   const supervisor = makeSupervisor({
@@ -453,6 +456,7 @@ async function run(
         heartbeatMs: profile.heartbeatMs,
         controllers: confinement.controllers,
         warnings: [...confinement.warnings, ...disk.warnings()],
+        speed: config.speed,
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
         generation: supervisor.held.generation,
@@ -464,6 +468,7 @@ async function run(
       question: () => clock.question,
       trial: trial.current,
       progress: progress.news,
+      stock: artifacts.stock.news,
     },
     { intervalMs: profile.heartbeatMs },
   );

@@ -8,6 +8,7 @@ import { Slots } from '../base/slots.ts';
 import { type ContentStore, hashFile } from '../device/content-store.ts';
 import type { Begun, RangeAnswer } from '../link/fetch-range.ts';
 import { artifactBounds, nameOfSource, type TaskArtifact } from '../model/artifact.ts';
+import type { NodeStock } from './node-stock.ts';
 
 /** Hears how far a fetch is, in a few words. */
 export type SayProgress = (message: string) => void;
@@ -40,12 +41,14 @@ interface Fetching {
 
 export function makeArtifactCache(parts: {
   readonly store: ContentStore;
+  /** Hears what comes and goes. */
+  readonly stock: Pick<NodeStock, 'onChanged'>;
   readonly open: OpenSource;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
 }): ArtifactCache {
-  const { store, open, clock, random, log } = parts;
+  const { store, stock, open, clock, random, log } = parts;
   const slots = new Slots(maxDownloads);
   const underWay = new Map<string, Fetching>();
   /** What servers call what was begun; after a restart the hash alone tells whether the pieces are of one file. */
@@ -61,6 +64,7 @@ export function makeArtifactCache(parts: {
     }
     log.warn('an artifact on the disk was damaged', { sha256 });
     await store.remove(sha256);
+    stock.onChanged();
     return undefined;
   }
 
@@ -74,6 +78,7 @@ export function makeArtifactCache(parts: {
     const { source, sha256 } = artifact;
     const draft = await store.draft(sha256);
     const begunBytes = draft.bytes;
+    let came: Parameters<NodeStock['onChanged']>[0];
     try {
       const begun = { bytes: begunBytes, etag: etags.get(sha256) };
       const { from, total, etag, answer } = await open(source, begun, attempt, signal);
@@ -84,17 +89,20 @@ export function makeArtifactCache(parts: {
         if (etag === undefined) etags.delete(sha256);
         else etags.set(sha256, etag);
         if (from === 0 && draft.bytes > 0) await draft.clear();
-        let saidAt = clock.monotonic();
+        const begunAt = clock.monotonic();
+        let saidAt = begunAt;
         for await (const piece of answer.body()) {
           await draft.append(piece);
           if (clock.monotonic() - saidAt < sayEveryMs) continue;
           saidAt = clock.monotonic();
           say(`fetching ${nameOfSource(source)}: ${progressOf(draft.bytes, total)}`);
         }
+        came = { bytes: draft.bytes - from, ms: clock.monotonic() - begunAt };
       } finally {
         answer.close();
       }
       await draft.finish(sha256);
+      stock.onChanged(came);
       etags.delete(sha256);
     } catch (error) {
       if (isMesoliteError(error, 'STALE')) await draft.clear();
@@ -119,6 +127,8 @@ export function makeArtifactCache(parts: {
         if (signal.aborted) throw error;
         if (finalCodes.some(code => isMesoliteError(error, code))) {
           await store.removeDraft(sha256);
+          // others may have made room for it
+          stock.onChanged();
           throw error;
         }
         const message = `cannot fetch ${nameOfSource(source)} and tries on: ${messageOf(error)}`;

@@ -10,6 +10,7 @@ import { isTarGz, makeLinks, type UnpackBounds, type UnpackTarget, unpackTarGz }
 import { artifactBounds, fileOf, nameOfSource, type TaskArtifact } from '../model/artifact.ts';
 import type { TaskSpec } from '../model/task.ts';
 import { type ArtifactCache, makeArtifactCache, type SayProgress } from './artifact-cache.ts';
+import { makeNodeStock, type NodeStock } from './node-stock.ts';
 
 /** Puts into a task's directory what its job names. */
 export interface Artifacts {
@@ -24,12 +25,15 @@ export const unfinishedSandbox = `${sandboxName}~new`;
 export async function openArtifacts(
   {
     desired,
+    onStock,
     ...parts
-  }: Omit<Parameters<typeof makeArtifactCache>[0], 'store'> & {
+  }: Omit<Parameters<typeof makeArtifactCache>[0], 'store' | 'stock'> & {
     readonly desired: () => Iterable<TaskSpec>;
+    /** The stock has news. */
+    readonly onStock: () => void;
   },
   settings: { readonly directory: string; readonly totalBytes: number },
-): Promise<Artifacts> {
+): Promise<Artifacts & { readonly stock: NodeStock }> {
   const store = await openContentStore(settings.directory, {
     maxBytes: artifactBounds.bytes,
     totalBytes: settings.totalBytes,
@@ -40,7 +44,8 @@ export async function openArtifacts(
     },
     now: () => parts.clock.now(),
   });
-  return makeArtifacts({ cache: makeArtifactCache({ ...parts, store }) });
+  const stock = makeNodeStock(store, onStock);
+  return { ...makeArtifacts({ cache: makeArtifactCache({ ...parts, store, stock }) }), stock };
 }
 
 export function makeArtifacts(

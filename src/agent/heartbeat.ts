@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import type { Stock } from '../model/artifact.ts';
 import type { ProgressReport } from '../model/message.ts';
 import type { Usage } from '../model/profile.ts';
 import type { Trial } from '../model/rollout.ts';
@@ -23,8 +24,8 @@ export function makeHeartbeat(
     readonly clock: Clock;
     readonly log: Log;
     readonly readUsage: () => Promise<Usage>;
-    /** All of the birth but the usage. */
-    readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage'>>;
+    /** All of the birth but the usage and the stock. */
+    readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage' | 'stock'>>;
     readonly heldHash: () => string;
     readonly isUp: () => boolean;
     /** The nonce with which the master is asked for the time, while it is needed. */
@@ -33,10 +34,12 @@ export function makeHeartbeat(
     readonly trial: () => Trial | undefined;
     /** How far tasks are, as far as that has changed; `all` where it may not have been heard. */
     readonly progress: (all: boolean) => Promise<readonly ProgressReport[]>;
+    /** What of artifacts is here, in the same way. */
+    readonly stock: (all: boolean) => Promise<Stock | undefined>;
   },
   settings: { readonly intervalMs: number },
 ): Heartbeat {
-  const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial, progress } = parts;
+  const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial, progress, stock } = parts;
   let said: Usage | undefined;
   let beats = 0;
 
@@ -51,6 +54,7 @@ export function makeHeartbeat(
       full,
       usage: news,
       held: heldHash(),
+      stock: await stock(full),
       nonce: question(),
       trial: trial(),
       ...(told.length > 0 && { progress: [...told] }),
@@ -62,7 +66,7 @@ export function makeHeartbeat(
     beat,
     async birth() {
       const usage = await readUsage();
-      sender.send('birth', { ...(await describe()), usage, nonce: question() });
+      sender.send('birth', { ...(await describe()), usage, stock: await stock(true), nonce: question() });
       said = usage;
     },
     async run(signal) {

@@ -11,6 +11,7 @@ import {
   parseName,
   parsePort,
   parsePortRange,
+  parseSpeed,
   parseWhole,
 } from './arguments.ts';
 import { type JoinFileOptions, readJoinFile, withJoinFile } from './join-string.ts';
@@ -63,6 +64,11 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option('--task-user <name>', 'as whom tasks run, where the agent is root: then none runs as root')
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
     .option('--profiles <dir>', 'folder with firmware profiles of your own, beside those that come with this program')
+    .option(
+      '--speed <factor>',
+      'how fast it works, where 1 takes as long as jobs say: 0.5 takes twice that',
+      parseSpeed,
+    )
     .option(
       '--offline-grace <duration>',
       'without a link to the master, accept certificates that expired so long ago (default 7d, at most 90d)',

@@ -36,6 +36,13 @@ export function parseWhole(min: number, max: number): (text: string) => number {
   };
 }
 
+/** `0.4`: from a thousandth to a thousand. */
+export function parseSpeed(text: string): number {
+  const speed = /^\d{1,4}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+  if (!(speed >= 0.001 && speed <= 1000)) throw new InvalidArgumentError('expected 0.001 to 1000');
+  return speed;
+}
+
 /** `20000-20999`, both included. */
 export function parsePortRange(text: string): { readonly begin: number; readonly end: number } {
   const [, begin = '0', end = '0'] = /^(\d{1,5})-(\d{1,5})$/.exec(text) ?? [];

@@ -31,6 +31,12 @@ export const nodeColumns: readonly Column<NodeView>[] = [
   { head: 'VERSION', cell: node => node.version, wide: true },
   { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
   { head: 'LIMITS', cell: node => node.controllers?.join(', ') || '-', wide: true },
+  { head: 'SPEED', cell: ({ speed }) => (speed === undefined ? '-' : plain(speed)), wide: true },
+  {
+    head: 'ARTIFACTS',
+    cell: ({ artifacts }) => (artifacts === undefined ? '-' : printArtifacts(artifacts)),
+    wide: true,
+  },
   { head: 'WARNINGS', cell: node => node.warnings?.join('; ') || '-', wide: true },
   { head: 'QUARANTINE', cell: node => node.quarantine ?? '-', wide: true },
 ];
@@ -63,6 +69,11 @@ export const tokenColumns: readonly Column<JoinTokenView>[] = [
 function printState({ state, drain, tasks }: NodeView, now: number): string {
   if (drain !== undefined && drain.from > now) return `${state}, drained ${printAhead(drain.from, now)}`;
   return isDrained(drain ?? null, now) ? `${state}, ${tasks > 0 ? 'draining' : 'drained'}` : state;
+}
+
+/** `3, at 1.2 MB/s` */
+function printArtifacts({ count, bytesPerSecond }: NonNullable<NodeView['artifacts']>): string {
+  return bytesPerSecond === undefined ? `${count}` : `${count}, at ${(bytesPerSecond / 1e6).toFixed(1)} MB/s`;
 }
 
 function printLabels(labels: Readonly<Record<string, string>>): string {

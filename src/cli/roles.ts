@@ -67,6 +67,8 @@ export interface AgentOptions {
   readonly profile?: string;
   /** A folder with the operator's own profiles. */
   readonly profiles?: string;
+  /** How fast it works, 1 being as fast as jobs say. */
+  readonly speed?: number;
   readonly labels?: Readonly<Record<string, string>>;
   /** What it has beside what every node has. */
   readonly resources?: CustomResources;

@@ -1,7 +1,7 @@
 import { hourMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import { type Content, type ContentStore, openContentStore } from '../device/content-store.ts';
-import { type ArtifactView, addressOf, artifactBounds, ownHashOf } from '../model/artifact.ts';
+import { type ArtifactView, addressOf, artifactBounds, contentKeyOf, ownHashOf } from '../model/artifact.ts';
 import type { Job } from '../model/document.ts';
 import type { Assignments } from '../store/assignments.ts';
 
@@ -15,6 +15,8 @@ export interface Artifacts {
   remove(sha256: string): Promise<void>;
   /** Throws INVALID_INPUT for a job that names what is not here; what it names stays for an hour in any case. */
   check(job: Job, what: string): Promise<void>;
+  /** How large one is, by `contentKeyOf`; undefined for what is not here. */
+  bytesOf(key: string): number | undefined;
   /** For a node that has a task with it; throws NOT_FOUND for what is not here, FORBIDDEN for what is not the node's. */
   open(sha256: string, node: string): Promise<{ readonly path: string; readonly bytes: number }>;
 }
@@ -45,6 +47,7 @@ export async function openArtifacts(
     },
     now,
   });
+  const sizes = new Map((await store.list()).map(({ sha256, bytes }) => [contentKeyOf(sha256), bytes]));
   let pushing = 0;
 
   async function jobsByHash(): Promise<Map<string, string[]>> {
@@ -89,7 +92,9 @@ export async function openArtifacts(
       }
       pushing++;
       try {
-        return view(await find(await take(bytes)), await jobsByHash());
+        const content = await find(await take(bytes));
+        sizes.set(contentKeyOf(content.sha256), content.bytes);
+        return view(content, await jobsByHash());
       } finally {
         pushing--;
       }
@@ -106,7 +111,9 @@ export async function openArtifacts(
         throw new MesoliteError('CONFLICT', `${addressOf(sha256)} is needed by ${what}: delete the job first`);
       }
       await store.remove(sha256);
+      sizes.delete(contentKeyOf(sha256));
     },
+    bytesOf: key => sizes.get(key),
     async check(job, what) {
       for (const sha256 of hashesOf(job)) {
         if ((await store.find(sha256)) === undefined) {

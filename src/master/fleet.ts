@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { hintDeath, judgeLease, type Lease, renewLease } from '../lifecycle/liveness.ts';
+import type { Stock } from '../model/artifact.ts';
 import type { Drain } from '../model/drain.ts';
 import type { Birth, Death, Heartbeat } from '../model/message.ts';
 import type { Usage } from '../model/profile.ts';
@@ -17,6 +18,8 @@ export interface FleetNode {
   /** Null until the node has introduced itself. */
   readonly birth: Birth | null;
   readonly usage: Usage | null;
+  /** What of artifacts it has told to have. */
+  readonly stock?: Stock | undefined;
   /** Of the newest birth since it joined; 0 before that. */
   readonly boot: number;
   /** Why it is in quarantine, if it is. */
@@ -77,7 +80,8 @@ export function makeFleet(parts: {
     // A master that starts knows nothing of now: each node that was ready has a whole lease to speak up.
     const lease = birth && state === 'ready' ? renewLease(undefined, birth, clock.monotonic()) : undefined;
     const usage = birth?.usage ?? null;
-    const node = { id, labels, joinedAt, state, lastSeen, birth, usage, boot, quarantine, drain };
+    const { stock } = birth ?? {};
+    const node = { id, labels, joinedAt, state, lastSeen, birth, usage, stock, boot, quarantine, drain };
     entries.set(id, { node, lease });
     inOrder = undefined;
   }
@@ -116,7 +120,8 @@ export function makeFleet(parts: {
       const wasSilent = entry.node.state === 'unreachable';
       const lastSeen = clock.now();
       entry.lease = renewLease(entry.lease, birth, clock.monotonic());
-      entry.node = { ...entry.node, birth, boot: birth.boot, usage: birth.usage, state: 'ready', lastSeen };
+      const { boot, usage, stock } = birth;
+      entry.node = { ...entry.node, birth, boot, usage, stock, state: 'ready', lastSeen };
       await nodes.update(id, { birth, state: 'ready', lastSeen });
       log.info('a node introduced itself', { node: id, boot: birth.boot, profile: birth.profile });
       onEvent(id, wasSilent ? 'back' : 'born');
@@ -127,7 +132,8 @@ export function makeFleet(parts: {
       if (entry?.lease === undefined || entry.node.birth?.boot !== heartbeat.boot) return false;
       entry.lease = renewLease(entry.lease, { ...entry.lease, boot: heartbeat.boot }, clock.monotonic());
       const usage = entry.node.usage && updated(entry.node.usage, heartbeat.usage);
-      entry.node = { ...entry.node, lastSeen: clock.now(), usage };
+      const stock = newer(entry.node.stock, heartbeat.stock);
+      entry.node = { ...entry.node, lastSeen: clock.now(), usage, stock };
       if (entry.node.state !== 'ready') setState(entry, 'ready');
       return true;
     },
@@ -157,6 +163,11 @@ export function makeFleet(parts: {
       while (await clock.sleep(sweepEveryMs, signal)) sweep();
     },
   };
+}
+
+/** The one that is known where nothing is new: who compares nodes then finds the same. */
+function newer(known: Stock | undefined, told: Stock | undefined): Stock | undefined {
+  return told === undefined || JSON.stringify(told) === JSON.stringify(known) ? known : told;
 }
 
 function updated(usage: Usage, news: Heartbeat['usage']): Usage {

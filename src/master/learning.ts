@@ -9,6 +9,7 @@ import {
   rowsOf,
   stagingOf,
 } from '../scheduling/estimates.ts';
+import type { PlannedLaunch } from '../scheduling/plan.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { FleetNode } from './fleet.ts';
@@ -18,8 +19,8 @@ import { classOf } from './pending-task.ts';
 export interface Learning {
   load(): Promise<void>;
   readonly estimates: Estimates;
-  /** Tasks were placed now. */
-  onPlaced(tasks: readonly string[]): void;
+  /** Tasks were placed now. What they fetch is reckoned by its size: the rest of their start is learned. */
+  onPlaced(launches: readonly Pick<PlannedLaunch, 'task' | 'fetchMs'>[]): void;
   onStarted(task: TaskRecord): void;
   onEnded(task: TaskRecord): void;
   /** Writes all that was learned since the last time, in one transaction: what a crash takes is learned again. */
@@ -36,7 +37,7 @@ export function makeLearning({
   readonly clock: Clock;
 }): Learning {
   let estimates: Estimates = noEstimates;
-  /** By the master's clock, of tasks that do not run yet: nodes may have another time. */
+  /** By the master's clock, of tasks that do not run yet: nodes may have another time. Later by what they fetch. */
   const placedAt = new Map<string, number>();
   const learned = { classes: new Set<string>(), profiles: new Set<string>() };
 
@@ -44,7 +45,7 @@ export function makeLearning({
     const birth = node === null ? undefined : fleet.get(node)?.birth;
     // how long a service takes is nobody's question
     if (type !== 'batch' || !birth) return;
-    estimates = learn(estimates, { class: name, profile: birth.profile, speed: 1, durationMs });
+    estimates = learn(estimates, { class: name, profile: birth.profile, speed: birth.speed ?? 1, durationMs });
     learned.classes.add(name);
     learned.profiles.add(birth.profile);
   }
@@ -56,8 +57,8 @@ export function makeLearning({
     get estimates() {
       return estimates;
     },
-    onPlaced(tasks) {
-      for (const id of tasks) placedAt.set(id, clock.monotonic());
+    onPlaced(launches) {
+      for (const { task, fetchMs = 0 } of launches) placedAt.set(task, clock.monotonic() + fetchMs);
     },
     onStarted(task) {
       const at = placedAt.get(task.id);

@@ -43,6 +43,7 @@ import { openKeySets } from './key-sets.ts';
 import { makeLogFollowers } from './log-followers.ts';
 import { makeLogs } from './logs.ts';
 import { makeManifestOutbox } from './manifest.ts';
+import { makeMarkGone } from './mark-gone.ts';
 import { masterFactsOf } from './mesos/master-info.ts';
 import { makeMesos } from './mesos/mesos.ts';
 import { makePlainApi } from './mesos/plain-api.ts';
@@ -189,11 +190,7 @@ async function run(
     log,
     events,
     ask: node => inBackground('asking a node who it is', outgoing.ask(node, { what: 'birth' })),
-    onQuarantined: async node => {
-      wire.disconnect(node);
-      await publishServices();
-      await revokeAll(node);
-    },
+    onQuarantined: node => cutOff(node),
   });
   const door = makeDoor({ authority, book, fleet, clones, nodeEvents, joinTokens: store.joinTokens, clock }, config);
   const revoked = () => book.revoked;
@@ -300,6 +297,7 @@ async function run(
       ),
     policies: roles.policies,
     drain: (node, drain) => drainNode(node, drain),
+    markGone: (node, reason) => markGone(node, reason),
     change: events => rounds.change(events),
     jobsWait: () => rounds.hasWaiting,
     wake: () => rounds.wake(),
@@ -328,6 +326,7 @@ async function run(
     policies: roles.policies,
     dice: systemRandom,
     slowdownOf: node => weights.slowdownOf(node),
+    artifactBytes: artifacts.bytesOf,
     jobs,
     fleet,
     scheduler: makeScheduler({ ...defaultSchedulerSettings, order: config.taskOrder ?? 'longestFirst' }),
@@ -339,6 +338,7 @@ async function run(
       inBackground('sending assignments', assignments.send(nodes));
       mesos.onPlaced(tasks);
     },
+    onEmptied: node => inBackground('taking a node out', markGone(node, 'it was drained to be gone')),
   });
   const drainNode = async (node: string, drain: Drain | null): Promise<void> => {
     await fleet.drain(node, drain);
@@ -439,6 +439,12 @@ async function run(
       if (!isMesoliteError(error, 'NOT_FOUND')) throw error;
     }
   };
+  const cutOff = async (node: string): Promise<void> => {
+    wire.disconnect(node);
+    await publishServices();
+    await revokeAll(node);
+  };
+  const markGone = makeMarkGone({ store, fleet, jobs, intake, rounds, events, cutOff });
   const withOwnKey = (node: string, birth: Birth): Birth => {
     const moment = { now: clock.now(), revoked: book.revoked, expiredToleranceMs: config.offlineGraceMs };
     const { birth: checked, reason } = checkSealKey(node, birth, authority.bundle, moment);

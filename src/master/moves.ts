@@ -30,8 +30,10 @@ export function makeMoves(parts: {
   readonly events: Pick<Events, 'record'>;
   readonly ledger: () => Ledger;
   readonly wake: () => void;
+  /** A node that is to go after its drain has no tasks left. */
+  readonly onEmptied: (node: string) => void;
 }): MovesInHand {
-  const { store, jobs, fleet, pool, clock, log, events, ledger, wake } = parts;
+  const { store, jobs, fleet, pool, clock, log, events, ledger, wake, onEmptied } = parts;
   const awaited = new Map<string, string>();
   /** What was done already: a replacement that failed is not entered again and again. */
   const done = { end: new Set<string>(), replace: new Set<string>() };
@@ -67,6 +69,7 @@ export function makeMoves(parts: {
       else if (!empty.has(id) && tasksOn(id).length === 0) {
         empty.add(id);
         events.record('node-drained', { node: id, message: 'it is drained, and has no tasks left' });
+        if (drained.thenGone === true && state !== 'quarantined') onEmptied(id);
       }
     }
     const isQuiet = affected.size === 0 && !mayMove;

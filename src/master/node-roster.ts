@@ -12,33 +12,47 @@ const unavailable = {
 export function makeNodeRoster(parts: {
   readonly fleet: { list(): readonly FleetNode[] };
   readonly slowdownOf: (node: string) => number;
+  /** Of what the master has itself; what it has not is as large as nodes say that have it. */
+  readonly artifactBytes: (artifact: string) => number | undefined;
 }): (now: number) => Roster {
-  const { fleet, slowdownOf } = parts;
+  const { fleet, slowdownOf, artifactBytes } = parts;
   let entries: readonly Entry[] = [];
   let roster = makeRoster([]);
   return now => {
     const fresh = fleet.list().map((node, i) => entryOf(node, slowdownOf(node.id), now, entries[i]));
     const isSame = fresh.length === entries.length && fresh.every((entry, i) => entry === entries[i]);
     entries = fresh;
-    if (!isSame) roster = makeRoster(fresh.map(({ seen }) => seen));
+    if (!isSame) {
+      const sizes = new Map(fresh.flatMap(({ stock }) => Object.entries(stock?.holds ?? {})));
+      roster = makeRoster(
+        fresh.map(({ seen }) => seen),
+        artifact => artifactBytes(artifact) ?? sizes.get(artifact) ?? 0,
+      );
+    }
     return roster;
   };
 }
 
+/** The nearest power of two: nodes whose ways are about as wide are of one kind to the scheduler. */
+function roughly(bytesPerSecond: number): number {
+  return 2 ** Math.round(Math.log2(bytesPerSecond));
+}
+
 /** A node as it was seen, and what that was made of. */
-interface Entry extends Pick<FleetNode, 'id' | 'birth' | 'labels'> {
+interface Entry extends Pick<FleetNode, 'id' | 'birth' | 'labels' | 'stock'> {
   readonly seen: SchedulingNode;
 }
 
 /** `before` where nothing is different: a heartbeat makes another `FleetNode`, of the same birth. */
 function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry | undefined): Entry {
-  const { id, labels, birth, drain = null } = node;
+  const { id, labels, birth, stock, drain = null } = node;
   const closesAt = drain !== null && drain.from > now ? drain.from : undefined;
   const why = whyUnavailable(node, now);
   if (
     before?.id === id &&
     before.birth === birth &&
     before.labels === labels &&
+    before.stock === stock &&
     before.seen.slowdown === slowdown &&
     before.seen.closesAt === closesAt &&
     before.seen.unavailable === why
@@ -49,12 +63,14 @@ function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry |
     hostname: id,
     attributes: { ...birth?.attributes, ...labels, node: id },
     profile: birth?.profile ?? '',
-    speed: 1,
+    speed: birth?.speed ?? 1,
     slowdown,
     ...(closesAt !== undefined && { closesAt }),
     ...(why !== undefined && { unavailable: why }),
+    holds: stock?.holds,
+    ...(stock?.bytesPerSecond !== undefined && { fetchBytesPerSecond: roughly(stock.bytesPerSecond) }),
   };
-  return { id, labels, birth, seen };
+  return { id, labels, birth, stock, seen };
 }
 
 function whyUnavailable({ state, birth, drain = null }: FleetNode, now: number): string | undefined {

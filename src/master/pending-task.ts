@@ -1,3 +1,4 @@
+import { contentKeyOf, toTaskArtifact } from '../model/artifact.ts';
 import type { Job } from '../model/document.ts';
 import { type Constraint, nodePortsOf } from '../model/job.ts';
 import { parseRunLabel } from '../model/run-label.ts';
@@ -53,6 +54,7 @@ export function toPending(task: Unplaced, job: Job): PendingTask {
     expectedMs,
     preempts: spec.preempts,
     maxRunMs: spec.maxRunTime,
+    artifacts: spec.artifacts?.map(artifact => contentKeyOf(toTaskArtifact(artifact).sha256)),
     submittedAt: task.submittedAt,
     order: task.position,
     template: task.template,

@@ -27,7 +27,7 @@ export function makePlacing(parts: {
   /** Absent: there are no secrets. */
   readonly secretsOf?: SecretsOf | undefined;
   /** The assignments of these nodes have changed. */
-  readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
+  readonly onPlaced: (nodes: readonly string[], placed: readonly PlannedLaunch[]) => void;
 }): (launches: readonly PlannedLaunch[]) => Promise<void> {
   const { store, jobs, change, labelsOf, clock, log, newId, onPlaced } = parts;
   const { secretsOf = async () => [] } = parts;
@@ -71,9 +71,10 @@ export function makePlacing(parts: {
       })),
     );
     log.info('tasks were placed', { tasks: placements.length, nodes: versions.length });
+    const placed = new Set(placements.map(({ task }) => task));
     onPlaced(
       versions.map(version => version.node),
-      placements.map(({ task }) => task),
+      launches.filter(({ task }) => placed.has(task)),
     );
   };
 }

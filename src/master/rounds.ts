@@ -8,6 +8,7 @@ import { isTerminal } from '../model/task.ts';
 import type { RolePolicies } from '../scheduling/fairness.ts';
 import {
   type Applied,
+  accountOf,
   applyEvents,
   emptyLedger,
   freeOf,
@@ -41,6 +42,8 @@ export interface Rounds {
   /** A task may be ready from now on, for which others have waited. */
   onReady(): void;
   onNode(node: FleetNode): void;
+  /** It does not come back, and has no tasks any more. */
+  onGone(node: string): void;
   /** A node has reported on a task. */
   onRecorded(task: TaskRecord): void;
   onEnded(task: TaskRecord): void;
@@ -74,18 +77,23 @@ export function makeRounds(parts: {
   readonly policies: () => RolePolicies;
   /** How many times as long everything takes on a node, by heat or load. */
   readonly slowdownOf: (node: string) => number;
+  /** Of what the master has for nodes to fetch, by `contentKeyOf`. */
+  readonly artifactBytes: (artifact: string) => number | undefined;
   readonly secretsOf?: SecretsOf;
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
+  /** A node that was to be drained and then to go has no tasks left. */
+  readonly onEmptied: (node: string) => void;
 }): Rounds {
-  const { store, jobs, fleet, scheduler, clock, log, events, newId, dice, policies, slowdownOf, onPlaced } = parts;
+  const { store, jobs, fleet, scheduler, clock, log, events, newId, dice, policies, slowdownOf, artifactBytes } = parts;
+  const { onPlaced, onEmptied } = parts;
   let ledger: Ledger = emptyLedger;
   let waiting: ReadonlyMap<string, Waiting> = new Map();
   const startOrder = makeStartOrder({ store, jobs });
   let hasHeld = false;
   const pool = makeTaskPool({ store, jobs });
   const learning = makeLearning({ store, fleet, clock });
-  const rosterAt = makeNodeRoster({ fleet, slowdownOf });
+  const rosterAt = makeNodeRoster({ fleet, slowdownOf, artifactBytes });
   const searchOf = makeSearchBudget(clock);
   const sharing = makeSharing({ ledger: () => ledger, change, policies, dice, newId });
   const labelsOf = (id: string) => {
@@ -94,14 +102,17 @@ export function makeRounds(parts: {
   };
   const place = makePlacing({
     ...{ store, jobs, change, labelsOf, clock, log, newId, secretsOf: parts.secretsOf },
-    onPlaced(nodes, tasks) {
-      learning.onPlaced(tasks);
-      onPlaced(nodes, tasks);
+    onPlaced(nodes, placed) {
+      learning.onPlaced(placed);
+      onPlaced(
+        nodes,
+        placed.map(({ task }) => task),
+      );
     },
   });
   /** By task id, the nodes on which others were ended for it; after a restart of the master its rank has to do. */
   const promised = new Map<string, string>();
-  const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake });
+  const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake, onEmptied });
   let wakeUp: (() => void) | undefined;
   let isDue = false;
 
@@ -193,12 +204,15 @@ export function makeRounds(parts: {
 
   return {
     async load() {
-      change(
-        fleet
-          .list()
-          .flatMap(({ id, birth }) => (birth ? [{ type: 'NodeRegistered', node: id, total: birth.total }] : [])),
-      );
       const tasks = await store.tasks.list();
+      const inUse = new Set(tasks.flatMap(({ node, state }) => (isTerminal(state) ? [] : [node])));
+      change(
+        fleet.list().flatMap(({ id, birth, state }) => {
+          // one that is gone for good counts no more
+          const counts = birth !== null && (state !== 'quarantined' || inUse.has(id));
+          return counts ? [{ type: 'NodeRegistered', node: id, total: birth.total }] : [];
+        }),
+      );
       change(
         tasks.flatMap(({ id: task, node, spec, state, role }) =>
           node === null || spec === null || isTerminal(state)
@@ -215,6 +229,10 @@ export function makeRounds(parts: {
     },
     onNode({ id, birth }) {
       if (birth !== null) change([{ type: 'NodeRegistered', node: id, total: birth.total }]);
+      wake();
+    },
+    onGone(node) {
+      if (accountOf(ledger, node) !== undefined) change([{ type: 'NodeRemoved', node }]);
       wake();
     },
     onRecorded(task) {

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
-import { isTerminal, type TaskStatus } from '../model/task.ts';
+import { isTerminal, liveStates, type TaskStatus } from '../model/task.ts';
 import type { Store } from '../store/store.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -11,6 +11,8 @@ export interface TaskIntake {
   onStatuses(node: string, statuses: readonly TaskStatus[]): Promise<void>;
   /** All that the node has: what should have ended and is not there any more has ended. */
   onBirth(node: string, statuses: readonly TaskStatus[]): Promise<void>;
+  /** It does not come back: whatever it had has ended. */
+  onGone(node: string, message: string): Promise<void>;
 }
 
 export interface TaskNews {
@@ -68,18 +70,32 @@ export function makeTaskIntake(parts: {
     }
   }
 
+  /** What the master says of tasks in the place of their node. */
+  async function end(
+    node: string,
+    tasks: readonly TaskRecord[],
+    how: Pick<TaskStatus, 'state' | 'reason' | 'message'>,
+  ) {
+    const at = clock.now();
+    const statuses = tasks.map(({ id: task }) => ({ uuid: newId(), task, ...how, at }));
+    for (let i = 0; i < statuses.length; i += perTransaction)
+      await gate.run(() => record(node, statuses.slice(i, i + perTransaction)));
+  }
+
   return {
     onStatuses,
+    async onGone(node, message) {
+      const tasks = await store.tasks.list({ node, states: liveStates });
+      const reason = 'REASON_AGENT_REMOVED_BY_OPERATOR';
+      await end(node, tasks, { state: 'TASK_GONE_BY_OPERATOR', reason, message });
+    },
     async onBirth(node, statuses) {
       await onStatuses(node, statuses);
       const there = new Set(statuses.map(status => status.task));
       const gone = (await store.tasks.list({ node })).filter(
         task => task.stopping && !isTerminal(task.state) && !there.has(task.id),
       );
-      const at = clock.now();
-      const state = 'TASK_KILLED' as const;
-      const ended = gone.map(({ id: task }) => ({ uuid: newId(), task, state, message: 'no longer on its node', at }));
-      if (ended.length > 0) await gate.run(() => record(node, ended));
+      await end(node, gone, { state: 'TASK_KILLED', message: 'no longer on its node' });
     },
   };
 }

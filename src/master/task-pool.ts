@@ -89,11 +89,11 @@ export function makeTaskPool({
 
 function toRunning(task: TaskRecord, node: string, job: Job): PlacedTask {
   const { job: name, namespace, type, class: kind, priority, role, ...pending } = toPending(task, job);
-  const { expectedMs, maxRunMs, apartFrom, order } = pending;
+  const { expectedMs, maxRunMs, apartFrom, artifacts, order } = pending;
   const { startedAt, stopping, ready, template } = task;
   const { rescheduleAfter: rescheduleAfterMs, killGrace: killGraceMs, preemptible } = job.spec;
   return {
-    ...{ job: name, namespace, type, class: kind, priority, role, expectedMs, maxRunMs, apartFrom, order },
+    ...{ job: name, namespace, type, class: kind, priority, role, expectedMs, maxRunMs, apartFrom, artifacts, order },
     ...{ node, template, startedAt, stopping, ready, rescheduleAfterMs, killGraceMs, preemptible },
   };
 }

@@ -20,7 +20,7 @@ import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
 export function viewNode(node: FleetNode, free: Resources | undefined, tasks: number): NodeView | undefined {
-  const { id, labels, birth, usage, state, lastSeen, joinedAt, quarantine, drain } = node;
+  const { id, labels, birth, usage, stock, state, lastSeen, joinedAt, quarantine, drain } = node;
   if (birth === null || usage === null) return undefined;
   return {
     node: id,
@@ -29,6 +29,8 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
     ...(drain && { drain }),
     version: birth.version,
     profile: birth.profile,
+    ...(birth.speed !== undefined && { speed: birth.speed }),
+    ...(stock && { artifacts: { count: Object.keys(stock.holds).length, bytesPerSecond: stock.bytesPerSecond } }),
     address: birth.address,
     meshPort: birth.meshPort,
     attributes: { ...birth.attributes, ...labels },

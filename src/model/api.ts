@@ -56,6 +56,10 @@ export const nodeViewSchema = v.object({
   drain: v.optional(drainSchema),
   version: v.string(),
   profile: v.string(),
+  /** Work that takes a second at speed 1 takes 1/speed there; absent where it is not known. */
+  speed: v.optional(v.number()),
+  /** How many artifacts it has, and at which rate it fetched the last ones. */
+  artifacts: v.optional(v.object({ count: v.number(), bytesPerSecond: v.optional(v.number()) })),
   address: v.string(),
   meshPort: v.number(),
   attributes: v.record(v.string(), v.string()),

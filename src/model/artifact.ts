@@ -18,6 +18,27 @@ export const sha256Schema = v.pipe(
 /** Before the hash of what the master has itself. */
 const ownPrefix = 'mesolite:';
 
+/** The most artifacts that a node tells it has, those used last. */
+export const maxHeld = 128;
+
+/** What an artifact is called where many are told of: the first half of the first half of its hash. */
+export function contentKeyOf(sha256: string): string {
+  return sha256.slice(0, 16);
+}
+
+/** What of artifacts is on a node, and how fast others come to it. */
+export const stockSchema = v.object({
+  /** Bytes, by `contentKeyOf`. */
+  holds: v.pipe(
+    v.record(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/)), v.pipe(v.number(), v.safeInteger(), v.minValue(0))),
+    v.maxEntries(maxHeld),
+  ),
+  /** As measured since the agent has started; absent: nothing of size has come yet. */
+  bytesPerSecond: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
+});
+
+export type Stock = v.InferOutput<typeof stockSchema>;
+
 /** The address of what a master has: `mesolite:<sha256>`. */
 export function addressOf(sha256: string): string {
   return ownPrefix + sha256;

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import * as v from 'valibot';
 import { type Bounds, decodeJson } from '../base/shape.ts';
+import { stockSchema } from './artifact.ts';
 import { auditBatchSchema } from './audit-chain.ts';
 import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
@@ -60,6 +61,9 @@ export const birthSchema = v.object({
   controllers: v.optional(v.pipe(v.array(text(16)), v.maxLength(8))),
   /** What an operator would want to know of the node, each with what helps. */
   warnings: v.optional(v.pipe(v.array(text(512)), v.maxLength(16))),
+  /** Work that takes a second on a node of speed 1 takes 1/speed here; 1 when it is not known. */
+  speed: v.optional(v.pipe(v.number(), v.minValue(0.001), v.maxValue(1000))),
+  stock: v.optional(stockSchema),
   /** Hash of the assignment that is in force here, see `assignmentHash`. */
   held: hash,
   epoch: whole,
@@ -80,6 +84,8 @@ export const heartbeatSchema = v.object({
   full: v.boolean(),
   usage: v.partial(usageSchema),
   held: hash,
+  /** When it has changed, and in full ones. */
+  stock: v.optional(stockSchema),
   /** While the node tries a rollout. */
   trial: v.optional(trialSchema),
   progress: v.optional(v.pipe(v.array(progressReportSchema), v.maxLength(maxProgressReports))),

@@ -1,4 +1,4 @@
-import type { Board, Shape } from './board.ts';
+import { type Board, type Shape, takesMs } from './board.ts';
 import type { BoardNode } from './board-node.ts';
 import { assignInOrder, type Batch, improve, makespanOf } from './improve.ts';
 import type { Search } from './offers.ts';
@@ -72,7 +72,7 @@ function rowOf(shape: Shape, count: number, indexOf: ReadonlyMap<BoardNode, numb
   for (const node of shape.where.nodes) {
     const at = indexOf.get(node);
     const slots = slotsIn(node.timeline.free.at(-1) ?? [], shape.need);
-    if (at !== undefined && slots > 0) row[at] = (shape.expectedMs[node.kind] ?? 1) / slots;
+    if (at !== undefined && slots > 0) row[at] = takesMs(shape, node) / slots;
   }
   return row;
 }

@@ -1,5 +1,6 @@
 import type { Resources } from '../model/resources.ts';
 import { BoardNode, timelineOf } from './board-node.ts';
+import { affinityScore } from './feasible.ts';
 import { Front } from './front.ts';
 import type { Heap } from './heap.ts';
 import type { NodeState, Offers, SchedulingContext } from './offers.ts';
@@ -14,6 +15,8 @@ export interface Group {
   readonly kind: number;
   /** Of the affinities; 0 where there are none. */
   readonly score: number;
+  /** How long each of its nodes fetches what the tasks need. */
+  readonly fetchMs: number;
   readonly front: Front;
 }
 
@@ -26,6 +29,12 @@ export interface Where {
   readonly size: number;
   readonly indices: readonly number[];
   readonly nodes: readonly BoardNode[];
+  /** How long a node fetches what the tasks need, as it was when the round began. */
+  fetchMs(node: BoardNode): number;
+  /** When nodes have what tasks of this round are to fetch there for all that come after. */
+  readonly arrivals: ReadonlyMap<BoardNode, number>;
+  /** A task with a place on `node` will have fetched it by `at`. */
+  bring(node: BoardNode, at: number): void;
 }
 
 /** What tasks that ask for the same have in common, reckoned once a round. */
@@ -38,6 +47,11 @@ export interface Shape {
   readonly shortestMs: number;
   /** Why a task of it got no place, now or reserved: in this round no other will either, since what is free only shrinks. */
   hopeless: string | undefined;
+}
+
+/** How long a task keeps a node busy that nobody has fetched anything for. */
+export function takesMs({ expectedMs, where }: Shape, node: BoardNode): number {
+  return where.fetchMs(node) + (expectedMs[node.kind] ?? 1);
 }
 
 /** Smaller is better, the first number that differs decides. */
@@ -108,9 +122,10 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
 
   const nodesAt = (indices: readonly number[]) => indices.map(nodeAt).filter(node => node !== undefined);
 
-  function makeWhere({ constraints, affinities = [] }: PendingTask): Where {
-    const parts = roster.matching(constraints, affinities);
-    const groups = parts.map(({ kind, score, members }) => ({ kind, score, front: new Front(members, now, nodeAt) }));
+  function makeWhere({ constraints, affinities = [], artifacts = [] }: PendingTask): Where {
+    const parts = roster.matching({ constraints, affinities, artifacts });
+    const groups: Group[] = parts.map(({ members, ...part }) => ({ ...part, front: new Front(members, now, nodeAt) }));
+    const arrivals = new Map<BoardNode, number>();
     let [indices, all]: [number[]?, BoardNode[]?] = [];
     return {
       size: parts.reduce((sum, { members }) => sum + members.length, 0),
@@ -124,6 +139,17 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
       },
       groups,
       bestScore: Math.max(0, ...groups.map(({ score }) => score)),
+      arrivals,
+      fetchMs: ({ index }) => roster.fetchMs(index, artifacts),
+      bring(node, at) {
+        arrivals.set(node, at);
+        const score = affinityScore(affinities, node.state.attributes);
+        const isLike = (group: Group) => group.kind === node.kind && group.score === score && group.fetchMs === 0;
+        const known = groups.find(isLike);
+        const group = known ?? { kind: node.kind, score, fetchMs: 0, front: new Front([], now, nodeAt) };
+        if (known === undefined) groups.push(group);
+        group.front.push({ node, notBefore: at });
+      },
     };
   }
 
@@ -229,8 +255,8 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
 
 /** Tasks that share it ask the same nodes for the same room. */
 function whereKeyOf(task: PendingTask): string {
-  const { needs, portCount, nodePorts, constraints, affinities, maxPerNode, apartFrom } = task;
+  const { needs, portCount, nodePorts, constraints, affinities, artifacts, maxPerNode, apartFrom } = task;
   // where tasks of one job are in each other's way, its nodes are its own
   const own = maxPerNode !== undefined || apartFrom !== undefined ? [jobKey(task), maxPerNode, apartFrom] : [];
-  return JSON.stringify([needs.scalars, needs.sets, portCount, nodePorts, constraints, affinities, own]);
+  return JSON.stringify([needs.scalars, needs.sets, portCount, nodePorts, constraints, affinities, artifacts, own]);
 }

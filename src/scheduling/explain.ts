@@ -1,5 +1,5 @@
 import { hourMs, minuteMs, secondMs } from '../base/clock.ts';
-import type { Board, Shape } from './board.ts';
+import { type Board, type Shape, takesMs } from './board.ts';
 import type { BoardNode } from './board-node.ts';
 import { unmetConstraints, unmetNeeds, unmetNeighbours } from './feasible.ts';
 import type { NodeReason, Preemption } from './offers.ts';
@@ -74,9 +74,9 @@ function whyUnfit(task: PendingTask, node: BoardNode): string {
 
 function whyNotNow({ now }: Board, shape: Shape, node: BoardNode, choice: Choice | undefined): string {
   const { closesAt = Number.POSITIVE_INFINITY } = node.state;
-  if (isClosing(node, now + (shape.expectedMs[node.kind] ?? 0)))
-    return `is drained in ${printWait(closesAt - now)}, before it would end`;
-  const laterMs = choice === undefined ? 0 : now + (shape.expectedMs[node.kind] ?? 0) - choice.endAt;
+  const endAt = now + takesMs(shape, node);
+  if (isClosing(node, endAt)) return `is drained in ${printWait(closesAt - now)}, before it would end`;
+  const laterMs = choice === undefined ? 0 : endAt - choice.endAt;
   return choice !== undefined && choice.node !== node && laterMs > 0
     ? `has room, but it would end ${printWait(laterMs)} later than on ${choice.node.state.id}`
     : 'what is free is kept for tasks ahead of it';

@@ -81,6 +81,8 @@ export interface Launch {
   readonly ports: readonly number[];
   /** Milliseconds since 1970; null where no end is expected or known. */
   readonly expectedEndAt: number | null;
+  /** So much of the time until then goes into fetching its artifacts; 0 when left out. */
+  readonly fetchMs?: number | undefined;
 }
 
 /** Why a task is not on `node`. */

@@ -33,6 +33,8 @@ export interface PendingTask {
   readonly preempts?: boolean | undefined;
   /** It is ended after so long, whatever is expected. */
   readonly maxRunMs?: number | undefined;
+  /** Keys (`contentKeyOf`) of what has to be on its node before it starts. */
+  readonly artifacts?: readonly string[] | undefined;
   readonly strategy: PlacementStrategy;
   /** What its job says it takes on a node of speed 1, where it says so. */
   readonly expectedMs?: number | undefined;

@@ -13,6 +13,8 @@ export interface Choice {
   readonly startAt: number;
   /** For a service: when it would have ended if it took as long as reckoned with. */
   readonly endAt: number;
+  /** So much of that goes into fetching what is not there yet. */
+  readonly fetchMs: number;
   /** How long it keeps its resources: a service keeps them for good. */
   readonly holdMs: number;
 }
@@ -32,12 +34,25 @@ export function chooseNode(board: Board, task: PendingTask, shape: Shape): Choic
 
 /** Its place on one node, where it has one. */
 export function placeOn(board: Board, task: PendingTask, shape: Shape, node: BoardNode): Choice | undefined {
-  const expectedMs = shape.expectedMs[node.kind] ?? 1;
-  const holdMs = holdOf(task, expectedMs);
   if (unmetNeighbours(task, node.neighbours).length > 0) return undefined;
-  const startAt = readyAt(board, node, shape.need, holdMs);
-  if (startAt === undefined || isClosing(node, startAt + expectedMs)) return undefined;
-  return { node, startAt, endAt: startAt + expectedMs, holdMs };
+  return startOn(board, task, shape, node, shape.where.fetchMs(node));
+}
+
+/** Its first place on a node that fetches for so long, or for as long as tasks ahead of it yet do. */
+function startOn(board: Board, task: PendingTask, shape: Shape, node: BoardNode, fetchMs: number): Choice | undefined {
+  const { where, need, expectedMs } = shape;
+  const fetching = (fetchMs: number): Choice | undefined => {
+    const takesMs = fetchMs + (expectedMs[node.kind] ?? 1);
+    const holdMs = holdOf(task, takesMs);
+    const startAt = readyAt(board, node, need, holdMs);
+    if (startAt === undefined || isClosing(node, startAt + takesMs)) return undefined;
+    return { node, startAt, endAt: startAt + takesMs, fetchMs, holdMs };
+  };
+  const arrivesAt = where.arrivals.get(node);
+  if (arrivesAt === undefined) return fetching(fetchMs);
+  const choice = fetching(0);
+  const leftMs = choice === undefined ? 0 : Math.min(where.fetchMs(node), arrivesAt - choice.startAt);
+  return leftMs > 0 ? fetching(leftMs) : choice;
 }
 
 /**
@@ -51,7 +66,7 @@ function soonestEnd(board: Board, task: PendingTask, shape: Shape): Choice | und
   for (const group of shape.where.groups) {
     const expectedMs = shape.expectedMs[group.kind] ?? 1;
     const price = priceOf(shape, group, expectedMs);
-    if (best !== undefined && board.now + expectedMs + price > best.cost) continue;
+    if (best !== undefined && board.now + group.fetchMs + expectedMs + price > best.cost) continue;
     const found = firstReady(board, task, shape, group);
     if (found === undefined) continue;
     const cost = found.endAt + price;
@@ -75,32 +90,38 @@ function priceOf({ where: { bestScore } }: Shape, { score }: Group, expectedMs: 
 }
 
 /** Of a group the node that is ready first: those in front are looked at until no other can be sooner. */
-function firstReady(board: Board, task: PendingTask, shape: Shape, { front, kind }: Group): Choice | undefined {
-  const expectedMs = shape.expectedMs[kind] ?? 1;
-  const holdMs = holdOf(task, expectedMs);
+function firstReady(board: Board, task: PendingTask, shape: Shape, group: Group): Choice | undefined {
+  const { front, fetchMs } = group;
+  const { arrivals } = shape.where;
+  const leastMs = fetchMs + (shape.expectedMs[group.kind] ?? 1);
   const seen: Candidate[] = [];
-  let best: Start | undefined;
-  for (let first = front.first; first !== undefined && mayBeSooner(first, best); first = front.first) {
+  let best: Choice | undefined;
+  for (let first = front.first; first !== undefined && mayBeSooner(first, leastMs, best); first = front.first) {
     front.pop();
     const { node } = first;
-    const notBefore = readyAt(board, node, shape.need, 0);
+    const arrivesAt = arrivals.get(node);
+    // a task ahead fetches it: by now the node is in another group
+    if (fetchMs > 0 && arrivesAt !== undefined) continue;
+    const ready = readyAt(board, node, shape.need, 0);
     // it fits at no time: in this round it never will
-    if (notBefore === undefined) continue;
+    if (ready === undefined) continue;
+    const notBefore = arrivesAt === undefined ? ready : Math.max(ready, arrivesAt);
     seen.push(notBefore === first.notBefore ? first : { node, notBefore });
-    if ((best !== undefined && notBefore > best.startAt) || unmetNeighbours(task, node.neighbours).length > 0) continue;
-    const startAt = readyAt(board, node, shape.need, holdMs);
-    if (startAt === undefined || isClosing(node, startAt + expectedMs)) continue;
-    const isFirst = startAt === best?.startAt && node.index < best.node.index;
-    if (best === undefined || startAt < best.startAt || isFirst) best = { node, startAt };
+    if ((best !== undefined && notBefore + leastMs > best.endAt) || unmetNeighbours(task, node.neighbours).length > 0)
+      continue;
+    const choice = startOn(board, task, shape, node, fetchMs);
+    if (choice === undefined) continue;
+    const isFirst = choice.endAt === best?.endAt && node.index < best.node.index;
+    if (best === undefined || choice.endAt < best.endAt || isFirst) best = choice;
   }
   for (const candidate of seen) front.push(candidate);
-  return best && { ...best, endAt: best.startAt + expectedMs, holdMs };
+  return best;
 }
 
-type Start = Pick<Choice, 'node' | 'startAt'>;
-
-function mayBeSooner({ notBefore, node }: Candidate, best: Start | undefined): boolean {
-  return best === undefined || notBefore < best.startAt || (notBefore === best.startAt && node.index < best.node.index);
+function mayBeSooner({ notBefore, node }: Candidate, leastMs: number, best: Choice | undefined): boolean {
+  if (best === undefined) return true;
+  const endAt = notBefore + leastMs;
+  return endAt < best.endAt || (endAt === best.endAt && node.index < best.node.index);
 }
 
 /** Of the nodes that have room now the best one by the task's strategy, the first of equals. */

@@ -23,7 +23,7 @@ import type { Roster, SchedulingNode } from './roster.ts';
 export interface RunningTask
   extends Pick<
     PendingTask,
-    'job' | 'namespace' | 'type' | 'class' | 'priority' | 'role' | 'expectedMs' | 'apartFrom' | 'maxRunMs'
+    'job' | 'namespace' | 'type' | 'class' | 'priority' | 'role' | 'expectedMs' | 'apartFrom' | 'maxRunMs' | 'artifacts'
   > {
   /** Milliseconds since 1970; null until it runs. */
   readonly startedAt: number | null;
@@ -210,7 +210,7 @@ function holdingOf(input: RoundInput, node: SchedulingNode, task: string, resour
   const known = input.running.get(task);
   if (known === undefined) return { task, job: '', resources, endAt: null };
   const elapsedMs = known.startedAt === null ? 0 : Math.max(0, input.now - known.startedAt);
-  const stagedMs = known.startedAt === null ? stagingMs(input.estimates, questionOf(known, node)) : 0;
+  const stagedMs = known.startedAt === null ? stagingOn(input, known, node) : 0;
   const { ms, ...rest } = estimate(input.estimates, questionOf(known, node));
   const restMs = remainingMs({ ...rest, ms: ms * (node.slowdown ?? 1) }, elapsedMs);
   const { apartFrom, priority, role, startedAt, stopping = false, killGraceMs: graceMs = 0 } = known;
@@ -222,6 +222,13 @@ function holdingOf(input: RoundInput, node: SchedulingNode, task: string, resour
     endAt: stopping ? input.now + graceMs : known.type === 'service' ? null : input.now + stagedMs + restMs,
     yields: stopping || known.preemptible === false ? undefined : { priority, role, startedAt, graceMs },
   };
+}
+
+/** Fetching is begun anew with each round, until the node says that it has all. */
+function stagingOn({ roster, estimates }: RoundInput, task: RunningTask, node: SchedulingNode): number {
+  return (
+    roster.fetchMs(roster.indexOf(node.id) ?? -1, task.artifacts ?? []) + stagingMs(estimates, questionOf(task, node))
+  );
 }
 
 function questionOf(

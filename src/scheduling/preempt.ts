@@ -1,6 +1,6 @@
 import { addResources, type Resources, subtractResources } from '../model/resources.ts';
 import { defaultRole } from '../model/role.ts';
-import type { Board, Shape } from './board.ts';
+import { type Board, type Shape, takesMs } from './board.ts';
 import type { BoardNode } from './board-node.ts';
 import type { FairShares } from './fairness.ts';
 import { unmetNeeds, unmetNeighbours } from './feasible.ts';
@@ -88,7 +88,7 @@ export function preempt(
     const taken = takeFor(task, free);
     freeOf.set(node, taken === undefined ? free : subtractResources(free, taken.resources));
     gone.push(...victims);
-    const endAt = task.type === 'service' ? null : startAt + (shape.expectedMs[node.kind] ?? 1);
+    const endAt = task.type === 'service' ? null : startAt + takesMs(shape, node);
     preemptions.push({ task: task.id, node: node.state.id, victims: victims.map(each => each.task), startAt, endAt });
   }
   return preemptions;
@@ -100,17 +100,17 @@ interface Lost {
   readonly shares: FairShares;
 }
 
-function cheapest(board: Board, task: PendingTask, { where, expectedMs }: Shape, lost: Lost): Found | undefined {
+function cheapest(board: Board, task: PendingTask, shape: Shape, lost: Lost): Found | undefined {
   const { freeOf, gone, shares } = lost;
   const ended = new Set(gone.map(each => each.task));
   const { priority } = task;
   let best: Found | undefined;
-  for (const node of where.nodes) {
+  for (const node of shape.where.nodes) {
     const { total, holdings } = node.state;
     const holders = holdings.flatMap(({ task: id, resources, yields }) =>
       yields === undefined || ended.has(id) ? [] : [{ task: id, resources, ...yields }],
     );
-    if (holders.length === 0 || isClosing(node, board.now + (expectedMs[node.kind] ?? 0))) continue;
+    if (holders.length === 0 || isClosing(node, board.now + takesMs(shape, node))) continue;
     if (unmetNeighbours(task, node.neighbours).length > 0) continue;
     const free = freeOf.get(node) ?? node.left;
     const fits = (left: Resources) => unmetNeeds(task, { total, free: left }).length === 0;

@@ -1,8 +1,9 @@
 import type { Affinity, Constraint } from '../model/job.ts';
 import { affinityScore, unmetConstraints } from './feasible.ts';
+import { type FetchingNode, fetchMs } from './fetching.ts';
 
 /** A node as the scheduler sees it. */
-export interface SchedulingNode {
+export interface SchedulingNode extends FetchingNode {
   readonly id: string;
   readonly hostname: string;
   /** `arch`, `profile`, `node` and the labels that the operator gave: constraints look here. */
@@ -33,6 +34,8 @@ export interface Part {
   readonly kind: number;
   /** Of the affinities; 0 where there are none. */
   readonly score: number;
+  /** How long each fetches what it has not of the artifacts that were asked for. */
+  readonly fetchMs: number;
   readonly members: readonly number[];
 }
 
@@ -48,13 +51,23 @@ export interface Roster {
   /** Of the node at `index`, the index of its kind. */
   kindOf(index: number): number;
   /** The available nodes that meet the constraints. */
-  matching(constraints: readonly Constraint[], affinities: readonly Affinity[]): readonly Part[];
+  matching(wanted: Wanted): readonly Part[];
+  /** How long the node at `index` fetches what it has not of these artifacts. */
+  fetchMs(index: number, artifacts: readonly string[]): number;
+}
+
+/** What tells nodes apart for a task, beside their kind. */
+export interface Wanted {
+  readonly constraints: readonly Constraint[];
+  readonly affinities: readonly Affinity[];
+  readonly artifacts: readonly string[];
 }
 
 /** So many answers of `matching` are kept; beyond that they are found anew. */
 const maxKept = 256;
 
-export function makeRoster(nodes: readonly SchedulingNode[]): Roster {
+/** `bytesOf` says how large an artifact is, 0 where nobody knows. */
+export function makeRoster(nodes: readonly SchedulingNode[], bytesOf: (artifact: string) => number = () => 0): Roster {
   const kinds: { readonly example: SchedulingNode; readonly members: number[] }[] = [];
   const indices = new Map<string, number>();
   const known = new Map<string, number>();
@@ -67,7 +80,7 @@ export function makeRoster(nodes: readonly SchedulingNode[]): Roster {
     if (node.unavailable === undefined) kinds[kind].members.push(index);
     return kind;
   });
-  const everywhere = kinds.map(({ members }, kind): Part => ({ kind, score: 0, members }));
+  const everywhere = kinds.map(({ members }, kind): Part => ({ kind, score: 0, fetchMs: 0, members }));
   const kept = new Map<string, readonly Part[]>();
 
   return {
@@ -75,34 +88,38 @@ export function makeRoster(nodes: readonly SchedulingNode[]): Roster {
     indexOf: id => indices.get(id),
     kinds,
     kindOf: index => kindOf[index] ?? 0,
-    matching(constraints, affinities) {
-      if (constraints.length === 0 && affinities.length === 0) return everywhere;
-      const key = JSON.stringify([constraints, affinities]);
+    matching(wanted) {
+      const { constraints, affinities, artifacts } = wanted;
+      if (constraints.length + affinities.length + artifacts.length === 0) return everywhere;
+      const key = JSON.stringify([constraints, affinities, artifacts]);
       const found = kept.get(key);
       if (found !== undefined) return found;
       if (kept.size >= maxKept) kept.clear();
-      const parts = everywhere.flatMap(part => byScore(nodes, part, constraints, affinities));
+      const parts = everywhere.flatMap(part => divide(nodes, part, wanted, bytesOf));
       kept.set(key, parts);
       return parts;
     },
+    fetchMs: (index, artifacts) => (artifacts.length === 0 ? 0 : fetchMs(artifacts, nodes[index] ?? {}, bytesOf)),
   };
 }
 
-/** Those of a part that meet the constraints, by how welcome they are. */
-function byScore(
+/** Those of a part that meet the constraints, by how welcome they are and how long they fetch. */
+function divide(
   nodes: readonly SchedulingNode[],
   { kind, members }: Part,
-  constraints: readonly Constraint[],
-  affinities: readonly Affinity[],
+  { constraints, affinities, artifacts }: Wanted,
+  bytesOf: (artifact: string) => number,
 ): Part[] {
-  const grouped = new Map<number, number[]>();
+  const parts = new Map<string | number, Part & { readonly members: number[] }>();
   for (const index of members) {
-    const attributes = nodes[index]?.attributes ?? {};
-    if (unmetConstraints(constraints, attributes).length > 0) continue;
-    const score = affinityScore(affinities, attributes);
-    const list = grouped.get(score);
-    if (list === undefined) grouped.set(score, [index]);
-    else list.push(index);
+    const node = nodes[index];
+    if (node === undefined || unmetConstraints(constraints, node.attributes).length > 0) continue;
+    const score = affinityScore(affinities, node.attributes);
+    const fetch = artifacts.length === 0 ? 0 : fetchMs(artifacts, node, bytesOf);
+    const key = fetch === 0 ? score : `${score} ${fetch}`;
+    const part = parts.get(key);
+    if (part === undefined) parts.set(key, { kind, score, fetchMs: fetch, members: [index] });
+    else part.members.push(index);
   }
-  return [...grouped].map(([score, list]) => ({ kind, score, members: list }));
+  return [...parts.values()];
 }

@@ -1,8 +1,7 @@
 import { minuteMs } from '../base/clock.ts';
 import { subtractResources } from '../model/resources.ts';
-import { defaultRole } from '../model/role.ts';
 import { betterNodes } from './batch-run.ts';
-import { type Board, makeBoard } from './board.ts';
+import { type Board, makeBoard, type Shape } from './board.ts';
 import type { BoardNode } from './board-node.ts';
 import { explainerOf, explainNoRoom, explainPreemption, explainRefusal, explainWait } from './explain.ts';
 import type { FairShares } from './fairness.ts';
@@ -10,7 +9,8 @@ import type { Launch, Preemption, Scheduler, SchedulingContext, Search, Waiting 
 import type { PendingTask } from './pending.ts';
 import { type Choice, chooseNode, placeOn } from './placement.ts';
 import { preempt } from './preempt.ts';
-import { effectivePriority, type RankSettings, rankPending } from './rank.ts';
+import { type RankSettings, rankPending } from './rank.ts';
+import { isBetter, roleOf, runsOf } from './runs.ts';
 import { takeFor } from './take.ts';
 import { reserve } from './timeline.ts';
 
@@ -69,7 +69,7 @@ export function makeScheduler(settings: SchedulerSettings = defaultSchedulerSett
       const promised = tasks.filter(({ id }) => context.promised.has(id));
       for (const task of promised) settle(round, task, settings, promisedTo(board, task, context));
       const others = promised.length === 0 ? tasks : tasks.filter(({ id }) => !context.promised.has(id));
-      for (const run of runsOf(others, context, settings)) {
+      for (const run of runsOf(others, context.now, settings.agingMs)) {
         if (context.search === undefined || run.length < 2) for (const task of run) settle(round, task, settings);
         else settleBetter(round, run, settings, context.search, run.length / left);
         left -= run.length;
@@ -96,25 +96,6 @@ function admitted({ unplaced }: Round, ranked: readonly PendingTask[], shares: F
     } else unplaced.push({ task, choice: undefined, why });
   }
   return tasks;
-}
-
-/** Tasks that follow each other and may change places without harm to anybody: batch tasks of one role and priority. */
-function runsOf(
-  tasks: readonly PendingTask[],
-  { now }: SchedulingContext,
-  { agingMs }: SchedulerSettings,
-): PendingTask[][] {
-  const runs: PendingTask[][] = [];
-  let last = '';
-  for (const task of tasks) {
-    const isBatch = task.type === 'batch' && task.strategy === 'completionTime' && task.togetherWith === undefined;
-    const key = isBatch ? `${roleOf(task)} ${effectivePriority(task, now, agingMs)}` : '';
-    const run = runs.at(-1);
-    if (run !== undefined && key !== '' && key === last) run.push(task);
-    else runs.push([task]);
-    last = key;
-  }
-  return runs;
 }
 
 /** Settles a run, looks for a better plan of it within `part` of what is left of the budget, and keeps the one that ends first. */
@@ -150,14 +131,10 @@ function settleBetter(
   const better = betterNodes(board, tasks, nodes, search, spent);
   if (better !== undefined) {
     const tried = settleAll(new Map(tasks.flatMap((task, i) => (better[i] === undefined ? [] : [[task, better[i]]]))));
-    if (tried.length >= plain.length && lastEnd(tried) < lastEnd(plain)) return;
+    if (tried.length >= plain.length && isBetter(tried, plain, board.now)) return;
     back();
   }
   settleAll(new Map());
-}
-
-function lastEnd(choices: readonly { readonly choice: Choice }[]): number {
-  return choices.reduce((last, { choice }) => Math.max(last, choice.endAt), 0);
 }
 
 /** Tasks by rank inside a role; of the roles the one that has least for its weight goes first, with what it was granted till then. */
@@ -180,10 +157,6 @@ function* inTurn(ranked: readonly PendingTask[], shares: FairShares): Generator<
   }
 }
 
-function roleOf({ role = defaultRole }: PendingTask): string {
-  return role;
-}
-
 /** Launches the task, or keeps a place for it, or leaves it without; on `wanted` if it has a place there. */
 function settle(
   round: Round,
@@ -196,13 +169,15 @@ function settle(
   const onWanted = wanted && placeOn(board, task, shape, wanted);
   const choice = onWanted ?? (shape.hopeless === undefined ? chooseNode(board, task, shape) : undefined);
   const launch = choice?.startAt === board.now ? launchOn(board, task, choice) : undefined;
-  if (launch !== undefined) {
+  if (choice !== undefined && launch !== undefined) {
     round.launches.push(launch);
+    fetchOnce(shape, choice);
     return choice;
   }
   if (choice !== undefined && round.places > 0) {
     round.places--;
     reserve(choice.node.timeline, shape.need, choice.startAt, choice.holdMs);
+    fetchOnce(shape, choice);
     round.unplaced.push({ task, choice });
     return choice;
   }
@@ -212,15 +187,21 @@ function settle(
   return undefined;
 }
 
+/** What one has fetched the next ones find there. */
+function fetchOnce({ where }: Shape, { node, startAt, fetchMs }: Choice): void {
+  if (fetchMs > 0 && !where.arrivals.has(node)) where.bring(node, startAt + fetchMs);
+}
+
 /** Takes the task's part of the node's offer; undefined when the offer does not hold it. */
-function launchOn(board: Board, task: PendingTask, { node, startAt, endAt, holdMs }: Choice): Launch | undefined {
+function launchOn(board: Board, task: PendingTask, choice: Choice): Launch | undefined {
+  const { node, startAt, endAt, fetchMs, holdMs } = choice;
   const taken = takeFor(task, node.left);
   if (node.offer === undefined || taken === undefined) return undefined;
   reserve(node.timeline, board.shapeOf(task).need, startAt, holdMs);
   node.left = subtractResources(node.left, taken.resources);
   board.enter(task, node);
   const expectedEndAt = task.type === 'service' ? null : endAt;
-  return { offer: node.offer.id, task: task.id, ...taken, expectedEndAt };
+  return { offer: node.offer.id, task: task.id, ...taken, expectedEndAt, fetchMs };
 }
 
 /** The node that was freed for a task, as long as it takes tasks. */

@@ -56,12 +56,15 @@ function sending(text: string, etag = '"1"', breakAt = (_ofRequest: number) => t
 }
 
 /** Artifacts of a node over `directory`, whose waits between attempts are short. */
-async function open(directory: string, { totalBytes = 1e9, desired = [] as readonly TaskSpec[] } = {}) {
+async function open(
+  directory: string,
+  { totalBytes = 1e9, desired = [] as readonly TaskSpec[], onStock = () => {} } = {},
+) {
   const tls = () => ({ rejectUnauthorized: false });
   const source: OpenSource = (text, begun, _attempt, signal) =>
     fetchRange(() => ({ tls, verifyServer: () => undefined }), new URL(text), begun, signal);
   const clock = { ...systemClock, sleep: (_: number, signal: AbortSignal) => systemClock.sleep(1, signal) };
-  const parts = { open: source, clock, random: () => 0.5, log: silentLog, desired: () => desired };
+  const parts = { open: source, clock, random: () => 0.5, log: silentLog, desired: () => desired, onStock };
   return openArtifacts(parts, { directory: join(directory, 'cache'), totalBytes });
 }
 
@@ -149,6 +152,9 @@ t.test('many tasks that need the same wait for one download, and one that is on 
   await artifacts.place([artifact('https://127.0.0.1:1/app')], join(home, 't19'), noWords, never);
   t.ok(existsSync(join(home, 't19/sandbox/app')));
   t.equal(ranges.length, 1);
+  const { holds, bytesPerSecond = 0 } = (await artifacts.stock.news(true)) ?? {};
+  t.same(holds, { [sha256.slice(0, 16)]: content.length });
+  t.ok(bytesPerSecond > 0, 'and how fast it came');
 });
 
 t.test('what was damaged on the disk is fetched again, and a directory that is there is left alone', async t => {
@@ -172,9 +178,15 @@ t.test('what was unused for longest goes where there is no room, and what a want
   const { at } = await serve(t, (request, response) => sending(textOf(request.url?.at(-1) ?? ''))(request, response));
   const of = (name: string) => artifact(at.replace('app', name), { sha256: sha256Of(textOf(name)), destination: name });
   const desired: TaskSpec[] = [taskSpec({ artifacts: [of('a')] })];
-  const artifacts = await open(home, { totalBytes: 2_500, desired });
+  let news = 0;
+  const artifacts = await open(home, { totalBytes: 2_500, desired, onStock: () => void news++ });
   for (const name of ['a', 'b', 'c']) await artifacts.place([of(name)], join(home, name), noWords, never);
   t.same(cached(home), ['a', 'c'].map(name => sha256Of(textOf(name))).sort());
+  t.equal(news, 3);
+  const holds = Object.fromEntries(['a', 'c'].map(name => [sha256Of(textOf(name)).slice(0, 16), 1000]));
+  t.same(await artifacts.stock.news(false), { holds }, 'so little says nothing of the rate');
+  t.equal(await artifacts.stock.news(false), undefined, 'it is told once');
+  t.same(await artifacts.stock.news(true), { holds });
   desired.push(taskSpec({ artifacts: [of('c')] }));
   const placed = artifacts.place([of('d')], join(home, 'd'), noWords, never);
   await t.rejects(placed, { code: 'TOO_LARGE', message: /no room: artifacts that are needed take 2000 of 2500 bytes/ });

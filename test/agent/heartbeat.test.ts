@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
 import { makeHeartbeat } from '../../src/agent/heartbeat.ts';
+import type { Stock } from '../../src/model/artifact.ts';
 import type { ProgressReport } from '../../src/model/message.ts';
 import type { Usage } from '../../src/model/profile.ts';
 import type { Trial } from '../../src/model/rollout.ts';
@@ -47,6 +48,7 @@ function stage(t: Test) {
     trial: undefined as Trial | undefined,
     progress: [] as ProgressReport[],
     askedForAll: [] as boolean[],
+    stock: undefined as Stock | undefined,
   };
   const readUsage = async () => {
     if (board.fails) throw new Error('no such file');
@@ -67,6 +69,7 @@ function stage(t: Test) {
       board.askedForAll.push(all);
       return board.progress;
     },
+    stock: async (all: boolean) => (all ? { holds: { '0123456789abcdef': 7 } } : board.stock),
   };
   const heartbeat = makeHeartbeat(parts, { intervalMs });
   const ended = new AbortController();
@@ -100,6 +103,17 @@ t.test('a heartbeat says what is held, and of the usage only what changed', asyn
   t.same(changed?.usage, { memUsedMb: 1_200 }, 'what moved by less than a hundredth is not worth its bytes');
   t.equal(changed?.held, 'other');
   t.same((await beat())[0]?.usage, {});
+});
+
+t.test('what the node has of artifacts is said at first, and again when it has changed', async t => {
+  const { words, board, heartbeat, beat } = stage(t);
+  const holds = { '0123456789abcdef': 7 };
+  await heartbeat.birth();
+  t.same(words.take('birth')[0]?.stock, { holds });
+  t.same((await beat())[0]?.stock, { holds }, 'a full one has it, too');
+  t.equal((await beat())[0]?.stock, undefined);
+  board.stock = { holds: {}, bytesPerSecond: 1_000 };
+  t.same((await beat())[0]?.stock, board.stock);
 });
 
 t.test('small steps add up: what was said is what the next step is measured by', async t => {

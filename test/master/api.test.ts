@@ -38,7 +38,7 @@ function emptyFace(): ApiFace {
       return role && { name: role, role };
     },
     nodeOf: () => undefined,
-    artifacts: { push: none, list: async () => [], remove: none, check: none, open: none },
+    artifacts: { push: none, list: async () => [], remove: none, check: none, open: none, bytesOf: () => undefined },
     apply: none,
     remove: none,
     documents: async () => [],

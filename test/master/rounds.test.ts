@@ -55,6 +55,8 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
     events: { record: (kind, { node, message }) => void told.push(`${kind} ${node}: ${message}`) },
     newId,
     onPlaced: each => placed.push([...each]),
+    onEmptied: node => void told.push(`emptied ${node}`),
+    artifactBytes: () => 8_000_000,
   });
   await rounds.load();
   const ended = new AbortController();
@@ -260,6 +262,32 @@ t.test('how long a finished task took is learned, over a restart of the master t
   await after.untilPlaced('work', 3);
   const still = ((await after.tasks('work'))[2]?.expectedEndAt ?? 0) - after.clock.now();
   t.ok(still > 5 * unlearned);
+});
+
+t.test('a task goes where its artifacts are, and what it fetched is not learned as a part of its start', async t => {
+  const sha256 = 'ab'.repeat(32);
+  const stock = { holds: { [sha256.slice(0, 16)]: 8_000_000 } };
+  const nodes = [nodeOf('pi-1'), nodeOf('pi-2', {}, { stock })];
+  const { apply, untilPlaced, placeOf, tasks, store, rounds, clock, start, end } = await stage(t, nodes);
+  const artifacts = [{ source: `mesolite:${sha256}` }];
+  const job = (more: object) => ({ type: 'batch', command: ['true'], expectedDuration: '2s', artifacts, ...more });
+  await apply('first', job({}));
+  await untilPlaced('first', 1);
+  t.same(await placeOf('first'), ['0 pi-2']);
+  await apply('other', job({ constraints: [{ attribute: 'node', operator: 'in', values: ['pi-1'] }] }));
+  await untilPlaced('other', 1);
+  const [task] = await tasks('other');
+  t.equal((task?.expectedEndAt ?? 0) - clock.now() > 9_000, true, '8 MB at 8 Mbit/s, and its own 2 s');
+  await clock.advance(8_500);
+  await start(task?.id ?? '');
+  const record = await store.tasks.get(task?.id ?? '');
+  if (record !== undefined) rounds.onRecorded(record);
+  await end(task?.id ?? '', 'TASK_FINISHED');
+  const learned = await until('it is kept', async () => {
+    await clock.advance(20);
+    return (await store.estimates.list()).find(row => row.class === 'staging default/other' && row.profile !== '');
+  });
+  t.ok(Math.exp(learned.meanLn) < 1_000, `${Math.exp(learned.meanLn)} ms`);
 });
 
 t.test('a round that fails is tried again', async t => {

@@ -2,13 +2,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { sharesOf } from '../../src/scheduling/allocator.ts';
-import { earliestCompletion } from '../../src/scheduling/completion-time.ts';
+import { applyEvents } from '../../src/scheduling/ledger.ts';
 import { makeOffers, type NodeState, type SchedulingContext } from '../../src/scheduling/offers.ts';
 import type { PendingTask } from '../../src/scheduling/pending.ts';
+import { type Plan, planRound, type RoundInput } from '../../src/scheduling/plan.ts';
 import { endByProgress } from '../../src/scheduling/progress.ts';
 import { makeRoster } from '../../src/scheduling/roster.ts';
 import { defaultSchedulerSettings, makeScheduler } from '../../src/scheduling/scheduler.ts';
-import { amounts, aNode, aTask, ledgerOf } from './fixtures.ts';
+import { amounts, aNode, aRound, aTask, ledgerOf, noon } from './fixtures.ts';
 
 /** MCT in index order: the published makespans of the instances of Braun et al., JPDC 61 (2001). */
 const published: Readonly<Record<string, number>> = {
@@ -53,41 +54,63 @@ t.test('a run is expected to end by its pace and by what its like took, each as 
   t.equal(endByProgress({ ...run, expectedEndAt: 2_000, at: 9_000, percent: 10 }), 1_000 + 0.1 * 80_000 + 0.9 * 1_000);
 });
 
-t.test('of nodes that would end at the same time the first is taken', async t => {
-  t.match(
-    earliestCompletion(
-      3,
-      node => [5, 2, 1][node],
-      node => [1, 3, 4][node] ?? 0,
-    ),
-    { node: 1, startAt: 2, endAt: 5 },
+/** Two nodes of two cores: `has` holds 10 MB, and `not` would fetch them at a megabyte a second. */
+function fetching(tasks: readonly PendingTask[], more: Partial<RoundInput> = {}) {
+  const nodes = [aNode('not', { fetchBytesPerSecond: 1_000_000 }), aNode('has', { holds: { app: 10_000_000 } })];
+  const ledger = ledgerOf({ not: amounts(2, 512), has: amounts(2, 512) });
+  const roster = makeRoster(nodes, () => 10_000_000);
+  return planRound({ ...aRound(nodes, tasks, { ledger }), roster, ...more }, makeScheduler());
+}
+
+t.test(
+  'a node that would have to fetch what a task needs is taken when the task ends there sooner all the same',
+  async t => {
+    const tasks = (count: number, expectedMs: number) =>
+      Array.from({ length: count }, (_, order) => aTask(`t${order}`, { artifacts: ['app'], expectedMs, order }));
+    const nodesOf = ({ launches }: Plan) => launches.map(({ task, node }) => `${task} ${node}`).sort();
+    t.same(
+      nodesOf(fetching(tasks(3, 5_000))),
+      ['t0 has', 't1 has'],
+      'the third waits for 5 s rather than fetch for 10 s',
+    );
+    const three = fetching(tasks(3, 15_000));
+    t.same(nodesOf(three), ['t0 has', 't1 has', 't2 not']);
+    t.match(
+      three.launches.find(({ node }) => node === 'not'),
+      { expectedEndAt: noon + 25_000, fetchMs: 10_000 },
+    );
+    t.same(nodesOf(fetching([aTask('t', { expectedMs: 5_000 })])), ['t not'], 'who needs nothing takes the first');
+  },
+);
+
+t.test('what one task has fetched the next ones find there', async t => {
+  const tasks = Array.from({ length: 8 }, (_, order) =>
+    aTask(`t${order}`, { artifacts: ['app'], expectedMs: 15_000, order, constraints: [on('not')] }),
+  );
+  const { launches, waiting } = fetching(tasks);
+  const ends = [
+    ...launches.map(({ expectedEndAt }) => expectedEndAt),
+    ...waiting.map(({ expected }) => expected?.endAt),
+  ];
+  t.same(
+    ends.map(end => (end ?? 0) - noon),
+    [25_000, 25_000, 40_000, 40_000, 55_000, 55_000, 70_000, 70_000],
+    'two wait for one download, and the others for them',
+  );
+  const [task] = tasks;
+  const ledger = applyEvents(ledgerOf({ not: amounts(1, 64), has: amounts(1, 64) }), [
+    { type: 'TaskPlaced', task: 'r', node: 'not', resources: amounts(1, 64) },
+  ]).ledger;
+  const running = new Map([['r', { ...aTask('r', { artifacts: ['app'], expectedMs: 15_000 }), startedAt: null }]]);
+  const behind = fetching(task === undefined ? [] : [task], { ledger, running });
+  t.equal(
+    behind.waiting[0]?.expected?.startAt,
+    noon + 25_000,
+    'one that has not begun yet fetches first, as far as is known',
   );
 });
 
-t.test('a busy fast node wins over a free slow one when the task ends there sooner', async t => {
-  const expected = (node: number) => [100, 10][node] ?? 0;
-  t.equal(earliestCompletion(2, node => [0, 89][node], expected)?.node, 1);
-  t.equal(earliestCompletion(2, node => [0, 90][node], expected)?.node, 0);
-});
-
-t.test('a node that never has room is not taken', async t => {
-  t.equal(
-    earliestCompletion(
-      2,
-      node => (node === 0 ? undefined : 7),
-      () => 1,
-    )?.node,
-    1,
-  );
-  t.equal(
-    earliestCompletion(
-      2,
-      () => undefined,
-      () => 1,
-    ),
-    undefined,
-  );
-});
+const on = (node: string) => ({ attribute: 'node', operator: 'in' as const, values: [node] });
 
 for (const [name, makespan] of Object.entries(published)) {
   t.test(`the scheduler in arrival order reaches the published makespan of ${name}`, { skip }, async t => {

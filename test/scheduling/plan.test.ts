@@ -506,6 +506,39 @@ t.test('a search makes a batch shorter, and changes nothing for those of another
   t.same(planRound({ ...input, search: searching() }, scheduler), better, 'equal dice give an equal plan');
 });
 
+t.test('a search exchanges tasks of several roles where none of them ends later', async t => {
+  const nodes = ['a', 'b'].map(id => aNode(id));
+  const ledger = ledgerOf({ a: amounts(1, 64), b: amounts(1, 64) });
+  const pending = [
+    ...[3, 3, 2].map((s, order) =>
+      aTask(`ads-${order}`, { role: 'ads', class: `c${s}`, expectedMs: s * secondMs, order }),
+    ),
+    // older, so that it has climbed by a priority
+    ...[2, 2].map((s, order) =>
+      aTask(`bio-${order}`, {
+        role: 'bio',
+        class: `c${s}`,
+        expectedMs: s * secondMs,
+        order,
+        submittedAt: noon - minuteMs,
+      }),
+    ),
+  ];
+  const endsOf = (plan: Plan, role: string) =>
+    [
+      ...plan.launches.map(({ task, expectedEndAt }) => ({ task, endAt: expectedEndAt ?? 0 })),
+      ...plan.waiting.map(({ task, expected }) => ({ task, endAt: expected?.endAt ?? 0 })),
+    ]
+      .filter(({ task }) => task.startsWith(role))
+      .reduce((last, { endAt }) => Math.max(last, endAt - noon), 0);
+  let looks = 0;
+  const search = { dice: seededRandom(1), spent: () => looks++ / 50, earlier: () => undefined };
+  const input = aRound(nodes, pending, { ledger });
+  const [plain, better] = [planRound(input, scheduler), planRound({ ...input, search }, scheduler)];
+  t.same([endsOf(plain, 'ads'), endsOf(better, 'ads')], [7 * secondMs, 6 * secondMs]);
+  t.ok(endsOf(better, 'bio') <= endsOf(plain, 'bio'));
+});
+
 t.test('no search makes a plan worse, whatever the fleet', async t => {
   t.doesNotThrow(() =>
     fc.assert(

@@ -77,6 +77,7 @@ t.test('its tasks run what was pushed, by a path in their directory', async t =>
   const [task] = await untilTasks(api, 'app', 'TASK_RUNNING');
   await until('it has spoken', async () => (await api.output(task?.id ?? '')) === 'hello\n');
   t.same(cached().sort(), [app.sha256, word.sha256].sort());
+  await until('the master knows that both are there', async () => (await api.nodes())[0]?.artifacts?.count === 2);
   t.match(
     (await list()).map(({ jobs }) => jobs),
     [['default/app'], ['default/app']],

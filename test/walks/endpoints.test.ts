@@ -1,6 +1,8 @@
-/** A DestinationRule from the operator to the next call, with a real task that falls ill and comes back. */
+/** A DestinationRule from the operator to the next call, with a real task that falls ill and comes back, and a node that is drained. */
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { drainAnswerSchema } from '../../src/model/api.ts';
 import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
@@ -51,10 +53,12 @@ const toSubset = (version: string) =>
     http: [{ route: [{ destination: { host: 'reviews', subset: version } }] }],
   });
 
+const onNode = { constraints: [{ attribute: 'node', operator: 'in', values: ['node'] }] };
+
 await api.apply(
   reviews('v1'),
   reviews('v2'),
-  job('caller', { serviceAccount: 'caller', upstreams: ['reviews'], command: callerProgram }),
+  job('caller', { serviceAccount: 'caller', upstreams: ['reviews'], command: callerProgram, ...onNode }),
 );
 for (const version of ['v1', 'v2']) await untilTasks(api, `reviews-${version}`, 'TASK_RUNNING');
 const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
@@ -105,3 +109,42 @@ t.test('a task that is ill leaves the endpoints before it is restarted, and come
   await until('it is back', async () => (await api.endpoints()).length === 2);
   await untilAnswers('v2');
 });
+
+t.test(
+  'a drained node hands its services over without the loss of a call, says what stays, and is empty in the end',
+  async t => {
+    await api.client.remove('/v1/documents/VirtualService/default/reviews');
+    await untilAnswers('v1 v2');
+    const gate = join(home, 'gate');
+    const work = ['/bin/sh', '-c', `until [ -e ${gate} ]; do sleep 0.05; done`];
+    await api.apply(job('work', { type: 'batch', command: work, ...onNode }));
+    await untilTasks(api, 'work', 'TASK_RUNNING');
+    await joinAgent(t, master, { dataDir: join(home, 'spare'), node: 'spare' }, ports);
+    const path = '/v1/nodes/node/drain';
+    t.match(await api.client.post(path, {}, drainAnswerSchema), { node: 'node', tasks: 4 });
+    const lost: number[] = [];
+    await until('the services are on the other node', async () => {
+      const { status } = await callThrough(proxy, 'http://reviews.default.mesh/');
+      if (status !== 200) lost.push(status);
+      const live = (await api.tasks()).filter(({ job, state }) => /^reviews/.test(job) && state === 'TASK_RUNNING');
+      return live.length === 2 && live.every(({ node }) => node === 'spare');
+    });
+    await untilAnswers('v1 v2');
+    t.same(lost, []);
+    const stays = async () =>
+      (await api.events('drain-waits')).some(({ node, message }) => node === 'node' && /^caller/.test(message));
+    await until('it is said that the caller has no other place', stays);
+    t.match(await api.tasks('work'), [{ state: 'TASK_RUNNING', node: 'node' }], 'a batch task comes to its end');
+    writeFileSync(gate, '');
+    await untilTasks(api, 'work', 'TASK_FINISHED');
+    t.same(await api.events('node-drained'), []);
+    await api.remove('Job', 'caller');
+    await until('it is empty', async () => (await api.events('node-drained')).length === 1);
+    await api.apply(job('next', { command: ['sleep', '1000'], ...onNode }));
+    await until('nothing comes there', async () =>
+      /is drained/.test((await api.tasks('next'))[0]?.waiting[0]?.why ?? ''),
+    );
+    await api.client.delete(path, drainAnswerSchema);
+    t.match(await untilTasks(api, 'next', 'TASK_RUNNING'), [{ node: 'node' }]);
+  },
+);

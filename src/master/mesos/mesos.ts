@@ -50,6 +50,8 @@ export interface Mesos extends Pick<Frameworks, 'get' | 'disconnect' | 'list' | 
   knowsAgent(agent: string): boolean;
   /** Throws NOT_FOUND. */
   drain(agent: string, drain: Drain | null): Promise<void>;
+  /** It does not come back. */
+  markGone(agent: string, reason: string): Promise<void>;
   /** What `mesolite get frameworks` shows. */
   view(): Promise<FrameworkView[]>;
   /** Tasks of jobs have a place. */
@@ -70,6 +72,7 @@ export function makeMesos(parts: {
   readonly policies: () => RolePolicies;
   /** Has tasks leave a node, and none come; null has it take them again. */
   readonly drain: (node: string, drain: Drain | null) => Promise<void>;
+  readonly markGone: (node: string, reason: string) => Promise<void>;
   readonly facts: () => MasterFacts;
   readonly standing: () => Standing;
   /** Changes who has what. */
@@ -179,6 +182,7 @@ export function makeMesos(parts: {
     now: () => clock.now(),
     knowsAgent: agent => fleet.get(agent) !== undefined,
     drain: parts.drain,
+    markGone: parts.markGone,
     operator,
     operatorEvents,
     teardown: framework => framework.gate.run(() => frameworks.remove(framework, 'an operator tore it down')),

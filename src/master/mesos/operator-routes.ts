@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import * as v from 'valibot';
 import { messageOf } from '../../base/errors.ts';
 import { decode, decodeJson } from '../../base/shape.ts';
-import { agentCallEntries, type WantedDrain, wantedDrain } from './agent-calls.ts';
+import { agentCallEntries, type Wanted, wantedOf } from './agent-calls.ts';
 import { mesosBounds } from './bounds.ts';
 import { withoutNulls } from './calls.ts';
 import { type EventStream, openEventStream } from './event-stream.ts';
@@ -86,18 +86,21 @@ async function call(mesos: Mesos, request: FastifyRequest, reply: FastifyReply):
     return refuse(reply, 406, "Expecting 'Accept' to allow application/json");
   }
   if (sent.type === 'TEARDOWN') return teardown(mesos, sent.teardown?.framework_id.value, request, reply);
-  const wanted = wantedDrain(sent.type, sent, mesos.now());
-  if (wanted !== undefined) return drain(mesos, wanted, request, reply);
+  const wanted = wantedOf(sent.type, sent, mesos.now());
+  if (wanted !== undefined) return carryOut(mesos, wanted, request, reply);
   const answer = await operator.answer(sent.type);
   if (answer === undefined) return refuse(reply, 501, `${sent.type} is not carried out by this master`);
   return sendJson(reply, { type: sent.type, [sent.type.toLowerCase()]: answer });
 }
 
-async function drain(mesos: Mesos, wanted: WantedDrain, request: FastifyRequest, reply: FastifyReply) {
-  if (request.operator?.role !== 'admin') return refuse(reply, 403, 'Only an admin may drain an agent');
-  if ('why' in wanted) return refuse(reply, wanted.status, wanted.why);
-  if (!mesos.knowsAgent(wanted.agent)) return refuse(reply, 400, 'Agent cannot be found');
-  await mesos.drain(wanted.agent, wanted.drain);
+async function carryOut(mesos: Mesos, wanted: Wanted, request: FastifyRequest, reply: FastifyReply) {
+  const { operator } = request;
+  if (operator?.role !== 'admin') return refuse(reply, 403, 'Only an admin may take an agent away');
+  if ('why' in wanted) return refuse(reply, 400, wanted.why);
+  const { agent, want } = wanted;
+  if (!mesos.knowsAgent(agent)) return refuse(reply, 400, 'Agent cannot be found');
+  if (want === 'gone') await mesos.markGone(agent, `${operator.name} marked it gone`);
+  else await mesos.drain(agent, want);
   return reply.code(200).send();
 }
 

@@ -97,8 +97,8 @@ export function toAgent(node: SeenNode): object {
 }
 
 /** Mesos' `DrainInfo`: it is over when nothing is allocated any more. */
-function drainInfoOf({ allocated }: SeenNode): object {
-  return { state: isNothing(allocated) ? 'DRAINED' : 'DRAINING', config: { mark_gone: false } };
+function drainInfoOf({ allocated, drain }: SeenNode): object {
+  return { state: isNothing(allocated) ? 'DRAINED' : 'DRAINING', config: { mark_gone: drain?.thenGone === true } };
 }
 
 /** `mesos.master.Response.GetFrameworks.Framework` */

@@ -76,7 +76,9 @@ export function makeOperator(parts: {
   }
 
   function seeNodes(): SeenNode[] {
-    return fleet.list().flatMap(node => (node.birth === null ? [] : see(node)));
+    // one that is gone for good has no account any more
+    const isSeen = ({ id, birth }: FleetNode) => birth !== null && accountOf(ledger(), id) !== undefined;
+    return fleet.list().filter(isSeen).map(see);
   }
 
   function seeFrameworks(): SeenFramework[] {

@@ -54,7 +54,8 @@ export function toMesosStatus(
 
 const byAgent: ReadonlySet<string> = new Set(['REASON_AGENT_RESTARTED', 'REASON_TASK_KILLED_DURING_LAUNCH']);
 
-/** Whose word a node's report is: the part of the agent that watches a process is Mesos' command executor. */
+/** Whose word a report is: the part of the agent that watches a process is Mesos' command executor. */
 export function sourceOf({ reason }: Pick<TaskStatus, 'reason'>): StatusSource {
+  if (reason === 'REASON_AGENT_REMOVED_BY_OPERATOR') return 'SOURCE_MASTER';
   return reason !== undefined && byAgent.has(reason) ? 'SOURCE_AGENT' : 'SOURCE_EXECUTOR';
 }

@@ -217,16 +217,28 @@ t.test('an agent is drained, deactivated and taken back as Mesos calls it', asyn
 
   t.match(await post({ type: 'DRAIN_AGENT' }), { status: 400, text: /'drain_agent' to be present/ });
   t.match(await post({ type: 'DRAIN_AGENT', drain_agent: { agent_id: { value: 'no' } } }), { status: 400 });
-  t.match(await post({ type: 'DRAIN_AGENT', drain_agent: { ...drain, mark_gone: true } }), {
-    status: 501,
-    text: /mark_gone/,
-  });
-  t.match(await post({ type: 'MARK_AGENT_GONE', mark_agent_gone: { agent_id } }), { status: 501 });
   const reader = { ...target, authorization: basic('reader', 'token-of-reader') };
   t.equal(
     (await ask(reader, 'POST', '/api/v1', json, JSON.stringify({ type: 'DRAIN_AGENT', drain_agent: drain }))).status,
     403,
   );
+});
+
+t.test('an agent that is gone loses its tasks for good, and what it had counts no more', async t => {
+  const { post, read, store, framework, eventually } = await stage(t);
+  t.match(await post({ type: 'MARK_AGENT_GONE' }), { status: 400, text: /'mark_agent_gone' to be present/ });
+  t.equal((await post({ type: 'MARK_AGENT_GONE', mark_agent_gone: { agent_id: { value: 'pi-1' } } })).status, 200);
+  t.match(await store.tasks.ofFramework(framework.id, 'a'), { state: 'TASK_GONE_BY_OPERATOR', node: 'pi-1' });
+  await framework.update('a', 'TASK_RUNNING');
+  const isTold = ({ update: { status } }: Json) => status.reason === 'REASON_AGENT_REMOVED_BY_OPERATOR';
+  t.match((await framework.stream.next('UPDATE', isTold)).update, {
+    status: { task_id: { value: 'a' }, state: 'TASK_LOST', source: 'SOURCE_MASTER', message: 'admin marked it gone' },
+  });
+  t.match((await read('GET_AGENTS')).agents, [{ agent_info: { id: { value: 'pi-2' } } }]);
+  // one that has no tasks is drained at once, and gone then
+  const drain = { agent_id: { value: 'pi-2' }, mark_gone: true };
+  t.equal((await post({ type: 'DRAIN_AGENT', drain_agent: drain })).status, 200);
+  await eventually('both are gone', async () => (await read('GET_AGENTS')).agents.length === 0);
 });
 
 t.test('a subscriber that takes nothing is cut off when too much waits for it, one that reads gets all', async t => {

@@ -1,0 +1,35 @@
+import { liveStates } from '../model/task.ts';
+import type { Store } from '../store/store.ts';
+import { maxIds } from '../store/tasks.ts';
+import type { Events } from './events.ts';
+import type { Fleet } from './fleet.ts';
+import type { Jobs } from './jobs.ts';
+import type { Rounds } from './rounds.ts';
+import type { TaskIntake } from './task-intake.ts';
+
+/**
+ * Takes a node out of the fleet for good, since an operator says that it does not come back: its tasks have ended, those of jobs start
+ * elsewhere, and it counts again when it has joined with a new key. Said again it finishes what a crash has left.
+ */
+export function makeMarkGone(parts: {
+  readonly store: Pick<Store, 'tasks'>;
+  readonly fleet: Pick<Fleet, 'quarantine'>;
+  readonly jobs: Pick<Jobs, 'move'>;
+  readonly intake: Pick<TaskIntake, 'onGone'>;
+  readonly rounds: Pick<Rounds, 'onGone'>;
+  readonly events: Pick<Events, 'record'>;
+  /** Its sessions end, its certificates hold no more. */
+  readonly cutOff: (node: string) => Promise<void>;
+}): (node: string, reason: string) => Promise<void> {
+  const { store, fleet, jobs, intake, rounds, events, cutOff } = parts;
+  return async (node, reason) => {
+    await fleet.quarantine(node, reason);
+    events.record('node-quarantined', { node, message: `${reason}: its tasks start elsewhere` });
+    await cutOff(node);
+    const ofJobs = await store.tasks.list({ node, states: liveStates, framework: null });
+    const ids = ofJobs.map(({ id }) => id);
+    for (let i = 0; i < ids.length; i += maxIds) await jobs.move(ids.slice(i, i + maxIds));
+    await intake.onGone(node, reason);
+    rounds.onGone(node);
+  };
+}
