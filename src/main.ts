@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { runCli } from './cli/cli.ts';
-import type { AgentOptions, Joined, JoinOptions, MasterOptions } from './cli/roles.ts';
+import type { AgentOptions, DoctorOptions, Joined, JoinOptions, MasterOptions } from './cli/roles.ts';
+import type { Finding } from './model/finding.ts';
 
 // Each role is loaded when it is asked for: an agent never loads a database, a command never loads a proxy.
 
@@ -102,11 +103,22 @@ async function joinFleet({ logLevel, replace, ...options }: JoinOptions, signal:
   return joinNode({ clock: systemClock, log }, config, { replace, keepName: options.node === undefined }, signal);
 }
 
+async function examineNode(options: DoctorOptions, signal: AbortSignal): Promise<readonly Finding[]> {
+  const [doctor, { defaultAgentConfig }, { systemClock }] = await Promise.all([
+    import('./agent/doctor.ts'),
+    import('./agent/config.ts'),
+    import('./device/clock.ts'),
+  ]);
+  const config = { ...defaultAgentConfig, profilesDir, proxy: proxyOf(process.env), ...options };
+  return doctor.examineNode({ clock: systemClock }, config, signal);
+}
+
 process.exitCode = await runCli(process.argv.slice(2), {
   version,
   profilesDir,
   startMaster: runMaster,
   startAgent: runAgent,
+  examineNode,
   joinFleet,
 });
 // what a role that could not start has left open must not keep the process

@@ -26,7 +26,7 @@ export type NodeIdentity = Readonly<v.InferOutput<typeof nodeIdentitySchema>>;
 
 const fileName = 'identity';
 
-export async function loadIdentity(files: Files): Promise<NodeIdentity | undefined> {
+export async function loadIdentity(files: Pick<Files, 'read'>): Promise<NodeIdentity | undefined> {
   const stored = await files.read(fileName);
   return stored && decodeJson(nodeIdentitySchema, stored.value, fileName);
 }

@@ -131,7 +131,16 @@ function isSigner(pem: string, { bundle, revoked }: Trusted, moment: Moment): bo
   return result.ok && result.peer.id.kind === 'config';
 }
 
-async function load(files: Files, log: Log): Promise<v.InferOutput<typeof storedSchema> | undefined> {
+/** The roots that this node believes now, as PEM. */
+export async function readRoots(
+  files: Pick<Files, 'read'>,
+  log: Log,
+  { roots }: Pick<NodeIdentity, 'roots'>,
+): Promise<readonly string[]> {
+  return (await load(files, log))?.roots ?? roots;
+}
+
+async function load(files: Pick<Files, 'read'>, log: Log): Promise<v.InferOutput<typeof storedSchema> | undefined> {
   try {
     const stored = await files.read(fileName);
     return stored && decodeJson(storedSchema, stored.value, fileName, storedBounds);

@@ -9,6 +9,7 @@ import { addContext } from './context.ts';
 import { addCredential } from './credential.ts';
 import { addDelete } from './delete.ts';
 import { addDiff } from './diff.ts';
+import { addDoctor } from './doctor.ts';
 import { addDrain } from './drain.ts';
 import { addExec } from './exec.ts';
 import { addExplain } from './explain.ts';
@@ -28,7 +29,11 @@ import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
 
 /** The commands that talk to a master: in a file of their own, so that a role does not load them. */
-export function addClientCommands(program: Command, shell: Shell, { version, profilesDir }: CliParts): void {
+export function addClientCommands(
+  program: Command,
+  shell: Shell,
+  { version, profilesDir, examineNode }: CliParts,
+): void {
   addToken(program, shell);
   addCredential(program, shell);
   addApprove(program, shell);
@@ -51,6 +56,7 @@ export function addClientCommands(program: Command, shell: Shell, { version, pro
   addRollout(program, shell);
   addJob(program, shell);
   addDrain(program, shell);
+  addDoctor(program, shell, examineNode);
   addProfiles(program, shell, profilesDir);
   addContext(program, shell);
   addVersion(program, shell, version);

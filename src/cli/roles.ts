@@ -1,5 +1,6 @@
 import type { AccessLogFormat } from '../model/access-line.ts';
 import type { AuditSync } from '../model/audit-chain.ts';
+import type { Finding } from '../model/finding.ts';
 import type { MeshDefault, PathNormalization } from '../model/policy.ts';
 import type { CustomResources } from '../model/resources.ts';
 
@@ -108,6 +109,12 @@ export interface JoinOptions {
   readonly logLevel: LogLevel;
 }
 
+/** An agent's settings as far as `mesolite doctor` looks at what they name. */
+export type DoctorOptions = Pick<
+  AgentOptions,
+  'dataDir' | 'join' | 'meshPort' | 'outboundPort' | 'taskUser' | 'profile' | 'profiles'
+>;
+
 /** Whom a node has become, and where. */
 export interface Joined {
   readonly node: string;
@@ -126,5 +133,6 @@ export interface CliParts {
   readonly profilesDir: string;
   readonly startMaster: StartRole<MasterOptions>;
   readonly startAgent: StartRole<AgentOptions>;
+  readonly examineNode: (options: DoctorOptions, signal: AbortSignal) => Promise<readonly Finding[]>;
   readonly joinFleet: (options: JoinOptions, signal: AbortSignal) => Promise<Joined>;
 }

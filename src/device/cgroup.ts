@@ -89,6 +89,13 @@ export function openCgroups(
   return { cgroups: makeCgroups(tree, clock, parent, enabled), warnings: missing.map(each => describe(tree, each)) };
 }
 
+/** What the kernel could not limit here for an agent that is root, and what helps; reads, and changes nothing. */
+export function missingControllers(tree: CgroupTree | undefined): readonly string[] {
+  if (tree === undefined) return [`${noTree}this system has no cgroup v2: ${howToSwitch}`];
+  const has = tree.read('/cgroup.controllers').split(/\s+/);
+  return controllers.filter(each => !has.includes(each)).map(each => describe(tree, each));
+}
+
 /** The group above those of the runs is there while they are. */
 function openParent(tree: CgroupTree, parent: string): ReadonlySet<Controller> {
   if (!attempt(() => tree.list(parent))) tree.make(parent);

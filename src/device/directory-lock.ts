@@ -50,6 +50,11 @@ async function create(path: string, text: string): Promise<boolean> {
 }
 
 /** The process that has locked this very directory and lives. */
+/** The process that has the directory; undefined when none lives that has. */
+export function lockHolder(directory: string): Promise<number | undefined> {
+  return holderOf(join(directory, fileName), directory);
+}
+
 async function holderOf(path: string, directory: string): Promise<number | undefined> {
   const text = await readFile(path, 'utf8').catch(() => '');
   const [pid = '', boot = '', start = '', place = ''] = text.split('\n');

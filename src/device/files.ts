@@ -40,12 +40,19 @@ const reserveName = '~reserve';
 
 type Copy = { readonly state: 'good'; readonly value: Buffer } | { readonly state: 'missing' | 'damaged' };
 
+const defaultMaxBytes = 8 * 1024 * 1024;
+
 /** Opens a directory of durable files, making it where needed; throws START_FAILED when it cannot be written. */
 export async function openFiles(directory: string, settings: FilesSettings = {}): Promise<Files> {
-  const { operations = systemFileOperations, maxBytes = 8 * 1024 * 1024, reserveBytes = 0 } = settings;
+  const { operations = systemFileOperations, maxBytes = defaultMaxBytes, reserveBytes = 0 } = settings;
   const files = new DurableFiles(directory, operations, maxBytes, reserveBytes);
   await files.open();
   return files;
+}
+
+/** What another process writes there, to be read only: nothing is made or cleared away. */
+export function viewFiles(directory: string): Pick<Files, 'read' | 'list'> {
+  return new DurableFiles(directory, systemFileOperations, defaultMaxBytes, 0);
 }
 
 class DurableFiles implements Files {

@@ -1,6 +1,11 @@
 /** Walk 2: what a node says of itself reaches the fleet's view; its silence is noticed, and so is its return. */
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { type DoctorConfig, examineNode } from '../../src/agent/doctor.ts';
+import { type Clock, dayMs } from '../../src/base/clock.ts';
+import { systemClock } from '../../src/device/clock.ts';
+import { parseJoinString, printJoinString } from '../../src/identity/join-string.ts';
 import {
   agentConfig,
   makeHome,
@@ -15,6 +20,7 @@ import { job } from '../fixtures/fleet-api.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { Relay } from '../fixtures/fleet-relay.ts';
 import { until } from '../fixtures/fleet-until.ts';
+import { ShiftedClock } from '../fixtures/shifted-clock.ts';
 
 const home = makeHome(t);
 const ports = new FreePorts();
@@ -110,6 +116,59 @@ t.test('an agent that starts again is the same node with the next boot number', 
   });
   t.match(node, { state: 'ready', tasks: 1 });
   t.equal((await api.nodes()).length, 1);
+});
+
+t.test('a doctor looks at the node beside its agent, and says where the way to the master ends', async t => {
+  const look = async (clock: Clock = systemClock, changes: Partial<DoctorConfig> = {}) => {
+    const findings = await examineNode({ clock }, { ...config, ...changes }, new AbortController().signal);
+    return (check: string) => findings.filter(each => each.check === check).map(({ check: _, ...finding }) => finding);
+  };
+  const healthy = await look();
+  t.match(healthy('profile'), [{ state: 'ok', what: /^test-board: / }]);
+  t.match(healthy('disk'), [{ what: /MB are free for/ }]);
+  t.match(healthy('ports'), [{ state: 'ok', what: `the agent runs (process ${process.pid})` }]);
+  t.match(healthy('certificate'), [{ state: 'ok', what: /^node of .*, for \d+\.\d days more$/ }]);
+  t.match(healthy('master'), [
+    { state: 'ok', what: /^127\.0\.0\.1:\d+ is reached/ },
+    { state: 'ok', what: /shows a certificate of this fleet$/ },
+  ]);
+
+  const inThePast = await look(new ShiftedClock(-systemClock.now()));
+  t.match(inThePast('clock'), [{ state: 'failure', what: /1970-01-01/, fix: /timedatectl/ }]);
+  t.match(inThePast('certificate'), [{ state: 'warning', what: /does not hold yet/, fix: /set the clock/ }]);
+  const late = await look(new ShiftedClock(40 * dayMs));
+  t.match(late('certificate'), [{ state: 'failure', what: /expired \d+\.\d days ago/, fix: /--replace/ }]);
+
+  relay.silence();
+  t.match((await look())('master'), [
+    { state: 'ok' },
+    { state: 'failure', what: /not known for the master: no answer/ },
+  ]);
+  relay.resume();
+
+  const dataDir = t.testdir();
+  const { join: _, ...notJoined } = { ...config, dataDir };
+  const fresh = await examineNode({ clock: systemClock }, notJoined, new AbortController().signal);
+  t.match(
+    fresh.find(({ check }) => check === 'certificate'),
+    { state: 'failure', fix: /mesolite token create/ },
+  );
+  t.match(
+    fresh.find(({ check }) => check === 'ports'),
+    { state: 'failure', what: /another program listens on/ },
+  );
+  t.strictSame(readdirSync(dataDir), [], 'it has changed nothing');
+  const unheard = printJoinString({
+    ...parseJoinString(config.join ?? ''),
+    addresses: [
+      { host: 'nowhere.invalid', port: 8883 },
+      { host: '127.0.0.1', port: 1 },
+    ],
+  });
+  const lost = await look(systemClock, { dataDir, join: unheard });
+  t.match(lost('certificate'), [{ state: 'note' }]);
+  t.match(lost('dns'), [{ state: 'failure', what: /^nowhere\.invalid has no address/, fix: /getent/ }]);
+  t.match(lost('master'), [{ state: 'failure', what: /^127\.0\.0\.1:1 is not reached: .*ECONNREFUSED/ }]);
 });
 
 t.test('nothing of all this was an error', async t => {
