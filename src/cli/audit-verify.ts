@@ -60,7 +60,11 @@ export function addAuditVerify(audit: Command, shell: Shell): void {
       printRows(shell, output, columns, nodes, 'audit');
       for (const { node, what } of findings) print(shell, `${node}: ${what}`);
     });
-    if (count > 0) throw new MesoliteError('CONFLICT', `the audit was tampered with: ${count} findings`);
+    if (count > 0)
+      throw new MesoliteError(
+        'CONFLICT',
+        `the audit was tampered with: ${count === 1 ? '1 finding' : `${count} findings`}`,
+      );
   });
 }
 

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { secondMs } from '../base/clock.ts';
+import { unsupported } from '../base/shape.ts';
 import { durationSchema } from './duration.ts';
 import { nameSchema } from './ids.ts';
 
@@ -9,9 +10,6 @@ import { nameSchema } from './ids.ts';
 const word = v.pipe(v.string(), v.minLength(1, 'expected a text that is not empty'), v.maxLength(2048));
 const text = v.pipe(v.string(), v.maxLength(2048));
 const portNumber = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
-
-/** A field of Istio's that is not carried out here; `advice` is what to do instead. */
-const refused = (advice: string) => v.optional(v.never(advice));
 
 /** As Envoy's virtual hosts: so many items are looked at one after another for each request. */
 const maxRoutes = 256;
@@ -55,7 +53,7 @@ const matchSchema = v.strictObject({
   sourceLabels: v.optional(v.record(word, text)),
   sourceNamespace: v.optional(nameSchema),
   gateways: meshGateway,
-  statPrefix: refused('there are no statistics of single routes: leave it out'),
+  statPrefix: unsupported('there are no statistics of single routes: leave it out'),
 });
 
 const headerValues = v.optional(v.pipe(v.record(word, text), v.maxEntries(64)));
@@ -130,10 +128,10 @@ const retriesSchema = v.strictObject({
   retryOn: v.optional(text),
   retryIgnorePreviousHosts: v.optional(v.boolean(), true),
   backoff: v.optional(durationSchema),
-  retryRemoteLocalities: refused('there are no localities: leave it out'),
+  retryRemoteLocalities: unsupported('there are no localities: leave it out'),
 });
 
-const percentOld = refused('write percentage: {value: …}');
+const percentOld = unsupported('write percentage: {value: …}');
 
 const faultSchema = v.pipe(
   v.strictObject({
@@ -142,15 +140,15 @@ const faultSchema = v.pipe(
         fixedDelay: v.pipe(durationSchema, v.minValue(1), v.maxValue(maxDelayMs, 'expected at most 4m')),
         percentage: v.optional(percentageSchema),
         percent: percentOld,
-        exponentialDelay: refused('write fixedDelay'),
+        exponentialDelay: unsupported('write fixedDelay'),
       }),
     ),
     abort: v.optional(
       v.strictObject({
         httpStatus: v.pipe(v.number(), v.integer(), v.minValue(200), v.maxValue(599)),
         percentage: v.optional(percentageSchema),
-        grpcStatus: refused('write httpStatus: gRPC clients make their status of it (503: UNAVAILABLE)'),
-        http2Error: refused('write httpStatus'),
+        grpcStatus: unsupported('write httpStatus: gRPC clients make their status of it (503: UNAVAILABLE)'),
+        http2Error: unsupported('write httpStatus'),
       }),
     ),
   }),
@@ -165,7 +163,7 @@ const corsPolicySchema = v.strictObject({
   maxAge: v.optional(durationSchema),
   allowCredentials: v.optional(v.boolean(), false),
   unmatchedPreflights: v.optional(v.picklist(['UNSPECIFIED', 'FORWARD', 'IGNORE']), 'UNSPECIFIED'),
-  allowOrigin: refused('write allowOrigins: [{exact: …}]'),
+  allowOrigin: unsupported('write allowOrigins: [{exact: …}]'),
 });
 
 const httpRouteSchema = v.pipe(
@@ -189,9 +187,9 @@ const httpRouteSchema = v.pipe(
     ),
     corsPolicy: v.optional(corsPolicySchema),
     headers: headersSchema,
-    delegate: refused('write the routes of the delegate here'),
-    mirrorPercent: refused('write mirrorPercentage: {value: …}'),
-    mirror_percent: refused('write mirrorPercentage: {value: …}'),
+    delegate: unsupported('write the routes of the delegate here'),
+    mirrorPercent: unsupported('write mirrorPercentage: {value: …}'),
+    mirror_percent: unsupported('write mirrorPercentage: {value: …}'),
   }),
   v.check(
     http => [http.route, http.redirect, http.directResponse].filter(action => action !== undefined).length === 1,
@@ -205,8 +203,8 @@ export const virtualServiceSpecSchema = v.strictObject({
   hosts: v.pipe(v.array(word), v.minLength(1, 'expected at least one host'), v.maxLength(64)),
   gateways: meshGateway,
   http: v.pipe(v.array(httpRouteSchema), v.minLength(1, 'expected at least one route'), v.maxLength(maxRoutes)),
-  tcp: refused(tcpAdvice),
-  tls: refused(tcpAdvice),
+  tcp: unsupported(tcpAdvice),
+  tls: unsupported(tcpAdvice),
   exportTo: v.optional(
     v.array(v.picklist(['.', '*'], 'only "." (the own namespace) and "*" (all) are carried out: leave it out for all')),
   ),

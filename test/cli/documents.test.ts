@@ -71,20 +71,23 @@ t.test('what is wrong is named with file, document and path, all of it, and noth
     'type.yaml': job('type', 'command: true'),
     'name.yaml': job('Not_A_Name'),
     'kind.yaml': 'apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: { name: g }\n',
+    'policy.yaml':
+      'apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: { name: p }\nspec: { rules: [{ when: [{ key: source.principals, values: [a] }] }] }\n',
     'scalar.yaml': 'hello',
   });
   const file = (name: string) => join(dir, name);
-  const names = ['job.yaml', 'field.yaml', 'type.yaml', 'name.yaml', 'kind.yaml', 'scalar.yaml'];
+  const names = ['job.yaml', 'field.yaml', 'type.yaml', 'name.yaml', 'kind.yaml', 'policy.yaml', 'scalar.yaml'];
   const { code, out, err } = await mesolite(['apply', ...names.flatMap(name => ['-f', file(name)])]);
   t.same([code, out], [1, '']);
   const lines = err.trim().split('\n');
-  t.equal(lines.length, 6);
+  t.equal(lines.length, 7);
   t.equal(lines[0], `mesolite: ${file('job.yaml')}: document 2: spec.resources.cpus: expected 0 or more, got -1`);
   t.match(lines[1], 'field.yaml: spec.comand: unknown field');
   t.match(lines[2], 'type.yaml: spec.command: ');
   t.match(lines[3], 'name.yaml: metadata.name: expected a name of 1 to 63 of a-z, 0-9 and "-", got "Not_A_Name"');
   t.match(lines[4], 'kind.yaml: kind: Gateway is not supported: publish the port of a job instead');
-  t.match(lines[5], 'scalar.yaml: ');
+  t.match(lines[5], 'policy.yaml: spec.rules[0].when[0].key: "source.principals" is not an attribute: did you mean');
+  t.match(lines[6], 'scalar.yaml: ');
   t.equal(server.calls.length, 0);
 });
 

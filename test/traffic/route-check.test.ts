@@ -37,11 +37,14 @@ t.test('what is not carried out is refused, with its path and what to do instead
       /spec\.hosts\[0\]: expected a service: <service>.* got "example.com"/,
     ],
     [{ hosts: ['*'], http: [{ route }] }, /spec\.hosts\[0\]: expected a service/],
-    [{ ...http({}), tcp: [] }, /spec\.tcp: only http routes are carried out/],
-    [{ ...http({}), tls: [] }, /spec\.tls: only http routes/],
+    [{ ...http({}), tcp: [] }, /spec\.tcp: not supported: only http routes are carried out/],
+    [{ ...http({}), tls: [] }, /spec\.tls: not supported: only http routes/],
     [{ ...http({}), gateways: ['bookinfo'] }, /spec\.gateways\[0\]: only "mesh" is carried out/],
     [{ ...http({}), exportTo: ['shop'] }, /spec\.exportTo\[0\]: only "\."/],
-    [http({ delegate: { name: 'x' } }), /spec\.http\[0\]\.delegate: write the routes of the delegate here/],
+    [
+      http({ delegate: { name: 'x' } }),
+      /spec\.http\[0\]\.delegate: not supported: write the routes of the delegate here/,
+    ],
     [http({ retires: {} }), /spec\.http\[0\]\.retires: unknown field/],
     [http({ redirect: { uri: '/' } }), /spec\.http\[0\]: expected exactly one of route, redirect and directResponse/],
     [http({ route: [] }), /spec\.http\[0\]\.route/],
@@ -57,7 +60,7 @@ t.test('what is not carried out is refused, with its path and what to do instead
     [match({ headers: { a: { regex: '(a{90}){10}' } } }), /match\[0\]\.headers\.a\.regex: .*too large/],
     [match({ headers: { ':path': {} } }), /:path is a pseudo header/],
     [match({ gateways: ['x'] }), /match\[0\]\.gateways\[0\]: only "mesh"/],
-    [match({ statPrefix: 'x' }), /match\[0\]\.statPrefix: there are no statistics/],
+    [match({ statPrefix: 'x' }), /match\[0\]\.statPrefix: not supported: there are no statistics/],
     [http({ rewrite: {} }), /rewrite: expected at least one of/],
     [http({ rewrite: { uri: 'a' } }), /rewrite\.uri: expected a path/],
     [http({ rewrite: { uri: '/a b' } }), /rewrite\.uri: expected a path/],
@@ -68,10 +71,19 @@ t.test('what is not carried out is refused, with its path and what to do instead
     [http({ timeout: '5' }), /timeout: expected a duration/],
     [http({ retries: { attempts: 26 } }), /retries\.attempts: expected at most 25/],
     [http({ retries: { retryOn: '5xx,often' } }), /retries\.retryOn: "often" is no condition/],
-    [http({ retries: { retryRemoteLocalities: true } }), /retryRemoteLocalities: there are no localities/],
+    [
+      http({ retries: { retryRemoteLocalities: true } }),
+      /retryRemoteLocalities: not supported: there are no localities/,
+    ],
     [http({ fault: { delay: { fixedDelay: '1h' } } }), /fault\.delay\.fixedDelay: expected at most 4m/],
-    [http({ fault: { delay: { fixedDelay: '1s', percent: 5 } } }), /fault\.delay\.percent: write percentage/],
-    [http({ fault: { abort: { grpcStatus: 'UNAVAILABLE' } } }), /fault\.abort\.grpcStatus: write httpStatus/],
+    [
+      http({ fault: { delay: { fixedDelay: '1s', percent: 5 } } }),
+      /fault\.delay\.percent: not supported: write percentage/,
+    ],
+    [
+      http({ fault: { abort: { grpcStatus: 'UNAVAILABLE' } } }),
+      /fault\.abort\.grpcStatus: not supported: write httpStatus/,
+    ],
     [
       http({ headers: { request: { set: { host: 'x' } } } }),
       /headers\.request\.set: "host" may not be changed: write rewrite/,
@@ -90,7 +102,7 @@ t.test('what is not carried out is refused, with its path and what to do instead
     [http({ headers: { request: { add: { transfer_encoding: 'c' } } } }), /"transfer_encoding" is no name of a header/],
     [
       http({ corsPolicy: { allowOrigin: ['*'], allowOrigins: [{ exact: '*' }] } }),
-      /corsPolicy\.allowOrigin: write allowOrigins/,
+      /corsPolicy\.allowOrigin: not supported: write allowOrigins/,
     ],
     [http({ corsPolicy: { allowOrigins: [{ exact: '*' }], allowHeaders: ['a\r\nb'] } }), /corsPolicy: .* is no name/],
     [
