@@ -3,10 +3,10 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import type { AccessRecord } from '../model/access.ts';
-import type { AuditMark, AuditSync } from '../model/audit-chain.ts';
+import type { AuditSync } from '../model/audit-chain.ts';
 import { wentWell } from './access-log.ts';
-import { droppedReason, type Missing } from './audit-backlog.ts';
 import { type AuditJournal, journalBounds } from './audit-journal.ts';
+import { AuditMarks } from './audit-marks.ts';
 import type { AuditEntry } from './audit-segment.ts';
 import type { NodeClock } from './clock.ts';
 import type { Sender } from './sender.ts';
@@ -67,13 +67,10 @@ type Parts = Parameters<typeof openAuditTrail>[0];
 class DiskTrail implements AuditTrail {
   readonly #parts: Parts;
   readonly #settings: AuditSettings;
-  readonly #startedAt: number;
+  readonly #marks: AuditMarks;
   #waiting: AccessRecord[] = [];
   /** Of records that found no room. */
   #dropped = 0;
-  /** To be written before the records that wait. */
-  #marks: AuditMark[] = [];
-  #isTimeKnown = false;
   #isSynced = true;
   #isFailing = false;
   #diskBytes: number;
@@ -87,13 +84,12 @@ class DiskTrail implements AuditTrail {
   constructor(parts: Parts, settings: AuditSettings) {
     this.#parts = parts;
     this.#settings = settings;
-    this.#startedAt = parts.clock.monotonic();
+    this.#marks = new AuditMarks(parts.clock);
     this.#diskBytes = settings.diskBytes;
   }
 
   async begin(): Promise<void> {
-    this.#isTimeKnown = this.#parts.clock.known;
-    this.#marks.push({ mark: 'start', ...this.#when(), allowed: this.#settings.allowed });
+    this.#marks.start(this.#settings.allowed);
     await this.#write(this.#isSyncWanted()).catch(error => this.#warn(error));
   }
 
@@ -103,7 +99,7 @@ class DiskTrail implements AuditTrail {
       this.#dropped++;
       return;
     }
-    this.#waiting.push(this.#isTimeKnown ? record : { ...record, sinceStartMs: this.#sinceStart() });
+    this.#waiting.push(this.#marks.timed(record));
     if (this.#waiting.length === auditBounds.flushAt) this.#wake();
   }
 
@@ -138,7 +134,7 @@ class DiskTrail implements AuditTrail {
     await watched;
     await this.#flush({ now: true });
     if (this.#waiting.length > 0) return;
-    this.#marks.push({ mark: 'end', ...this.#when() });
+    this.#marks.end();
     try {
       await this.#write(true);
       await this.#parts.journal.close();
@@ -154,10 +150,11 @@ class DiskTrail implements AuditTrail {
     if (!isDue && !now) return;
     this.#flushAt = clock.monotonic() + auditBounds.flushEveryMs;
     try {
-      this.#learnTime();
-      for (const missing of await journal.adopt()) this.#miss(missing);
-      for (const missing of journal.takeDamage()) this.#miss(missing);
-      if (this.#waiting.length + this.#marks.length + this.#dropped > 0) await this.#write(this.#isSyncWanted());
+      this.#marks.learnTime();
+      for (const missing of await journal.adopt()) this.#marks.miss(missing);
+      for (const missing of journal.takeDamage()) this.#marks.miss(missing);
+      if (this.#waiting.length + this.#marks.waiting.length + this.#dropped > 0)
+        await this.#write(this.#isSyncWanted());
       else if (!this.#isSynced && this.#isSyncWanted()) await this.#sync();
       if (this.#isFailing) this.#parts.log.info('audit records can be written again');
       this.#isFailing = false;
@@ -174,12 +171,12 @@ class DiskTrail implements AuditTrail {
     try {
       const lines = records.map(record => JSON.stringify(record));
       await this.#makeRoom(lines.reduce((sum, line) => sum + line.length, 0));
-      const more = dropped === 0 ? [] : [this.#lost(dropped)];
-      const marks = [...this.#marks];
+      const more = dropped === 0 ? [] : [JSON.stringify(this.#marks.lost(dropped))];
+      const marks = [...this.#marks.waiting];
       // what a mark tells it tells once: a start or a gap that is not on the medium could be lost without a trace
       this.#isSynced = sync || marks.length > 0;
       await journal.append([...marks.map(mark => JSON.stringify(mark)), ...lines, ...more], this.#isSynced);
-      this.#marks.splice(0, marks.length);
+      this.#marks.written(marks.length);
     } catch (error) {
       const room = auditBounds.waiting - records.length;
       this.#dropped += dropped + Math.max(0, this.#waiting.length - room);
@@ -196,7 +193,7 @@ class DiskTrail implements AuditTrail {
     while (journal.bytes + bytes > this.#diskBytes) {
       const missing = await journal.dropOldest();
       if (missing === undefined) return;
-      for (const each of missing) this.#miss(each);
+      for (const each of missing) this.#marks.miss(each);
       const records = missing.at(-1)?.count ?? 0;
       const fields = { records, limitBytes: this.#diskBytes };
       if (records > 0) log.warn('the oldest audit records are dropped: the disk space for them is used up', fields);
@@ -212,40 +209,6 @@ class DiskTrail implements AuditTrail {
   #isSyncWanted(): boolean {
     const { sync } = this.#settings;
     return sync === 'always' || (sync === 'offline' && !this.#parts.isUp());
-  }
-
-  #learnTime(): void {
-    if (this.#isTimeKnown || !this.#parts.clock.known) return;
-    this.#isTimeKnown = true;
-    this.#marks.push({ mark: 'clock', at: this.#parts.clock.now(), sinceStartMs: this.#sinceStart() });
-  }
-
-  /** What is dropped behind what was dropped before is one gap. */
-  #miss(missing: Missing): void {
-    const before = this.#marks.findIndex(
-      mark =>
-        mark.mark === 'gap' && mark.reason === droppedReason && mark.last !== null && mark.last + 1 === missing.first,
-    );
-    const gap: AuditMark = { mark: 'gap', ...this.#when(), ...missing };
-    const [joined] = before < 0 || missing.reason !== droppedReason ? [] : this.#marks.splice(before, 1);
-    this.#marks.push(
-      joined?.mark === 'gap' ? { ...gap, first: joined.first, count: (joined.count ?? 0) + (missing.count ?? 0) } : gap,
-    );
-  }
-
-  #lost(count: number): string {
-    const reason = 'they came faster than they could be written';
-    const gap: AuditMark = { mark: 'gap', ...this.#when(), reason, first: null, last: null, count };
-    return JSON.stringify(gap);
-  }
-
-  #when(): { readonly at: number; readonly sinceStartMs?: number } {
-    const at = this.#parts.clock.now();
-    return this.#isTimeKnown ? { at } : { at, sinceStartMs: this.#sinceStart() };
-  }
-
-  #sinceStart(): number {
-    return Math.round(this.#parts.clock.monotonic() - this.#startedAt);
   }
 
   async #hear(): Promise<void> {
