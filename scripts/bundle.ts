@@ -10,7 +10,11 @@ const outdir = 'build/dist';
 
 rmSync(outdir, { recursive: true, force: true });
 const { metafile } = await build({
-  entryPoints: { main: 'src/main.ts', 'board-reader': 'src/device/board-reader.ts' },
+  entryPoints: {
+    main: 'src/main.ts',
+    'board-reader': 'src/device/board-reader.ts',
+    'speed-meter': 'src/device/speed-meter.ts',
+  },
   outdir,
   bundle: true,
   splitting: true,

@@ -26,7 +26,11 @@ async function runMaster(
       import('./device/addresses.ts'),
     ]);
   const log = makeLog({ name: 'master', level: logLevel });
-  const own = { dataDir, advertise: advertise ?? ownAddresses(), proxy: proxyOf(process.env) };
+  const own = {
+    dataDir,
+    advertise: advertise ?? (isOne(options.host) ? [options.host] : ownAddresses()),
+    proxy: proxyOf(process.env),
+  };
   const config = { ...defaultMasterConfig, ...options, ...own };
   const { ended } = await startMaster({ clock: systemClock, log, version }, checkMasterConfig(config), signal);
   await ended;
@@ -70,6 +74,11 @@ async function runAgent(
   };
   await predecessor?.turn();
   await serveAgent(parts, config, signal);
+}
+
+/** Is this an address that is listened on, and no other of the machine? */
+function isOne(host: string | undefined): host is string {
+  return host !== undefined && host !== '0.0.0.0' && host !== '::';
 }
 
 /** `kill -USR2`, as nginx has it: restart without a connection refused. Heard all the time, since unheard it would end the process. */

@@ -15,6 +15,7 @@ import type { GivenSockets } from '../device/given-sockets.ts';
 import type { Lowered } from '../device/privileges.ts';
 import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
+import { measureRates } from '../device/speed.ts';
 import { makeLogKeeper } from '../device/task-log.ts';
 import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
@@ -63,6 +64,7 @@ import { startMetrics } from './metrics-server.ts';
 import { makeMoments } from './moments.ts';
 import { openNodeFacts } from './node-facts.ts';
 import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node-identity.ts';
+import { openNodeSpeed } from './node-speed.ts';
 import { makeOutputStreams } from './output-streams.ts';
 import {
   authorizationOf,
@@ -181,6 +183,7 @@ async function run(
   const ownId = printSpiffeId({ kind: 'node', trustDomain, node });
   const facts = await openNodeFacts({ clock, log }, config);
   const { profile } = facts;
+  const speed = await openNodeSpeed({ files, log, measureRates: s => measureRates(clock, s) }, facts, config.speed);
 
   const masterTls = {
     tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle(), 'caller'),
@@ -456,7 +459,7 @@ async function run(
         heartbeatMs: profile.heartbeatMs,
         controllers: confinement.controllers,
         warnings: [...confinement.warnings, ...disk.warnings()],
-        speed: config.speed,
+        speed: speed.value,
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
         generation: supervisor.held.generation,
@@ -589,6 +592,10 @@ async function run(
       signal,
     ),
   ];
+  inBackground(
+    'measuring this node',
+    speed.measure(signal).then(isNews => (isNews ? heartbeat.birth() : undefined)),
+  );
   inherited?.(record => audit.record(record));
   log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
 

@@ -36,7 +36,7 @@ export interface AgentConfig {
   readonly resources?: CustomResources | undefined;
   /** The name of the firmware profile, when the board is not to be recognised. */
   readonly profile?: string | undefined;
-  /** How fast this node works, 1 being a node of speed 1; absent: not known, which counts as 1. */
+  /** How fast this node works, beside a node of speed 1; absent: it is measured. */
   readonly speed?: number | undefined;
   /** How the network lets this node out. */
   readonly proxy?: ProxySettings | undefined;

@@ -6,13 +6,14 @@ import { readDisk } from '../device/disk.ts';
 import { readInventory } from '../device/inventory.ts';
 import { openProbe } from '../device/probe.ts';
 import { chooseProfile, loadProfiles } from '../device/profiles.ts';
-import type { FirmwareProfile, Usage } from '../model/profile.ts';
+import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
 import { type AgentConfig, profileFoldersOf } from './config.ts';
 import type { UpBody } from './sender.ts';
 
 /** What this board is and how it fares. */
 export interface NodeFacts {
+  readonly inventory: Inventory;
   readonly profile: FirmwareProfile;
   readUsage(): Promise<Usage>;
   /** The part of a birth that the board tells; `ownPorts` are those of tasks that run here. */
@@ -34,6 +35,7 @@ export async function openNodeFacts(
   for (const { trap, fix } of profile.traps) log.debug('a known trap of this board', { trap, fix });
   const probe = openProbe({ clock }, { dataDirectory: dataDir, diskSampleMs: profile.diskSampleMs });
   return {
+    inventory,
     profile,
     readUsage: () => probe.sample(),
     async describe(ownPorts) {
