@@ -86,14 +86,17 @@ export function openCgroups(
   for (const name of tree.list(parent)) attempt(() => tree.remove(posix.join(parent, name)));
   attempt(() => tree.remove(parent));
   const missing = controllers.filter(each => !enabled.has(each));
-  return { cgroups: makeCgroups(tree, clock, parent, enabled), warnings: missing.map(each => describe(tree, each)) };
+  return { cgroups: makeCgroups(tree, clock, parent, enabled), warnings: describeMissing(tree, missing) };
 }
 
 /** What the kernel could not limit here for an agent that is root, and what helps; reads, and changes nothing. */
 export function missingControllers(tree: CgroupTree | undefined): readonly string[] {
   if (tree === undefined) return [`${noTree}this system has no cgroup v2: ${howToSwitch}`];
   const has = tree.read('/cgroup.controllers').split(/\s+/);
-  return controllers.filter(each => !has.includes(each)).map(each => describe(tree, each));
+  return describeMissing(
+    tree,
+    controllers.filter(each => !has.includes(each)),
+  );
 }
 
 /** The group above those of the runs is there while they are. */
@@ -109,13 +112,24 @@ function enable(tree: CgroupTree, path: string): Controller[] {
   return controllers.filter(name => words.includes(name));
 }
 
-function describe(tree: CgroupTree, controller: Controller): string {
-  const instead = controller === 'memory' ? ' (their memory is watched instead)' : '';
-  const what = `the ${controller} of tasks is not limited by the kernel${instead}: `;
-  if (tree.isTaken(controller)) return `${what}cgroup v1 has the controller: ${howToSwitch}`;
+/** A sentence for each reason why controllers are missing, with what helps. */
+function describeMissing(tree: CgroupTree, missing: readonly Controller[]): string[] {
+  const reasons = new Map<string, Controller[]>();
+  for (const each of missing) {
+    const reason = whyMissing(tree, each);
+    reasons.set(reason, [...(reasons.get(reason) ?? []), each]);
+  }
+  return [...reasons].map(([reason, names]) => {
+    const instead = names.includes('memory') ? ' (their memory is watched instead)' : '';
+    return `the kernel does not limit ${names.join(', ')} of tasks${instead}: ${reason}`;
+  });
+}
+
+function whyMissing(tree: CgroupTree, controller: Controller): string {
+  if (tree.isTaken(controller)) return `cgroup v1 has what would: ${howToSwitch}`;
   const isThere = tree.read('/cgroup.controllers').split(/\s+/).includes(controller);
-  if (isThere) return `${what}the controller was not delegated: ${howToGet}`;
-  return `${what}the kernel has the controller off${controller === 'memory' ? `: ${howToEnable}` : ''}`;
+  if (isThere) return `the controller was not delegated: ${howToGet}`;
+  return `the controller is off${controller === 'memory' ? `: ${howToEnable}` : ''}`;
 }
 
 function makeCgroups(tree: CgroupTree, clock: Clock, parent: string, enabled: ReadonlySet<Controller>): Cgroups {
