@@ -54,13 +54,16 @@ export function takesMs({ expectedMs, where }: Shape, node: BoardNode): number {
   return where.fetchMs(node) + (expectedMs[node.kind] ?? 1);
 }
 
-/** Smaller is better, the first number that differs decides. */
-export type Rank = readonly number[];
-
-/** A node, by its index. */
+/** How a strategy sees a node: the first number that differs decides, and smaller is better. One object, as large fleets have many. */
 export interface Ranked {
+  /** What its affinities are worth, less than nothing. */
+  readonly liking: number;
+  /** Of the job's tasks, those with its value of `spreadOver`, and its own. */
+  readonly there: number;
+  readonly instances: number;
+  /** The part that is taken, below zero where more is better. */
+  readonly taken: number;
   readonly index: number;
-  readonly rank: Rank;
 }
 
 /** Nodes in the order of a strategy, for all tasks of a job that ask for the same. */

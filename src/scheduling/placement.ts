@@ -1,5 +1,5 @@
 import type { Resources } from '../model/resources.ts';
-import type { Board, Glance, Group, Rank, Ranked, Ranking, Shape } from './board.ts';
+import type { Board, Glance, Group, Ranked, Ranking, Shape } from './board.ts';
 import type { BoardNode } from './board-node.ts';
 import { affinityScore, unmetNeighbours } from './feasible.ts';
 import type { Candidate } from './front.ts';
@@ -131,9 +131,9 @@ function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefi
   let best: Choice | undefined;
   for (let front = heap.pop(); front !== undefined; front = heap.pop()) {
     const rank = rankOf(board, task, front.index);
-    if (compareRanks(rank, front.rank) !== 0) {
+    if (compareRanks(rank, front) !== 0) {
       // it has got a task since: under `binpack` it was ranked anew then, under `spread` it only stands too far in front
-      if (!isBinpack) heap.push({ index: front.index, rank });
+      if (!isBinpack) heap.push(rank);
       continue;
     }
     const node = board.nodeAt(front.index);
@@ -152,41 +152,38 @@ function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefi
 function rankingOf(board: Board, task: PendingTask, shape: Shape): Ranking {
   const ranking = board.rankingOf(task, () => {
     const heap = new Heap<Ranked>(isBetter);
-    for (const index of shape.where.indices) heap.push({ index, rank: rankOf(board, task, index) });
+    for (const index of shape.where.indices) heap.push(rankOf(board, task, index));
     return { heap, isBinpack: task.strategy === 'binpack', seen: board.entered.length };
   });
   if (ranking.isBinpack) {
     const known = new Set(shape.where.indices);
     for (; ranking.seen < board.entered.length; ranking.seen++) {
       const { index } = board.entered[ranking.seen] ?? { index: -1 };
-      if (known.has(index)) ranking.heap.push({ index, rank: rankOf(board, task, index) });
+      if (known.has(index)) ranking.heap.push(rankOf(board, task, index));
     }
   }
   return ranking;
 }
 
-function rankOf(board: Board, task: PendingTask, index: number): Rank {
+function rankOf(board: Board, task: PendingTask, index: number): Ranked {
   const job = jobKey(task);
   const glance = board.glanceAt(index, job);
-  if (glance === undefined) return [Number.POSITIVE_INFINITY];
-  const { attributes } = glance;
-  const liking = -affinityScore(task.affinities ?? [], attributes);
-  if (task.strategy === 'binpack') return [liking, -usedShare(glance), index];
-  const { spreadOver } = task;
+  if (glance === undefined) return { liking: Number.POSITIVE_INFINITY, there: 0, instances: 0, taken: 0, index };
+  const { attributes, instances } = glance;
+  const { affinities = [], strategy, spreadOver } = task;
+  const liking = -affinityScore(affinities, attributes);
+  if (strategy === 'binpack') return { liking, there: 0, instances: 0, taken: -usedShare(glance), index };
   const there = spreadOver === undefined ? 0 : (board.spreadOf(job, spreadOver).get(attributes[spreadOver] ?? '') ?? 0);
-  return [liking, there, glance.instances, usedShare(glance), index];
+  return { liking, there, instances, taken: usedShare(glance), index };
 }
 
 function isBetter(a: Ranked, b: Ranked): boolean {
-  return compareRanks(a.rank, b.rank) < 0;
+  return compareRanks(a, b) < 0;
 }
 
-function compareRanks(a: Rank, b: Rank): number {
-  for (let i = 0; i < a.length; i++) {
-    const difference = (a[i] ?? 0) - (b[i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
+function compareRanks(a: Ranked, b: Ranked): number {
+  if (a.liking !== b.liking) return a.liking - b.liking;
+  return a.there - b.there || a.instances - b.instances || a.taken - b.taken || a.index - b.index;
 }
 
 /** The part of the node's cores or memory that is taken, whichever is larger. */

@@ -69,15 +69,21 @@ const maxKept = 256;
 /** `bytesOf` says how large an artifact is, 0 where nobody knows. */
 export function makeRoster(nodes: readonly SchedulingNode[], bytesOf: (artifact: string) => number = () => 0): Roster {
   const kinds: { readonly example: SchedulingNode; readonly members: number[] }[] = [];
-  const indices = new Map<string, number>();
-  const known = new Map<string, number>();
+  let indices: ReadonlyMap<string, number> | undefined;
+  const ofProfile = new Map<string, number[]>();
   const kindOf = nodes.map((node, index) => {
-    const key = `${node.profile} ${node.speed} ${node.slowdown ?? 1}`;
-    const kind = known.get(key) ?? known.size;
-    known.set(key, kind);
-    indices.set(node.id, index);
-    kinds[kind] ??= { example: node, members: [] };
-    if (node.unavailable === undefined) kinds[kind].members.push(index);
+    const { profile, speed, slowdown = 1, unavailable } = node;
+    const known = ofProfile.get(profile) ?? [];
+    ofProfile.set(profile, known);
+    let kind = known.find(
+      each => kinds[each]?.example.speed === speed && (kinds[each]?.example.slowdown ?? 1) === slowdown,
+    );
+    if (kind === undefined) {
+      kind = kinds.length;
+      known.push(kind);
+      kinds.push({ example: node, members: [] });
+    }
+    if (unavailable === undefined) kinds[kind]?.members.push(index);
     return kind;
   });
   const everywhere = kinds.map(({ members }, kind): Part => ({ kind, score: 0, fetchMs: 0, members }));
@@ -85,7 +91,10 @@ export function makeRoster(nodes: readonly SchedulingNode[], bytesOf: (artifact:
 
   return {
     nodes,
-    indexOf: id => indices.get(id),
+    indexOf(id) {
+      indices ??= new Map(nodes.map((node, index) => [node.id, index]));
+      return indices.get(id);
+    },
     kinds,
     kindOf: index => kindOf[index] ?? 0,
     matching(wanted) {
