@@ -33,9 +33,9 @@ export function makeNodeRoster(parts: {
   };
 }
 
-/** The nearest power of two: nodes whose ways are about as wide are of one kind to the scheduler. */
-function roughly(bytesPerSecond: number): number {
-  return 2 ** Math.round(Math.log2(bytesPerSecond));
+/** The nearest of so many values an octave: nodes that are about alike are of one kind to the scheduler, not each its own. */
+function near(value: number, perOctave: number): number {
+  return 2 ** (Math.round(Math.log2(value) * perOctave) / perOctave);
 }
 
 /** A node as it was seen, and what that was made of. */
@@ -63,12 +63,12 @@ function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry |
     hostname: id,
     attributes: { ...birth?.attributes, ...labels, node: id },
     profile: birth?.profile ?? '',
-    speed: birth?.speed ?? 1,
+    speed: near(birth?.speed ?? 1, 8),
     slowdown,
     ...(closesAt !== undefined && { closesAt }),
     ...(why !== undefined && { unavailable: why }),
     holds: stock?.holds,
-    ...(stock?.bytesPerSecond !== undefined && { fetchBytesPerSecond: roughly(stock.bytesPerSecond) }),
+    ...(stock?.bytesPerSecond !== undefined && { fetchBytesPerSecond: near(stock.bytesPerSecond, 1) }),
   };
   return { id, labels, birth, stock, seen };
 }

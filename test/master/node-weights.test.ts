@@ -2,6 +2,7 @@ import t from 'tap';
 import { secondMs } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { FleetNode } from '../../src/master/fleet.ts';
+import { makeNodeRoster } from '../../src/master/node-roster.ts';
 import { makeNodeWeights } from '../../src/master/node-weights.ts';
 import type { Usage } from '../../src/model/profile.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
@@ -60,4 +61,26 @@ t.test('however many weights change, they are published every ten seconds at mos
   }
   await clock.advance(60 * secondMs);
   t.same(published, [10, 20, 30, 40]);
+});
+
+t.test('nodes that are about as fast, and fetch about as fast, are of one kind to the scheduler', async t => {
+  const nodeOf = (id: string, speed: number | undefined, bytesPerSecond: number) =>
+    ({ id, labels: {}, state: 'ready', birth: birthOf({ speed }), stock: { holds: {}, bytesPerSecond } }) as FleetNode;
+  const list = () => [nodeOf('a', 1.02, 1e6), nodeOf('b', undefined, 1.1e6), nodeOf('c', 0.5, 9e6)];
+  const roster = makeNodeRoster({
+    fleet: { list },
+    slowdownOf: () => 1,
+    artifactBytes: key => (key === 'app' ? 2 ** 20 : undefined),
+  })(0);
+  t.same(
+    roster.kinds.map(({ example, members }) => [example.speed, members]),
+    [
+      [1, [0, 1]],
+      [0.5, [2]],
+    ],
+  );
+  t.same(
+    [0, 1, 2].map(index => roster.fetchMs(index, ['app'])),
+    [1000, 1000, 125],
+  );
 });
