@@ -23,6 +23,15 @@ export function decode<S extends v.GenericSchema>(
   { isSecret }: Pick<Bounds, 'isSecret'> = {},
 ): v.InferOutput<S> {
   checkNesting(input, defaultBounds.maxDepth, what);
+  return decodeChecked(schema, input, what, isSecret);
+}
+
+function decodeChecked<S extends v.GenericSchema>(
+  schema: S,
+  input: unknown,
+  what: string,
+  isSecret?: true,
+): v.InferOutput<S> {
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
   const [first, ...more] = result.issues.map(
@@ -48,8 +57,8 @@ export function decodeJson<S extends v.GenericSchema>(
   } catch (cause) {
     throw new MesoliteError('INVALID_INPUT', `${what}: not JSON`, { cause });
   }
-  checkNesting(value, bounds.maxDepth, what);
-  return decode(schema, value, what, bounds);
+  checkNesting(value, Math.min(bounds.maxDepth, defaultBounds.maxDepth), what);
+  return decodeChecked(schema, value, what, bounds.isSecret);
 }
 
 /** A field that others have and this program does not; `advice` is the nearest thing that works. */
@@ -65,29 +74,36 @@ function asBuffer(bytes: Uint8Array): Buffer {
 const forbiddenNames: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
 function checkNesting(value: unknown, maxDepth: number, what: string): void {
-  if (depthExceeds(value, maxDepth)) {
-    throw new MesoliteError('TOO_LARGE', `${what}: nested deeper than ${maxDepth} levels`);
+  const problem = nestingProblem(value, maxDepth);
+  if (problem === undefined) return;
+  if (problem === tooDeep) throw new MesoliteError('TOO_LARGE', `${what}: nested deeper than ${maxDepth} levels`);
+  throw new MesoliteError('INVALID_INPUT', `${what}: no field may be called ${problem}`);
+}
+
+/** No name is empty where something is wrong with it. */
+const tooDeep = '';
+
+/** The path of a forbidden name, or `tooDeep`. Every message is walked through at its door, so that nothing is made on the way. */
+function nestingProblem(value: unknown, levels: number): string | undefined {
+  if (!isObject(value)) return undefined;
+  if (levels === 0) return tooDeep;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const below = nestingProblem(value[i], levels - 1);
+      if (below !== undefined) return below === tooDeep ? tooDeep : `${i}.${below}`;
+    }
+    return undefined;
   }
-  const name = forbiddenName(value);
-  if (name !== undefined) throw new MesoliteError('INVALID_INPUT', `${what}: no field may be called ${name}`);
-}
-
-function depthExceeds(value: unknown, limit: number): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  if (limit === 0) return true;
-  for (const child of Object.values(value)) if (depthExceeds(child, limit - 1)) return true;
-  return false;
-}
-
-/** The path of a forbidden name; the depth of `value` is bounded. */
-function forbiddenName(value: unknown): string | undefined {
-  if (typeof value !== 'object' || value === null) return undefined;
-  for (const [name, child] of Object.entries(value)) {
+  for (const name in value) {
     if (forbiddenNames.has(name)) return name;
-    const below = forbiddenName(child);
-    if (below !== undefined) return `${name}.${below}`;
+    const below = nestingProblem(value[name], levels - 1);
+    if (below !== undefined) return below === tooDeep ? tooDeep : `${name}.${below}`;
   }
   return undefined;
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
 }
 
 function describeIssue(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string {

@@ -25,7 +25,7 @@ const looksAt = {
   Role: ['Role'],
 } as const satisfies Readonly<Record<string, readonly (PolicyKind | 'Job' | 'Role')[]>>;
 
-/** The traps in documents that are about to be stored, in the mesh as it will be then: for each of them the sentences. */
+/** The traps in documents that were sent, in the mesh with them: for each of them the sentences. */
 export async function analyzeSent(
   store: Pick<Store, 'documents'>,
   sent: readonly OperatorDocument[],

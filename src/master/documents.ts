@@ -80,11 +80,6 @@ export function makeDocuments(
       if (document.kind === 'Job') await artifacts.check(document, `document ${i + 1}`);
     }
     const warnings = await checkPolicies(sent);
-    const traps = await analyzeSent(
-      store,
-      sent.map(({ document }) => document),
-      { ...settings, total: parts.fleetTotal() },
-    );
     await checkJobs(jobsOf(sent));
     const hasRoles = sent.some(({ document }) => document.kind === 'Role');
     if (hasRoles)
@@ -119,6 +114,12 @@ export function makeDocuments(
     for (const job of changedJobs) await jobs.apply(job);
     if (changedJobs.length > 0) onJobs();
     const rollout = await push.go();
+    // the nodes need not wait for what is said to the operator
+    const traps = await analyzeSent(
+      store,
+      sent.map(({ document }) => document),
+      { ...settings, total: parts.fleetTotal() },
+    );
     return {
       results: sent.map(({ document }, i) => ({
         ...refOf(document),

@@ -54,7 +54,7 @@ type RolloutBody = NonNullable<PolicyBody['rollout']>;
 
 interface StoredPolicy {
   readonly key: string;
-  readonly document: OperatorDocument;
+  /** As its operator sent it: to be published it need not be decoded, of which a mesh of thousands of policies would have to wait at each push. */
   readonly sent: unknown;
 }
 
@@ -98,7 +98,7 @@ export async function openPolicies(
 
   /** `change` is what the rollout under way makes of it. */
   function view(
-    { key, document }: StoredPolicy,
+    { key, document }: ReadPolicy,
     nodes: readonly string[],
     change?: { readonly name: string; readonly change: 'put' | 'remove'; readonly isNew: boolean },
   ): PolicyView {
@@ -150,14 +150,16 @@ export async function openPolicies(
       return settings();
     },
     async view(nodes) {
-      const policies = await list();
+      const policies = (await list()).map(read);
       const rollout = parts.rollout();
       if (rollout === undefined) return policies.map(policy => view(policy, nodes));
       const changes = new Map(
         rollout.changes.map(each => [nameOfChange(each), each.json === null ? 'remove' : 'put'] as const),
       );
       const stored = new Set(policies.map(({ document }) => describeDocument(document)));
-      const added = putsOf(rollout).filter(({ document }) => !stored.has(describeDocument(document)));
+      const added = putsOf(rollout)
+        .map(read)
+        .filter(({ document }) => !stored.has(describeDocument(document)));
       return [...policies, ...added].map(policy => {
         const change = changes.get(describeDocument(policy.document));
         const isNew = !stored.has(describeDocument(policy.document));
@@ -172,8 +174,15 @@ export async function openPolicies(
 
 function toPolicy(ref: DocumentRef, json: string, revision: string | number): StoredPolicy {
   const key = `${ref.kind}/${ref.namespace}/${ref.name}@${revision}`;
-  const sent: unknown = JSON.parse(json);
-  return { key, document: decodeDocument(sent, key), sent };
+  return { key, sent: JSON.parse(json) };
+}
+
+interface ReadPolicy extends StoredPolicy {
+  readonly document: OperatorDocument;
+}
+
+function read(policy: StoredPolicy): ReadPolicy {
+  return { ...policy, document: decodeDocument(policy.sent, policy.key) };
 }
 
 function putsOf({ name, changes }: StoredRollout): StoredPolicy[] {

@@ -71,6 +71,9 @@ t.test('names that a record would silently lose are refused with their path', as
       message: `x: no field may be called labels.${name}`,
     });
   }
+  t.throws(() => decode(schema, { rules: [{}, { to: [{ prototype: 1 }] }] }, 'x'), {
+    message: 'x: no field may be called rules.1.to.0.prototype',
+  });
   t.same(decode(schema, { name: 'a', labels: { toString: 'x' } }, 'x').labels, { toString: 'x' });
 });
 
