@@ -14,6 +14,7 @@ import { maxCaseFileBytes } from '../src/cli/case-file.ts';
 import { maxDocuments } from '../src/cli/document-files.ts';
 import { exitCodes } from '../src/cli/exit-codes.ts';
 import { maxPorts } from '../src/device/capacity.ts';
+import { defaultLogRate } from '../src/device/task-log.ts';
 import { requestBounds } from '../src/identity/request.ts';
 import { maxTasksPerNode } from '../src/lifecycle/assignment.ts';
 import { artifactApiBounds } from '../src/master/api/artifact-routes.ts';
@@ -192,6 +193,10 @@ t.test('limits are what the code has', async t => {
     ['tasks', maxTasksPerNode],
     ['processes and threads of a task', defaultPids],
     ['statuses that wait', reportBounds.pending],
+    [
+      'what is kept of it',
+      `${mebi(defaultLogRate.burstBytes)} at once, then ${kibi(defaultLogRate.bytesPerSecond)} a second`,
+    ],
     ['access records that wait for the disk', auditBounds.waiting],
     ['audit on a node', `${defaultAuditSettings.diskBytes / 1024 / 1024} MiB`],
     ['audit of the master', `${defaultAuditKeeping.ms / 86_400_000} days, ${mebi(defaultAuditKeeping.bytes)}`],

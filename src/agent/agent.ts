@@ -16,7 +16,7 @@ import type { Lowered } from '../device/privileges.ts';
 import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
 import { measureRates } from '../device/speed.ts';
-import { makeLogKeeper } from '../device/task-log.ts';
+import { defaultLogRate, makeLogKeeper } from '../device/task-log.ts';
 import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import { deriveSealKey, offerSealKey } from '../identity/sealing.ts';
@@ -226,7 +226,8 @@ async function run(
   const isUp = () => link.state.value === 'up';
   const outbox = new Outbox({ link, log });
   const sender = makeSender({ lanes: outbox, clock }, { node, boot });
-  const reports = makeTaskReports({ sender, clock, log, isUp });
+  const isSent = () => outbox.stats().waitingBytes === 0;
+  const reports = makeTaskReports({ sender, clock, log, isUp, isSent });
   const auditSettings = { ...defaultAuditSettings, ...config.audit };
   const journal = await openAuditJournal(
     { disk: systemFileOperations, sha256: sha256Hex, owner: await ownIdentity(), isAlive },
@@ -355,7 +356,9 @@ async function run(
   const confinement = await openConfinement({ clock, log }, config);
   const onDisk = () => inBackground('telling how the disk is', heartbeat.birth());
   const disk = makeDiskWatch({ clock, log, files, onChanged: () => isUp() && onDisk() }, config);
-  const logKeeper = makeLogKeeper({ clock, log });
+  const { bytesPerSecond, burstBytes } = defaultLogRate;
+  const rate = { bytesPerSecond: config.taskLogBytesPerSecond ?? bytesPerSecond, burstBytes };
+  const logKeeper = makeLogKeeper({ clock, log }, { rate });
   const streams = makeOutputStreams({ sender, clock }, signal);
   const findLive = (task: string) => supervisor.live().find(({ spec }) => spec.id === task)?.spec;
   const isLive = (task: string) => findLive(task) !== undefined;
@@ -392,7 +395,11 @@ async function run(
       ...{ open, clock, random: systemRandom, log, desired: () => supervisor.desired() },
       onStock: () => inBackground('telling what is here', heartbeat.beat()),
     },
-    { directory: join(config.dataDir, 'artifacts'), totalBytes: config.artifactBytes ?? defaultArtifactBytes },
+    {
+      directory: join(config.dataDir, 'artifacts'),
+      totalBytes: config.artifactBytes ?? defaultArtifactBytes,
+      keys: config.artifactKeys ?? [],
+    },
   );
   const supervisor = makeSupervisor({
     artifacts,
@@ -435,6 +442,12 @@ async function run(
     return { ...status, ...(status.ready === true && !served && { ready: false }), ...(told && { progress: told }) };
   }
 
+  /** What a birth tells of the tasks: of one that has more to tell, what comes next of it. */
+  function toldStatuses(): TaskStatus[] {
+    const unsaid = reports.unsaid();
+    return supervisor.statuses().map(status => unsaid.get(status.task) ?? withFacts(status));
+  }
+
   /** And whether it takes secrets. */
   async function describeBoard() {
     const board = await facts.describe(supervisor.live().flatMap(({ spec }) => portNumbers(spec.resources)));
@@ -463,7 +476,7 @@ async function run(
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
         generation: supervisor.held.generation,
-        tasks: supervisor.statuses().map(withFacts),
+        tasks: toldStatuses(),
         clock: { offsetMs: clock.offsetMs, known: clock.known },
       }),
       heldHash: () => supervisor.held.hash,

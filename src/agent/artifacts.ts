@@ -10,11 +10,15 @@ import { isTarGz, makeLinks, type UnpackBounds, type UnpackTarget, unpackTarGz }
 import { artifactBounds, fileOf, nameOfSource, type TaskArtifact } from '../model/artifact.ts';
 import type { TaskSpec } from '../model/task.ts';
 import { type ArtifactCache, makeArtifactCache, type SayProgress } from './artifact-cache.ts';
+import { makeSignatureCheck, type SignatureCheck } from './artifact-signatures.ts';
 import { makeNodeStock, type NodeStock } from './node-stock.ts';
 
 /** Puts into a task's directory what its job names. */
 export interface Artifacts {
-  /** All of it or nothing, and once for a task: what is there stays as the task left it. Throws as `ArtifactCache.get`, or UNAVAILABLE for the disk. */
+  /**
+   * All of it or nothing, and once for a task: what is there stays as the task left it. Throws as `ArtifactCache.get`, UNTRUSTED for what is
+   * not signed, or UNAVAILABLE for the disk.
+   */
   place(artifacts: readonly TaskArtifact[], directory: string, say: SayProgress, signal: AbortSignal): Promise<void>;
 }
 
@@ -32,8 +36,9 @@ export async function openArtifacts(
     /** The stock has news. */
     readonly onStock: () => void;
   },
-  settings: { readonly directory: string; readonly totalBytes: number },
+  settings: { readonly directory: string; readonly totalBytes: number; readonly keys?: readonly string[] },
 ): Promise<Artifacts & { readonly stock: NodeStock }> {
+  const signed = makeSignatureCheck(settings.keys ?? []);
   const store = await openContentStore(settings.directory, {
     maxBytes: artifactBounds.bytes,
     totalBytes: settings.totalBytes,
@@ -45,11 +50,11 @@ export async function openArtifacts(
     now: () => parts.clock.now(),
   });
   const stock = makeNodeStock(store, onStock);
-  return { ...makeArtifacts({ cache: makeArtifactCache({ ...parts, store, stock }) }), stock };
+  return { ...makeArtifacts({ cache: makeArtifactCache({ ...parts, store, stock }), signed }), stock };
 }
 
 export function makeArtifacts(
-  { cache }: { readonly cache: ArtifactCache },
+  { cache, signed }: { readonly cache: ArtifactCache; readonly signed: SignatureCheck },
   bounds: UnpackBounds = artifactBounds,
 ): Artifacts {
   async function put(
@@ -60,7 +65,7 @@ export function makeArtifacts(
   ): Promise<void> {
     const { source, unpack, destination = '.', executable } = artifact;
     try {
-      const path = await cache.get(artifact, say, signal);
+      const path = await signed(artifact, () => cache.get(artifact, say, signal));
       if (unpack === 'tar.gz' || (unpack === 'auto' && (await isTarGz(path)))) {
         const folder = destination.replace(/\/$/, '');
         await mkdir(join(target.root, folder), { recursive: true });

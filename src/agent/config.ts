@@ -56,6 +56,10 @@ export interface AgentConfig {
   readonly allowExec?: boolean | undefined;
   /** What artifacts may take of the disk, in bytes; see `defaultArtifactBytes`. */
   readonly artifactBytes?: number | undefined;
+  /** Public keys of minisign: then artifacts have to be signed by one of them. */
+  readonly artifactKeys?: readonly string[] | undefined;
+  /** What is kept of each output of a task in the long run; see `defaultLogRate`. */
+  readonly taskLogBytesPerSecond?: number | undefined;
   /** Where Prometheus may ask for what the proxy has counted; absent: nowhere. */
   readonly metrics?: MetricsAddress | undefined;
 }

@@ -8,6 +8,8 @@ export const reportBounds = {
   pending: 10_000,
   /** So few that they fit into one message however long each is. */
   perMessage: 25,
+  /** Said and not acknowledged: no more than the master remembers of one task, so that it knows each of them when it is said again. */
+  underWay: 200,
   repeatEveryMs: 10_000,
 } as const;
 
@@ -15,10 +17,12 @@ export const reportBounds = {
 export interface TaskReports {
   report(status: TaskStatus): void;
   acknowledge(uuids: readonly string[]): void;
-  /** Says all again that is not acknowledged: after a reconnect, and every now and then. */
+  /** Says all again that was sent and is not acknowledged: after a reconnect, and every now and then. */
   repeat(): void;
   run(signal: AbortSignal): Promise<void>;
   readonly waiting: number;
+  /** Of each task of which something was not yet said: the first of it, to be told before what came after it. */
+  unsaid(): ReadonlyMap<string, TaskStatus>;
 }
 
 export function makeTaskReports(parts: {
@@ -26,38 +30,86 @@ export function makeTaskReports(parts: {
   readonly clock: Clock;
   readonly log: Log;
   readonly isUp: () => boolean;
+  /** Nothing that was said waits to be sent. */
+  readonly isSent: () => boolean;
 }): TaskReports {
-  const { sender, clock, log, isUp } = parts;
-  const pending = new Map<string, TaskStatus>();
+  const { sender, clock, log, isUp, isSent } = parts;
+  // all that is under way is older than all that waits
+  const underWay = new Map<string, TaskStatus>();
+  const waiting = new Map<string, TaskStatus>();
+  /** Dropped before the oldest that is left, and not told yet; `toldWith` is the status that it was told with. */
+  let lost = 0;
+  let toldWith: { readonly uuid: string; readonly lost: number } | undefined;
 
-  function repeat(): void {
+  function say(statuses: readonly TaskStatus[], isOldest: boolean): void {
+    for (let i = 0; i < statuses.length; i += reportBounds.perMessage) {
+      const some = statuses.slice(i, i + reportBounds.perMessage);
+      const [first] = some;
+      const tells = isOldest && i === 0 && lost > 0 && first !== undefined;
+      if (tells) toldWith = { uuid: first.uuid, lost };
+      sender.send('task', { statuses: some, ...(tells && { lost }) });
+    }
+  }
+
+  /** Says what waits, as far as there is room on the way. */
+  function sayOn(): void {
     // what would only wait for the link waits here, once
     if (!isUp()) return;
-    const all = [...pending.values()];
-    for (let i = 0; i < all.length; i += reportBounds.perMessage) {
-      sender.send('task', { statuses: all.slice(i, i + reportBounds.perMessage) });
+    const next: TaskStatus[] = [];
+    const isOldest = underWay.size === 0;
+    for (const [uuid, status] of waiting) {
+      if (underWay.size >= reportBounds.underWay) break;
+      waiting.delete(uuid);
+      underWay.set(uuid, status);
+      next.push(status);
+    }
+    say(next, isOldest);
+  }
+
+  function repeat(): void {
+    // what waits to be sent is not lost
+    if (isUp() && isSent()) say([...underWay.values()], true);
+    sayOn();
+  }
+
+  function dropOldest(): void {
+    const from = underWay.size > 0 ? underWay : waiting;
+    const [oldest] = from.keys();
+    if (oldest === undefined) return;
+    from.delete(oldest);
+    if (lost++ === 0) {
+      log.warn('the queue of task statuses is full; from now on the oldest are dropped', {
+        bound: reportBounds.pending,
+      });
     }
   }
 
   return {
     report(status) {
-      if (pending.size >= reportBounds.pending) {
-        const [oldest] = pending.keys();
-        if (oldest !== undefined) pending.delete(oldest);
-        log.warn('the queue of task statuses is full; the oldest was dropped', { bound: reportBounds.pending });
-      }
-      pending.set(status.uuid, status);
-      if (isUp()) sender.send('task', { statuses: [status] });
+      if (underWay.size + waiting.size >= reportBounds.pending) dropOldest();
+      waiting.set(status.uuid, status);
+      sayOn();
     },
     acknowledge(uuids) {
-      for (const uuid of uuids) pending.delete(uuid);
+      for (const uuid of uuids) {
+        underWay.delete(uuid);
+        if (uuid !== toldWith?.uuid) continue;
+        lost -= toldWith.lost;
+        toldWith = undefined;
+      }
+      sayOn();
     },
     repeat,
     async run(signal) {
       while (await clock.sleep(reportBounds.repeatEveryMs, signal)) repeat();
     },
     get waiting() {
-      return pending.size;
+      return underWay.size + waiting.size;
+    },
+    unsaid() {
+      const first = new Map<string, TaskStatus>();
+      for (const status of waiting.values()) if (!first.has(status.task)) first.set(status.task, status);
+      return first;
     },
   };
 }

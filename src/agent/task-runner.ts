@@ -59,6 +59,9 @@ export interface TaskRunnerParts {
   readonly onEnded: (status: TaskStatus) => void;
 }
 
+/** What nobody mends by waiting. */
+const hopeless = ['INVALID_INPUT', 'TOO_LARGE', 'UNTRUSTED'] as const;
+
 /** `signal` ends the watching, never the task. One that an earlier agent saw end is told so by `hasEnded`: nothing happens to it. */
 export function makeTaskRunner(
   parts: TaskRunnerParts,
@@ -127,7 +130,7 @@ export function makeTaskRunner(
       await artifacts.place(spec.artifacts ?? [], directory, say, AbortSignal.any([signal, killed.signal]));
       return true;
     } catch (error) {
-      const permanent = isMesoliteError(error, 'INVALID_INPUT') || isMesoliteError(error, 'TOO_LARGE');
+      const permanent = hopeless.some(code => isMesoliteError(error, code));
       on({ on: 'notStarted', run, message: messageOf(error), permanent, reason: fetchReason });
       return false;
     }

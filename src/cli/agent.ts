@@ -6,6 +6,7 @@ import type { CustomResources } from '../model/resources.ts';
 import {
   collectLabels,
   collectResources,
+  collectWords,
   parseAddress,
   parseDuration,
   parseName,
@@ -22,7 +23,16 @@ import type { Shell } from './shell.ts';
 interface Flags
   extends Omit<
       AgentOptions,
-      'dataDir' | 'labels' | 'resources' | 'offlineGraceMs' | 'accessLog' | 'artifactBytes' | 'audit' | 'minTls'
+      | 'dataDir'
+      | 'labels'
+      | 'resources'
+      | 'offlineGraceMs'
+      | 'accessLog'
+      | 'artifactBytes'
+      | 'artifactKeys'
+      | 'taskLogBytesPerSecond'
+      | 'audit'
+      | 'minTls'
     >,
     JoinFileOptions {
   readonly data: string;
@@ -38,6 +48,8 @@ interface Flags
   readonly auditDisk?: number;
   readonly auditSync?: AuditSync;
   readonly artifactDisk?: number;
+  readonly artifactKey?: readonly string[];
+  readonly taskLogRate?: number;
 }
 
 /** `mesolite agent` */
@@ -104,6 +116,16 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
       'what artifacts may take; those unused for longest go first (default 2048)',
       parseWhole(1, 16_777_216),
     )
+    .option(
+      '--artifact-key <key>',
+      'public key of minisign: take only artifacts that it, or another of these, has signed; may be repeated',
+      collectWords,
+    )
+    .option(
+      '--task-log-rate <KiB>',
+      'a second that are kept of each output of a task in the long run (default 64)',
+      parseWhole(1, 1_048_576),
+    )
     .option('--metrics <address:port>', 'serve what the proxy has counted there, for Prometheus', parseAddress)
     .option('--allow-exec', 'let operators run commands next to tasks, with `mesolite exec`')
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
@@ -119,7 +141,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
 function optionsOf(flags: Flags): AgentOptions {
   const { data, joinFile, tokenFile, label, resource, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
   const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...more } = rest;
-  const { auditAllowed, auditDisk, auditSync: sync, artifactDisk, ...options } = more;
+  const { auditAllowed, auditDisk, auditSync: sync, artifactDisk, artifactKey, taskLogRate, ...options } = more;
   const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
   return {
     dataDir: resolve(data),
@@ -132,6 +154,8 @@ function optionsOf(flags: Flags): AgentOptions {
       },
     }),
     ...(artifactDisk !== undefined && { artifactBytes: artifactDisk * 1024 * 1024 }),
+    ...(artifactKey !== undefined && { artifactKeys: artifactKey }),
+    ...(taskLogRate !== undefined && { taskLogBytesPerSecond: taskLogRate * 1024 }),
     ...(join !== undefined && { join }),
     ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
     ...(label !== undefined && { labels: label }),

@@ -25,6 +25,7 @@ import type { CliParts } from './roles.ts';
 import { addRollout } from './rollout.ts';
 import { addSecret } from './secret.ts';
 import type { Shell } from './shell.ts';
+import { addTakeOver } from './takeover.ts';
 import { addToken } from './token.ts';
 import { addVersion } from './version.ts';
 
@@ -58,6 +59,7 @@ export function addClientCommands(
   addDrain(program, shell);
   addDoctor(program, shell, examineNode);
   addProfiles(program, shell, profilesDir);
+  addTakeOver(program, shell);
   addContext(program, shell);
   addVersion(program, shell, version);
 }

@@ -65,8 +65,9 @@ export const tokenColumns: readonly Column<JoinTokenView>[] = [
   { head: 'EXPIRES', cell: (token, now) => (token.state === 'expired' ? '-' : printAhead(token.expiresAt, now)) },
 ];
 
-/** `ready`, and what becomes of it: `draining` while it has tasks, `drained`, `drained in 2h`. */
-function printState({ state, drain, tasks }: NodeView, now: number): string {
+/** `ready`, and what becomes of it: `draining` while it has tasks, `drained`, `drained in 2h`; `ahead` of this master. */
+function printState({ state, ahead, drain, tasks }: NodeView, now: number): string {
+  if (ahead !== undefined) return `${state}, ahead`;
   if (drain !== undefined && drain.from > now) return `${state}, drained ${printAhead(drain.from, now)}`;
   return isDrained(drain ?? null, now) ? `${state}, ${tasks > 0 ? 'draining' : 'drained'}` : state;
 }

@@ -182,9 +182,9 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** Reads it whole. */
-export async function hashFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
+/** Reads it whole; hexadecimal. */
+export async function hashFile(path: string, algorithm: 'sha256' | 'blake2b512' = 'sha256'): Promise<string> {
+  const hash = createHash(algorithm);
   for await (const piece of createReadStream(path, { highWaterMark: 256 * 1024 })) hash.update(piece);
   return hash.digest('hex');
 }

@@ -35,11 +35,13 @@ export class LogReader {
   /** The next byte may be in the middle of a character. */
   #isTorn = true;
   #short = 0;
+  #backs: number;
 
   constructor(stream: OutputStreamName, history: LogHistory) {
     this.#stream = stream;
     this.#history = history;
     this.#base = history.base;
+    this.#backs = history.backs;
   }
 
   /** How many bytes were read or left out, from an arbitrary start on. */
@@ -65,6 +67,7 @@ export class LogReader {
       // what was written while it was cut is gone
       if (base !== this.#base) this.#position = Math.min(this.#position, base);
       this.#base = base;
+      this.#goBack();
       this.#short = this.#position > base + newest.size ? this.#short + 1 : 0;
       if (this.#short >= emptiedAfter) this.#position = base;
       const from = Math.max(this.#position, base + newest.size - maxBehind);
@@ -72,8 +75,18 @@ export class LogReader {
         (from < base ? await withSource(`${path}.1`, older => this.#older(older, from, maxBytes)) : undefined) ??
         (await this.#next(newest, Math.max(from, base), base, maxBytes));
       // cut meanwhile: the bytes may be of before or after
-      return piece && this.#history.base === base ? this.#take(piece) : undefined;
+      const isSame = this.#history.base === base && this.#history.backs === this.#backs;
+      return piece && isSame ? this.#take(piece) : undefined;
     });
+  }
+
+  /** What was read and is no more is followed by what came in its place. */
+  #goBack(): void {
+    const from = this.#history.takenBackSince(this.#backs);
+    this.#backs = this.#history.backs;
+    if (from >= this.#position) return;
+    this.#position = from;
+    this.#decoder = new StringDecoder('utf8');
   }
 
   #kept({ size }: Source): number {

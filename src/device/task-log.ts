@@ -1,9 +1,11 @@
+import { statSync } from 'node:fs';
 import { type FileHandle, open, rename, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { type OutputStreamName, outputStreams } from '../model/output.ts';
+import { LogAllowance, type LogRate } from './log-allowance.ts';
 import { LogHistory } from './log-history.ts';
 
 /** No tail is longer. */
@@ -28,6 +30,17 @@ export interface LogKeeperSettings {
   /** A log that is longer is cut: its last part of this length is kept beside it. */
   readonly maxBytes?: number;
   readonly everyMs?: number;
+  /** What of each log is kept; what is written beyond that is taken back, and that is said in its place. */
+  readonly rate?: LogRate;
+}
+
+export const defaultLogRate: LogRate = { bytesPerSecond: 64 * 1024, burstBytes: 5 * 1024 * 1024 };
+
+interface Watched {
+  readonly history: LogHistory;
+  readonly allowance: LogAllowance;
+  /** At the last look. */
+  size: number;
 }
 
 /** So many times as often logs are looked at while one grows too fast. */
@@ -46,19 +59,36 @@ export interface LogKeeper {
 /**
  * Each stream of a task takes at most twice `maxBytes`, and what is written between two looks: a file is copied and cut while the
  * task writes on (it has it open for appending), so that lines written during the copy can be lost. While no agent runs,
- * nothing is cut.
+ * nothing is cut or taken back.
  */
 export function makeLogKeeper(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
-  { maxBytes = 5 * 1024 * 1024, everyMs = 2_000 }: LogKeeperSettings = {},
+  { maxBytes = 5 * 1024 * 1024, everyMs = 2_000, rate = defaultLogRate }: LogKeeperSettings = {},
 ): LogKeeper {
   let isFlooded = false;
-  const histories = new Map<string, LogHistory>();
-  const look = async (path: string, history: LogHistory): Promise<void> => {
+  const all = new Map<string, Watched>();
+
+  async function look(path: string, watched: Watched): Promise<void> {
     const { size, at } = await lookAt(path);
-    history.note(size, at);
-    if (size <= maxBytes) return;
+    const over = watched.allowance.spend(Math.max(0, size - watched.size), clock.monotonic());
+    watched.size = over > 0 ? await leaveOut(path, watched, size - over) : size;
+    watched.history.note(watched.size, at);
+    if (watched.size > maxBytes) await shorten(path, watched);
+  }
+
+  async function leaveOut(path: string, { history }: Watched, keepBytes: number): Promise<number> {
     isFlooded = true;
+    try {
+      return await takeBack(path, keepBytes, rate.bytesPerSecond);
+    } finally {
+      history.takeBack(keepBytes);
+    }
+  }
+
+  async function shorten(path: string, watched: Watched): Promise<void> {
+    const { history, size } = watched;
+    isFlooded = true;
+    watched.size = 0;
     try {
       history.cut(await cut(path, maxBytes), true);
     } catch (error) {
@@ -67,23 +97,47 @@ export function makeLogKeeper(
       history.cut(size, false);
       log.warn('a task log could not be kept and was emptied', { path, why: messageOf(error) });
     }
-  };
+  }
+
   return {
     watch(directory) {
-      for (const stream of outputStreams) histories.set(logPath(directory, stream), new LogHistory());
+      for (const stream of outputStreams) {
+        const path = logPath(directory, stream);
+        // what is there was written while nobody looked
+        const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+        all.set(path, { history: new LogHistory(), allowance: new LogAllowance(rate, clock.monotonic()), size });
+      }
     },
     forget(directory) {
-      for (const stream of outputStreams) histories.delete(logPath(directory, stream));
+      for (const stream of outputStreams) all.delete(logPath(directory, stream));
     },
-    historyOf: (directory, stream) => histories.get(logPath(directory, stream)) ?? new LogHistory(),
+    historyOf: (directory, stream) => all.get(logPath(directory, stream))?.history ?? new LogHistory(),
     async start(signal) {
       // who has just filled a log within one look may fill the disk within the next
       while (await clock.sleep(isFlooded ? everyMs / floodFactor : everyMs, signal)) {
         isFlooded = false;
-        for (const [path, history] of histories) await look(path, history);
+        for (const [path, watched] of all) {
+          await look(path, watched).catch(error => {
+            log.warn('a task log cannot be looked after', { path, why: messageOf(error) });
+          });
+        }
       }
     },
   };
+}
+
+/** Takes the newest bytes of a log back, down to `keepBytes`, and says in their place how many they were; returns its size. */
+async function takeBack(path: string, keepBytes: number, bytesPerSecond: number): Promise<number> {
+  const file = await open(path, 'a');
+  try {
+    const { size } = await file.stat();
+    await file.truncate(keepBytes);
+    const left = ((size - keepBytes) / 1_048_576).toFixed(1);
+    await file.appendFile(`\n[mesolite: ${left} MiB left out here, at most ${bytesPerSecond / 1024} KiB/s are kept]\n`);
+    return (await file.stat()).size;
+  } finally {
+    await file.close();
+  }
 }
 
 /** Keeps the end of a log beside it and empties it; returns the size that it had. */

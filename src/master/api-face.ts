@@ -41,6 +41,7 @@ export function makeApiFace(parts: {
   readonly documents: Documents;
   readonly fleet: Fleet;
   readonly drainNode: Fleet['drain'];
+  readonly takeOver: ApiFace['takeOver'];
   readonly jobs: Jobs;
   readonly updates: JobUpdates;
   readonly rounds: Rounds;
@@ -160,6 +161,7 @@ export function makeApiFace(parts: {
       await parts.drainNode(node, null);
       return { node, drain: null, tasks: (await liveOn(node)).length };
     },
+    takeOver: parts.takeOver,
     async roles() {
       const waiting = await store.tasks.list({ states: ['TASK_STAGING'] });
       const roles = waiting.flatMap(({ node, role, stopping }) => (node === null && !stopping ? [role] : []));

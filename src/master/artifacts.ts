@@ -29,7 +29,7 @@ const graceMs = hourMs;
 export async function openArtifacts(
   parts: {
     readonly jobs: () => Promise<readonly Job[]>;
-    readonly assignments: Assignments;
+    readonly assignments: Pick<Assignments, 'of'>;
     readonly now: () => number;
     readonly newId: () => string;
   },

@@ -47,10 +47,12 @@ export function makeAssignmentOutbox(parts: {
   readonly outgoing: Pick<Outgoing, 'assignment' | 'ask'>;
   readonly sha256: Sha256;
   readonly log: Log;
+  /** Has it told what it holds, and is that for us to change? Else it is told later, when it has introduced itself. */
+  readonly mayTell: (node: string) => boolean;
   /** The node does not get what it is sent, though it is heard: something between keeps it back. */
   readonly onWithheld: (node: string, times: number) => void;
 }): AssignmentOutbox {
-  const { assignments, tasks, outgoing, sha256, log, onWithheld } = parts;
+  const { assignments, tasks, outgoing, sha256, log, mayTell, onWithheld } = parts;
   const peers = new Map<string, Peer>();
 
   function peerOf(node: string): Peer {
@@ -85,7 +87,11 @@ export function makeAssignmentOutbox(parts: {
   }
 
   /** Does under the node's gate what needs its assignment; a node that is gone has none. */
-  function withAssignment(node: string, task: (peer: Peer, wanted: NodeAssignment) => Promise<void>): Promise<void> {
+  async function withAssignment(
+    node: string,
+    task: (peer: Peer, wanted: NodeAssignment) => Promise<void>,
+  ): Promise<void> {
+    if (!mayTell(node)) return;
     const peer = peerOf(node);
     return peer.gate.run(async () => {
       const wanted = await assignments.of(node);

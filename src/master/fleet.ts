@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { hintDeath, judgeLease, type Lease, renewLease } from '../lifecycle/liveness.ts';
+import type { Ahead } from '../model/ahead.ts';
 import type { Stock } from '../model/artifact.ts';
 import type { Drain } from '../model/drain.ts';
 import type { Birth, Death, Heartbeat } from '../model/message.ts';
@@ -26,6 +27,8 @@ export interface FleetNode {
   readonly quarantine: string | null;
   /** When it takes no tasks, if an operator said so. */
   readonly drain?: Drain | null;
+  /** What it holds that the database does not know. */
+  readonly ahead?: Ahead | null;
 }
 
 /** What constraints are about: what the node says of itself, and what operators say of it. */
@@ -50,6 +53,7 @@ export interface Fleet {
   quarantine(node: string, reason: string): Promise<void>;
   /** Throws NOT_FOUND. */
   drain(node: string, drain: Drain | null): Promise<void>;
+  setAhead(node: string, ahead: Ahead | null): void;
   get(node: string): FleetNode | undefined;
   list(): FleetNode[];
   /** Watches the leases until `signal` aborts. */
@@ -153,6 +157,10 @@ export function makeFleet(parts: {
       await nodes.update(id, { drain });
       const entry = entries.get(id);
       if (entry !== undefined) entry.node = { ...entry.node, drain };
+    },
+    setAhead(id, ahead) {
+      const entry = entries.get(id);
+      if (entry !== undefined && (entry.node.ahead ?? null) !== ahead) entry.node = { ...entry.node, ahead };
     },
     get: id => entries.get(id)?.node,
     list() {

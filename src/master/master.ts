@@ -17,6 +17,7 @@ import { maxKeySetBytes } from '../model/request-authentication.ts';
 import { topics } from '../model/topics.ts';
 import { defaultSchedulerSettings, makeScheduler } from '../scheduling/scheduler.ts';
 import { openStore, type Store } from '../store/store.ts';
+import { makeAheadNodes } from './ahead-nodes.ts';
 import { listen, portOf } from './api/listen.ts';
 import { makeApi } from './api/server.ts';
 import { makeApiFace } from './api-face.ts';
@@ -112,7 +113,8 @@ async function run(
 ): Promise<RunningMaster> {
   // each part listens
   setMaxListeners(0, signal);
-  const epoch = await store.meta.nextEpoch();
+  // a time, as revisions are: what a restored master says is not taken for what was said after its copy was made
+  const epoch = await store.meta.nextEpoch(Math.floor(clock.now()));
   const startedAt = clock.now();
   const events = makeEvents({ events: store.events, clock, log });
   const operators = makeOperators({ tokens: store.operatorTokens, clock, log });
@@ -248,9 +250,23 @@ async function run(
     outgoing,
     sha256,
     log,
+    mayTell: node => aheadNodes.mayTell(node),
     onWithheld: (node, times) => {
       const message = `assignment: it was sent ${times} times, and the node does not have it`;
       events.record('document-withheld', { node, message });
+    },
+  });
+  const aheadNodes = makeAheadNodes({
+    store,
+    fleet,
+    events,
+    onTakenOver: async (node, birth, lost) => {
+      await intake.onLost(node, lost, 'not on its node any more when the master was restored');
+      await assignments.onBirth(node, birth);
+      await publishServices();
+      // a service has its instances again
+      if (lost.length > 0) await documents.resume();
+      rounds.wake();
     },
   });
   const publishServices = async (): Promise<void> => {
@@ -461,6 +477,7 @@ async function run(
       weights,
       intake,
       assignments,
+      aheadNodes,
       rollouts,
       policies,
       trust,
@@ -496,6 +513,8 @@ async function run(
   };
   isUp = true;
   await publishAll();
+  // behind a broker of others they may not notice that another master has started
+  for (const { id, state } of fleet.list()) if (state === 'ready') await outgoing.ask(id, { what: 'birth' });
   // a broker of others may have lost what it retained, and did not hear what was said while it was away
   link.state.watch(state => {
     if (state === 'up') inBackground('saying everything again', publishAll());
@@ -514,6 +533,7 @@ async function run(
     documents,
     fleet,
     drainNode,
+    takeOver: aheadNodes.takeOver,
     jobs,
     updates,
     rounds,

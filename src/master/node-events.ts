@@ -1,5 +1,6 @@
 import { minuteMs } from '../base/clock.ts';
 import type { Birth, DocumentAck } from '../model/message.ts';
+import type { TaskStatus } from '../model/task.ts';
 import type { Events } from './events.ts';
 import type { FleetChange } from './fleet.ts';
 
@@ -11,13 +12,25 @@ export interface NodeEvents {
   /** `before` is what the node said the last time. */
   onBirth(node: string, birth: Birth, before: Birth | null): void;
   onAck(node: string, ack: DocumentAck): void;
+  /** Before `status` it has dropped so many, as too many waited for the master. */
+  onLost(node: string, lost: number, status: TaskStatus): void;
   onChange(node: string, change: FleetChange): void;
+  /** It has a certificate of this authority, and is in no database. */
+  onUnknown(node: string): void;
   /** It has connected with a certificate that has expired, inside the grace. */
   onExpired(node: string, address: string): void;
 }
 
 export function makeNodeEvents({ events }: { readonly events: Pick<Events, 'record'> }): NodeEvents {
+  /** What was said before may be said again. */
+  const gaps = new Map<string, string>();
   return {
+    onLost(node, lost, { uuid }) {
+      if (gaps.get(node) === uuid) return;
+      gaps.set(node, uuid);
+      const message = `${lost} statuses of its tasks are missing: more waited for the master than a node keeps`;
+      events.record('statuses-lost', { node, message });
+    },
     onBirth(node, { via, clock, boot }, before) {
       if (via === 'wss' && before?.via !== 'wss') {
         events.record('link-fallback', { node, message: 'its network lets no MQTT out: it comes by WebSocket' });
@@ -43,6 +56,10 @@ export function makeNodeEvents({ events }: { readonly events: Pick<Events, 'reco
       } else if (reason !== undefined) {
         events.record('document-refused', { node, message: `${what}: ${reason}` });
       }
+    },
+    onUnknown(node) {
+      const message = `it has an identity and is not known here: it joined after this database was copied. Its tasks go on: mesolite token create --node ${node}, and on the node mesolite join --replace --node ${node} --join-file FILE`;
+      events.record('node-unknown', { node, message });
     },
     onExpired(node, address) {
       const message = `it came back from ${address} with a certificate that has expired: it may renew it, and nothing else before`;

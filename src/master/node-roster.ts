@@ -73,8 +73,9 @@ function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry |
   return { id, labels, birth, stock, seen };
 }
 
-function whyUnavailable({ state, birth, drain = null }: FleetNode, now: number): string | undefined {
+function whyUnavailable({ state, birth, drain = null, ahead = null }: FleetNode, now: number): string | undefined {
   if (birth === null) return unavailable.joined;
   if (state !== 'ready') return unavailable[state];
+  if (ahead !== null) return 'holds what this master does not know, until it is taken over';
   return isDrained(drain, now) ? 'is drained' : undefined;
 }

@@ -1,4 +1,5 @@
 import type { Birth } from '../model/message.ts';
+import type { AheadNodes } from './ahead-nodes.ts';
 import type { AssignmentOutbox } from './assignment-outbox.ts';
 import type { AuditIntake } from './audit-intake.ts';
 import type { Certificates } from './certificates.ts';
@@ -25,6 +26,7 @@ export function makeNodeWords(parts: {
   readonly weights: NodeWeights;
   readonly intake: TaskIntake;
   readonly assignments: AssignmentOutbox;
+  readonly aheadNodes: AheadNodes;
   readonly rollouts: Rollouts;
   readonly policies: Policies;
   readonly trust: Trust;
@@ -40,7 +42,8 @@ export function makeNodeWords(parts: {
   readonly withOwnKey: (node: string, birth: Birth) => Birth;
 }): UpHandlers {
   const { fleet, clones, nodeEvents, weights, intake, assignments, rollouts, policies, trust, outgoing } = parts;
-  const { auditIntake, shadows, progress, certificates, outputs, logs, publishServices, withOwnKey } = parts;
+  const { auditIntake, shadows, progress, certificates, outputs, logs, publishServices, withOwnKey, aheadNodes } =
+    parts;
   /** The envelope carries the time. */
   const tellTime = async (node: string, { nonce }: { readonly nonce?: string | undefined }): Promise<void> => {
     if (nonce !== undefined) await outgoing.ack(node, { nonce });
@@ -54,13 +57,14 @@ export function makeNodeWords(parts: {
     async birth(node, said) {
       const birth = withOwnKey(node, said);
       await tellTime(node, birth);
+      if (fleet.get(node) === undefined) return nodeEvents.onUnknown(node);
       const before = fleet.get(node)?.birth ?? null;
       if (!(await clones.onBirth(node, birth)) || !(await fleet.onBirth(node, birth))) return;
       nodeEvents.onBirth(node, birth, before);
       onUsage(node);
       progress.onBirth(node, birth.tasks);
       await intake.onBirth(node, birth.tasks);
-      await assignments.onBirth(node, birth);
+      if (await aheadNodes.onBirth(node, birth)) await assignments.onBirth(node, birth);
       await publishServices();
     },
     async hb(node, heartbeat) {
@@ -69,10 +73,15 @@ export function makeNodeWords(parts: {
         rollouts.onHeartbeat(node, heartbeat);
         progress.onHeartbeat(node, heartbeat.progress ?? []);
         onUsage(node);
-        await assignments.onHeartbeat(node, heartbeat);
+        if (aheadNodes.mayTell(node)) await assignments.onHeartbeat(node, heartbeat);
+        else if (!fleet.get(node)?.ahead) await outgoing.ask(node, { what: 'birth' });
       } else await outgoing.ask(node, { what: 'birth' });
     },
-    task: (node, { statuses }) => intake.onStatuses(node, statuses),
+    async task(node, { statuses, lost }) {
+      const [first] = statuses;
+      if (lost !== undefined && first !== undefined) nodeEvents.onLost(node, lost, first);
+      await intake.onStatuses(node, statuses);
+    },
     async ack(node, ack) {
       policies.onAck(node, ack);
       rollouts.onAck(node, ack);

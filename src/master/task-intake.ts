@@ -13,6 +13,8 @@ export interface TaskIntake {
   onBirth(node: string, statuses: readonly TaskStatus[]): Promise<void>;
   /** It does not come back: whatever it had has ended. */
   onGone(node: string, message: string): Promise<void>;
+  /** These are not there any more, and nobody knows how they ended. */
+  onLost(node: string, tasks: readonly string[], message: string): Promise<void>;
 }
 
 export interface TaskNews {
@@ -73,7 +75,7 @@ export function makeTaskIntake(parts: {
   /** What the master says of tasks in the place of their node. */
   async function end(
     node: string,
-    tasks: readonly TaskRecord[],
+    tasks: readonly Pick<TaskRecord, 'id'>[],
     how: Pick<TaskStatus, 'state' | 'reason' | 'message'>,
   ) {
     const at = clock.now();
@@ -89,6 +91,12 @@ export function makeTaskIntake(parts: {
       const reason = 'REASON_AGENT_REMOVED_BY_OPERATOR';
       await end(node, tasks, { state: 'TASK_GONE_BY_OPERATOR', reason, message });
     },
+    onLost: (node, tasks, message) =>
+      end(
+        node,
+        tasks.map(id => ({ id })),
+        { state: 'TASK_LOST', message },
+      ),
     async onBirth(node, statuses) {
       await onStatuses(node, statuses);
       const there = new Set(statuses.map(status => status.task));

@@ -20,13 +20,14 @@ import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
 export function viewNode(node: FleetNode, free: Resources | undefined, tasks: number): NodeView | undefined {
-  const { id, labels, birth, usage, stock, state, lastSeen, joinedAt, quarantine, drain } = node;
+  const { id, labels, birth, usage, stock, state, lastSeen, joinedAt, quarantine, drain, ahead } = node;
   if (birth === null || usage === null) return undefined;
   return {
     node: id,
     state: state === 'joined' ? 'unreachable' : state,
     ...(quarantine !== null && { quarantine }),
     ...(drain && { drain }),
+    ...(ahead && { ahead }),
     version: birth.version,
     profile: birth.profile,
     ...(birth.speed !== undefined && { speed: birth.speed }),
@@ -49,12 +50,13 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
 
 /** What a task's own words leave out: that its node is not heard, or is to be emptied. */
 export function noteOnTask(
-  { state, drain = null }: FleetNode,
+  { state, drain = null, ahead = null }: FleetNode,
   type: TaskView['type'],
   now: number,
 ): string | undefined {
   if (state === 'quarantined') return 'as last heard: its node is in quarantine';
   if (state !== 'ready') return 'as last heard: its node is unreachable';
+  if (ahead !== null) return 'as last heard: its node is to be taken over';
   if (!isDrained(drain, now)) return undefined;
   return type === 'batch' ? 'its node is drained' : 'its node is drained: it ends when another is ready elsewhere';
 }

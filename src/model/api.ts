@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { accessRecordSchema } from './access.ts';
+import { aheadSchema } from './ahead.ts';
 import { drainSchema } from './drain.ts';
 import { fleetEventSchema } from './event.ts';
 import { nameSchema } from './ids.ts';
@@ -54,6 +55,8 @@ export const nodeViewSchema = v.object({
   quarantine: v.optional(v.string()),
   /** When it takes no tasks, if an operator said so. */
   drain: v.optional(drainSchema),
+  /** What it holds of which this master knows nothing; nothing is changed there until it is taken over. */
+  ahead: v.optional(aheadSchema),
   version: v.string(),
   profile: v.string(),
   /** Work that takes a second at speed 1 takes 1/speed there; absent where it is not known. */

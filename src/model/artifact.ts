@@ -87,6 +87,16 @@ const destinationSchema = v.pipe(
   ),
 );
 
+/** What `minisign -S` writes beside a file. */
+const signatureSchema = v.pipe(
+  v.string(),
+  v.maxLength(1024),
+  v.regex(
+    /^untrusted comment: .*\n[A-Za-z0-9+/=]{100}\ntrusted comment: .*\n[A-Za-z0-9+/=]{88}\n?$/,
+    'expected the four lines of a .minisig file, as a block (signature: |)',
+  ),
+);
+
 const fields = {
   source: sourceSchema,
   /** `auto`: what is a tar.gz is unpacked, all else is a file. */
@@ -95,6 +105,8 @@ const fields = {
   destination: v.optional(destinationSchema),
   /** A file that is run. */
   executable: v.optional(v.boolean()),
+  /** By whom the file is signed, for nodes that ask for it. */
+  signature: v.optional(signatureSchema),
 };
 
 /** An artifact as a job names it. */

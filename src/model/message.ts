@@ -95,6 +95,8 @@ export const heartbeatSchema = v.object({
 export const taskReportSchema = v.object({
   ...head,
   statuses: v.pipe(v.array(taskStatusSchema), v.minLength(1), v.maxLength(100)),
+  /** So many before these were dropped, since too many waited. */
+  lost: v.optional(whole),
 });
 
 /** `up/<node>/ack`: a signed document was taken (`reason` absent), refused, or did not come though the manifest names it (`withheld`). */

@@ -1,7 +1,7 @@
 import type { Kysely, Transaction } from 'kysely';
 import { MesoliteError } from '../base/errors.ts';
 import { liveStates, type TaskSpec, type TaskStatus } from '../model/task.ts';
-import { type AssignmentVersion, raiseGenerations } from './generations.ts';
+import { type AssignmentVersion, adopt, isKnown, raiseGenerations } from './generations.ts';
 import { paced } from './paced.ts';
 import type { Schema } from './schema.ts';
 import { readSpec } from './task-record.ts';
@@ -35,6 +35,10 @@ export interface Assignments {
    */
   stop(tasks: readonly string[], statuses?: readonly TaskStatus[]): Promise<AssignmentVersion[]>;
   of(node: string): Promise<NodeAssignment | undefined>;
+  /** Was this assignment made here? Not by another master, nor by this one after its database was copied. */
+  isKnown(version: AssignmentVersion): Promise<boolean>;
+  /** Makes what follows newer than an assignment that is not known. */
+  adopt(version: AssignmentVersion): Promise<void>;
 }
 
 export function makeAssignments(db: Kysely<Schema>, listeners: readonly TaskListener[]): Assignments {
@@ -53,6 +57,12 @@ export function makeAssignments(db: Kysely<Schema>, listeners: readonly TaskList
       return versions;
     },
     of: node => db.transaction().execute(tx => assignmentOf(tx, node)),
+    isKnown: version => db.transaction().execute(tx => isKnown(tx, version)),
+    adopt: version =>
+      db.transaction().execute(async tx => {
+        await adopt(tx, version);
+        await raiseGenerations(tx, [version.node]);
+      }),
   };
 }
 

@@ -5,8 +5,8 @@ import type { Schema } from './schema.ts';
 export interface Meta {
   get(name: string): Promise<string | undefined>;
   set(name: string, value: string): Promise<void>;
-  /** A new fencing epoch: larger than any before, once per start of a master. */
-  nextEpoch(): Promise<number>;
+  /** A new fencing epoch: larger than any before and at least `atLeast`, once per start of a master. */
+  nextEpoch(atLeast?: number): Promise<number>;
   /** The epoch of the newest start; 0 before the first. */
   epoch(): Promise<number>;
   /** The next number of the counter `name`, from 1. */
@@ -28,10 +28,15 @@ export function makeMeta(db: Kysely<Schema>): Meta {
         .onConflict(on => on.column('name').doUpdateSet({ value }))
         .execute();
     },
-    nextEpoch: () => raiseCounter(db, epochCounter),
+    nextEpoch: (atLeast = 0) => raiseEpoch(db, atLeast),
     epoch: () => readCounter(db, epochCounter),
     nextRevision: name => raiseCounter(db, `revision/${name}`),
   };
+}
+
+/** As `Meta.nextEpoch`, for who has more to write in the same transaction. */
+export async function raiseEpoch(db: Kysely<Schema>, atLeast: number): Promise<number> {
+  return raiseCounter(db, epochCounter, Math.max(1, atLeast - (await currentEpoch(db))));
 }
 
 /** Adds `by` to a counter in one statement and returns its new value. */

@@ -20,6 +20,7 @@ const migrations: readonly Migration[] = [
   { version: 9, up: auditAnchorTables },
   { version: 10, up: secretTable },
   { version: 11, up: jobUpdateTable },
+  { version: 12, up: pastGenerationTable },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -239,6 +240,12 @@ async function secretTable(db: Transaction<Schema>): Promise<void> {
       'namespace',
       'name',
     ]),
+  );
+}
+
+async function pastGenerationTable(db: Transaction<Schema>): Promise<void> {
+  await create(db, 'pastGenerations', t =>
+    numbers(texts(t, 'node'), 'epoch', 'generation').addPrimaryKeyConstraint('past_generations_pk', ['node', 'epoch']),
   );
 }
 

@@ -73,6 +73,13 @@ export interface NodeTable {
   readonly drainJson: string | null;
 }
 
+/** The last generation of a node's assignment under an epoch that is over. */
+export interface PastGenerationTable {
+  readonly node: string;
+  readonly epoch: number;
+  readonly generation: number;
+}
+
 export interface DocumentTable {
   readonly kind: string;
   readonly namespace: string;
@@ -265,6 +272,7 @@ export interface Schema {
   readonly joins: JoinTable;
   readonly joinRequests: JoinRequestTable;
   readonly nodes: NodeTable;
+  readonly pastGenerations: PastGenerationTable;
   readonly documents: DocumentTable;
   readonly tasks: TaskTable;
   readonly taskEvents: TaskEventTable;

@@ -17,7 +17,7 @@ export interface StatusSource {
 export type RecordOutcome = 'new' | 'repeated' | 'unknown';
 
 /** How many events a task keeps: a repeat is of something recent, since a node reports in order. */
-const keptEvents = 200;
+export const keptEvents = 200;
 
 export async function recordStatuses(
   tx: Transaction<Schema>,

@@ -58,14 +58,14 @@ function sending(text: string, etag = '"1"', breakAt = (_ofRequest: number) => t
 /** Artifacts of a node over `directory`, whose waits between attempts are short. */
 async function open(
   directory: string,
-  { totalBytes = 1e9, desired = [] as readonly TaskSpec[], onStock = () => {} } = {},
+  { totalBytes = 1e9, desired = [] as readonly TaskSpec[], keys = [] as readonly string[], onStock = () => {} } = {},
 ) {
   const tls = () => ({ rejectUnauthorized: false });
   const source: OpenSource = (text, begun, _attempt, signal) =>
     fetchRange(() => ({ tls, verifyServer: () => undefined }), new URL(text), begun, signal);
   const clock = { ...systemClock, sleep: (_: number, signal: AbortSignal) => systemClock.sleep(1, signal) };
   const parts = { open: source, clock, random: () => 0.5, log: silentLog, desired: () => desired, onStock };
-  return openArtifacts(parts, { directory: join(directory, 'cache'), totalBytes });
+  return openArtifacts(parts, { directory: join(directory, 'cache'), totalBytes, keys });
 }
 
 const artifact = (source: string, changes: Partial<TaskArtifact> = {}): TaskArtifact => {
@@ -191,4 +191,40 @@ t.test('what was unused for longest goes where there is no room, and what a want
   const placed = artifacts.place([of('d')], join(home, 'd'), noWords, never);
   await t.rejects(placed, { code: 'TOO_LARGE', message: /no room: artifacts that are needed take 2000 of 2500 bytes/ });
   t.same(cached(home), ['a', 'c'].map(name => sha256Of(textOf(name))).sort());
+});
+
+/** Made by minisign itself for a file with the word `test`. */
+const minisignKey = 'RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3';
+const ownSignature = [
+  'untrusted comment: signature from minisign secret key',
+  'RUQf6LRCGA9i559r3g7V1qNyJDApGip8MfqcadIgT9CuhV3EMhHoN1mGTkUidF/z7SrlQgXdy8ofjb7bNJJylDOocrCo8KLzZwo=',
+  'trusted comment: timestamp:1633700835\tfile:test\tprehashed',
+  'wLMDjy9FLAuxZ3q4NlEvkgtyhrr0gtTu6KC4KBJdITbbOeAi1zBIYo0v4iTgt8jJpIidRJnp94ABQkJAgAooBQ==',
+  '',
+].join('\n');
+
+t.test('where artifacts have to be signed, one that is not as it should be is refused with the reason', async t => {
+  const home = t.testdir({ task: {} });
+  const { ranges, at } = await serve(t, (request, response) =>
+    response.end(request.url === '/app/test' ? 'test' : 'else'),
+  );
+  const other = `${minisignKey.slice(0, 8)}AAAA${minisignKey.slice(12)}`;
+  const place = async (signature: string | undefined, name = 'test', keys = [minisignKey]) => {
+    const { place } = await open(home, { keys });
+    const source = { ...artifact(`${at}/${name}`), sha256: sha256Of(name), unpack: 'none' as const };
+    await place([{ ...source, ...(signature && { signature }) }], join(home, 'task'), noWords, never);
+  };
+  const refused = (work: Promise<void>, message: RegExp) => t.rejects(work, { code: 'UNTRUSTED', message });
+  await refused(place(undefined), /has no signature of it, and this node takes what is signed by E7620F1842B4E81F/);
+  t.equal(ranges.length, 0, 'nor is it fetched');
+  await refused(place(ownSignature, 'else'), /by the key E7620F1842B4E81F is of another file/);
+  await refused(
+    place(ownSignature, 'test', [other]),
+    /signed by the key E7620F1842B4E81F, and this node takes .* by \w{16}$/,
+  );
+  await refused(place(ownSignature.replace('file:test', 'file:tset')), /comment of its signature was changed/);
+  await refused(place(ownSignature.replace('RUQf', 'RWQf')), /of an old kind/);
+  await place(ownSignature);
+  t.equal(readFileSync(join(home, 'task', 'sandbox', 'test'), 'utf8'), 'test');
+  await t.rejects(open(home, { keys: ['RWQ'] }), { code: 'INVALID_INPUT', message: /public key of minisign/ });
 });

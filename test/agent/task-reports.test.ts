@@ -1,6 +1,15 @@
 import t, { type Test } from 'tap';
+import { makeSender } from '../../src/agent/sender.ts';
 import { makeTaskReports, reportBounds } from '../../src/agent/task-reports.ts';
+import { Cell } from '../../src/base/cell.ts';
+import { MesoliteError } from '../../src/base/errors.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { seededRandom } from '../../src/base/random.ts';
+import type { LinkState } from '../../src/link/link.ts';
+import { Outbox } from '../../src/link/outbox.ts';
+import { decodeUp } from '../../src/model/message.ts';
 import type { TaskStatus } from '../../src/model/task.ts';
+import { keptEvents } from '../../src/store/task-statuses.ts';
 import { AgentWords } from '../fixtures/agent-words.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
 
@@ -9,7 +18,13 @@ function stage(t: Test) {
   const log = new CapturedLog();
   const link = { isUp: true };
   const ended = new AbortController();
-  const reports = makeTaskReports({ sender: words.sender, clock: words.clock, log, isUp: () => link.isUp });
+  const reports = makeTaskReports({
+    sender: words.sender,
+    clock: words.clock,
+    log,
+    isUp: () => link.isUp,
+    isSent: () => true,
+  });
   const run = reports.run(ended.signal);
   t.teardown(async () => {
     ended.abort();
@@ -56,6 +71,23 @@ t.test('while the link is down nothing piles up, and all is said once when it is
   t.same(said(), [['a', 'b', 'c']]);
 });
 
+t.test('of many that wait only so many are under way at once, and a birth tells of a task what comes next', async t => {
+  const { link, reports, said } = stage(t);
+  link.isUp = false;
+  for (let i = 0; i < reportBounds.underWay + 3; i++) reports.report(status(String(i), { task: `t.default.${i % 2}` }));
+  t.equal(reports.unsaid().get('t.default.1')?.uuid, '1');
+  link.isUp = true;
+  reports.repeat();
+  t.equal(said().flat().length, reportBounds.underWay);
+  t.equal(reports.unsaid().get('t.default.1')?.uuid, '201');
+  reports.acknowledge(['0', '1']);
+  t.same(said().flat(), ['200', '201']);
+  t.same(
+    [...reports.unsaid().values()].map(({ uuid }) => uuid),
+    ['202'],
+  );
+});
+
 t.test('many statuses go in several messages, in order, each small enough however long its statuses are', async t => {
   const { words, link, reports } = stage(t);
   link.isUp = false;
@@ -73,14 +105,82 @@ t.test('many statuses go in several messages, in order, each small enough howeve
   );
 });
 
-t.test('at the bound the oldest status makes room, and that is logged', async t => {
-  const { link, reports, log, said } = stage(t);
+t.test('at the bound the oldest status makes room, and the master is told how many are missing', async t => {
+  const { link, reports, log, words } = stage(t);
   link.isUp = false;
-  for (let i = 0; i <= reportBounds.pending; i++) reports.report(status(String(i)));
+  for (let i = 0; i < reportBounds.pending + 3; i++) reports.report(status(String(i)));
   t.equal(reports.waiting, reportBounds.pending);
-  t.equal(log.all('the queue of task statuses is full; the oldest was dropped').length, 1);
+  t.equal(log.all('the queue of task statuses is full; from now on the oldest are dropped').length, 1);
   link.isUp = true;
   reports.repeat();
-  const all = said().flat();
-  t.same([all[0], all.at(-1)], ['1', String(reportBounds.pending)]);
+  const gaps = () => words.take('task').map(({ lost, statuses }) => [statuses[0]?.uuid, lost]);
+  const [first, ...rest] = gaps();
+  t.same(first, ['3', 3]);
+  t.ok(rest.every(([, lost]) => lost === undefined));
+  reports.acknowledge(['4']);
+  gaps();
+  reports.repeat();
+  t.same(gaps()[0], ['3', 3], 'until it is known to have arrived');
+  reports.acknowledge(['3']);
+  reports.repeat();
+  t.ok(gaps().every(([, lost]) => lost === undefined));
+});
+
+t.test('10,000 statuses of an hour without a link are each stored once, in order, however the link breaks', async t => {
+  const [tasks, count] = [40, reportBounds.pending];
+  t.ok(reportBounds.underWay <= keptEvents, 'what is said again is known');
+
+  const random = seededRandom(36);
+  const { clock } = new AgentWords();
+  const link = { state: new Cell<LinkState>('down'), publish };
+  const outbox = new Outbox({ link, log: silentLog });
+  const sender = makeSender({ lanes: outbox, clock }, { node: 'pi-1', boot: 1 });
+  const isUp = () => link.state.value === 'up';
+  const isSent = () => outbox.stats().waitingBytes === 0;
+  const reports = makeTaskReports({ sender, clock, log: silentLog, isUp, isSent });
+  const ending = new AbortController();
+  t.teardown(() => ending.abort());
+  const stored: string[] = [];
+  /** Of each task, as the store keeps them. */
+  const kept = new Map<string, readonly string[]>();
+
+  /** The broker and the master: of what is said and of what is answered each tenth is lost with the link. */
+  async function publish(_: string, payload: Uint8Array): Promise<void> {
+    if (!isUp() || random() < 0.1) return breakLink();
+    const { statuses } = decodeUp('task', payload);
+    for (const { uuid, task } of statuses) {
+      const known = kept.get(task) ?? [];
+      if (known.includes(uuid)) continue;
+      stored.push(uuid);
+      kept.set(task, [...known, uuid].slice(-keptEvents));
+    }
+    if (random() < 0.1) return breakLink();
+    reports.acknowledge(statuses.map(({ uuid }) => uuid));
+  }
+
+  function breakLink(): never {
+    link.state.set('down');
+    throw new MesoliteError('UNAVAILABLE', 'the link is lost');
+  }
+
+  await outbox.start(ending.signal);
+  for (let i = 0; i < count; i++) {
+    reports.report(status(`u${i}`, { task: `job.default.${i % tasks}` }));
+    if (i % 100 === 0) await clock.advance(36_000);
+  }
+  t.equal(outbox.stats().waiting, 0, 'nothing is made up before it can be sent');
+  while (reports.waiting > 0) {
+    if (!isUp()) {
+      link.state.set('up');
+      reports.repeat();
+    }
+    // what was sent and lost is said again in time
+    if (isSent()) reports.repeat();
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  t.same(
+    stored,
+    Array.from({ length: count }, (_, i) => `u${i}`),
+  );
+  t.equal(outbox.stats().dropped, 0);
 });

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
-import { auditEntry, jobView, nodeView, policyView, taskView } from '../fixtures/api-views.ts';
+import { aheadOf, auditEntry, jobView, nodeView, policyView, taskView } from '../fixtures/api-views.ts';
 import { cliNow } from '../fixtures/cli-run.ts';
 import { makeUser } from '../fixtures/cli-user.ts';
 
@@ -310,6 +310,19 @@ t.test('the version of the master is told where it can be had', async t => {
   await server.close();
   const alone = await mesolite('version');
   t.match(alone, { code: 0, out: 'mesolite 1.2.3\n', err: /is it running\?/ });
+});
+
+t.test('a node that is ahead is taken over only where that is said twice', async t => {
+  const { server, mesolite } = await makeUser(t);
+  server.world.nodes = [nodeView({ node: 'pi-1', ahead: aheadOf(['web.default.0-a']) }), nodeView({ node: 'pi-2' })];
+  t.match((await mesolite('get nodes')).out, /^pi-1 +ready, ahead /m);
+  const said = /^tasks that are not known here, to be ended: 1 \(web\.default\.0-a\)\n.* lost: none\n/;
+  t.match(await mesolite('takeover pi-1'), { code: 0, out: said, err: /nothing was changed.*--yes/ });
+  t.equal(server.calls.at(-1)?.what, 'GET /v1/nodes');
+  t.match(await mesolite('takeover pi-1 --yes'), { code: 0, out: /node pi-1 is taken over\n$/ });
+  t.equal(server.calls.at(-1)?.what, 'POST /v1/nodes/pi-1/takeover');
+  t.match(await mesolite('takeover pi-2 --yes'), { code: 1, err: /holds what this master gave it/ });
+  t.match(await mesolite('takeover pi-3'), { code: 1, err: /there is no node pi-3/ });
 });
 
 t.test('a node is drained and let in again', async t => {

@@ -468,6 +468,42 @@ async function assignmentContract(t: Test, open: Open): Promise<void> {
     t.same(await assignments.of('pi-1'), expected, 'a new master alone changes no assignment');
   });
 
+  t.test('a version is known that was made here, also under an epoch that is over', async t => {
+    const { tasks, assignments, meta, ...store } = await open(t);
+    await enter(store, 'pi-1');
+    const knows = (epoch: number, generation: number) => assignments.isKnown({ node: 'pi-1', epoch, generation });
+    const place = async (id: string) => {
+      await tasks.insert([newTask(id)]);
+      const [version] = await assignments.place([placement(id, 'pi-1')]);
+      return version;
+    };
+    t.ok(await knows(0, 0), 'nothing is held');
+    t.notOk(await knows(7, 1));
+    await meta.nextEpoch(10);
+    await place('a');
+    t.match(await place('b'), { epoch: 10, generation: 2 });
+    await meta.nextEpoch(20);
+    t.match(await place('c'), { epoch: 20, generation: 3 });
+    t.same(await Promise.all([knows(10, 1), knows(10, 2), knows(20, 3), knows(9, 1)]), [true, true, true, true]);
+    t.same(await Promise.all([knows(10, 3), knows(15, 3), knows(20, 4), knows(21, 1)]), [false, false, false, false]);
+    for (let epoch = 30; epoch < 80; epoch++) {
+      await meta.nextEpoch(epoch);
+      await place(`t${epoch}`);
+    }
+    t.same(await Promise.all([knows(10, 2), knows(79, 53), knows(79, 54)]), [true, true, false]);
+  });
+
+  t.test('a version that is adopted is known, and what follows is newer', async t => {
+    const { tasks, assignments, meta, ...store } = await open(t);
+    await enter(store, 'pi-1');
+    await meta.nextEpoch(10);
+    await tasks.insert([newTask('a')]);
+    await assignments.place([placement('a', 'pi-1')]);
+    await assignments.adopt({ node: 'pi-1', epoch: 12, generation: 40 });
+    t.match(await assignments.of('pi-1'), { epoch: 13, generation: 41 });
+    t.ok(await assignments.isKnown({ node: 'pi-1', epoch: 12, generation: 40 }));
+  });
+
   t.test('all placements of a round or none', async t => {
     const { tasks, assignments, ...store } = await open(t);
     await enter(store, 'pi-1');

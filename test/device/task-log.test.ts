@@ -152,3 +152,38 @@ t.test('a log that cannot be kept is emptied all the same', async t => {
   ending.abort();
   await done;
 });
+
+t.test('of a flood so much is kept as a card may be written, and its place says what was left out', async t => {
+  const directory = t.testdir({ 'stdout.log': `old\n${'x'.repeat(300_000)}\n` });
+  const path = join(directory, 'stdout.log');
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  const rate = { bytesPerSecond: 1024, burstBytes: 2_000 };
+  const keeper = makeLogKeeper({ clock, log: silentLog }, { everyMs: 1_000, rate });
+  keeper.watch(directory);
+  const done = keeper.start(ending.signal);
+  const writer = openSync(path, 'a');
+  t.teardown(() => closeSync(writer));
+  await clock.advance(1_000);
+  await clock.untilSleeping();
+  t.equal(statSync(path).size, 300_005, 'what was written while no agent ran has been paid for');
+
+  const { reader } = await readAll(directory, 0, keeper.historyOf(directory, 'stdout'));
+  writeSync(writer, `${'a'.repeat(1_999)}\n${'b'.repeat(1_048_576)}`);
+  await readOn(reader, directory);
+  await clock.advance(1_000);
+  await clock.untilSleeping();
+  const note = '\n[mesolite: 1.0 MiB left out here, at most 1 KiB/s are kept]\n';
+  t.equal(readFileSync(path, 'utf8').slice(300_005), `${'a'.repeat(1_999)}\n${note}`);
+  writeSync(writer, 'after\n');
+  t.equal(await readOn(reader, directory), `${note}after\n`, 'who had read it all goes on with what came in its place');
+
+  await clock.advance(60_000);
+  await clock.untilSleeping();
+  writeSync(writer, 'c'.repeat(2_000));
+  await clock.advance(1_000);
+  await clock.untilSleeping();
+  t.ok(readFileSync(path, 'utf8').endsWith(`after\n${'c'.repeat(2_000)}`), 'later there is room again');
+  ending.abort();
+  await done;
+});

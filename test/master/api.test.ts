@@ -55,6 +55,7 @@ function emptyFace(): ApiFace {
     plan: none,
     drain: none,
     undrain: none,
+    takeOver: none,
     roles: none,
     explainTask: none,
     taskLog: none,

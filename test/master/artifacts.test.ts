@@ -31,10 +31,7 @@ async function stage(t: Test) {
   const tasks = [
     taskSpec({ artifacts: [{ source: `mesolite:${sha256Of(textOf('a'))}`, sha256: '', unpack: 'auto' }] }),
   ];
-  const never = async () => Promise.reject(new Error('not asked'));
   const assignments = {
-    place: never,
-    stop: never,
     of: async (node: string) => ({ node, epoch: 1, generation: 1, tasks: node === 'pi-1' ? tasks : [] }),
   };
   const parts = { jobs: async () => jobs, assignments, now: () => time.ms, newId: () => `push-${++ids}` };

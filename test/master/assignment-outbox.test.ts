@@ -24,8 +24,18 @@ async function stage(t: Test) {
   const log = new CapturedLog();
   const { assignments, tasks } = store;
   const withheld: string[] = [];
+  const kept = new Set<string>();
   const onWithheld = (node: string, times: number) => void withheld.push(`${node} ${times}`);
-  const start = () => makeAssignmentOutbox({ assignments, tasks, outgoing: words.outgoing, sha256, log, onWithheld });
+  const start = () =>
+    makeAssignmentOutbox({
+      assignments,
+      tasks,
+      outgoing: words.outgoing,
+      sha256,
+      log,
+      mayTell: node => !kept.has(node),
+      onWithheld,
+    });
   /** What a node holds that takes all that is said, and what it answers. */
   let held = nothingDesired;
   const said = () => words.take('assignment').map(({ body }) => body as unknown as Assignment);
@@ -41,7 +51,7 @@ async function stage(t: Test) {
     birth: () => birthOf({ held: node.hash(), epoch: held.epoch, generation: held.generation }),
   };
   const place = (id: string) => placeTask(store, 'pi-1', { id });
-  return { store, words, log, withheld, start, said, deliver, node, place };
+  return { store, words, log, withheld, kept, start, said, deliver, node, place };
 }
 
 t.test('a node whose state is not known gets all, and steps from then on', async t => {
@@ -93,6 +103,18 @@ t.test('a birth that holds just its assignment is followed by steps, any other b
   t.same(node.tasks(), ['a', 'b']);
   await outbox.onBirth('pi-1', birthOf({ held: 'something else', epoch: 1, generation: 99 }));
   t.match(said(), [{ full: true, put: [{ id: 'a' }, { id: 'b' }] }]);
+});
+
+t.test('a node that may not be told is told nothing, whatever it says', async t => {
+  const { start, said, place, node, kept } = await stage(t);
+  const outbox = start();
+  kept.add('pi-1');
+  await place('a');
+  await outbox.send(['pi-1']);
+  await outbox.onBirth('pi-1', node.birth());
+  for (let i = 0; i < 3; i++) await outbox.onHeartbeat('pi-1', heartbeat('other'));
+  await outbox.onAck('pi-1', refusal('older'));
+  t.same(said(), []);
 });
 
 t.test('under another epoch all is said anew', async t => {

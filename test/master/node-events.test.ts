@@ -55,6 +55,13 @@ t.test('a document that is refused or withheld is told with its reason, one that
   ]);
 });
 
+t.test('statuses that are missing are told once, however often that is said', async t => {
+  const { said, nodeEvents } = setUp();
+  for (const uuid of ['a', 'a', 'b']) nodeEvents.onLost('pi-1', 7, { uuid, task: 't', state: 'TASK_RUNNING', at: 1 });
+  t.match(said, [/^statuses-lost: 7 statuses of its tasks are missing/, /^statuses-lost: 7 /]);
+  t.equal(said.length, 2);
+});
+
 t.test('silence and return are told', async t => {
   const { said, nodeEvents } = setUp();
   for (const change of ['born', 'unreachable', 'back', 'quarantined'] as const) nodeEvents.onChange('pi-1', change);

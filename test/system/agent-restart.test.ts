@@ -2,8 +2,11 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { seededRandom } from '../../src/base/random.ts';
+import { systemClock } from '../../src/device/clock.ts';
 import { type Envelope, sealEnvelope } from '../../src/model/envelope.ts';
 import { topics } from '../../src/model/topics.ts';
+import { callOn } from '../fixtures/call-on.ts';
 import {
   agentConfig,
   lives,
@@ -36,6 +39,9 @@ await until('the agent is there', async () => {
   return (await master.api.nodes()).length > 0;
 });
 
+// `npm run check:reattach` asks for more
+const rounds = Number(process.env.MESOLITE_REATTACH_ROUNDS ?? 3);
+const random = seededRandom(Number(process.env.MESOLITE_REATTACH_SEED ?? 2_207));
 const starts = join(home, 'starts');
 const lines = () => readFileSync(starts, 'utf8').trim().split('\n');
 const program = (name: string) => ['/bin/sh', '-c', `echo "${name} $$" >> ${starts}; exec sleep 1000`];
@@ -72,11 +78,10 @@ t.test('an agent that is killed and started again finds its tasks as they are', 
   t.ok(await isUntouched());
 });
 
-t.test('a reconnect with an unchanged desired state restarts nothing, and sends no assignment', async t => {
+t.test(`${rounds} reconnects with an unchanged desired state restart nothing, and send no assignment`, async t => {
   const sent = () => master.log.all('a node gets its whole assignment').length;
   const before = sent();
-  await reborn(() => relay.cut());
-  await reborn(() => relay.cut());
+  for (let i = 0; i < rounds; i++) await reborn(() => relay.cut());
   t.equal(sent(), before);
   t.ok(await isUntouched());
 });
@@ -111,6 +116,52 @@ t.test('a task that ended while no agent watched is found ended; one that was ki
   for (const name of ['one', 'two']) await untilTasks(master.api, name, 'TASK_RUNNING');
   await master.api.remove('Job', 'brief');
 });
+
+/** Answers with its process id, as a program does that knows of no mesh. */
+const answering = `require('node:http').createServer((_, answer) => answer.end(String(process.pid)))
+  .listen(process.env.PORT, '127.0.0.1')`;
+
+t.test(
+  `an agent that is killed ${rounds} times costs the callers of its task nothing, and learns what has ended`,
+  async t => {
+    await master.api.apply(
+      job('server', {
+        ports: [{ name: 'http' }],
+        health: { type: 'http', port: 'http' },
+        command: [process.execPath, '-e', answering],
+      }),
+    );
+    const [server] = await untilTasks(master.api, 'server', 'TASK_RUNNING');
+    const callers = callOn(server?.ports[0]?.number ?? 0);
+    for (let round = 1; round <= rounds; round++) {
+      const [name, go, code] = [`brief-${round}`, join(home, `go-${round}`), 1 + (round % 200)];
+      const script = `echo $$ >${go}.pid; while [ ! -e ${go} ]; do sleep 0.05; done; exit ${code}`;
+      await master.api.apply(job(name, { type: 'batch', command: ['/bin/sh', '-c', script] }));
+      await untilTasks(master.api, name, 'TASK_RUNNING');
+      await agent.kill();
+      writeFileSync(go, '');
+      const pid = Number(await until('it has begun', () => existsSync(`${go}.pid`) && readFileSync(`${go}.pid`)));
+      await until('it has ended', () => !lives(pid));
+      agent = startAgent();
+      if (random() < 0.3) {
+        // one that dies while it looks round
+        await systemClock.sleep(random() * 800, new AbortController().signal);
+        await agent.kill();
+        agent = startAgent();
+      }
+      const [ended] = await untilTasks(master.api, name, 'TASK_FAILED');
+      if (ended?.exitCode !== code || ended.restarts !== 0) t.match(ended, { exitCode: code, restarts: 0 });
+      await master.api.remove('Job', name);
+    }
+    const { answers, failures } = await callers.stop();
+    t.strictSame(failures, []);
+    t.equal(answers.size, 1, 'one process has answered all');
+    const [[, count] = []] = answers;
+    t.ok(count !== undefined && count > rounds, `${count} requests`);
+    t.match(await untilTasks(master.api, 'server', 'TASK_RUNNING'), [{ id: server?.id, restarts: 0 }]);
+    await master.api.remove('Job', 'server');
+  },
+);
 
 t.test('a spec that changes under the same id is not carried out, and the master is told why', async t => {
   const { link, authority } = await openMasterVoice(t, settings);

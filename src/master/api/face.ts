@@ -1,4 +1,5 @@
 import type { TLSSocket } from 'node:tls';
+import type { Ahead } from '../../model/ahead.ts';
 import type {
   ApplyResult,
   AuditList,
@@ -126,6 +127,8 @@ export interface ApiFace {
   /** Throws NOT_FOUND, or INVALID_INPUT for a window that ends before it begins. */
   drain(node: string, request: DrainRequest): Promise<DrainAnswer>;
   undrain(node: string): Promise<DrainAnswer>;
+  /** Has the database hold over what a node has; throws NOT_FOUND, or CONFLICT where it does already. */
+  takeOver(node: string, operator: string): Promise<Ahead>;
   jobs(): Promise<JobView[]>;
   roles(): Promise<RoleView[]>;
   /** Throws NOT_FOUND where no update is under way, and CONFLICT where there is nothing to promote. */

@@ -7,15 +7,12 @@ import {
   createTokenResultSchema,
   denyRequestSchema,
   documentListSchema,
-  drainAnswerSchema,
-  drainRequestSchema,
   eventListSchema,
   jobListSchema,
   joinDecisionSchema,
   joinListSchema,
   joinTokenListSchema,
   meshSchema,
-  nodeListSchema,
   planSchema,
   policyListSchema,
   removeResultSchema,
@@ -34,6 +31,7 @@ import { openEventSource } from './event-source.ts';
 import type { ApiFace } from './face.ts';
 import { addFrameworkRoutes } from './framework-routes.ts';
 import { addLogRoutes } from './log-routes.ts';
+import { addNodeRoutes } from './node-routes.ts';
 import { nameOf } from './operator-name.ts';
 import { signalOf } from './request-signal.ts';
 import { addRolloutRoutes } from './rollout-routes.ts';
@@ -45,7 +43,6 @@ const word = v.pipe(v.string(), v.maxLength(2048));
 
 const documentPath = v.object({ kind: word, namespace: nameSchema, name: nameSchema });
 const kindQuery = v.strictObject({ kind: v.optional(word) });
-const nodePath = v.object({ node: nameSchema });
 const idPath = v.object({ id: v.pipe(v.string(), v.maxLength(64)) });
 const taskPath = v.object({ id: taskIdSchema });
 const taskQuery = v.strictObject({ job: v.optional(nameSchema), namespace: v.optional(nameSchema) });
@@ -83,6 +80,7 @@ export function addRoutes(app: Api, face: ApiFace): void {
   addDocumentRoutes(app, face);
   addTaskRoutes(app, face);
   addLogRoutes(app, face);
+  addNodeRoutes(app, face);
   addFleetRoutes(app, face);
   addAuthorityRoutes(app, face);
   addRolloutRoutes(app, face);
@@ -189,25 +187,6 @@ function addTaskRoutes(app: Api, face: ApiFace): void {
 }
 
 function addFleetRoutes(app: Api, face: ApiFace): void {
-  app.get('/v1/nodes', { ...reader, schema: answers('Nodes and what they have', nodeListSchema, {}) }, async () => ({
-    nodes: await face.nodes(),
-  }));
-  app.post<{ Params: v.InferOutput<typeof nodePath>; Body: v.InferOutput<typeof drainRequestSchema> }>(
-    '/v1/nodes/:node/drain',
-    {
-      ...admin,
-      schema: answers('Give a node no tasks, and have those that it has leave', drainAnswerSchema, {
-        params: nodePath,
-        body: drainRequestSchema,
-      }),
-    },
-    request => face.drain(request.params.node, request.body),
-  );
-  app.delete<{ Params: v.InferOutput<typeof nodePath> }>(
-    '/v1/nodes/:node/drain',
-    { ...admin, schema: answers('Let a node take tasks again', drainAnswerSchema, { params: nodePath }) },
-    request => face.undrain(request.params.node),
-  );
   app.get(
     '/v1/services',
     { ...reader, schema: answers('Services and their endpoints', serviceListSchema, {}) },
