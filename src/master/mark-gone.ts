@@ -13,7 +13,7 @@ import type { TaskIntake } from './task-intake.ts';
  */
 export function makeMarkGone(parts: {
   readonly store: Pick<Store, 'tasks'>;
-  readonly fleet: Pick<Fleet, 'quarantine'>;
+  readonly fleet: Pick<Fleet, 'quarantine' | 'drain'>;
   readonly jobs: Pick<Jobs, 'move'>;
   readonly intake: Pick<TaskIntake, 'onGone'>;
   readonly rounds: Pick<Rounds, 'onGone'>;
@@ -24,6 +24,8 @@ export function makeMarkGone(parts: {
   const { store, fleet, jobs, intake, rounds, events, cutOff } = parts;
   return async (node, reason) => {
     await fleet.quarantine(node, reason);
+    // it was about the board as it was: one that joins anew is not to go at once
+    await fleet.drain(node, null);
     events.record('node-quarantined', { node, message: `${reason}: its tasks start elsewhere` });
     await cutOff(node);
     const ofJobs = await store.tasks.list({ node, states: liveStates, framework: null });

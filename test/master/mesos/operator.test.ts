@@ -225,7 +225,7 @@ t.test('an agent is drained, deactivated and taken back as Mesos calls it', asyn
 });
 
 t.test('an agent that is gone loses its tasks for good, and what it had counts no more', async t => {
-  const { post, read, store, framework, eventually } = await stage(t);
+  const { post, read, store, framework, eventually, fleet } = await stage(t);
   t.match(await post({ type: 'MARK_AGENT_GONE' }), { status: 400, text: /'mark_agent_gone' to be present/ });
   t.equal((await post({ type: 'MARK_AGENT_GONE', mark_agent_gone: { agent_id: { value: 'pi-1' } } })).status, 200);
   t.match(await store.tasks.ofFramework(framework.id, 'a'), { state: 'TASK_GONE_BY_OPERATOR', node: 'pi-1' });
@@ -239,6 +239,7 @@ t.test('an agent that is gone loses its tasks for good, and what it had counts n
   const drain = { agent_id: { value: 'pi-2' }, mark_gone: true };
   t.equal((await post({ type: 'DRAIN_AGENT', drain_agent: drain })).status, 200);
   await eventually('both are gone', async () => (await read('GET_AGENTS')).agents.length === 0);
+  t.match(fleet.get('pi-2'), { state: 'quarantined', drain: null }, 'and one that joins anew stays');
 });
 
 t.test('a subscriber that takes nothing is cut off when too much waits for it, one that reads gets all', async t => {
