@@ -27,7 +27,7 @@ export interface Where {
   readonly bestScore: number;
   /** How many there are, where, and all of them, for the few who have to look at each. */
   readonly size: number;
-  readonly indices: readonly number[];
+  readonly indices: Int32Array;
   readonly nodes: readonly BoardNode[];
   /** How long a node fetches what the tasks need, as it was when the round began. */
   fetchMs(node: BoardNode): number;
@@ -69,7 +69,8 @@ export interface Ranked {
 /** Nodes in the order of a strategy, for all tasks of a job that ask for the same. */
 export interface Ranking {
   readonly heap: Heap<Ranked>;
-  readonly isBinpack: boolean;
+  /** Under `binpack` the nodes in it: one that gets a task moves to the front, and so is ranked anew at once. */
+  readonly ranked: ReadonlySet<number> | undefined;
   /** So many of the board's entries have been looked at. */
   seen: number;
 }
@@ -129,15 +130,15 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
     const parts = roster.matching({ constraints, affinities, artifacts });
     const groups: Group[] = parts.map(({ members, ...part }) => ({ ...part, front: new Front(members, now, nodeAt) }));
     const arrivals = new Map<BoardNode, number>();
-    let [indices, all]: [number[]?, BoardNode[]?] = [];
+    let [indices, all]: [Int32Array?, BoardNode[]?] = [];
     return {
       size: parts.reduce((sum, { members }) => sum + members.length, 0),
       get indices() {
-        indices ??= parts.flatMap(({ members }) => members).sort((a, b) => a - b);
+        indices ??= Int32Array.from(parts.flatMap(({ members }) => members)).sort();
         return indices;
       },
       get nodes() {
-        all ??= nodesAt(this.indices);
+        all ??= nodesAt([...this.indices]);
         return all;
       },
       groups,

@@ -126,14 +126,14 @@ function mayBeSooner({ notBefore, node }: Candidate, leastMs: number, best: Choi
 
 /** Of the nodes that have room now the best one by the task's strategy, the first of equals. */
 function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefined {
-  const { heap, isBinpack } = rankingOf(board, task, shape);
+  const { heap, ranked: all } = rankingOf(board, task, shape);
   const seen: Ranked[] = [];
   let best: Choice | undefined;
   for (let front = heap.pop(); front !== undefined; front = heap.pop()) {
     const rank = rankOf(board, task, front.index);
     if (compareRanks(rank, front) !== 0) {
       // it has got a task since: under `binpack` it was ranked anew then, under `spread` it only stands too far in front
-      if (!isBinpack) heap.push(rank);
+      if (all === undefined) heap.push(rank);
       continue;
     }
     const node = board.nodeAt(front.index);
@@ -152,15 +152,14 @@ function bestNow(board: Board, task: PendingTask, shape: Shape): Choice | undefi
 function rankingOf(board: Board, task: PendingTask, shape: Shape): Ranking {
   const ranking = board.rankingOf(task, () => {
     const heap = new Heap<Ranked>(isBetter);
-    for (const index of shape.where.indices) heap.push(rankOf(board, task, index));
-    return { heap, isBinpack: task.strategy === 'binpack', seen: board.entered.length };
+    const { indices } = shape.where;
+    for (const index of indices) heap.push(rankOf(board, task, index));
+    return { heap, ranked: task.strategy === 'binpack' ? new Set(indices) : undefined, seen: board.entered.length };
   });
-  if (ranking.isBinpack) {
-    const known = new Set(shape.where.indices);
-    for (; ranking.seen < board.entered.length; ranking.seen++) {
-      const { index } = board.entered[ranking.seen] ?? { index: -1 };
-      if (known.has(index)) ranking.heap.push(rankOf(board, task, index));
-    }
+  const { ranked } = ranking;
+  for (; ranked !== undefined && ranking.seen < board.entered.length; ranking.seen++) {
+    const { index } = board.entered[ranking.seen] ?? { index: -1 };
+    if (ranked.has(index)) ranking.heap.push(rankOf(board, task, index));
   }
   return ranking;
 }

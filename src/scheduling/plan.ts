@@ -151,6 +151,8 @@ function contextOf(input: RoundInput): SchedulingContext {
   };
 }
 
+const nowhere: ReadonlyMap<number, number> = new Map();
+
 function instancesIn({ running, ledger, roster }: RoundInput): SchedulingContext['instancesOf'] {
   let ofJob: Map<string, Map<number, number>> | undefined;
   return job => {
@@ -165,7 +167,7 @@ function instancesIn({ running, ledger, roster }: RoundInput): SchedulingContext
         ofJob.set(key, counts);
       }
     }
-    return ofJob.get(job) ?? new Map();
+    return ofJob.get(job) ?? nowhere;
   };
 }
 
