@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { runCli } from './cli/cli.ts';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { AgentOptions, DoctorOptions, Joined, JoinOptions, MasterOptions } from './cli/roles.ts';
 import type { Finding } from './model/finding.ts';
 
@@ -10,6 +9,9 @@ import type { Finding } from './model/finding.ts';
 const { version }: { version: string } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
 );
+
+/** Which version of the agent this is, where the installed program has started another. */
+const launched = new URL(import.meta.url).searchParams.get('version');
 
 const profilesDir = fileURLToPath(new URL('../../firmware-profiles', import.meta.url));
 
@@ -37,7 +39,7 @@ async function runMaster(
 }
 
 async function runAgent(
-  { dataDir, logLevel, ports, node, ...options }: AgentOptions,
+  { dataDir, logLevel, ports, node, upgrade, ...options }: AgentOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const [{ serveAgent }, { checkAgentConfig, defaultAgentConfig, defaultNodeId }, { systemClock: clock }, { makeLog }] =
@@ -47,9 +49,16 @@ async function runAgent(
       import('./device/clock.ts'),
       import('./device/log.ts'),
     ]);
-  const [{ findPredecessor, startSuccessor }, { systemdSockets }] = await Promise.all([
-    import('./device/handover.ts'),
-    import('./device/given-sockets.ts'),
+  const [{ findPredecessor, startSuccessor }, { systemdSockets }, { followProcess, whyNotFollowed }] =
+    await Promise.all([
+      import('./device/handover.ts'),
+      import('./device/given-sockets.ts'),
+      import('./device/service-manager.ts'),
+    ]);
+  const [{ openVersions }, { versionVariable }, { installedVersion }] = await Promise.all([
+    import('./agent/agent-versions.ts'),
+    import('./agent/launch.ts'),
+    import('./lifecycle/agent-version.ts'),
   ]);
   const log = makeLog({ name: 'agent', level: logLevel });
   const config = checkAgentConfig({
@@ -62,17 +71,22 @@ async function runAgent(
     ...(ports && { taskPorts: [ports] }),
   });
   const predecessor = findPredecessor(process);
+  await predecessor?.turn();
   const parts = {
     clock,
     log,
     version,
+    running: launched ?? installedVersion,
+    versions: await openVersions(dataDir),
+    whyNot: upgrade === false ? 'it was started with --no-upgrade' : whyNotFollowed(process.env, process.pid),
     sockets: predecessor ?? systemdSockets(process.env, process.pid),
     onUp: () => predecessor?.release(),
     onHandover: hearUserSignal(),
-    startSuccessor: () => startSuccessor({ clock }),
+    startSuccessor: (id: string) => startSuccessor({ clock }, undefined, { [versionVariable]: id }),
+    onMain: async () => predecessor && followProcess(process.env, process.pid),
+    onSettled: () => predecessor?.settle(),
     onRecord: predecessor?.onRecord,
   };
-  await predecessor?.turn();
   await serveAgent(parts, config, signal);
 }
 
@@ -122,13 +136,26 @@ async function examineNode(options: DoctorOptions, signal: AbortSignal): Promise
   return doctor.examineNode({ clock: systemClock }, config, signal);
 }
 
-process.exitCode = await runCli(process.argv.slice(2), {
-  version,
-  profilesDir,
-  startMaster: runMaster,
-  startAgent: runAgent,
-  examineNode,
-  joinFleet,
-});
+async function run(argv: readonly string[]): Promise<void> {
+  const { runCli } = await import('./cli/cli.ts');
+  const roles = { startMaster: runMaster, startAgent: runAgent, examineNode, joinFleet };
+  process.exitCode = await runCli(argv, { version, profilesDir, ...roles });
+}
+
+/** The installed program starts the version that the node is to run; that one is told by its address not to look for another. */
+async function launch([role, ...args]: readonly string[]): Promise<boolean> {
+  const stays = args.some(arg => ['--help', '-h', '--no-upgrade'].includes(arg));
+  if (role !== 'agent' || launched !== null || stays) return false;
+  const { versionToRun } = await import('./agent/launch.ts');
+  const other = await versionToRun(args, process.env);
+  if (other === undefined) return false;
+  const program = pathToFileURL(other.program);
+  program.searchParams.set('version', other.version);
+  await import(program.href);
+  return true;
+}
+
+const argv = process.argv.slice(2);
+if (!(await launch(argv))) await run(argv);
 // what a role that could not start has left open must not keep the process
 setTimeout(() => process.exit(), 3_000).unref();

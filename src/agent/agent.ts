@@ -26,6 +26,7 @@ import { MqttLink } from '../link/mqtt-link.ts';
 import { Outbox } from '../link/outbox.ts';
 import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
 import type { AccessRecord } from '../model/access.ts';
+import type { AgentVersionSpec } from '../model/agent-version.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
 import { encodeMessage } from '../model/message.ts';
@@ -67,6 +68,7 @@ import { loadIdentity, type NodeIdentity, nextBoot, storeIdentity } from './node
 import { openNodeSpeed } from './node-speed.ts';
 import { makeOutputStreams } from './output-streams.ts';
 import {
+  agentVersionOf,
   authorizationOf,
   compileInto,
   denyAll,
@@ -91,6 +93,7 @@ import { makeTaskReports } from './task-reports.ts';
 import { makeTaskSecrets, openMemory } from './task-secrets.ts';
 import { makeTrialCounts } from './trial.ts';
 import { openTrust } from './trust.ts';
+import { makeUpgrade, type VersionChange } from './upgrade.ts';
 import { type KnownManifest, watchForWithheld } from './withheld.ts';
 import { callerSecret, makeWorkloads } from './workloads.ts';
 
@@ -100,6 +103,8 @@ export interface AgentParts {
   readonly version: string;
   /** Sockets that listen already; absent: none. */
   readonly sockets?: GivenSockets | undefined;
+  /** How another version takes the place of this one; absent: none does. */
+  readonly change?: VersionChange | undefined;
   /** What ends the proxy, which may serve on when all else has ended; absent: it ends with the rest. */
   readonly serving?: { readonly signal: AbortSignal; readonly handedOver: AbortSignal } | undefined;
   /** Takes the records of requests that end when all but the proxy has ended; absent: they go to the access log alone. */
@@ -120,6 +125,8 @@ export interface RunningAgent {
   readonly meshPort: number;
   /** A socket that it listens on, by the names of `GivenSockets`. */
   readonly socketOf: (name: string) => Server | undefined;
+  /** Settles when the master has answered to what this start of the agent has said. */
+  readonly reportedIn: Promise<void>;
   /** Settles, after `signal` has aborted, when nothing but its proxy is left: another agent may use its directory. */
   readonly released: Promise<void>;
   /** Settles when all of it has ended; its tasks go on. */
@@ -159,7 +166,7 @@ interface RunParts extends AgentParts {
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
 async function run(
-  { clock, log, version, proxyFor, sockets, serving, late, inherited, letGo }: RunParts,
+  { clock, log, version, proxyFor, sockets, change, serving, late, inherited, letGo }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -256,6 +263,7 @@ async function run(
   const peerAuthentication = new Cell(noPeerAuthentication);
   const requestAuthentication = new Cell(noRequestAuthentication);
   const routes = new Cell(noRoutes);
+  const agentVersion = new Cell<AgentVersionSpec | undefined>(undefined);
   const refusals = makeRefusals({ sender, clock, log });
   const inboxParts = { verify, files, clock, sender, refusals, log };
   const policyInbox = makeSignedInbox(
@@ -268,6 +276,7 @@ async function run(
         compileInto(peerAuthentication, peerAuthenticationOf),
         compileInto(requestAuthentication, requestAuthenticationOf),
         compileInto(routes, routesOf),
+        compileInto(agentVersion, agentVersionOf),
       ],
       { node, onRollout: trial.enter },
     ),
@@ -473,6 +482,7 @@ async function run(
         controllers: confinement.controllers,
         warnings: [...confinement.warnings, ...disk.warnings()],
         speed: speed.value,
+        ...upgrade?.facts(),
         held: supervisor.held.hash,
         epoch: supervisor.held.epoch,
         generation: supervisor.held.generation,
@@ -488,6 +498,9 @@ async function run(
     },
     { intervalMs: profile.heartbeatMs },
   );
+  const onRefused = () => isUp() && inBackground('telling that a version is refused', heartbeat.birth());
+  const upgrade = change && makeUpgrade({ artifacts, log, isUp, tell: heartbeat.beat, onRefused }, change, signal);
+  agentVersion.watch(wanted => upgrade?.want(wanted));
   clock.onDoubt(() => inBackground('asking for the time', heartbeat.beat()));
   const incoming = makeIncoming({
     ...inboxParts,
@@ -511,7 +524,13 @@ async function run(
     },
   });
 
+  let hasReported = () => {};
+  const reportedIn = new Promise<void>(resolve => {
+    hasReported = resolve;
+  });
+
   function onTime(nonce: string, time: number): void {
+    if (nonce === clock.question) hasReported();
     clock.answer(nonce, time);
     masterCheck.recheck();
     certificates.check();
@@ -575,6 +594,7 @@ async function run(
       return;
     }
     inBackground('introducing this node', heartbeat.birth());
+    upgrade?.onLink();
     reports.repeat();
     certificates.check();
   });
@@ -630,5 +650,5 @@ async function run(
     log.info('the agent has stopped; its tasks go on', { node });
   };
   const released = release();
-  return { node, meshPort, socketOf, released, ended: stop() };
+  return { node, meshPort, socketOf, reportedIn, released, ended: stop() };
 }

@@ -20,6 +20,8 @@ export interface Artifacts {
    * not signed, or UNAVAILABLE for the disk.
    */
   place(artifacts: readonly TaskArtifact[], directory: string, say: SayProgress, signal: AbortSignal): Promise<void>;
+  /** Where one is that no task needs; it stays as others do that nothing needs any more. Throws as `ArtifactCache.get`. */
+  readonly fetch: ArtifactCache['get'];
 }
 
 /** The sandbox while it is being filled. */
@@ -81,6 +83,7 @@ export function makeArtifacts(
   }
 
   return {
+    fetch: cache.get,
     async place(artifacts, directory, say, signal) {
       const sandbox = join(directory, sandboxName);
       if (artifacts.length === 0 || (await exists(sandbox))) return;

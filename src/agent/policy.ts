@@ -1,5 +1,6 @@
 import type { Cell } from '../base/cell.ts';
 import { decode } from '../base/shape.ts';
+import type { AgentVersionSpec } from '../model/agent-version.ts';
 import {
   decodeDocument,
   describeDocument,
@@ -63,6 +64,11 @@ export function requestAuthenticationOf({ of, rootNamespace, keySets }: PolicySe
 /** The RateLimits of a set. */
 export function limitsOf({ of, rootNamespace }: PolicySet): CompiledLimits {
   return compileLimits(of('RateLimit'), rootNamespace);
+}
+
+/** Which version of the agent the nodes are to run; the installed one where nothing is said. */
+export function agentVersionOf({ of }: PolicySet): AgentVersionSpec | undefined {
+  return of('AgentVersion')[0]?.spec;
 }
 
 /** The VirtualServices of a set. The engine of regular expressions is loaded only where there is one. */

@@ -51,7 +51,7 @@ export interface TaskRunnerParts {
   /** The whole environment of the task. */
   /** What of it are files is for `owner` to read. */
   readonly environmentOf: (spec: TaskSpec, owner?: Lowered['owner']) => Readonly<Record<string, string>>;
-  readonly artifacts: Artifacts;
+  readonly artifacts: Pick<Artifacts, 'place'>;
   readonly onStatus: (status: TaskStatus) => void;
   /** It may be called through the mesh from now on, or no more. */
   readonly onReady: (ready: boolean) => void;

@@ -128,6 +128,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     )
     .option('--metrics <address:port>', 'serve what the proxy has counted there, for Prometheus', parseAddress)
     .option('--allow-exec', 'let operators run commands next to tasks, with `mesolite exec`')
+    .option('--no-upgrade', 'run this program, whatever AgentVersion there is')
     .option('--label <key=value>', 'label of this node; may be repeated', collectLabels)
     .option(
       '--resource <name=what>',

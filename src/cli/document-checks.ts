@@ -36,6 +36,7 @@ export function checkDocument(
       return checkRequestAuthentication(document, { servesTcp: servesTcp(document) });
     case 'VirtualService':
       return checkVirtualService(document, compileRegex);
+    case 'AgentVersion':
     case 'Job':
     case 'Role':
     case 'Rollout':

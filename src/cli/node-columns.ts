@@ -28,7 +28,11 @@ export const nodeColumns: readonly Column<NodeView>[] = [
     wide: true,
   },
   { head: 'BOOT', cell: node => String(node.boot), wide: true },
-  { head: 'VERSION', cell: node => node.version, wide: true },
+  {
+    head: 'VERSION',
+    cell: ({ version, bundle }) => (bundle === undefined ? version : `${version} (${bundle.slice(0, 12)}…)`),
+    wide: true,
+  },
   { head: 'ATTRIBUTES', cell: node => printLabels(node.attributes), wide: true },
   { head: 'LIMITS', cell: node => node.controllers?.join(', ') || '-', wide: true },
   { head: 'SPEED', cell: ({ speed }) => (speed === undefined ? '-' : plain(speed)), wide: true },

@@ -92,6 +92,8 @@ export interface AgentOptions {
   readonly artifactBytes?: number;
   /** Where Prometheus may ask. */
   readonly metrics?: { readonly host: string; readonly port: number };
+  /** False: no other version takes the place of this one. */
+  readonly upgrade?: boolean;
   readonly logLevel: LogLevel;
 }
 

@@ -13,8 +13,9 @@ import type { GivenSockets } from './given-sockets.ts';
 //   parent → child   socket <name>   and with it the socket, if there is one
 //   child → parent   up              the parent may end, when its requests are finished
 //   parent → child   record          of such a request, for the child to pass on
+//   child → parent   settled         the parent need not wait for its end any more
 
-type Word = 'ready' | 'begin' | 'want' | 'socket' | 'up' | 'record';
+type Word = 'ready' | 'begin' | 'want' | 'socket' | 'up' | 'record' | 'settled';
 
 interface Message {
   readonly handover: Word;
@@ -31,6 +32,8 @@ export interface Predecessor extends GivenSockets {
   turn(): Promise<void>;
   /** All is up here: the other process may end. */
   release(): void;
+  /** The other process need not watch this one any more. */
+  settle(): void;
   /** Calls `listener` with each record that the other process hands on before it ends. */
   onRecord(listener: (record: unknown) => void): void;
 }
@@ -68,6 +71,10 @@ export function findPredecessor(program: NodeJS.Process): Predecessor | undefine
       say({ handover: 'up' });
       program.channel?.unref();
     },
+    settle() {
+      // the other process may have been ended meanwhile
+      if (program.connected) say({ handover: 'settled' });
+    },
     onRecord(listener) {
       program.on('message', (message: unknown) => {
         if (isMessage(message) && message.handover === 'record') listener(message.record);
@@ -84,6 +91,8 @@ export interface Successor {
   ready(): Promise<void>;
   /** Lets it begin and gives it the sockets that it asks for. Resolves when it is up; rejects as `ready`. */
   begin(socketOf: (name: string) => Server | undefined): Promise<void>;
+  /** Resolves when it need not be watched any more, or `signal` aborts; rejects as `ready`. */
+  settled(withinMs: number, signal: AbortSignal): Promise<void>;
   /** Hands a record on to it, once it is up. */
   record(record: unknown): void;
   /** Resolves when it has all records, and this process may end. */
@@ -97,13 +106,21 @@ const upMs = minuteMs;
 const ownProgram = (): readonly string[] => [...process.execArgv, ...process.argv.slice(1)];
 
 /** Starts what follows this process, beside it: `args` are those of Node. */
-export function startSuccessor({ clock }: { readonly clock: Clock }, args = ownProgram()): Successor {
+export function startSuccessor(
+  { clock }: { readonly clock: Clock },
+  args = ownProgram(),
+  env: NodeJS.ProcessEnv = {},
+): Successor {
   const child = spawn(process.execPath, args, {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, [variable]: '1' },
+    env: { ...process.env, ...env, [variable]: '1' },
   });
   const ready = untilSaid(child, clock, 'ready', readyMs);
   let sent: Promise<unknown> = Promise.resolve();
+  let isSettled = false;
+  child.on('message', (message: unknown) => {
+    if (isMessage(message) && message.handover === 'settled') isSettled = true;
+  });
   return {
     ready: () => ready,
     async begin(socketOf) {
@@ -116,6 +133,9 @@ export function startSuccessor({ clock }: { readonly clock: Clock }, args = ownP
       child.send({ handover: 'begin' } satisfies Message);
       await up;
       child.unref();
+    },
+    async settled(withinMs, signal) {
+      if (!isSettled) await untilSaid(child, clock, 'settled', withinMs, signal);
     },
     record(record) {
       if (!child.connected) return;
@@ -131,7 +151,13 @@ export function startSuccessor({ clock }: { readonly clock: Clock }, args = ownP
   };
 }
 
-function untilSaid(child: ChildProcess, clock: Clock, word: Word, withinMs: number): Promise<void> {
+function untilSaid(
+  child: ChildProcess,
+  clock: Clock,
+  word: Word,
+  withinMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (reason: string) => {
       done();
@@ -139,18 +165,24 @@ function untilSaid(child: ChildProcess, clock: Clock, word: Word, withinMs: numb
       reject(new MesoliteError('START_FAILED', `the process that should take over ${reason}`));
     };
     const listen = (message: unknown) => {
-      if (!isMessage(message) || message.handover !== word) return;
+      if (isMessage(message) && message.handover === word) leave();
+    };
+    const ended = (code: number | null, by: string | null) =>
+      fail(`has ended (${by === null ? `exit code ${code}` : by})`);
+    const failed = (error: Error) => fail(`cannot be started: ${error.message}`);
+    const cancel = clock.after(withinMs, () => fail(`was not ${word} within ${withinMs / secondMs} s`));
+    const leave = () => {
       done();
       resolve();
     };
-    const ended = (code: number | null) => fail(`has ended (exit code ${code ?? 'none'})`);
-    const failed = (error: Error) => fail(`cannot be started: ${error.message}`);
-    const cancel = clock.after(withinMs, () => fail(`was not ${word} within ${withinMs / secondMs} s`));
     const done = () => {
       cancel();
+      signal?.removeEventListener('abort', leave);
       child.off('message', listen).off('exit', ended).off('error', failed);
     };
     child.on('message', listen).on('exit', ended).on('error', failed);
+    signal?.addEventListener('abort', leave, { once: true });
+    if (child.exitCode !== null || child.signalCode !== null) ended(child.exitCode, child.signalCode);
   });
 }
 

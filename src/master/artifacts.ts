@@ -2,8 +2,9 @@ import { hourMs } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import { type Content, type ContentStore, openContentStore } from '../device/content-store.ts';
 import { type ArtifactView, addressOf, artifactBounds, contentKeyOf, ownHashOf } from '../model/artifact.ts';
-import type { Job } from '../model/document.ts';
+import type { Job, OperatorDocument } from '../model/document.ts';
 import type { Assignments } from '../store/assignments.ts';
+import type { AgentVersion } from './agent-versions.ts';
 
 /** What operators have pushed, for the nodes whose tasks need it. */
 export interface Artifacts {
@@ -11,13 +12,13 @@ export interface Artifacts {
   push(bytes: AsyncIterable<Uint8Array>): Promise<ArtifactView>;
   /** Newest first. */
   list(): Promise<ArtifactView[]>;
-  /** Throws NOT_FOUND, or CONFLICT while a job names it. */
+  /** Throws NOT_FOUND, or CONFLICT while a job or the AgentVersion names it. */
   remove(sha256: string): Promise<void>;
-  /** Throws INVALID_INPUT for a job that names what is not here; what it names stays for an hour in any case. */
-  check(job: Job, what: string): Promise<void>;
   /** How large one is, by `contentKeyOf`; undefined for what is not here. */
   bytesOf(key: string): number | undefined;
-  /** For a node that has a task with it; throws NOT_FOUND for what is not here, FORBIDDEN for what is not the node's. */
+  /** Throws INVALID_INPUT for a document that names what is not here; what it names stays for an hour in any case. */
+  check(document: OperatorDocument, what: string): Promise<void>;
+  /** For a node that has a task with it, or shall run it; throws NOT_FOUND for what is not here, FORBIDDEN for what is not the node's. */
   open(sha256: string, node: string): Promise<{ readonly path: string; readonly bytes: number }>;
 }
 
@@ -30,12 +31,13 @@ export async function openArtifacts(
   parts: {
     readonly jobs: () => Promise<readonly Job[]>;
     readonly assignments: Pick<Assignments, 'of'>;
+    readonly agentVersions: () => Promise<readonly AgentVersion[]>;
     readonly now: () => number;
     readonly newId: () => string;
   },
   settings: { readonly directory: string; readonly totalBytes?: number },
 ): Promise<Artifacts> {
-  const { jobs, assignments, now, newId } = parts;
+  const { jobs, agentVersions, assignments, now, newId } = parts;
   const { directory, totalBytes = artifactStoreBounds.totalBytes } = settings;
   const store: ContentStore = await openContentStore(directory, {
     maxBytes: artifactBounds.bytes,
@@ -52,9 +54,10 @@ export async function openArtifacts(
 
   async function jobsByHash(): Promise<Map<string, string[]>> {
     const naming = new Map<string, string[]>();
-    for (const job of await jobs()) {
-      const { namespace, name } = job.metadata;
-      for (const sha256 of hashesOf(job)) naming.set(sha256, [...(naming.get(sha256) ?? []), `${namespace}/${name}`]);
+    for (const document of [...(await jobs()), ...(await agentVersions())]) {
+      const { namespace, name } = document.metadata;
+      const user = `${document.kind === 'Job' ? '' : `${document.kind} `}${namespace}/${name}`;
+      for (const { sha256 } of named(document)) naming.set(sha256, [...(naming.get(sha256) ?? []), user]);
     }
     return naming;
   }
@@ -108,19 +111,18 @@ export async function openArtifacts(
       const naming = (await jobsByHash()).get(sha256);
       if (naming !== undefined) {
         const what = `${naming.slice(0, 4).join(', ')}${naming.length > 4 ? ' and more' : ''}`;
-        throw new MesoliteError('CONFLICT', `${addressOf(sha256)} is needed by ${what}: delete the job first`);
+        throw new MesoliteError('CONFLICT', `${addressOf(sha256)} is needed by ${what}: delete that first`);
       }
       await store.remove(sha256);
       sizes.delete(contentKeyOf(sha256));
     },
     bytesOf: key => sizes.get(key),
-    async check(job, what) {
-      for (const sha256 of hashesOf(job)) {
+    async check(document, what) {
+      for (const { sha256, place } of named(document)) {
         if ((await store.find(sha256)) === undefined) {
-          const place = `${what}: spec.artifacts[${job.spec.artifacts?.findIndex(({ source }) => ownHashOf(source) === sha256)}].source`;
           throw new MesoliteError(
             'INVALID_INPUT',
-            `${place}: there is no ${addressOf(sha256)} here: mesolite push it first`,
+            `${what}: ${place}: there is no ${addressOf(sha256)} here: mesolite push it first`,
           );
         }
         await store.touch(sha256);
@@ -128,6 +130,8 @@ export async function openArtifacts(
     },
     async open(sha256, node) {
       const { bytes } = await find(sha256);
+      const isBundle = (await agentVersions()).some(({ spec }) => ownHashOf(spec.source) === sha256);
+      if (isBundle) return { path: store.pathOf(sha256), bytes };
       const assignment = await assignments.of(node);
       const needs = assignment?.tasks.some(({ artifacts = [] }) =>
         artifacts.some(each => ownHashOf(each.source) === sha256),
@@ -138,7 +142,19 @@ export async function openArtifacts(
   };
 }
 
-/** Of what the master has to have for a job. */
-function hashesOf({ spec }: Job): string[] {
-  return (spec.artifacts ?? []).flatMap(({ source }) => ownHashOf(source) ?? []);
+interface Named {
+  readonly sha256: string;
+  /** Where in the document. */
+  readonly place: string;
+}
+
+/** What the master has to have for a document. */
+function named(document: OperatorDocument): Named[] {
+  const at = (source: string, place: string): Named[] => {
+    const sha256 = ownHashOf(source);
+    return sha256 === undefined ? [] : [{ sha256, place }];
+  };
+  if (document.kind === 'AgentVersion') return at(document.spec.source, 'spec.source');
+  if (document.kind !== 'Job') return [];
+  return (document.spec.artifacts ?? []).flatMap(({ source }, i) => at(source, `spec.artifacts[${i}].source`));
 }

@@ -77,7 +77,7 @@ export function makeDocuments(
     }));
     refuseTwins(sent);
     for (const [i, { document }] of sent.entries()) {
-      if (document.kind === 'Job') await artifacts.check(document, `document ${i + 1}`);
+      await artifacts.check(document, `document ${i + 1}`);
     }
     const warnings = await checkPolicies(sent);
     await checkJobs(jobsOf(sent));

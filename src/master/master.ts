@@ -17,6 +17,7 @@ import { maxKeySetBytes } from '../model/request-authentication.ts';
 import { topics } from '../model/topics.ts';
 import { defaultSchedulerSettings, makeScheduler } from '../scheduling/scheduler.ts';
 import { openStore, type Store } from '../store/store.ts';
+import { agentVersions } from './agent-versions.ts';
 import { makeAheadNodes } from './ahead-nodes.ts';
 import { listen, portOf } from './api/listen.ts';
 import { makeApi } from './api/server.ts';
@@ -290,7 +291,13 @@ async function run(
     },
   });
   const artifacts = await openArtifacts(
-    { jobs: jobs.list, assignments: store.assignments, now: () => clock.now(), newId },
+    {
+      jobs: jobs.list,
+      agentVersions: () => agentVersions(store, rollouts.active),
+      assignments: store.assignments,
+      now: () => clock.now(),
+      newId,
+    },
     { directory: `${config.dataDir}/artifacts` },
   );
   const roles = makeRoles({ store, events, total: () => rounds.ledger().total });

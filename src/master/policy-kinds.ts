@@ -1,4 +1,5 @@
-import { type Findings, type Job, labelsOf, type PolicyDocument } from '../model/document.ts';
+import { agentVersionName } from '../model/agent-version.ts';
+import { type Findings, type Job, labelsOf, type PolicyDocument, type PolicyOf } from '../model/document.ts';
 import { type Selecting, selects } from '../model/selector.ts';
 import { findErrors, isInDryRun } from '../policy/check.ts';
 import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
@@ -23,6 +24,8 @@ export interface MeshFacts {
 /** What the shape of a document does not say. */
 export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts): Findings {
   switch (document.kind) {
+    case 'AgentVersion':
+      return { errors: misplaced(document, facts), warnings: [] };
     case 'AuthorizationPolicy':
       // what it warns of is found by `policy/analyze.ts`
       return { errors: findErrors(document), warnings: [] };
@@ -44,6 +47,8 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
 /** What a document does, in a word or two: for lists. */
 export function actionOf(document: PolicyDocument): string {
   switch (document.kind) {
+    case 'AgentVersion':
+      return `runs ${document.spec.source.slice(0, 21)}…`;
     case 'AuthorizationPolicy':
       return `${document.spec.action}${isInDryRun(document) ? ' (dry run)' : ''}`;
     case 'DestinationRule':
@@ -59,6 +64,12 @@ export function actionOf(document: PolicyDocument): string {
     default:
       return document satisfies never;
   }
+}
+
+/** All nodes have the same one, so that it goes through the fleet by one rollout. */
+function misplaced({ metadata }: PolicyOf<'AgentVersion'>, { rootNamespace }: MeshFacts): string[] {
+  const isRight = metadata.name === agentVersionName && metadata.namespace === rootNamespace;
+  return isRight ? [] : [`metadata: expected the name ${agentVersionName} in the namespace ${rootNamespace}`];
 }
 
 /** Only one VirtualService of a namespace is asked about a service. */

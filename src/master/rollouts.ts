@@ -18,6 +18,7 @@ import type { EventKind } from '../model/event.ts';
 import type { DocumentAck, Heartbeat } from '../model/message.ts';
 import type { RolloutCommand, RolloutSpec, RolloutView } from '../model/rollout.ts';
 import type { DocumentChange, RolloutEnd, StoredRollout, Rollouts as StoredRollouts } from '../store/rollouts.ts';
+import { versionOf, withVersion } from './agent-versions.ts';
 import type { Events } from './events.ts';
 import type { Fleet } from './fleet.ts';
 import { describeStep, nameOfChange, viewRollout } from './rollout-view.ts';
@@ -86,10 +87,11 @@ export function makeRollouts(parts: {
   let isPublished = true;
 
   function nodesNow(): RolloutNode[] {
+    const version = active && versionOf(active.changes);
     return fleet.list().flatMap(({ id, labels, birth, state }) => {
       if (state === 'joined' || state === 'quarantined') return [];
       const node = { id, labels: { ...birth?.attributes, ...labels }, reachable: state === 'ready', rank: sha256(id) };
-      return [{ ...node, ...trials.of(id, active?.name, parts.revision()) }];
+      return [{ ...node, ...withVersion(trials.of(id, active?.name, parts.revision()), birth, version) }];
     });
   }
 

@@ -3,6 +3,7 @@ import type { Job } from '../model/document.ts';
 import { isDrained } from '../model/drain.ts';
 import { taskTypeOf } from '../model/job.ts';
 import type { JobUpdateView } from '../model/job-update.ts';
+import type { Birth } from '../model/message.ts';
 import type { Resources } from '../model/resources.ts';
 import { noResources } from '../model/resources.ts';
 import { parseRunLabel } from '../model/run-label.ts';
@@ -29,6 +30,7 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
     ...(drain && { drain }),
     ...(ahead && { ahead }),
     version: birth.version,
+    ...(birth.bundle !== undefined && { bundle: birth.bundle }),
     profile: birth.profile,
     ...(birth.speed !== undefined && { speed: birth.speed }),
     ...(stock && { artifacts: { count: Object.keys(stock.holds).length, bytesPerSecond: stock.bytesPerSecond } }),
@@ -40,12 +42,18 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
     free: free ?? noResources,
     usage,
     ...(birth.controllers && { controllers: birth.controllers }),
-    ...(birth.warnings && { warnings: birth.warnings }),
+    ...warningsOf(birth),
     boot: birth.boot,
     lastSeen,
     joinedAt,
     tasks,
   };
+}
+
+function warningsOf({ warnings = [], refusedBundle }: Birth): Pick<NodeView, 'warnings'> {
+  const refused = refusedBundle && `the agent does not run ${refusedBundle.bundle.slice(0, 12)}…: ${refusedBundle.why}`;
+  const all = refused === undefined ? warnings : [...warnings, refused];
+  return all.length === 0 ? {} : { warnings: all };
 }
 
 /** What a task's own words leave out: that its node is not heard, or is to be emptied. */

@@ -58,6 +58,8 @@ export const nodeViewSchema = v.object({
   /** What it holds of which this master knows nothing; nothing is changed there until it is taken over. */
   ahead: v.optional(aheadSchema),
   version: v.string(),
+  /** The sha256 of the bundle that it runs; absent: the installed one. */
+  bundle: v.optional(v.string()),
   profile: v.string(),
   /** Work that takes a second at speed 1 takes 1/speed there; absent where it is not known. */
   speed: v.optional(v.number()),

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { MesoliteError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { decode, unsupported } from '../base/shape.ts';
+import { agentVersionSpecSchema } from './agent-version.ts';
 import { destinationRuleSpecSchema } from './destination-rule.ts';
 import { nameSchema } from './ids.ts';
 import { jobSpecSchema } from './job.ts';
@@ -68,6 +69,7 @@ const roleSchema = documentSchema('Role', [...ownVersions], v.optional(roleSpecS
  * (`master/policy-kinds.ts`) and what a node makes of it (`agent/policy.ts`).
  */
 export const policySchemas = {
+  AgentVersion: documentSchema('AgentVersion', [...ownVersions], agentVersionSpecSchema),
   AuthorizationPolicy: documentSchema(
     'AuthorizationPolicy',
     [...securityVersions],

@@ -64,6 +64,10 @@ export const birthSchema = v.object({
   /** Work that takes a second on a node of speed 1 takes 1/speed here; 1 when it is not known. */
   speed: v.optional(v.pipe(v.number(), v.minValue(0.001), v.maxValue(1000))),
   stock: v.optional(stockSchema),
+  /** The sha256 of the bundle that the agent runs; absent for the installed one. */
+  bundle: v.optional(text(64)),
+  /** What it does not run although it should. */
+  refusedBundle: v.optional(v.object({ bundle: text(64), why: text(512) })),
   /** Hash of the assignment that is in force here, see `assignmentHash`. */
   held: hash,
   epoch: whole,

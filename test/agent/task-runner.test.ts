@@ -19,7 +19,7 @@ import { restarting, taskSpec } from '../fixtures/task-spec.ts';
 const processes = makeProcesses({ clock: systemClock }, { pollMs: 20 });
 
 interface Start {
-  readonly artifacts?: Artifacts;
+  readonly artifacts?: Pick<Artifacts, 'place'>;
   readonly directory?: string;
   readonly hasEnded?: boolean;
 }

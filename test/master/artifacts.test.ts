@@ -34,7 +34,13 @@ async function stage(t: Test) {
   const assignments = {
     of: async (node: string) => ({ node, epoch: 1, generation: 1, tasks: node === 'pi-1' ? tasks : [] }),
   };
-  const parts = { jobs: async () => jobs, assignments, now: () => time.ms, newId: () => `push-${++ids}` };
+  const parts = {
+    jobs: async () => jobs,
+    agentVersions: async () => [],
+    assignments,
+    now: () => time.ms,
+    newId: () => `push-${++ids}`,
+  };
   const open = () => openArtifacts(parts, { directory, totalBytes: 2_500 });
   const names = () => readdirSync(directory).sort();
   return {
