@@ -23,13 +23,24 @@ export function makeNodeRoster(parts: {
     const isSame = fresh.length === entries.length && fresh.every((entry, i) => entry === entries[i]);
     entries = fresh;
     if (!isSame) {
-      const sizes = new Map(fresh.flatMap(({ stock }) => Object.entries(stock?.holds ?? {})));
+      const told = toldSizes(fresh);
       roster = makeRoster(
         fresh.map(({ seen }) => seen),
-        artifact => artifactBytes(artifact) ?? sizes.get(artifact) ?? 0,
+        artifact => artifactBytes(artifact) ?? told(artifact),
       );
     }
     return roster;
+  };
+}
+
+/** How large an artifact is by the first node that has it, which is looked for once; 0 where none has. */
+function toldSizes(nodes: readonly Pick<FleetNode, 'stock'>[]): (artifact: string) => number {
+  const known = new Map<string, number>();
+  return artifact => {
+    const holder = known.has(artifact) ? undefined : nodes.find(({ stock }) => stock?.holds[artifact] !== undefined);
+    const bytes = known.get(artifact) ?? holder?.stock?.holds[artifact] ?? 0;
+    known.set(artifact, bytes);
+    return bytes;
   };
 }
 

@@ -65,7 +65,13 @@ t.test('however many weights change, they are published every ten seconds at mos
 
 t.test('nodes that are about as fast, and fetch about as fast, are of one kind to the scheduler', async t => {
   const nodeOf = (id: string, speed: number | undefined, bytesPerSecond: number) =>
-    ({ id, labels: {}, state: 'ready', birth: birthOf({ speed }), stock: { holds: {}, bytesPerSecond } }) as FleetNode;
+    ({
+      id,
+      labels: {},
+      state: 'ready',
+      birth: birthOf({ speed }),
+      stock: { holds: { [id]: 2 ** 20 }, bytesPerSecond },
+    }) as FleetNode;
   const list = () => [nodeOf('a', 1.02, 1e6), nodeOf('b', undefined, 1.1e6), nodeOf('c', 0.5, 9e6)];
   const roster = makeNodeRoster({
     fleet: { list },
@@ -83,4 +89,5 @@ t.test('nodes that are about as fast, and fetch about as fast, are of one kind t
     [0, 1, 2].map(index => roster.fetchMs(index, ['app'])),
     [1000, 1000, 125],
   );
+  t.equal(roster.fetchMs(1, ['a', 'b', 'nowhere']), 1000, 'of what the master has not, nodes know the size');
 });
