@@ -1,6 +1,6 @@
 import type { Resources } from '../model/resources.ts';
 import { BoardNode, timelineOf } from './board-node.ts';
-import { affinityScore } from './feasible.ts';
+import { affinityScore, unmetConstraints } from './feasible.ts';
 import { Front } from './front.ts';
 import type { Heap } from './heap.ts';
 import type { NodeState, Offers, SchedulingContext } from './offers.ts';
@@ -131,7 +131,7 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
     const groups: Group[] = parts.map(({ members, ...part }) => ({ ...part, front: new Front(members, now, nodeAt) }));
     const arrivals = new Map<BoardNode, number>();
     let [indices, all]: [Int32Array?, BoardNode[]?] = [];
-    return {
+    const where: Where = {
       size: parts.reduce((sum, { members }) => sum + members.length, 0),
       get indices() {
         indices ??= Int32Array.from(parts.flatMap(({ members }) => members)).sort();
@@ -155,6 +155,12 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
         group.front.push({ node, notBefore: at });
       },
     };
+    for (const index of artifacts.length === 0 ? [] : (context.fetchingOn?.(artifacts) ?? [])) {
+      const [node, fetchMs] = [nodeAt(index), roster.fetchMs(index, artifacts)];
+      if (node === undefined || fetchMs === 0 || arrivals.has(node) || node.state.unavailable !== undefined) continue;
+      if (unmetConstraints(constraints, node.state.attributes).length === 0) where.bring(node, now + fetchMs);
+    }
+    return where;
   }
 
   let wheres = new Map<string, Where>();

@@ -59,6 +59,8 @@ export interface SchedulingContext {
   roomOf(index: number): Pick<NodeState, 'total' | 'free'> | undefined;
   /** How many tasks of a job (`jobKey`) there are, by the index of their node. */
   instancesOf(job: string): ReadonlyMap<number, number>;
+  /** Indices of nodes on which tasks that do not run yet fetch some of these; none when left out. */
+  fetchingOn?(artifacts: readonly string[]): readonly number[];
   /** The one task that is to be told of every node; else the first that wait are told of some. */
   readonly explain?: string | undefined;
   /** Without one the first try is the plan. */

@@ -135,6 +135,7 @@ function contextOf(input: RoundInput): SchedulingContext {
     roster,
     roomOf: index => accountOf(ledger, roster.nodes[index]?.id ?? ''),
     instancesOf: instancesIn(input),
+    fetchingOn: fetchingIn(input),
     stateOf(index) {
       const node = roster.nodes[index];
       const account = node && accountOf(ledger, node.id);
@@ -148,6 +149,17 @@ function contextOf(input: RoundInput): SchedulingContext {
         task.maxRunMs ?? Number.POSITIVE_INFINITY,
         estimate(estimates, questionOf(task, node)).ms * (node.slowdown ?? 1),
       ),
+  };
+}
+
+function fetchingIn({ running, ledger, roster }: RoundInput): NonNullable<SchedulingContext['fetchingOn']> {
+  let all: { readonly index: number; readonly artifacts: readonly string[] }[] | undefined;
+  return wanted => {
+    all ??= [...running].flatMap(([id, { startedAt, artifacts = [] }]) => {
+      const index = startedAt !== null || artifacts.length === 0 ? undefined : roster.indexOf(nodeOf(ledger, id) ?? '');
+      return index === undefined ? [] : [{ index, artifacts }];
+    });
+    return all.flatMap(({ index, artifacts }) => (artifacts.some(key => wanted.includes(key)) ? [index] : []));
   };
 }
 

@@ -108,6 +108,7 @@ t.test('what one task has fetched the next ones find there', async t => {
     noon + 25_000,
     'one that has not begun yet fetches first, as far as is known',
   );
+  t.equal(behind.waiting[0]?.expected?.endAt, noon + 40_000, 'and who comes after it finds what it needs');
 });
 
 const on = (node: string) => ({ attribute: 'node', operator: 'in' as const, values: [node] });
