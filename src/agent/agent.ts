@@ -89,7 +89,7 @@ import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
 import { makeTaskProgress } from './task-progress.ts';
-import { makeTaskReports } from './task-reports.ts';
+import { fitIntoBirth, makeTaskReports } from './task-reports.ts';
 import { makeTaskSecrets, openMemory } from './task-secrets.ts';
 import { makeTrialCounts } from './trial.ts';
 import { openTrust } from './trust.ts';
@@ -454,7 +454,7 @@ async function run(
   /** What a birth tells of the tasks: of one that has more to tell, what comes next of it. */
   function toldStatuses(): TaskStatus[] {
     const unsaid = reports.unsaid();
-    return supervisor.statuses().map(status => unsaid.get(status.task) ?? withFacts(status));
+    return fitIntoBirth(supervisor.statuses().map(status => unsaid.get(status.task) ?? withFacts(status)));
   }
 
   /** And whether it takes secrets. */

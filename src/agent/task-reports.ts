@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { TaskStatus } from '../model/task.ts';
@@ -11,6 +12,8 @@ export const reportBounds = {
   /** Said and not acknowledged: no more than the master remembers of one task, so that it knows each of them when it is said again. */
   underWay: 200,
   repeatEveryMs: 10_000,
+  /** Of those in a birth, which is one message whatever a node has. */
+  birthBytes: 192 * 1024,
 } as const;
 
 /** Statuses wait here, in order, until the master says that it has committed them; a broker's word is not enough. */
@@ -112,4 +115,16 @@ export function makeTaskReports(parts: {
       return first;
     },
   };
+}
+
+/** As much of the statuses as fits into a birth: without their words where there are too many, and then those that still fit. */
+export function fitIntoBirth(statuses: readonly TaskStatus[]): TaskStatus[] {
+  let left: number = reportBounds.birthBytes;
+  const sizeOf = (status: TaskStatus) => Buffer.byteLength(JSON.stringify(status)) + 1;
+  const isLarge = statuses.reduce((sum, status) => sum + sizeOf(status), 0) > left;
+  const said = isLarge ? statuses.map(({ message: _, progress: __, ...status }) => status) : statuses;
+  return said.filter(status => {
+    left -= sizeOf(status);
+    return left >= 0;
+  });
 }

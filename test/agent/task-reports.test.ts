@@ -1,13 +1,13 @@
 import t, { type Test } from 'tap';
 import { makeSender } from '../../src/agent/sender.ts';
-import { makeTaskReports, reportBounds } from '../../src/agent/task-reports.ts';
+import { fitIntoBirth, makeTaskReports, reportBounds } from '../../src/agent/task-reports.ts';
 import { Cell } from '../../src/base/cell.ts';
 import { MesoliteError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import type { LinkState } from '../../src/link/link.ts';
 import { Outbox } from '../../src/link/outbox.ts';
-import { decodeUp } from '../../src/model/message.ts';
+import { decodeUp, messageBounds } from '../../src/model/message.ts';
 import type { TaskStatus } from '../../src/model/task.ts';
 import { keptEvents } from '../../src/store/task-statuses.ts';
 import { AgentWords } from '../fixtures/agent-words.ts';
@@ -103,6 +103,18 @@ t.test('many statuses go in several messages, in order, each small enough howeve
     words.take('task').flatMap(({ statuses }) => statuses.map(({ uuid }) => uuid)),
     uuids,
   );
+});
+
+t.test('a birth stays one message, however many tasks there are and however much they say', t => {
+  const many = (count: number, message: string) =>
+    Array.from({ length: count }, (_, i) => status(`uuid-${i}`, { task: `job.default.${i}`, message }));
+  t.same(fitIntoBirth(many(100, 'a few words')), many(100, 'a few words'));
+  const brief = fitIntoBirth(many(1_000, '€'.repeat(1_000)));
+  t.equal(brief.length, 1_000);
+  t.ok(brief.every(({ message }) => message === undefined));
+  const all = fitIntoBirth(many(10_000, ''));
+  t.ok(all.length > 1_500 && JSON.stringify(all).length < messageBounds.up.maxBytes - 32 * 1024);
+  t.end();
 });
 
 t.test('at the bound the oldest status makes room, and the master is told how many are missing', async t => {
