@@ -1,7 +1,10 @@
 /** Tasks that do what no task should: each ends with its reason, and neither the agent nor a task beside them feels it. */
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import t from 'tap';
+import { artifactViewSchema } from '../../src/model/artifact.ts';
 import { agentConfig, lives, makeHome, masterConfig, runMaster, untilReady, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
@@ -46,6 +49,26 @@ t.test('what cannot begin, or ends at once, has its reason', async t => {
   t.match(await endOf('missing'), { message: /no-such-program: command not found/ });
   t.match(await endOf('plain'), { message: /not executable \(mode 0644\): chmod \+x helps/ });
   t.match(await endOf('brief'), { exitCode: 1, message: /exit code 1/ });
+});
+
+t.test('an archive that leads out, and one that cannot be read, fail their tasks with the reason', async t => {
+  mkdirSync(join(home, 'in'));
+  const archive = join(home, 'slip.tar.gz');
+  execFileSync('tar', ['-czPf', archive, '-C', join(home, 'in'), '../plain']);
+  const torn = execFileSync('tar', ['-cz', '-C', home, 'plain']).subarray(0, -12);
+  for (const [name, bytes, message] of [
+    ['slip', readFileSync(archive), /leads out/],
+    ['torn', torn, /damaged/],
+  ] as const) {
+    const { address } = await api.client.push('/v1/artifacts', Readable.from([bytes]), artifactViewSchema);
+    await api.apply(batch(name, { command: ['true'], artifacts: [{ source: address }] }));
+    t.match(await endOf(name), { reason: 'REASON_CONTAINER_LAUNCH_FAILED', message });
+  }
+  const { address } = await api.client.push('/v1/artifacts', Readable.from(['what is meant']), artifactViewSchema);
+  const stored = join(home, 'master/artifacts', address.replace('mesolite:', ''));
+  writeFileSync(stored, 'another thing');
+  await api.apply(batch('other', { command: ['true'], artifacts: [{ source: address, destination: 'file' }] }));
+  t.match(await endOf('other'), { message: /its sha256 is [0-9a-f]+, expected/ });
 });
 
 t.test('a memory hog is ended when it has more than it may have', async t => {
