@@ -78,10 +78,11 @@ t.test('an agent that is killed and started again finds its tasks as they are', 
   t.ok(await isUntouched());
 });
 
-t.test(`${rounds} reconnects with an unchanged desired state restart nothing, and send no assignment`, async t => {
+t.test('a reconnect with an unchanged desired state restarts nothing, and sends no assignment', async t => {
   const sent = () => master.log.all('a node gets its whole assignment').length;
   const before = sent();
-  for (let i = 0; i < rounds; i++) await reborn(() => relay.cut());
+  await reborn(() => relay.cut());
+  await reborn(() => relay.cut());
   t.equal(sent(), before);
   t.ok(await isUntouched());
 });
