@@ -79,7 +79,9 @@ export function makeMeshPeers(parts: {
       const admission = admissions.get(peer);
       if (admission === undefined || !moments.isUsable) return false;
       const { judged, side } = admission;
-      return isStillGood(judged, trust.current.value.bundle, moments.peer()) || judge(judged.chain, side).ok;
+      const mayResume = isStillGood(judged, trust.current.value.bundle, moments.peer()) || judge(judged.chain, side).ok;
+      if (mayResume) admissions.set(peer, { judged, side, onGrace: peer.notAfter < clock.now() });
+      return mayResume;
     },
     mayStay(peer) {
       const admission = admissions.get(peer);

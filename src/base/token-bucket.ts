@@ -4,7 +4,7 @@ export interface Rate {
   readonly burst: number;
 }
 
-/** A bucket of tokens that begins full and fills with time; time is the caller's, in milliseconds that never go back. */
+/** A bucket of tokens that begins full and fills with time; time is the caller's, in milliseconds; what is earlier than what came before counts as that. */
 export class TokenBucket {
   readonly #rate: Rate;
   #level: number;
@@ -17,8 +17,9 @@ export class TokenBucket {
   }
 
   /** Takes `amount` tokens, or none when there are not so many. */
-  take(amount: number, now: number): boolean {
+  take(amount: number, time: number): boolean {
     const { perSecond, burst } = this.#rate;
+    const now = Math.max(time, this.#at);
     this.#level = Math.min(burst, this.#level + ((now - this.#at) * perSecond) / 1000);
     this.#at = now;
     if (this.#level < amount) return false;

@@ -115,6 +115,8 @@ export function startSuccessor(
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     env: { ...process.env, ...env, [variable]: '1' },
   });
+  // what it asked for before it failed is answered to nobody
+  child.on('error', () => {});
   const ready = untilSaid(child, clock, 'ready', readyMs);
   let sent: Promise<unknown> = Promise.resolve();
   let isSettled = false;

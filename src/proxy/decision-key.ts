@@ -36,7 +36,7 @@ export class KeyOfFields {
     if (!ofToken || proof === undefined) return;
     // a value must not pass for a token
     this.#add(0);
-    for (let shift = 0; shift < 32; shift += 8) this.#add(proof.serial >>> shift);
+    for (const serial of proof.serials) for (let shift = 0; shift < 32; shift += 8) this.#add(serial >>> shift);
   }
 
   #addField(word: Uint8Array, head: Head, bytes: Buffer): void {

@@ -57,18 +57,20 @@ export class Limits {
     return compiled === this.#compiled.value;
   }
 
-  /** `caller` is a principal, or the address of a client without one; `now` in monotonic milliseconds. */
-  standingOf({ task, identity }: LocalWorkload, caller: string, now: number): StandingLimits {
+  /** `caller` is a principal, or the address of a client that is not `known` by one; `now` in monotonic milliseconds. */
+  standingOf({ task, identity }: LocalWorkload, caller: string, known: boolean, now: number): StandingLimits {
     const compiled = this.#compiled.value;
     const selecting = compiled.forWorkload(identity);
     if (selecting.length === 0) return { compiled, limits: none };
     const limits = selecting.map(limit => {
       const varies = limit.per === 'path' || limit.per === 'header';
+      // strangers come from very many addresses, and must not make room among those that are known
+      const buckets = known || limit.per !== 'principal' ? this.#fixed : this.#varying;
       const keyPrefix = limit.per === 'principal' ? `${limit.id}\n${task}\n${caller}` : `${limit.id}\n${task}\n`;
       const tally = limit.enforce
         ? undefined
         : this.#tallies.of({ kind: 'RateLimit', policy: limit.name, id: limit.id });
-      return { limit, keyPrefix, tally, bucket: varies ? undefined : bucketOf(this.#fixed, keyPrefix, limit, now) };
+      return { limit, keyPrefix, tally, bucket: varies ? undefined : bucketOf(buckets, keyPrefix, limit, now) };
     });
     return { compiled, limits };
   }

@@ -125,17 +125,23 @@ export class Listener {
     if (this.#draining) connection.drain();
   }
 
-  /** Hands out each stream of a multiplexed connection, which drains by itself; streams of all of them count as connections do. */
-  serveMany(parts: MuxParts, socket: TLSSocket, accept: (stream: ByteStream) => void): void {
-    const source = socket.remoteAddress ?? '';
-    const onGone = () => {
+  /** A place for one stream of many on a connection, which counts as a connection does; the returned function gives it back. */
+  takeStream(source: string): (() => void) | undefined {
+    if (this.#streams >= this.#maxStreams || !this.#streamShares.take(source)) return undefined;
+    this.#streams++;
+    return () => {
       this.#streams--;
       this.#streamShares.give(source);
     };
+  }
+
+  /** Hands out each stream of a multiplexed connection, which drains by itself; streams of all of them count as connections do. */
+  serveMany(parts: MuxParts, socket: TLSSocket, accept: (stream: ByteStream) => void): void {
+    const source = socket.remoteAddress ?? '';
     const onStream = (stream: ByteStream) => {
-      if (this.#streams >= this.#maxStreams || !this.#streamShares.take(source)) return false;
-      this.#streams++;
-      stream.on('close', onGone);
+      const giveBack = this.takeStream(source);
+      if (giveBack === undefined) return false;
+      stream.on('close', giveBack);
       accept(stream);
       return true;
     };

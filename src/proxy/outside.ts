@@ -52,7 +52,8 @@ export function acceptOutside(
   admitClient(socket, { mode, workload, isHttp }, parts.deadlines, {
     onPlain(plain, early) {
       listener.established(plain);
-      const connection = { ...ends, serverName: undefined, peer: undefined, outside: 'http' } as const;
+      const mayBePlain = plainWatch(parts, find);
+      const connection = { ...ends, serverName: undefined, peer: undefined, outside: 'http', mayBePlain } as const;
       if (takeTcp(plain, connection, early)) return;
       parts.servePlain(listener, plain, 'origin', () => new InboundPipeline(inbound, connection), early);
     },
@@ -67,4 +68,17 @@ export function acceptOutside(
     },
     onFailed: onFailedHandshake,
   });
+}
+
+/** Asks the rules anew when there are others: a connection that stays open must not outlive what it was let in by. */
+function plainWatch({ inbound, peerAuthentication }: OutsideParts, find: InboundConnection['find']): () => boolean {
+  let asked = peerAuthentication.value;
+  let mayBePlain = true;
+  return () => {
+    if (peerAuthentication.value === asked) return mayBePlain;
+    asked = peerAuthentication.value;
+    const served = find(inbound.workloads());
+    mayBePlain = served !== undefined && asked.modeOf(served.workload.identity, served.port) !== 'STRICT';
+    return mayBePlain;
+  };
 }

@@ -5,7 +5,7 @@ import type { Counters } from './counters.ts';
 import { type Asking, type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
 import type { Limits, StandingLimits } from './limits.ts';
 import type { RequestIds } from './request-ids.ts';
-import { type LocalAnswer, notReady, noWorkload } from './respond.ts';
+import { type LocalAnswer, notPlain, notReady, noWorkload } from './respond.ts';
 import { countShadow } from './tallies.ts';
 import { dropFromHeaders, type FoundToken, queryWithout } from './tokens/places.ts';
 import { answerToken, type TokenFailure } from './tokens/refusals.ts';
@@ -50,6 +50,8 @@ export interface InboundConnection {
   readonly peer: Peer | undefined;
   /** Of a published port, whose clients are outside of the mesh: what is spoken there. */
   readonly outside: 'http' | 'https' | undefined;
+  /** Of a client that speaks without TLS: is that still allowed? */
+  readonly mayBePlain?: () => boolean;
   readonly sourceIp: string;
   readonly localIp: string;
 }
@@ -95,6 +97,10 @@ export class InboundPipeline implements Pipeline {
   admit(exchange: Exchange, head: Head, bytes: Buffer): Admission {
     const standing = this.#identify(exchange.startedAt);
     if (standing === undefined) return this.#unserved(head, bytes);
+    if (this.#connection.mayBePlain?.() === false) {
+      this.#noteUndecided('peer-authentication', head, bytes);
+      return notPlain;
+    }
     const { rules, none } = standing.tokens;
     if (rules === undefined) return this.#authorize(standing, undefined, exchange, head, bytes);
     const checked = this.#parts.tokens.check(rules, none, head, bytes);
@@ -168,7 +174,7 @@ export class InboundPipeline implements Pipeline {
     const scope = this.#parts.decisions.scopeOf(askingOf(this.#connection, workload, port));
     const target = this.#parts.applications.targetOf(application);
     const tokens = this.#parts.tokens.standingOf(workload.identity);
-    const limits = this.#parts.limits.standingOf(workload, facts.source, now);
+    const limits = this.#parts.limits.standingOf(workload, this.source, peer !== undefined, now);
     return {
       index,
       workload,

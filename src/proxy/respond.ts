@@ -38,12 +38,13 @@ export function answerWith(answer: LocalAnswer, lines: string): LocalAnswer {
   return composed(status, keep.slice(keepHead.length), flag, headers + lines);
 }
 
-/** `body` in latin1. */
-function composed(status: number, body: string, flag: ResponseFlag, headers: string): LocalAnswer {
+/** `text` in latin1; left out where the status allows no body (RFC 9110 sections 15.3.5 and 15.4.5): who reads it so takes it for another answer. */
+function composed(status: number, text: string, flag: ResponseFlag, headers: string): LocalAnswer {
+  const isBare = status === 204 || status === 304;
+  const body = isBare ? '' : text;
+  const length = isBare ? '' : `content-length: ${body.length}\r\n`;
   const type = body === '' || /^content-type:/m.test(headers) ? '' : 'content-type: text/plain\r\n';
-  const head =
-    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\ncontent-length: ${body.length}\r\n` +
-    `${type}${headers}`;
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? 'Unknown'}\r\n${length}` + `${type}${headers}`;
   const keepHead = `${head}\r\n`;
   const closeHead = `${head}connection: close\r\n\r\n`;
   return {
@@ -68,6 +69,8 @@ export function messageOfAnswer(answer: LocalAnswer, toHead: boolean, close: boo
 export const accessDenied = makeAnswer(403, 'RBAC: access denied', '-');
 export const badPath = makeAnswer(400, 'the path has no normal form', 'DPE');
 export const noWorkload = makeAnswer(404, 'no workload is served under this name here', 'NR');
+/** A connection that was opened before the rules asked for TLS. */
+export const notPlain = makeAnswer(403, 'this port takes mutual TLS alone', '-');
 export const notReady = makeAnswer(503, 'the task that is published here is not ready', 'UH');
 export const requestTimeout = makeAnswer(408, 'request timeout', '-');
 export const streamIdleRequest = makeAnswer(408, 'stream timeout', 'SI');

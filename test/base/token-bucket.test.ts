@@ -11,4 +11,7 @@ t.test('a bucket begins full, fills with time, and not beyond its burst', async 
   t.equal(bucket.take(1, 1101), true, 'what was not taken stays');
   t.equal(bucket.take(4, 1_000_000), false, 'more than the burst is never there');
   t.equal(bucket.take(3, 1_000_000), true);
+  t.equal(bucket.take(1, 1_000_100), true);
+  t.equal(bucket.take(1, 1_000_000), false, 'what comes late takes nothing back');
+  t.equal(bucket.take(1, 1_000_200), true);
 });

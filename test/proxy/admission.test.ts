@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect, Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -64,6 +64,20 @@ t.test('where a port is full, a connection that waits for a request gives way to
   await closed;
   t.match(await client.ask(request, '\r\n\r\n'), /^HTTP\/1\.1 407 /);
   t.match(await busy.ask(request, '\r\n\r\n'), /^HTTP\/1\.1 407 /, 'the one that waits longest of its time');
+});
+
+t.test('so does one of HTTP/2', async t => {
+  const node = await served(t, 2);
+  const idle = [await tcp(t, node.running.outboundPort), await tcp(t, node.running.outboundPort)];
+  for (const socket of idle) {
+    socket.write(`PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u0004\0\0\0\0\0`);
+    // the settings of the proxy: from now on it is HTTP/2
+    await once(socket, 'data');
+  }
+  const closed = once(idle[0] ?? new Socket(), 'close');
+  const client = await RawClient.plain(t, node.running.outboundPort);
+  t.match(await client.ask(request, '\r\n\r\n'), /^HTTP\/1\.1 407 /);
+  await closed;
 });
 
 /** A request of a task that goes nowhere, which is as far as it has to come. */

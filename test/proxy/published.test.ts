@@ -146,6 +146,20 @@ t.test('STRICT takes nobody without a certificate of the mesh', async t => {
   t.ok(node.proxy.snapshot().failedHandshakes >= 3);
 });
 
+t.test('a connection without TLS that was there before STRICT is served no more', async t => {
+  const { seen, appPort } = await website(t);
+  const { node, port } = await publish(t, { appPort, protocol: 'http', mode: 'PERMISSIVE' });
+  const client = await plain(t, port);
+  t.match(await client.askWhole(get()), /^HTTP\/1\.1 200 /);
+  node.peerAuthentication.set({ modeOf: () => 'STRICT' });
+  t.match(await client.askWhole(get()), /^HTTP\/1\.1 403 [\s\S]*mutual TLS/);
+  t.equal(seen.length, 1);
+  await node.recorded(2);
+  t.match(node.records[1], { status: 403, rule: 'peer-authentication', verdict: 'deny' });
+  node.peerAuthentication.set({ modeOf: () => 'PERMISSIVE' });
+  t.match(await client.askWhole(get()), /^HTTP\/1\.1 200 /);
+});
+
 t.test('DISABLE takes what is no TLS, and hands TLS of a TCP port to the application as it is', async t => {
   const origin = await rawOrigin(t, (socket, text) => socket.write(`${text.charCodeAt(0)}`));
   const { port } = await publish(t, { appPort: origin.port, protocol: 'tcp', mode: 'DISABLE' });

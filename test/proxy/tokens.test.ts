@@ -244,6 +244,26 @@ t.test('policies judge by what a verified token says, and a caller without one h
   t.match(await answer('', '/a'), /RBAC: access denied$/);
 });
 
+t.test('what several tokens say together is remembered of these tokens alone', async t => {
+  const user = makeIssuer('https://users.example');
+  const rules = [
+    rule,
+    {
+      issuer: user.issuer,
+      jwks: user.jwks,
+      fromHeaders: [{ name: 'x-user-token' }],
+      outputClaimToHeaders: [{ header: 'x-role', claim: 'role' }],
+    },
+  ];
+  const policy = [{ rules: [{ when: [{ key: 'request.headers[x-role]', values: ['admin'] }] }] }];
+  const { ask } = await guarded(t, { rules, policy });
+  const service = bearer(token());
+  const as = (role: string) => `${service}x-user-token: ${user.token({ role })}\r\n`;
+  const [admin, guest] = [as('admin'), as('guest')];
+  t.same([await ask(admin), await ask(guest), await ask(service)], [200, 403, 403]);
+  t.same([await ask(service), await ask(guest), await ask(admin)], [403, 403, 200], 'and of refusals');
+});
+
 t.test('a token that was good is refused once it has expired', async t => {
   const start = Date.now();
   let time = start;

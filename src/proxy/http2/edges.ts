@@ -27,7 +27,9 @@ export class Http2Edges {
     // errors are followed by 'close'
     socket.on('error', () => {});
     const begin = (acceptor: Http2Acceptor) => {
-      const connection = acceptor.accept(socket, { form, pipelineOf, onGone: listener.onGone }, early);
+      const source = socket.remoteAddress ?? '';
+      const takeStream = () => listener.takeStream(source);
+      const connection = acceptor.accept(socket, { form, pipelineOf, takeStream, onGone: listener.onGone }, early);
       if (connection !== undefined) listener.hold(connection);
     };
     if (this.#acceptor !== undefined) begin(this.#acceptor);

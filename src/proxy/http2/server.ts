@@ -1,5 +1,6 @@
 import type { Buffer } from 'node:buffer';
 import {
+  constants,
   createServer,
   type Http2Server,
   type IncomingHttpHeaders,
@@ -28,6 +29,8 @@ export interface Http2Serving {
   readonly form: TargetForm;
   /** Makes the steps of one request. */
   readonly pipelineOf: () => Pipeline;
+  /** A place for one request; the returned function gives it back. Undefined when there is none. */
+  readonly takeStream: () => (() => void) | undefined;
   readonly onGone: (connection: Http2Connection) => void;
 }
 
@@ -102,6 +105,15 @@ export class Http2Connection implements Timed, ServerStreamEvents {
     });
   }
 
+  /** When its time is up, while it has no request. */
+  get waitsUntil(): number {
+    return this.deadlineAt;
+  }
+
+  giveWay(): void {
+    this.#socket.destroy();
+  }
+
   /** Takes no more requests, and ends when those it has are answered. */
   drain(): void {
     this.#draining = true;
@@ -143,6 +155,12 @@ export class Http2Connection implements Timed, ServerStreamEvents {
       this.onCancelled();
       return;
     }
+    const giveBack = this.#serving.takeStream();
+    if (giveBack === undefined) {
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    stream.once('close', giveBack);
     const pipeline = this.#rested.pop() ?? this.#serving.pipelineOf();
     const ended = (flags & endStream) !== 0;
     const request = requestText(raw, ended, this.#serving.form);

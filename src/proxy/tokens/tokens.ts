@@ -22,8 +22,8 @@ export const maxVerifying = 256;
 
 /** What a request's tokens say: all of them are good, or there is none. */
 export interface Proof {
-  /** Tells proofs apart in the keys of decisions; 0 for no token. */
-  readonly serial: number;
+  /** Of its tokens, in their order: tells proofs apart in the keys of decisions. */
+  readonly serials: readonly number[];
   readonly claims: Claims | undefined;
   /** In lower case: the headers that say what a token says, and nothing else may. */
   readonly names: ReadonlySet<string>;
@@ -86,7 +86,7 @@ export class Tokens {
     const compiled = this.#compiled.value;
     const rules = compiled.forWorkload(workload);
     const proof = {
-      serial: 0,
+      serials: [],
       claims: undefined,
       names: rules?.outputs ?? noNames,
       outputs: new Map(),
@@ -167,7 +167,7 @@ export class Tokens {
       const text = headerText(claimAt(claims, [claim]) ?? claimAt(claims, claim.split('.')));
       if (text !== undefined) outputs.set(header, text);
     }
-    return { serial: ++this.#nextSerial, claims, names, outputs, outputLines: linesOf(outputs) };
+    return { serials: [++this.#nextSerial], claims, names, outputs, outputLines: linesOf(outputs) };
   }
 }
 
@@ -197,7 +197,7 @@ function isCurrent({ notBefore, notAfter }: VerifiedToken, now: number | undefin
 function merged(first: Proof, proofs: readonly Proof[]): Proof {
   if (proofs.length === 1) return first;
   const outputs = new Map([...proofs].reverse().flatMap(proof => [...proof.outputs]));
-  return { ...first, outputs, outputLines: linesOf(outputs) };
+  return { ...first, serials: proofs.flatMap(({ serials }) => serials), outputs, outputLines: linesOf(outputs) };
 }
 
 function linesOf(outputs: ReadonlyMap<string, string>): string {

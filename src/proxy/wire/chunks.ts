@@ -110,6 +110,8 @@ export class Chunks {
     const before = this.#trailers.length;
     const room = Math.min(limit, from + maxTrailerBytes - before);
     this.#trailers = Buffer.concat([this.#trailers, bytes.subarray(from, room)]);
+    // in pieces they are looked at again only when a line may have ended, so that single bytes cost little
+    if (this.#trailers.length < maxTrailerBytes && !bytes.subarray(from, room).includes(10)) return limit;
     const head = new Head();
     const end = parseFields(head, this.#trailers, 0, this.#trailers.length);
     if (end < 0 || (end === incomplete && this.#trailers.length >= maxTrailerBytes)) return refuse.trailer;

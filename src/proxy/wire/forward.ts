@@ -89,8 +89,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
     if (tries !== undefined) this.#beginTries(tries);
     if (delayMs > 0) this.#cancelDelay = this.#parts.clock.after(delayMs, this.#onDelayed);
     else this.#acquire(false);
-    const waits = this.#hosts.pool === undefined ? this.#cancelDelay !== undefined : this.#upstream === undefined;
-    if (waits && !this.#client.requestDone) this.#client.holdRequest();
+    if (this.#cancelDelay !== undefined && !this.#client.requestDone) this.#client.holdRequest();
   }
 
   /** More of the request's body. */
@@ -222,6 +221,8 @@ export class Forward implements UpstreamUser, ResponseJudge {
       tries === undefined ? this.#hosts.search(this, exchange, fresh, reason) : this.#hosts.take(this, exchange, fresh);
     if (refused !== undefined) this.#answer(answerUnavailable(refused));
     else if (requestDone) tries?.limitTry(this.#onTryTimeout);
+    // what comes of the body before there is a connection would be lost
+    else if (this.#hosts.pool !== undefined && this.#upstream === undefined) this.#client.holdRequest();
   }
 
   // --- what a route asks for ---

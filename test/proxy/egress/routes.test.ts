@@ -144,7 +144,12 @@ t.test('a route may answer by itself', async t => {
       directResponse: { status: 503, body: { string: 'back soon – ü' } },
       headers: { response: { set: { 'retry-after': '120', 'content-type': 'text/plain; charset=utf-8' } } },
     },
-    { directResponse: { status: 204 } },
+    {
+      match: [{ uri: { exact: '/none' } }],
+      fault: { abort: { httpStatus: 304, percentage: { value: 100 } } },
+      route: to('web'),
+    },
+    { directResponse: { status: 204, body: { string: 'HTTP/1.1 200 OK' } } },
   ]);
   t.match(await ask('/moved/a?b=1'), /^HTTP\/1\.1 308 [\s\S]*location: http:\/\/web\/there\?b=1\r\n/);
   t.match(await ask('/away'), /^HTTP\/1\.1 301 [\s\S]*location: https:\/\/example\.com:8443\/away\r\n/);
@@ -153,12 +158,20 @@ t.test('a route may answer by itself', async t => {
   t.match(down, /^HTTP\/1\.1 503 [\s\S]*retry-after: 120\r\n/);
   t.equal(down.match(/content-type/g)?.length, 1);
   t.equal(Buffer.from(bodyOf(down), 'latin1').toString(), 'back soon – ü');
-  t.match(await ask('/x'), /^HTTP\/1\.1 204 /);
+  for (const [path, status] of [
+    ['/none', 304],
+    ['/x', 204],
+  ] as const) {
+    const bare = await ask(path);
+    t.match(bare, new RegExp(`^HTTP/1\\.1 ${status} `));
+    t.equal(bodyOf(bare), '', 'who reads it as it must be read takes a body for another answer');
+    t.notMatch(bare, /content-length/);
+  }
   t.equal(web.seen.length, 0);
-  await a.recorded(5);
+  await a.recorded(6);
   t.same(
     a.records.map(({ flags }) => flags),
-    ['-', '-', '-', '-', '-'],
+    ['-', '-', '-', '-', 'FI', '-'],
   );
 });
 
