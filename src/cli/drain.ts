@@ -34,12 +34,12 @@ export function addDrain(program: Command, shell: Shell): void {
       const deadlineMs = force === true ? 0 : deadline;
       const answer = await openSession(shell, drain).post(pathOf(node), { from, until, deadlineMs }, drainAnswerSchema);
       const end = answer.drain?.until ?? null;
-      const begin = from === undefined ? 'is drained' : `will be drained from ${printTime(from)} UTC`;
+      const begin = from === undefined ? 'takes no more tasks' : `will be drained from ${printTime(from)} UTC`;
       print(shell, `node ${node} ${begin}${end === null ? '' : ` until ${printTime(end)} UTC`}`);
       if (answer.tasks > 0)
         remark(
           shell,
-          `tasks on it: ${answer.tasks}. What keeps it from being empty: mesolite get events --node ${node}`,
+          `tasks on it: ${answer.tasks}, which end or move now; what keeps one: mesolite get events --node ${node}`,
         );
     });
   const undrain = program

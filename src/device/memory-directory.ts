@@ -1,10 +1,12 @@
 import {
   chmodSync,
   chownSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readdirSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statfsSync,
   writeFileSync,
@@ -15,7 +17,7 @@ import { MesoliteError, messageOf } from '../base/errors.ts';
 /** statfs(2): file systems that are memory; what is in them is gone with the power. */
 const inMemory: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
 
-/** A directory that is never on a disk; others find their way to what is theirs in it, and see nothing else. */
+/** A directory that is never on a disk, and there while something is in it; others find their way to what is theirs in it, and see nothing else. */
 export interface MemoryDirectory {
   readonly path: string;
   /** Writes a file whole, readable by its owner alone: `owner`, or this process' own user. */
@@ -39,15 +41,12 @@ export function openMemoryDirectory(places: readonly string[], name: string): Me
 }
 
 function openAt(path: string): MemoryDirectory {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
-  // others may write beside it, as in /dev/shm
-  const { mode, uid } = lstatSync(path);
-  const isOwn = uid === process.getuid?.() && [0o040_700, 0o040_711].includes(mode & 0o170_777);
-  if (!isOwn) throw new Error(`${path} is not a directory of this user alone`);
-  chmodSync(path, 0o711);
+  make(path);
+  clear(path);
   return {
     path,
     write(folder, file, bytes, owner) {
+      make(path);
       const directory = join(path, folder);
       mkdirSync(directory, { recursive: true, mode: 0o700 });
       const target = join(directory, file);
@@ -56,9 +55,25 @@ function openAt(path: string): MemoryDirectory {
       renameSync(`${target}~`, target);
     },
     keep(folders) {
+      if (!existsSync(path)) return;
       for (const each of readdirSync(path)) {
         if (!folders.has(each)) rmSync(join(path, each), { recursive: true, force: true });
       }
+      clear(path);
     },
   };
+}
+
+function make(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  // others may write beside it, as in /dev/shm
+  const { mode, uid } = lstatSync(path);
+  const isOwn = uid === process.getuid?.() && [0o040_700, 0o040_711].includes(mode & 0o170_777);
+  if (!isOwn) throw new Error(`${path} is not a directory of this user alone`);
+  chmodSync(path, 0o711);
+}
+
+/** A node without secrets, and one that is gone for good, leaves no trace. */
+function clear(path: string): void {
+  if (readdirSync(path).length === 0) rmdirSync(path);
 }

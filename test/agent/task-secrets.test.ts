@@ -52,6 +52,7 @@ t.test(
     t.ok(existsSync(file));
     secrets.keep(new Set());
     t.notOk(existsSync(file));
+    t.notOk(existsSync(directory.path), 'no trace is left');
     t.same(secrets.environmentOf(taskSpec()), {});
   },
 );

@@ -116,6 +116,7 @@ t.test('a task is named by its id, the beginning of one, or its job', async t =>
     taskView('hello.default.a1'),
     taskView('hello.default.a2'),
     taskView('client.default.c', { job: 'client' }),
+    taskView('client.default.b', { job: 'client', state: 'TASK_KILLED' }),
     taskView('client-two.default.d', { job: 'client-two' }),
     taskView('batch.default.1', { job: 'batch' }),
     taskView('batch.default.10', { job: 'batch' }),
@@ -327,8 +328,8 @@ t.test('a node that is ahead is taken over only where that is said twice', async
 
 t.test('a node is drained and let in again', async t => {
   const { server, mesolite } = await makeUser(t);
-  const err = 'tasks on it: 2. What keeps it from being empty: mesolite get events --node pi-1\n';
-  t.match(await mesolite('drain pi-1'), { code: 0, out: 'node pi-1 is drained\n', err });
+  const err = 'tasks on it: 2, which end or move now; what keeps one: mesolite get events --node pi-1\n';
+  t.match(await mesolite('drain pi-1'), { code: 0, out: 'node pi-1 takes no more tasks\n', err });
   t.match(await mesolite('drain pi-1 --force'), { code: 0 });
   t.match(server.calls.at(-1)?.body, { deadlineMs: 0 });
   t.match(await mesolite('drain pi-1 --force --deadline 5m'), { code: 2, err: /expected --deadline or --force/ });
