@@ -117,6 +117,14 @@ t.test('the outbound proxy says what is wrong with a request', async t => {
   for (const [request, expected] of cases) {
     t.match(await task.askWhole(request), expected);
   }
+  // as an agent that has just started
+  a.workloads.set(new Map());
+  const starting = await task.askWhole(`GET http://web/ HTTP/1.1\r\nHost: web\r\n${credential}\r\n`);
+  t.match(
+    starting,
+    /^HTTP\/1.1 503 [\s\S]*retry-after: 1\r\n[\s\S]*knows none of its tasks/,
+    'its tasks may ask again',
+  );
 });
 
 t.test('a client without a certificate, or for a workload that is not here, is refused in the handshake', async t => {

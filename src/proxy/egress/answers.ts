@@ -14,6 +14,12 @@ export const whoAreYou = makeAnswer(
   '-',
   'proxy-authenticate: Basic realm="mesolite"\r\n',
 );
+export const tasksUnknown = makeAnswer(
+  503,
+  'this node knows none of its tasks: it has just started',
+  '-',
+  'retry-after: 1\r\n',
+);
 export const misdirected = makeAnswer(421, 'this connection leads to one service, and the request names another', 'NR');
 export const callerHasEnded = makeAnswer(503, 'the task that this connection belongs to has ended', 'NR');
 export const tooManyConnections = makeAnswer(

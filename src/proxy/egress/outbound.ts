@@ -23,6 +23,7 @@ import {
   notAProxyRequest,
   notYetKnown,
   speaksTcp,
+  tasksUnknown,
   tooManyConnections,
   whoAreYou,
 } from './answers.ts';
@@ -96,9 +97,7 @@ export class OutboundPipeline implements Pipeline {
     this.#note(head, bytes);
     const caller = this.#identify(head, bytes);
     if (caller === undefined) {
-      return this.#fixed === undefined
-        ? this.#deny('no-credential', whoAreYou)
-        : this.#deny('no-caller', callerHasEnded);
+      return this.#fixed === undefined ? this.#refuseStranger() : this.#deny('no-caller', callerHasEnded);
     }
     if (this.#fixed === undefined && head.authorityStart === head.authorityEnd) {
       return this.#deny('no-authority', notAProxyRequest);
@@ -124,7 +123,7 @@ export class OutboundPipeline implements Pipeline {
     if (fixed !== undefined) return this.#deny('misdirected', misdirected);
     this.#note(head, bytes);
     const caller = this.#identify(head, bytes);
-    if (caller === undefined) return this.#deny('no-credential', whoAreYou);
+    if (caller === undefined) return this.#refuseStranger();
     if (this.#connection?.isOf(caller.task) === false) return this.#deny('too-many-connections', tooManyConnections);
     const route = this.#routes.routeOf(caller, this.#facts);
     this.#facts.series = route.series;
@@ -226,6 +225,12 @@ export class OutboundPipeline implements Pipeline {
     exchange.additions = lines;
     if (head.requestId < 0) exchange.additions += `x-request-id: ${requestId}\r\n`;
     head.drop(head.host);
+  }
+
+  /** Whoever shows no credential that is known. An agent that starts again knows none for a moment, and its tasks call on. */
+  #refuseStranger(): LocalAnswer {
+    const knowsTasks = this.#parts.workloads().byTask.size > 0;
+    return this.#deny('no-credential', knowsTasks ? whoAreYou : tasksUnknown);
   }
 
   #deny(rule: string, answer: LocalAnswer): LocalAnswer {
