@@ -17,6 +17,8 @@ const elsewhere: Readonly<Record<string, string>> = {
   'npm ci && npm run quickstart\n': '.ci/run, with --check',
   'npm ci && npm test\n': '.ci/run; a test cannot install what it runs on',
   'npm ci && npm pack\nnpm install --global ./mesolite-0.1.0.tgz\n': '.ci/run, into a directory of its own',
+  'mesolite push mesolite-0.2.0.tgz\nmesolite apply -f agents.yaml --canary 10% --for 10m\n':
+    'test/system/upgrade.test.ts, with a bundle that says that it is newer',
 };
 
 /** So often is a command run again that README.md shows the later output of. */

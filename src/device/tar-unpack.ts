@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { link, mkdir, open, realpath, symlink } from 'node:fs/promises';
 import { dirname, join, posix, sep } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { createGunzip, gunzipSync, constants as zlib } from 'node:zlib';
 import type { ReadEntry } from 'tar/read-entry';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
@@ -52,6 +53,7 @@ export async function unpackTarGz(
 ): Promise<void> {
   const { Parser } = await import('tar/parse');
   const problem = new AbortController();
+  const stop = AbortSignal.any([signal, problem.signal]);
   let count = 0;
   let working: Promise<void> = Promise.resolve();
   const parser = new Parser({
@@ -60,7 +62,7 @@ export async function unpackTarGz(
     onReadEntry(entry: ReadEntry) {
       working = working.then(async () => {
         if (++count > bounds.unpackedEntries) throw tooMany(bounds);
-        await putEntry(entry, target, folder);
+        await putEntry(entry, target, folder, stop);
       });
       working.catch(error => problem.abort(error));
     },
@@ -69,7 +71,6 @@ export async function unpackTarGz(
   const source = createReadStream(path);
   const gunzip = createGunzip();
   source.once('error', error => gunzip.destroy(error));
-  const stop = AbortSignal.any([signal, problem.signal]);
   let bytes = 0;
   try {
     for await (const piece of source.pipe(gunzip)) {
@@ -87,8 +88,11 @@ export async function unpackTarGz(
     await done;
     await working;
   } catch (error) {
+    // what is being written hears no more of it
+    problem.abort(error);
+    await working.catch(() => {});
     signal.throwIfAborted();
-    throw asProblem(problem.signal.aborted ? problem.signal.reason : error);
+    throw asProblem(problem.signal.reason);
   } finally {
     source.destroy();
     gunzip.destroy();
@@ -108,7 +112,7 @@ function asProblem(cause: unknown): MesoliteError {
   return new MesoliteError('INVALID_INPUT', `it is damaged: ${messageOf(cause)}`, { cause });
 }
 
-async function putEntry(entry: ReadEntry, target: UnpackTarget, folder: string): Promise<void> {
+async function putEntry(entry: ReadEntry, target: UnpackTarget, folder: string, signal: AbortSignal): Promise<void> {
   const inside = insideOf(entry.path);
   const name = posix.join(folder, inside);
   const path = join(target.root, name);
@@ -120,7 +124,7 @@ async function putEntry(entry: ReadEntry, target: UnpackTarget, folder: string):
     case 'OldFile':
     case 'ContiguousFile':
       await makeDirectory(dirname(path), entry.path);
-      await putFile(path, entry);
+      await putFile(path, entry, signal);
       break;
     case 'Link':
       await makeDirectory(dirname(path), entry.path);
@@ -151,13 +155,19 @@ async function makeDirectory(path: string, entry: string): Promise<void> {
   });
 }
 
-async function putFile(path: string, entry: ReadEntry): Promise<void> {
+async function putFile(path: string, entry: ReadEntry, signal: AbortSignal): Promise<void> {
   const mode = ((entry.mode ?? 0) & 0o111) === 0 ? 0o644 : 0o755;
   const file = await open(path, 'wx', mode).catch(cause => {
     throw isClash(cause) ? refused(entry.path, 'is there twice', cause) : cause;
   });
   try {
-    for await (const piece of entry) await file.writeFile(piece);
+    await pipeline(
+      entry,
+      async pieces => {
+        for await (const piece of pieces) await file.writeFile(piece);
+      },
+      { signal },
+    );
     await file.sync();
   } finally {
     await file.close();

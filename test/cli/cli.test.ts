@@ -132,13 +132,15 @@ t.test('an agent is started with what was asked for, its join string from a file
       ports: { begin: 20_000, end: 20_099 },
       profile: 'generic',
       labels: { zone: 'a' },
+      upgrade: true,
       logLevel: 'info',
     },
-    { dataDir: resolve('.mesolite/agent'), join: 'from-a-file', logLevel: 'info' },
+    { dataDir: resolve('.mesolite/agent'), join: 'from-a-file', upgrade: true, logLevel: 'info' },
     {
       dataDir: resolve('.mesolite/agent'),
       accessLog: { file: resolve('a.log'), format: 'envoy', sample: 0.05, perSecond: 9 },
       metrics: { host: '::1', port: 15_090 },
+      upgrade: true,
       logLevel: 'info',
     },
   ]);

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import t, { type Test } from 'tap';
 import { masterTimes } from '../../src/master/config.ts';
 import { makeLogFollowers } from '../../src/master/log-followers.ts';
@@ -14,6 +15,8 @@ function stage(_: Test) {
   let ids = 0;
   const logs = makeLogs({ outgoing: words.outgoing, clock: words.clock, newId: () => `question-${++ids}` });
   const caller = new AbortController();
+  // one test asks for many outputs at once by it
+  setMaxListeners(0, caller.signal);
   const answer = (data: string, more: Partial<LogChunk> = {}, node = 'pi-1') =>
     logs.onChunk(node, {
       ...{ v: 1, boot: 1, seq: 0, ts: 0, id: 'question-1', task: query.task, stream: 'stdout', end: false, data },
@@ -213,6 +216,8 @@ t.test('so many outputs are read at once', async t => {
   let ids = 0;
   const streams = makeOutputStreams({ outgoing, clock, newId: () => `s${++ids}`, inBackground: () => {} });
   const leaving = new AbortController();
+  // all of them by one
+  setMaxListeners(0, leaving.signal);
   const read = () =>
     streams.read(
       'pi-1',
