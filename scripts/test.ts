@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
+/** So many lines of what tap says of a failure are shown. */
+const maxLines = 40;
+
 const bin = (name: string) => join('node_modules', '.bin', name);
 const report = mkdtempSync(join(tmpdir(), 'mesolite-test-'));
 
@@ -56,19 +59,29 @@ function leadsTo(link: string, target: string): boolean {
   return existsSync(link) && existsSync(target) && realpathSync(link) === realpathSync(target);
 }
 
-/** What failed in a TAP text, each as `file > test > assertion`; what fails only because something in it did is left out. */
+/** What failed in a TAP text, each as `file > test > assertion` with what tap says of it; what fails only because something in it did is left out. */
 function failuresIn(tap: string): string[] {
   const names: string[] = [];
   const failures: string[] = [];
+  const lines = tap.split('\n');
   let last = 0;
-  for (const line of tap.split('\n')) {
+  lines.forEach((line, at) => {
     const [, indent = '', subtest, failed] = /^( *)(?:# Subtest: (.*)|not ok \d+(?: - (.*))?)$/.exec(line) ?? [];
     const depth = indent.length / 4;
     if (subtest !== undefined) names.splice(depth, names.length, subtest);
     else if (line.trimStart().startsWith('not ok') && !/# (TODO|SKIP)/i.test(line)) {
-      if (depth >= last) failures.push([...names.slice(0, depth), failed?.replace(/ # time=.*$/, '')].join(' > '));
+      if (depth >= last) {
+        const name = [...names.slice(0, depth), failed?.replace(/ # time=.*$/, '')].join(' > ');
+        failures.push([name, ...detailsBehind(lines, at + 1, indent)].join('\n'));
+      }
       last = depth;
     }
-  }
+  });
   return failures;
+}
+
+function detailsBehind(lines: readonly string[], from: number, indent: string): readonly string[] {
+  if (lines[from] !== `${indent}  ---`) return [];
+  const end = lines.indexOf(`${indent}  ...`, from);
+  return lines.slice(from + 1, Math.min(end, from + 1 + maxLines));
 }

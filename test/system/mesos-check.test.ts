@@ -5,7 +5,10 @@ import t from 'tap';
 const run = promisify(execFile);
 
 t.test('a framework written from the description of the API alone lives its whole life', async t => {
-  const { stdout } = await run(process.execPath, ['build/scripts/check/mesos.js', '--json']);
+  // a step that does not hold says why
+  const { stdout }: { stdout: string } = await run(process.execPath, ['build/scripts/check/mesos.js', '--json']).catch(
+    error => error,
+  );
   const rows = stdout
     .trim()
     .split('\n')

@@ -120,7 +120,7 @@ t.test(
 t.test('an artifact that a job names is not removed, and one that none names is', async t => {
   const [first] = await list();
   const remove = (sha256: string | undefined) => api.client.delete(`/v1/artifacts/${sha256}`, removeResultSchema);
-  await t.rejects(remove(first?.sha256), { code: 'CONFLICT', message: /needed by default\/app: delete the job first/ });
+  await t.rejects(remove(first?.sha256), { code: 'CONFLICT', message: /needed by default\/app: delete that first/ });
   writeFileSync(join(home, 'other'), 'other\n');
   const other = await push(join(home, 'other'));
   await remove(other.sha256);
