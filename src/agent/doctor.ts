@@ -12,7 +12,7 @@ import { viewFiles } from '../device/files.ts';
 import { readInventory } from '../device/inventory.ts';
 import { openPrivileges } from '../device/privileges.ts';
 import { listeningPorts } from '../device/proc.ts';
-import { chooseProfile, loadProfiles, unknownBoard } from '../device/profiles.ts';
+import { loadProfiles, profileOf, unknownBoard } from '../device/profiles.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { parseJoinString } from '../identity/join-string.ts';
 import type { Finding } from '../model/finding.ts';
@@ -57,7 +57,7 @@ async function examineBoard(
 ): Promise<{ readonly findings: Finding[]; readonly profile: FirmwareProfile }> {
   const { inventory, warnings } = await readInventory();
   const profiles = await loadProfiles(...profileFoldersOf(config));
-  const profile = profiles.find(({ name }) => name === config.profile) ?? chooseProfile(inventory, profiles);
+  const profile = profileOf(inventory, profiles, config.profile);
   const board = `${profile.name}: ${profile.title}`;
   const isKnown = profile.name !== unknownBoard.name;
   const fix = 'write a profile for it (see firmware-profiles), or name the nearest with --profile';
@@ -91,21 +91,15 @@ async function examineClock(clock: Clock, root: string): Promise<Finding[]> {
 
 async function examineLimits({ taskUser }: DoctorConfig, root: string): Promise<Finding[]> {
   const isRoot = process.getuid?.() === 0;
-  const missing = missingControllers(findCgroupTree(root)).map(splitFix);
+  const missing = missingControllers(findCgroupTree(root));
   const { warnings } = await openPrivileges({ isRoot, defaultUser: taskUser });
   return [
     ...(missing.length === 0
       ? [{ check: 'cgroups', state: 'ok', what: 'cpu, memory and pids can be limited' } as const]
       : []),
-    ...missing.map(each => ({ check: 'cgroups', state: 'warning', ...each }) as const),
-    ...warnings.map(each => ({ check: 'privileges', state: 'warning', ...splitFix(each) }) as const),
+    ...missing.map(what => ({ check: 'cgroups', state: 'warning', what }) as const),
+    ...warnings.map(what => ({ check: 'privileges', state: 'warning', what }) as const),
   ];
-}
-
-/** What is wrong stands before the last colon, what helps behind it. */
-function splitFix(warning: string): Pick<Finding, 'what' | 'fix'> {
-  const colon = warning.lastIndexOf(': ');
-  return colon < 0 ? { what: warning } : { what: warning.slice(0, colon), fix: warning.slice(colon + 2) };
 }
 
 async function examineDisk({ dataDir }: DoctorConfig, { reserve }: FirmwareProfile): Promise<Finding[]> {

@@ -1,11 +1,10 @@
 import type { Clock } from '../base/clock.ts';
-import { MesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { capacityOf, freePorts, numberedPorts } from '../device/capacity.ts';
 import { readDisk } from '../device/disk.ts';
 import { readInventory } from '../device/inventory.ts';
 import { openProbe } from '../device/probe.ts';
-import { chooseProfile, loadProfiles } from '../device/profiles.ts';
+import { loadProfiles, profileOf } from '../device/profiles.ts';
 import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
 import { type AgentConfig, profileFoldersOf } from './config.ts';
@@ -30,7 +29,7 @@ export async function openNodeFacts(
 ): Promise<NodeFacts> {
   const { inventory, warnings } = await readInventory();
   const profiles = await loadProfiles(...profileFoldersOf(folders));
-  const profile = asked === undefined ? chooseProfile(inventory, profiles) : findProfile(asked, profiles);
+  const profile = profileOf(inventory, profiles, asked);
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
   for (const { trap, fix } of profile.traps) log.debug('a known trap of this board', { trap, fix });
   const probe = openProbe({ clock }, { dataDirectory: dataDir, diskSampleMs: profile.diskSampleMs });
@@ -50,11 +49,4 @@ export async function openNodeFacts(
     },
     close: () => probe.close(),
   };
-}
-
-function findProfile(name: string, profiles: readonly FirmwareProfile[]): FirmwareProfile {
-  const profile = profiles.find(each => each.name === name);
-  if (profile !== undefined) return profile;
-  const known = profiles.map(each => each.name).join(', ');
-  throw new MesoliteError('INVALID_INPUT', `profile: there is no ${name}; there are ${known}`);
 }

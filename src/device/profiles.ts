@@ -55,6 +55,19 @@ export function chooseProfile(inventory: Inventory, profiles: readonly FirmwareP
   return best;
 }
 
+/** The profile that was asked for by name, or else that of the board; throws INVALID_INPUT where there is none of that name. */
+export function profileOf(
+  inventory: Inventory,
+  profiles: readonly FirmwareProfile[],
+  asked: string | undefined,
+): FirmwareProfile {
+  if (asked === undefined) return chooseProfile(inventory, profiles);
+  const profile = profiles.find(({ name }) => name === asked);
+  if (profile !== undefined) return profile;
+  const known = profiles.map(({ name }) => name).join(', ');
+  throw new MesoliteError('INVALID_INPUT', `profile: there is no ${asked}; there are ${known}`);
+}
+
 /** What keeps a profile from this board: for each entry of `match` the first thing that does not hold; nothing when it matches. */
 export function whyNot({ match }: FirmwareProfile, inventory: Inventory): string | undefined {
   const reasons = match.map(entry => mismatch(entry, inventory));

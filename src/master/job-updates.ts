@@ -39,7 +39,7 @@ export interface JobUpdates {
   renew(name: JobName): Promise<void>;
   /** In the turn of `gate`. */
   forget(name: JobName): Promise<void>;
-  /** Are its tasks replaced in steps, or not at all for now? */
+  /** Are its tasks replaced in steps, or left as they came to be by some? */
   isUnderWay(job: Job): boolean;
   view(job: Job): JobUpdateView | undefined;
   /** Throws NOT_FOUND where nothing is under way, and CONFLICT where there is nothing to promote or to go back to. */

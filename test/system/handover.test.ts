@@ -2,9 +2,9 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { agentConfig, lives, makeHome, masterConfig, runMaster, untilReady, untilTasks } from '../fixtures/fleet.ts';
-import { job } from '../fixtures/fleet-api.ts';
-import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
+import { startEchoAndCaller, waitingEcho } from '../fixtures/echo-and-caller.ts';
+import { agentConfig, lives, makeHome, masterConfig, runMaster, untilReady } from '../fixtures/fleet.ts';
+import { callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { startAgentProcess } from '../fixtures/fleet-process.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -22,36 +22,9 @@ const agent = startAgentProcess(t, await agentConfig(t, settings, ports));
 await untilReady(api, 'node');
 
 const published = await ports.take();
-/** Answers at once, or, at `/slow`, when the file is there. */
 const go = join(home, 'go');
-const server = `
-  const { existsSync } = require('node:fs');
-  require('node:http').createServer((request, response) => {
-    const answer = () => response.end(String(process.pid));
-    if (request.url !== '/slow') return answer();
-    console.log('slow');
-    const timer = setInterval(() => existsSync('${go}') && (clearInterval(timer), answer()), 20);
-  }).listen(process.env.PORT, '127.0.0.1')`;
-await api.apply(
-  job('echo', {
-    command: [process.execPath, '-e', server],
-    ports: [{ name: 'http', publish: published }],
-    service: { port: 'http' },
-    health: { type: 'http', port: 'http', interval: '1s' },
-  }),
-  job('caller', { upstreams: ['echo'], command: callerProgram }),
-);
-await untilTasks(api, 'echo', 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const { proxy, first } = await startEchoAndCaller(api, waitingEcho(go, published));
 const url = 'http://echo.default.mesh/';
-const [first] = await until('the call arrives', async () => {
-  const answer = await callThrough(proxy, url);
-  return answer.status === 200 && [answer.text];
-});
 
 /** The processes that are the agent of this test. */
 function agents(): number[] {

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import t from 'tap';
 import { applyResultSchema } from '../../src/model/api.ts';
 import { agentVersion, pushBundle, writeBundle } from '../fixtures/agent-bundle.ts';
-import { agentConfig, lives, makeHome, masterConfig, runMaster, untilReady, untilTasks } from '../fixtures/fleet.ts';
-import { job } from '../fixtures/fleet-api.ts';
-import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
+import { startEchoAndCaller, waitingEcho } from '../fixtures/echo-and-caller.ts';
+import { agentConfig, lives, makeHome, masterConfig, runMaster, untilReady } from '../fixtures/fleet.ts';
+import { callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { startAgentProcess } from '../fixtures/fleet-process.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -45,35 +45,8 @@ await untilReady(api, 'node');
 
 const published = await ports.take();
 const go = join(home, 'go');
-/** Answers at once, or, at `/slow`, when the file is there. */
-const server = `
-  const { existsSync } = require('node:fs');
-  require('node:http').createServer((request, response) => {
-    const answer = () => response.end(String(process.pid));
-    if (request.url !== '/slow') return answer();
-    console.log('slow');
-    const timer = setInterval(() => existsSync('${go}') && (clearInterval(timer), answer()), 20);
-  }).listen(process.env.PORT, '127.0.0.1')`;
-await api.apply(
-  job('echo', {
-    command: [process.execPath, '-e', server],
-    ports: [{ name: 'http', publish: published }],
-    service: { port: 'http' },
-    health: { type: 'http', port: 'http', interval: '1s' },
-  }),
-  job('caller', { upstreams: ['echo'], command: callerProgram }),
-);
-const [echo] = await untilTasks(api, 'echo', 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const { echo, proxy, first } = await startEchoAndCaller(api, waitingEcho(go, published));
 const url = 'http://echo.default.mesh/';
-const first = await until('the call arrives', async () => {
-  const answer = await callThrough(proxy, url);
-  return answer.status === 200 && answer.text;
-});
 
 const node = async () => (await api.nodes())[0];
 /** Applies a version by a rollout whose first step is the one node; how that ends. */
@@ -116,7 +89,7 @@ t.test(
   'another version takes over under calls: none is refused or fails, and what is under way is finished',
   async t => {
     const slow = callThrough(proxy, `${url}slow`);
-    await until('it has arrived', async () => (await api.output(echo?.id ?? '')).includes('slow'));
+    await until('it has arrived', async () => (await api.output(echo)).includes('slow'));
     const { failures, calls } = await underLoad(async () => {
       t.match(await rollOut(bundle.address, '1m'), { phase: 'succeeded' });
     });
