@@ -16,7 +16,6 @@ import { exitCodes } from '../src/cli/exit-codes.ts';
 import { maxPorts } from '../src/device/capacity.ts';
 import { defaultLogRate } from '../src/device/task-log.ts';
 import { requestBounds } from '../src/identity/request.ts';
-import { maxTasksPerNode } from '../src/lifecycle/assignment.ts';
 import { artifactApiBounds } from '../src/master/api/artifact-routes.ts';
 import { answerOf } from '../src/master/api/errors.ts';
 import { apiBounds } from '../src/master/api/server.ts';
@@ -35,6 +34,7 @@ import { artifactBounds } from '../src/model/artifact.ts';
 import { jobSpecSchema } from '../src/model/job.ts';
 import { messageBounds } from '../src/model/message.ts';
 import { rolloutBounds } from '../src/model/rollout.ts';
+import { maxTasksPerNode, slotBytes } from '../src/model/task-slots.ts';
 import { warningCodes } from '../src/model/warning.ts';
 import { maxYamlBytes } from '../src/model/yaml-text.ts';
 import { maxSeries } from '../src/proxy/counters.ts';
@@ -190,7 +190,7 @@ t.test('limits are what the code has', async t => {
     ['waiting for one client', `${mebi(defaultLimits.maxBufferedBytes)}, or ${defaultLimits.drainTimeoutMs / 1000} s`],
     ['retained documents', `${defaultLimits.maxRetainedMessages}, ${mebi(defaultLimits.maxRetainedBytes)}`],
     ['ports for tasks', maxPorts],
-    ['tasks', maxTasksPerNode],
+    ['tasks', `${maxTasksPerNode} of ${kibi(slotBytes)}`],
     ['processes and threads of a task', defaultPids],
     ['statuses that wait', reportBounds.pending],
     [

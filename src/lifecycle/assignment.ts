@@ -1,5 +1,6 @@
 import type { Assignment } from '../model/message.ts';
 import type { TaskSpec } from '../model/task.ts';
+import { maxTasksPerNode } from '../model/task-slots.ts';
 
 /** The tasks that the master wants on a node, and which word of the master said so. */
 export interface DesiredSet {
@@ -18,8 +19,6 @@ export type Application =
   /** A step that does not stand on what is held: only a full set helps. */
   | { readonly result: 'gap' }
   | { readonly result: 'refused'; readonly reason: string };
-
-export const maxTasksPerNode = 10_000;
 
 /**
  * What an assignment makes of the desired set. An older (epoch, generation) is ignored; a full set of the same one is

@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Job } from '../model/document.ts';
 import type { SealedSecret } from '../model/secret.ts';
+import { heldBy, withoutSlots } from '../model/task-slots.ts';
 import type { LedgerEvent } from '../scheduling/ledger.ts';
 import type { PlannedLaunch } from '../scheduling/plan.ts';
 import type { Placement } from '../store/assignments.ts';
@@ -53,7 +54,7 @@ export function makePlacing(parts: {
       if (task === undefined || job === undefined || task.node !== null || task.stopping) continue;
       const secrets = await secretsOf(job, id, node);
       if (secrets === undefined) continue;
-      const made = makeTaskSpec(job, task, resources, ports, { id: node, labels: labelsOf(node) });
+      const made = makeTaskSpec(job, task, withoutSlots(resources), ports, { id: node, labels: labelsOf(node) });
       const spec = { ...made, ...(secrets.length > 0 && { secrets }) };
       const status = { uuid: newId(), task: id, state: 'TASK_STAGING', message: `placed on ${node}`, at } as const;
       placements.push({ task: id, node, spec, expectedEndAt, status });
@@ -66,7 +67,7 @@ export function makePlacing(parts: {
         type: 'TaskRecovered',
         task,
         node,
-        resources: spec.resources,
+        resources: heldBy(spec),
         role: tasks.get(task)?.role,
       })),
     );

@@ -1,5 +1,6 @@
 import type { RoleView } from '../model/api.ts';
 import { withAncestors } from '../model/role.ts';
+import { taskSlots } from '../model/task-slots.ts';
 import { sharesOf } from '../scheduling/allocator.ts';
 import { addScalars, type Scalars } from '../scheduling/amounts.ts';
 import { explainOverpromise } from '../scheduling/analyze.ts';
@@ -18,12 +19,13 @@ export function viewRoles(ledger: Ledger, policies: RolePolicies, waiting: reado
   const excess = overpromises(policies, ledger.total);
   return [...new Set([...policies.keys(), ...held.keys(), ...wants.keys()])].sort().map(role => {
     const { weight = 1, guarantees = {}, limits = {} } = policies.get(role) ?? {};
+    const { [taskSlots]: _, ...scalars } = held.get(role) ?? {};
     const problems = excess.filter(({ resource }) => resource in guarantees).map(explainOverpromise);
     return {
       role,
       weight,
       share: shares.shareOf(role),
-      held: held.get(role) ?? {},
+      held: scalars,
       guarantees,
       limits,
       waiting: wants.get(role) ?? 0,

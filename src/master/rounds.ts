@@ -5,6 +5,7 @@ import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import type { Resources } from '../model/resources.ts';
 import { isTerminal } from '../model/task.ts';
+import { heldBy, withSlots } from '../model/task-slots.ts';
 import type { RolePolicies } from '../scheduling/fairness.ts';
 import {
   type Applied,
@@ -210,14 +211,14 @@ export function makeRounds(parts: {
         fleet.list().flatMap(({ id, birth, state }) => {
           // one that is gone for good counts no more
           const counts = birth !== null && (state !== 'quarantined' || inUse.has(id));
-          return counts ? [{ type: 'NodeRegistered', node: id, total: birth.total }] : [];
+          return counts ? [{ type: 'NodeRegistered', node: id, total: withSlots(birth.total) }] : [];
         }),
       );
       change(
         tasks.flatMap(({ id: task, node, spec, state, role }) =>
           node === null || spec === null || isTerminal(state)
             ? []
-            : [{ type: 'TaskRecovered', task, node, resources: spec.resources, role }],
+            : [{ type: 'TaskRecovered', task, node, resources: heldBy(spec), role }],
         ),
       );
       await pool.load(tasks);
@@ -228,7 +229,7 @@ export function makeRounds(parts: {
       if (hasHeld) wake();
     },
     onNode({ id, birth }) {
-      if (birth !== null) change([{ type: 'NodeRegistered', node: id, total: birth.total }]);
+      if (birth !== null) change([{ type: 'NodeRegistered', node: id, total: withSlots(birth.total) }]);
       wake();
     },
     onGone(node) {

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
-import { maxTasksPerNode } from '../lifecycle/assignment.ts';
 import type { ProgressReport } from '../model/message.ts';
 import type { Progress, TaskStatus } from '../model/task.ts';
+import { maxTasksPerNode } from '../model/task-slots.ts';
 import type { TaskRecord } from '../store/task-record.ts';
 
 /** A task's own word, and when it was heard, in milliseconds since 1970. */

@@ -8,6 +8,7 @@ import type { Resources } from '../model/resources.ts';
 import { noResources } from '../model/resources.ts';
 import { parseRunLabel } from '../model/run-label.ts';
 import { isTerminal } from '../model/task.ts';
+import { withSlots } from '../model/task-slots.ts';
 import type { Waiting } from '../scheduling/offers.ts';
 import type { Plan } from '../scheduling/plan.ts';
 import { endByProgress } from '../scheduling/progress.ts';
@@ -38,7 +39,7 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
     meshPort: birth.meshPort,
     attributes: { ...birth.attributes, ...labels },
     inventory: birth.inventory,
-    total: birth.total,
+    total: withSlots(birth.total),
     free: free ?? noResources,
     usage,
     ...(birth.controllers && { controllers: birth.controllers }),

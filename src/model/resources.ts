@@ -34,7 +34,7 @@ export const resourceName = v.pipe(v.string(), v.regex(/^[a-z][a-z0-9_-]{0,62}$/
 const customName = v.pipe(
   v.string(),
   v.regex(
-    /^(?!(?:cpus|mem|disk|ports|node-ports)$)[a-z][a-z0-9_-]{0,62}$/,
+    /^(?!(?:cpus|mem|disk|ports|node-ports|task-slots)$)[a-z][a-z0-9_-]{0,62}$/,
     'expected a resource name as npu, and none of cpus, mem, disk and ports',
   ),
 );

@@ -1,5 +1,6 @@
 import type { Affinity, Constraint } from '../model/job.ts';
-import { countInRanges, isInRanges, nodePorts, printScalar, type Resources } from '../model/resources.ts';
+import { countInRanges, fromMilli, isInRanges, nodePorts, printScalar, type Resources } from '../model/resources.ts';
+import { taskSlots } from '../model/task-slots.ts';
 import { jobKey, type PendingTask } from './pending.ts';
 
 type Attributes = Readonly<Record<string, string>>;
@@ -21,8 +22,10 @@ export function unmetNeeds(
   const missing: string[] = [];
   for (const [name, amount] of Object.entries(task.needs.scalars)) {
     const [has, left] = [total.scalars[name] ?? 0, free.scalars[name] ?? 0];
-    if (amount > left)
-      missing.push(shortage(printScalar(name, amount), amount > has, value => printScalar(name, value), has, left));
+    if (amount <= left) continue;
+    const isFull = name === taskSlots && amount <= has;
+    const why = shortage(printScalar(name, amount), amount > has, value => printScalar(name, value), has, left);
+    missing.push(isFull ? explainFull(has, left) : why);
   }
   const [ports, left] = [countInRanges(total.ranges.ports ?? []), countInRanges(free.ranges.ports ?? [])];
   if (task.portCount > left)
@@ -64,6 +67,12 @@ export function unmetNeighbours(
   for (const job of togetherWith ?? []) if ((instances.get(job) ?? 0) === 0) why.push(`has no task of ${job} yet`);
   if (shunned.has(jobKey(task))) why.push('has a task that is to be apart from it');
   return why;
+}
+
+/** Nearly all tasks take one slot, see `taskSlots`. */
+function explainFull(has: number, left: number): string {
+  const [slots, free] = [fromMilli(has), fromMilli(left)];
+  return `its tasks take ${slots - free} slots, has no more than ${slots}`;
 }
 
 function shortage(need: string, never: boolean, print: (n: number) => string, has: number, left: number): string {

@@ -41,6 +41,8 @@ interface Unplaced {
   readonly choice: Choice | undefined;
   /** Where it is not about nodes. */
   readonly why?: string | undefined;
+  /** Why no node will have room; a shape may be forgotten in a search after it. */
+  readonly hopeless?: string | undefined;
 }
 
 interface Round {
@@ -183,7 +185,7 @@ function settle(
   }
   const crowded = `waits behind ${maxReservations} tasks that keep a place`;
   shape.hopeless ??= choice === undefined ? explainNoRoom(board, task) : crowded;
-  round.unplaced.push({ task, choice: undefined });
+  round.unplaced.push({ task, choice: undefined, hopeless: shape.hopeless });
   return undefined;
 }
 
@@ -220,12 +222,13 @@ function explainAll(
   const preempting = new Map(preemptions.map(each => [each.task, each]));
   const explain = explainerOf(board, only === undefined ? maxReasons : undefined);
   const isExplained = (id: string, index: number) => (only === undefined ? index < maxExplained : id === only);
-  const whyOf = ({ task, choice, why }: Unplaced, index: number) => {
+  const whyOf = ({ task, choice, why, hopeless = '' }: Unplaced, index: number) => {
     if (why !== undefined) return isExplained(task.id, index) ? explainRefusal(board, task, why) : why;
-    if (choice === undefined) return board.shapeOf(task).hopeless ?? '';
+    if (choice === undefined) return hopeless;
     return explainWait(board, choice, promised.get(task.id) === choice.node.state.id);
   };
-  return unplaced.map(({ task, choice, why }, index) => {
+  return unplaced.map((each, index) => {
+    const { task, choice, why } = each;
     const { id } = task;
     const reasons = isExplained(id, index) ? explain(task, choice, why) : [];
     const preemption = preempting.get(id);
@@ -234,7 +237,7 @@ function explainAll(
       return { task: id, why: explainPreemption(preemption), reasons, expected: { node, startAt, endAt } };
     }
     const expected = choice === undefined ? null : expectedOf(task, choice);
-    return { task: id, why: whyOf({ task, choice, why }, index), reasons, expected };
+    return { task: id, why: whyOf(each, index), reasons, expected };
   });
 }
 

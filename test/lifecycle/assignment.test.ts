@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { applyAssignment, type DesiredSet, maxTasksPerNode, nothingDesired } from '../../src/lifecycle/assignment.ts';
+import { applyAssignment, type DesiredSet, nothingDesired } from '../../src/lifecycle/assignment.ts';
 import type { Assignment } from '../../src/model/message.ts';
+import { maxTasksPerNode } from '../../src/model/task-slots.ts';
 import { taskSpec } from '../fixtures/task-spec.ts';
 
 const assignment = (changes: Partial<Assignment>): Assignment => ({
@@ -63,7 +64,7 @@ t.test('more tasks than a node may have are refused', async t => {
   const many = Array.from({ length: maxTasksPerNode }, (_, i) => spec(`t${i}`));
   const desired = after(assignment({ put: many }));
   const more = applyAssignment(desired, assignment({ generation: 2, full: false, base: 1, put: [spec('more')] }));
-  t.match(more, { result: 'refused', reason: /10001 tasks, at most 10000/ });
+  t.match(more, { result: 'refused', reason: /1001 tasks, at most 1000/ });
 });
 
 t.test(

@@ -3,8 +3,9 @@ import { seededRandom } from '../../src/base/random.ts';
 import type { FleetNode } from '../../src/master/fleet.ts';
 import { makeJobs } from '../../src/master/jobs.ts';
 import { makeRounds } from '../../src/master/rounds.ts';
-import type { Birth } from '../../src/model/message.ts';
+import { type Birth, encodeMessage, messageBounds } from '../../src/model/message.ts';
 import { isTerminal, type TaskState } from '../../src/model/task.ts';
+import { maxTasksPerNode } from '../../src/model/task-slots.ts';
 import { makeScheduler } from '../../src/scheduling/scheduler.ts';
 import type { Store } from '../../src/store/store.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
@@ -193,6 +194,38 @@ t.test('constraints look at what the board and the operator say of a node', asyn
   t.same(await placeOf('roof'), ['0 pi-1'], 'the operator has the last word');
   t.same(await placeOf('named'), ['0 pi-2']);
   t.same(await placeOf('nowhere'), ['0 null']);
+});
+
+t.test('a node takes as many tasks as one message can tell it of; the others say so, and follow', async t => {
+  const { apply, eventually, end, rounds, store, tasks, untilPlaced } = await stage(t, [
+    nodeOf('pi-1'),
+    nodeOf('pi-2'),
+  ]);
+  const sizeOfAll = async (node: string) => encodeMessage((await store.assignments.of(node))?.tasks ?? []).length;
+  const on = (node: string) => ({
+    resources: { cpus: 0, mem: 0 },
+    constraints: [{ attribute: 'node', operator: 'in', values: [node] }],
+  });
+  await apply('many', { ...on('pi-1'), instances: maxTasksPerNode + 5, type: 'batch' });
+  await untilPlaced('many', maxTasksPerNode);
+  t.ok((await sizeOfAll('pi-1')) < messageBounds.down.maxBytes);
+  const waits = (await tasks('many')).find(({ node }) => node === null)?.id ?? '';
+  await eventually('it is known why', () => rounds.whyWaiting(waits) !== undefined);
+  const why = 'its tasks take 1000 slots, has no more than 1000';
+  t.match((await rounds.explain(waits))?.reasons[0], { node: 'pi-1', why });
+  const first = (await tasks('many')).find(({ node }) => node !== null)?.id ?? '';
+  await end(first, 'TASK_FINISHED');
+
+  await untilPlaced('many', maxTasksPerNode + 1);
+
+  const env = (count: number) =>
+    Object.fromEntries(Array.from({ length: count }, (_, i) => [`V${i}`, 'x'.repeat(32_000)]));
+  await apply('large', { ...on('pi-2'), env: env(32), instances: 5 });
+  await untilPlaced('large', 3);
+  t.ok((await sizeOfAll('pi-2')) < messageBounds.down.maxBytes);
+  await apply('too-large', { ...on('pi-2'), env: env(140) });
+  const [never] = await tasks('too-large');
+  await eventually('it is known why', () => rounds.whyWaiting(never?.id ?? '')?.why === 'fits on no node');
 });
 
 t.test('services spread over the nodes', async t => {

@@ -3,6 +3,7 @@ import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
 import { type Resources, shortages, subtractResources } from '../../model/resources.ts';
 import { isTerminal, type TaskState } from '../../model/task.ts';
+import { heldBy, maxTasksPerNode, slotsOf } from '../../model/task-slots.ts';
 import { sumOf } from '../../scheduling/amounts.ts';
 import type { LedgerEvent } from '../../scheduling/ledger.ts';
 import type { FrameworkLaunch } from '../../store/frameworks.ts';
@@ -22,6 +23,12 @@ export interface Launches {
 
 /** The namespace of all tasks that frameworks launch. */
 export const frameworkNamespace = 'frameworks';
+
+/** How many more tasks the framework may have, and the slots of the node that are left. */
+interface Room {
+  readonly tasks: number;
+  readonly slots: number;
+}
 
 /** Why a task is not launched; it is told in an update that nobody acknowledges, as Mesos' master does. */
 interface Refused {
@@ -64,29 +71,39 @@ export function makeLaunches(parts: {
     used: readonly OutstandingOffer[],
     left: Resources,
     taken: ReadonlySet<string>,
-    room: number,
-  ): Promise<{ readonly launches: FrameworkLaunch[]; readonly refused: Refused[]; readonly left: Resources }> {
+    room: Room,
+  ): Promise<{
+    readonly launches: FrameworkLaunch[];
+    readonly refused: Refused[];
+    readonly left: Resources;
+    readonly room: Room;
+  }> {
     const sent = operation.launch_group?.task_group.tasks ?? operation.launch?.task_infos ?? [];
     const tasks = sent.flatMap(each => readTaskInfo(each) ?? []);
     const launches: FrameworkLaunch[] = [];
     const refused: Refused[] = [];
-    let rest = left;
+    let [rest, roomLeft] = [left, room];
     const [offer] = used;
     const agent = offer?.node ?? '';
     const names = new Set(taken);
     for (const task of tasks) {
-      const why = await whyNot(framework, task, agent, rest, names, room - launches.length);
+      const why = await whyNot(framework, task, agent, rest, names, roomLeft.tasks);
       const name = task.ok ? task.info.task_id.value : task.task;
       names.add(name);
-      if (why !== undefined || !task.ok || offer === undefined) {
-        refused.push({ task: name, agent, state: 'TASK_ERROR', reason: 'REASON_TASK_INVALID', message: why ?? '' });
+      const launch = why === undefined && task.ok && offer && toLaunch(framework, task, offer);
+      const slots = launch ? slotsOf(launch.placement.spec) : 0;
+      if (!task.ok || !launch || slots > roomLeft.slots) {
+        const full = `Agent ${agent} takes no more than ${maxTasksPerNode} tasks, and fewer where they are large`;
+        const message = why ?? full;
+        refused.push({ task: name, agent, state: 'TASK_ERROR', reason: 'REASON_TASK_INVALID', message });
         continue;
       }
       rest = subtractResources(rest, task.resources);
-      launches.push(toLaunch(framework, task, offer));
+      roomLeft = { tasks: roomLeft.tasks - 1, slots: roomLeft.slots - slots };
+      launches.push(launch);
     }
     const isGroup = operation.launch_group !== undefined;
-    if (!isGroup || refused.length === 0) return { launches, refused, left: rest };
+    if (!isGroup || refused.length === 0) return { launches, refused, left: rest, room: roomLeft };
     const message = 'another task of its group is invalid';
     const others = launches.map(({ frameworkTask: task }) => ({
       task,
@@ -95,7 +112,7 @@ export function makeLaunches(parts: {
       reason: 'REASON_TASK_GROUP_INVALID',
       message,
     }));
-    return { launches: [], refused: [...refused, ...others], left };
+    return { launches: [], refused: [...refused, ...others], left, room };
   }
 
   async function whyNot(
@@ -162,7 +179,7 @@ export function makeLaunches(parts: {
     try {
       const versions = launches.length === 0 ? [] : await store.frameworks.launch(launches);
       const starts = launches.map(({ task: { id: task, role }, placement: { node, spec } }) => {
-        return { type: 'TaskRecovered', task, node, role, resources: spec.resources } as const;
+        return { type: 'TaskRecovered', task, node, role, resources: heldBy(spec) } as const;
       });
       change([...ends, ...starts]);
       const nodes = versions.map(({ node }) => node);
@@ -192,13 +209,16 @@ export function makeLaunches(parts: {
       let left = sumOf(used.map(({ resources }) => resources));
       const launches: FrameworkLaunch[] = [];
       const refused: Refused[] = [];
-      const room = mesosBounds.liveTasks - (await store.tasks.countLive(framework.id));
+      let room = {
+        tasks: mesosBounds.liveTasks - (await store.tasks.countLive(framework.id)),
+        slots: used.reduce((sum, { slots }) => sum + slots, 0),
+      };
       for (const operation of operations) {
         const names = new Set(launches.map(({ frameworkTask }) => frameworkTask));
-        const planned = await plan(framework, operation, used, left, names, room - launches.length);
+        const planned = await plan(framework, operation, used, left, names, room);
         launches.push(...planned.launches);
         refused.push(...planned.refused);
-        left = planned.left;
+        ({ left, room } = planned);
       }
       try {
         await carryOut(used, launches);

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { addResources, fromMilli, nodePorts, noResources, type Resources, toMilli } from '../../model/resources.ts';
+import { withoutSlots } from '../../model/task-slots.ts';
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
@@ -23,8 +24,9 @@ export type MesosResource = v.InferOutput<typeof mesosResourceSchema>;
 /** Mesos' own come first, in the order in which its agents have them. */
 const order = ['cpus', 'mem', 'disk', 'ports'];
 
-/** What is not zero, each for `role`; `allocatedTo` is said to frameworks that know of it. */
-export function toMesosResources({ scalars, ranges, sets }: Resources, role = '*', allocatedTo?: string): object[] {
+/** What is not zero, each for `role`; `allocatedTo` is said to frameworks that know of it. Slots are the master's own. */
+export function toMesosResources(resources: Resources, role = '*', allocatedTo?: string): object[] {
+  const { scalars, ranges, sets } = withoutSlots(resources);
   const shared = { role, ...(allocatedTo !== undefined && { allocation_info: { role: allocatedTo } }) };
   const all = [
     ...Object.entries(scalars).flatMap(([name, milli]) =>
@@ -65,8 +67,9 @@ export function fromMesosResources(list: readonly MesosResource[]): Resources | 
   return sum;
 }
 
-/** What frameworks are offered of what is free: ports that the proxy may publish on are asked for by number, in jobs. */
-export function offerable({ scalars, ranges, sets }: Resources): Resources {
+/** What frameworks are offered of what is free: ports that the proxy may publish on are asked for by number, in jobs; slots are counted for them. */
+export function offerable(free: Resources): Resources {
+  const { scalars, ranges, sets } = withoutSlots(free);
   const { [nodePorts]: _, ...others } = ranges;
   return { scalars, ranges: others, sets };
 }

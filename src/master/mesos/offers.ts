@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { hasCapability, rolesOf } from '../../model/framework.ts';
 import { type Resources, shortages } from '../../model/resources.ts';
+import { taskSlots } from '../../model/task-slots.ts';
 import type { LedgerEvent } from '../../scheduling/ledger.ts';
 import type { FleetNode } from '../fleet.ts';
 import type { MadeOffer, OfferTaker } from '../sharing.ts';
@@ -16,6 +17,8 @@ export interface OutstandingOffer {
   readonly role: string;
   readonly node: string;
   readonly resources: Resources;
+  /** Of the node, see `taskSlots`; frameworks do not know of them. */
+  readonly slots: number;
   /** On the monotonic clock. */
   readonly madeAt: number;
 }
@@ -93,7 +96,9 @@ export function makeOffers(parts: {
       return undefined;
     }
     const { role } = claimant;
-    const offer = { id, framework, role, node: node.id, resources: offerable(resources), madeAt: clock.monotonic() };
+    const slots = resources.scalars[taskSlots] ?? 0;
+    const own = { id, framework, role, node: node.id, slots, madeAt: clock.monotonic() };
+    const offer = { ...own, resources: offerable(resources) };
     outstanding.set(id, offer);
     return offer;
   }
@@ -170,8 +175,8 @@ export function makeOffers(parts: {
   };
 }
 
-function isWorthIt({ scalars: { cpus = 0, mem = 0 } }: Resources): boolean {
-  return cpus >= least.cpus || mem >= least.mem;
+function isWorthIt({ scalars: { cpus = 0, mem = 0, [taskSlots]: slots = 0 } }: Resources): boolean {
+  return slots > 0 && (cpus >= least.cpus || mem >= least.mem);
 }
 
 /** Mesos' `Offer`. */

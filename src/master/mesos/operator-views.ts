@@ -1,6 +1,7 @@
 import { type FrameworkInfo, rolesOf } from '../../model/framework.ts';
 import { addResources, fromMilli, noResources, printRanges, type Resources } from '../../model/resources.ts';
 import { isTerminal } from '../../model/task.ts';
+import { withoutSlots } from '../../model/task-slots.ts';
 import { isNothing } from '../../scheduling/amounts.ts';
 import type { TaskRecord } from '../../store/task-record.ts';
 import type { FleetNode } from '../fleet.ts';
@@ -155,7 +156,8 @@ function pidOf({ birth }: FleetNode): string {
 // The endpoints of before the v1 API have shapes of their own: numbers for scalars, a text for ranges.
 
 /** `{cpus: 2, mem: 900, disk: 0, gpus: 0, ports: "[20000-20999]"}` */
-export function toFlat({ scalars, ranges, sets }: Resources): Readonly<Record<string, number | string>> {
+export function toFlat(resources: Resources): Readonly<Record<string, number | string>> {
+  const { scalars, ranges, sets } = withoutSlots(resources);
   return {
     cpus: 0,
     mem: 0,

@@ -150,6 +150,20 @@ t.test('what cannot be run is a TASK_ERROR with its reason, and does not harm wh
   t.equal((await taskOf(framework.id, 'good')).state, 'TASK_STAGING');
 });
 
+t.test('a node is given no more tasks than one message can tell it of', async t => {
+  const { subscribe, store } = await mesosStage(t);
+  const framework = await subscribe();
+  const offer = await framework.offer();
+  const variables = Array.from({ length: 20 }, (_, i) => ({ name: `V${i}`, value: 'x'.repeat(30_000) }));
+  const large = (id: string) =>
+    taskOn(offer, id, 'x', { command: { shell: true, value: 'x', environment: { variables } } });
+  await framework.launch(offer, ['a', 'b', 'c', 'd', 'e', 'f'].map(large), 0);
+  await framework.launch(await framework.offer(), [large('g'), taskOn(offer, 'small', 'x')], 0);
+  const message = /takes no more than 1000 tasks/;
+  t.match(await lastUpdate(framework), { task_id: { value: 'g' }, reason: 'REASON_TASK_INVALID', message });
+  t.equal((await store.tasks.list()).length, 7);
+});
+
 t.test('a group is launched whole or not at all', async t => {
   const { subscribe, store } = await mesosStage(t);
   const framework = await subscribe();
