@@ -29,9 +29,10 @@ export async function openAccessLog(
   parts: { readonly clock: Clock; readonly random: Random; readonly log: Log },
   { file, format, sample, perSecond }: AccessLogSettings,
   signal: AbortSignal,
+  onWritten?: (bytes: number) => void,
 ): Promise<AccessLog> {
   const { clock, random, log } = parts;
-  const lines = await openLineFile(parts, file);
+  const lines = await openLineFile(parts, file, undefined, onWritten);
   const bucket = new TokenBucket({ perSecond, burst: perSecond }, clock.monotonic());
   let dropped = 0;
   let told = 0;

@@ -17,8 +17,8 @@ export interface VersionStore {
   change(next: (versions: AgentVersions) => AgentVersions): Promise<void>;
   /** The program of a version; undefined where it is not here, and for the installed one. */
   programOf(id: string): string | undefined;
-  /** Unpacks a bundle. Throws INVALID_INPUT or TOO_LARGE for what is none, UNAVAILABLE for the disk. */
-  put(id: string, bundle: string, signal: AbortSignal): Promise<void>;
+  /** Unpacks a bundle; returns how many bytes that are. Throws INVALID_INPUT or TOO_LARGE for what is none, UNAVAILABLE for the disk. */
+  put(id: string, bundle: string, signal: AbortSignal): Promise<number>;
   /** Removes what is neither current nor the one before. */
   tidy(): Promise<void>;
 }
@@ -62,7 +62,7 @@ export async function openVersions(dataDir: string): Promise<VersionStore> {
       const target = { root, links: new Map<string, string>() };
       await rm(root, { recursive: true, force: true });
       await systemFileOperations.makeDirectory(root);
-      await unpackTarGz(bundle, target, '.', versionBounds, signal);
+      const bytes = await unpackTarGz(bundle, target, '.', versionBounds, signal);
       await makeLinks(target);
       if (programs.every(program => !existsSync(join(root, program)))) {
         throw new MesoliteError('INVALID_INPUT', `it is no bundle of an agent: there is no ${programs[0]} in it`);
@@ -70,6 +70,7 @@ export async function openVersions(dataDir: string): Promise<VersionStore> {
       await syncDirectories(root);
       await rename(root, join(directory, id));
       await systemFileOperations.syncDirectory(directory);
+      return bytes;
     },
     async tidy() {
       if (files === undefined) return;

@@ -1,22 +1,20 @@
 import { setMaxListeners } from 'node:events';
-import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
-import { type Clock, secondMs } from '../base/clock.ts';
-import type { Log } from '../base/log.ts';
+import { secondMs } from '../base/clock.ts';
 import { aborted } from '../base/signal.ts';
 import { ownAddresses } from '../device/addresses.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { lockDirectory } from '../device/directory-lock.ts';
-import { systemFileOperations } from '../device/file-operations.ts';
+import { type FileOperations, systemFileOperations } from '../device/file-operations.ts';
 import { type Files, openFiles } from '../device/files.ts';
-import type { GivenSockets } from '../device/given-sockets.ts';
 import type { Lowered } from '../device/privileges.ts';
 import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
 import { measureRates } from '../device/speed.ts';
 import { defaultLogRate, makeLogKeeper } from '../device/task-log.ts';
+import { hasRealTimeClock } from '../device/traps.ts';
 import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import { deriveSealKey, offerSealKey } from '../identity/sealing.ts';
@@ -41,6 +39,7 @@ import { noDestinations } from '../traffic/destinations.ts';
 import { noLimits } from '../traffic/limit.ts';
 import { noRoutes } from '../traffic/service-routes.ts';
 import { openAccessLog } from './access-log.ts';
+import type { AgentParts, RunningAgent } from './agent-parts.ts';
 import { makeOpenSource } from './artifact-source.ts';
 import { openArtifacts } from './artifacts.ts';
 import { openAuditJournal } from './audit-journal.ts';
@@ -52,6 +51,7 @@ import { openConfinement } from './confinement.ts';
 import { dialAny } from './dial-any.ts';
 import { makeDiskWatch, reserveBytes } from './disk-watch.ts';
 import { makeExecAnswers } from './exec-answers.ts';
+import { makeWearWatch, WearMeter } from './flash-wear.ts';
 import { makeHeartbeat } from './heartbeat.ts';
 import { makeIncoming } from './incoming.ts';
 import { joinFirst } from './join.ts';
@@ -93,25 +93,9 @@ import { fitIntoBirth, makeTaskReports } from './task-reports.ts';
 import { makeTaskSecrets, openMemory } from './task-secrets.ts';
 import { makeTrialCounts } from './trial.ts';
 import { openTrust } from './trust.ts';
-import { makeUpgrade, type VersionChange } from './upgrade.ts';
+import { makeUpgrade } from './upgrade.ts';
 import { type KnownManifest, watchForWithheld } from './withheld.ts';
 import { callerSecret, makeWorkloads } from './workloads.ts';
-
-export interface AgentParts {
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly version: string;
-  /** Sockets that listen already; absent: none. */
-  readonly sockets?: GivenSockets | undefined;
-  /** How another version takes the place of this one; absent: none does. */
-  readonly change?: VersionChange | undefined;
-  /** What ends the proxy, which may serve on when all else has ended; absent: it ends with the rest. */
-  readonly serving?: { readonly signal: AbortSignal; readonly handedOver: AbortSignal } | undefined;
-  /** Takes the records of requests that end when all but the proxy has ended; absent: they go to the access log alone. */
-  readonly late?: ((record: AccessRecord) => void) | undefined;
-  /** Hands over what the agent before this one still records; absent: there was none. */
-  readonly inherited?: ((to: (record: AccessRecord) => void) => void) | undefined;
-}
 
 /** A node whose clock is behind waits so long for the master's time before it judges peers by the last time it has seen. */
 const waitForTimeMs = 60 * secondMs;
@@ -119,28 +103,17 @@ const waitForTimeMs = 60 * secondMs;
 /** A board that is busy for some seconds is not cut off, however often it is to tell how it fares. */
 const leastKeepaliveSeconds = 10;
 
-/** An agent that is up. */
-export interface RunningAgent {
-  readonly node: string;
-  readonly meshPort: number;
-  /** A socket that it listens on, by the names of `GivenSockets`. */
-  readonly socketOf: (name: string) => Server | undefined;
-  /** Settles when the master has answered to what this start of the agent has said. */
-  readonly reportedIn: Promise<void>;
-  /** Settles, after `signal` has aborted, when nothing but its proxy is left: another agent may use its directory. */
-  readonly released: Promise<void>;
-  /** Settles when all of it has ended; its tasks go on. */
-  readonly ended: Promise<void>;
-}
-
 /** Starts an agent: joins if it has not yet, brings its tasks and its mesh up from the disk, then looks for the master. */
 export async function startAgent(parts: AgentParts, config: AgentConfig, signal: AbortSignal): Promise<RunningAgent> {
   const proxyFor = readProxyRules(config.proxy ?? {});
-  const files = await openFiles(config.dataDir, { reserveBytes });
+  const wear = new WearMeter(parts.clock);
+  const disk = wear.counting(systemFileOperations);
+  const files = await openFiles(config.dataDir, { operations: disk, reserveBytes });
   const letGo = await lockDirectory(config.dataDir);
   try {
-    const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
-    const runParts = { ...parts, clock, proxyFor, letGo };
+    const hasOwnClock = hasRealTimeClock();
+    const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId, hasOwnClock });
+    const runParts = { ...parts, clock, proxyFor, letGo, wear, disk };
     const known = await loadIdentity(files);
     if (known !== undefined && config.join !== undefined) {
       const next = `mesolite join --replace --node ${known.node}`;
@@ -162,11 +135,14 @@ interface RunParts extends AgentParts {
   /** Lets another agent have the data directory. */
   readonly letGo: () => Promise<void>;
   readonly proxyFor: ProxyRules;
+  readonly wear: WearMeter;
+  /** The files of the data directory, as `wear` counts them. */
+  readonly disk: FileOperations;
 }
 
 // One long function on purpose: it is the list of the agent's parts and of who hears what from whom.
 async function run(
-  { clock, log, version, proxyFor, sockets, change, serving, late, inherited, letGo }: RunParts,
+  { clock, log, version, proxyFor, sockets, change, serving, late, inherited, letGo, wear, disk }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -237,7 +213,7 @@ async function run(
   const reports = makeTaskReports({ sender, clock, log, isUp, isSent });
   const auditSettings = { ...defaultAuditSettings, ...config.audit };
   const journal = await openAuditJournal(
-    { disk: systemFileOperations, sha256: sha256Hex, owner: await ownIdentity(), isAlive },
+    { disk, sha256: sha256Hex, owner: await ownIdentity(), isAlive },
     { directory: join(config.dataDir, 'audit'), node, boot, maySync: auditSettings.sync !== 'never' },
   );
   const audit = await openAuditTrail({ journal, sender, clock, random: systemRandom, log, isUp }, auditSettings);
@@ -245,7 +221,13 @@ async function run(
   // requests are finished, and so recorded, for longer than the rest
   const recording = new AbortController();
   const accessLog =
-    config.accessLog && (await openAccessLog({ clock, log, random: systemRandom }, config.accessLog, recording.signal));
+    config.accessLog &&
+    (await openAccessLog(
+      { clock, log, random: systemRandom },
+      config.accessLog,
+      recording.signal,
+      wear.for('access-log'),
+    ));
 
   /** What ends when the link has been let go is for whoever takes over to tell the master. */
   function onAccess(record: AccessRecord): void {
@@ -355,7 +337,11 @@ async function run(
   let mesh = sockets === undefined ? await listen() : undefined;
   const metrics =
     config.metrics &&
-    (await startMetrics(() => metricsText(proxy.snapshot(), accessLog?.dropped ?? 0), config.metrics, signal));
+    (await startMetrics(
+      () => metricsText(proxy.snapshot(), accessLog?.dropped ?? 0, { disk: wear.totals }),
+      config.metrics,
+      signal,
+    ));
   trust.current.watch(() => {
     proxy.recheck();
     masterCheck.recheck();
@@ -363,11 +349,12 @@ async function run(
 
   const directories = await openTaskDirectories(config.dataDir);
   const confinement = await openConfinement({ clock, log }, config);
-  const onDisk = () => inBackground('telling how the disk is', heartbeat.birth());
-  const disk = makeDiskWatch({ clock, log, files, onChanged: () => isUp() && onDisk() }, config);
+  const onDisk = () => isUp() && inBackground('telling how the disk is', heartbeat.birth());
+  const room = makeDiskWatch({ clock, log, files, onChanged: onDisk }, config);
+  const wearing = makeWearWatch({ meter: wear, clock, log, onChanged: onDisk }, () => profile);
   const { bytesPerSecond, burstBytes } = defaultLogRate;
   const rate = { bytesPerSecond: config.taskLogBytesPerSecond ?? bytesPerSecond, burstBytes };
-  const logKeeper = makeLogKeeper({ clock, log }, { rate });
+  const logKeeper = makeLogKeeper({ clock, log }, { rate, onWritten: wear.for('task-logs') });
   const streams = makeOutputStreams({ sender, clock }, signal);
   const findLive = (task: string) => supervisor.live().find(({ spec }) => spec.id === task)?.spec;
   const isLive = (task: string) => findLive(task) !== undefined;
@@ -403,6 +390,7 @@ async function run(
     {
       ...{ open, clock, random: systemRandom, log, desired: () => supervisor.desired() },
       onStock: () => inBackground('telling what is here', heartbeat.beat()),
+      onWritten: wear.for('artifacts'),
     },
     {
       directory: join(config.dataDir, 'artifacts'),
@@ -412,7 +400,7 @@ async function run(
   );
   const supervisor = makeSupervisor({
     artifacts,
-    processes: confinement.processes,
+    processes: wear.countingRuns(confinement.processes),
     lower: confinement.lower,
     inBackground,
     clock,
@@ -480,7 +468,7 @@ async function run(
         via: ways.via.value,
         heartbeatMs: profile.heartbeatMs,
         controllers: confinement.controllers,
-        warnings: [...confinement.warnings, ...disk.warnings()],
+        warnings: [...confinement.warnings, ...room.warnings(), ...wearing.warnings()],
         speed: speed.value,
         ...upgrade?.facts(),
         held: supervisor.held.hash,
@@ -495,11 +483,14 @@ async function run(
       trial: trial.current,
       progress: progress.news,
       stock: artifacts.stock.news,
+      spent: () => ({ disk: wearing.spent() }),
     },
     { intervalMs: profile.heartbeatMs },
   );
   const onRefused = () => isUp() && inBackground('telling that a version is refused', heartbeat.birth());
-  const upgrade = change && makeUpgrade({ artifacts, log, isUp, tell: heartbeat.beat, onRefused }, change, signal);
+  const onWritten = wear.for('versions');
+  const tell = heartbeat.beat;
+  const upgrade = change && makeUpgrade({ artifacts, log, isUp, tell, onRefused, onWritten }, change, signal);
   agentVersion.watch(wanted => upgrade?.want(wanted));
   clock.onDoubt(() => inBackground('asking for the time', heartbeat.beat()));
   const incoming = makeIncoming({
@@ -611,7 +602,8 @@ async function run(
     ways.run(link, signal),
     logKeeper.start(signal),
     confinement.watch(supervisor.running, signal),
-    disk.run(signal),
+    room.run(signal),
+    wearing.run(signal),
     clock.run(signal),
     watchForWithheld(
       {

@@ -7,6 +7,7 @@ import { exists, systemFileOperations } from '../device/file-operations.ts';
 import { explain } from '../device/files.ts';
 import { sandboxName } from '../device/process.ts';
 import { isTarGz, makeLinks, type UnpackBounds, type UnpackTarget, unpackTarGz } from '../device/tar-unpack.ts';
+import { syncedBytes } from '../device/wear.ts';
 import { artifactBounds, fileOf, nameOfSource, type TaskArtifact } from '../model/artifact.ts';
 import type { TaskSpec } from '../model/task.ts';
 import { type ArtifactCache, makeArtifactCache, type SayProgress } from './artifact-cache.ts';
@@ -32,11 +33,13 @@ export async function openArtifacts(
   {
     desired,
     onStock,
+    onWritten = () => {},
     ...parts
   }: Omit<Parameters<typeof makeArtifactCache>[0], 'store' | 'stock'> & {
     readonly desired: () => Iterable<TaskSpec>;
     /** The stock has news. */
     readonly onStock: () => void;
+    readonly onWritten?: (bytes: number) => void;
   },
   settings: { readonly directory: string; readonly totalBytes: number; readonly keys?: readonly string[] },
 ): Promise<Artifacts & { readonly stock: NodeStock }> {
@@ -50,13 +53,18 @@ export async function openArtifacts(
       return sha256 => needed.has(sha256);
     },
     now: () => parts.clock.now(),
+    onWritten,
   });
   const stock = makeNodeStock(store, onStock);
-  return { ...makeArtifacts({ cache: makeArtifactCache({ ...parts, store, stock }), signed }), stock };
+  return { ...makeArtifacts({ cache: makeArtifactCache({ ...parts, store, stock }), signed, onWritten }), stock };
 }
 
 export function makeArtifacts(
-  { cache, signed }: { readonly cache: ArtifactCache; readonly signed: SignatureCheck },
+  {
+    cache,
+    signed,
+    onWritten = () => {},
+  }: { readonly cache: ArtifactCache; readonly signed: SignatureCheck; readonly onWritten?: (bytes: number) => void },
   bounds: UnpackBounds = artifactBounds,
 ): Artifacts {
   async function put(
@@ -71,12 +79,12 @@ export function makeArtifacts(
       if (unpack === 'tar.gz' || (unpack === 'auto' && (await isTarGz(path)))) {
         const folder = destination.replace(/\/$/, '');
         await mkdir(join(target.root, folder), { recursive: true });
-        return await unpackTarGz(path, target, folder, bounds, signal);
+        return onWritten(await unpackTarGz(path, target, folder, bounds, signal));
       }
       const name = fileOf(source, destination);
       if (name === '')
         throw new MesoliteError('INVALID_INPUT', 'it is no tar.gz, and its job has no destination for a file');
-      await copyInto(path, join(target.root, name), executable === true);
+      onWritten(await copyInto(path, join(target.root, name), executable === true));
     } catch (error) {
       throw naming(artifact, error);
     }
@@ -111,8 +119,8 @@ function naming({ source }: TaskArtifact, error: unknown): unknown {
   return new MesoliteError(error.code, `${nameOfSource(source)}: ${error.message}`, { cause: error });
 }
 
-/** A copy, since a task may write to what it gets. */
-async function copyInto(from: string, to: string, isExecutable: boolean): Promise<void> {
+/** A copy, since a task may write to what it gets; returns its size. */
+async function copyInto(from: string, to: string, isExecutable: boolean): Promise<number> {
   await mkdir(dirname(to), { recursive: true });
   await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE).catch(cause => {
     const isThere = cause instanceof Error && 'code' in cause && cause.code === 'EEXIST';
@@ -120,5 +128,10 @@ async function copyInto(from: string, to: string, isExecutable: boolean): Promis
   });
   await chmod(to, isExecutable ? 0o755 : 0o644);
   const file = await open(to, 'r');
-  await file.sync().finally(() => file.close());
+  try {
+    await file.sync();
+    return syncedBytes((await file.stat()).size);
+  } finally {
+    await file.close();
+  }
 }

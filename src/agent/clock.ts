@@ -1,8 +1,9 @@
 import * as v from 'valibot';
-import { type Clock, hourMs, minuteMs, secondMs } from '../base/clock.ts';
+import { type Clock, dayMs, minuteMs, secondMs } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { decodeJson } from '../base/shape.ts';
+import { aborted } from '../base/signal.ts';
 import type { Files } from '../device/files.ts';
 import { encodeMessage } from '../model/message.ts';
 
@@ -14,8 +15,8 @@ export const clockBounds = {
   slackMs: 30 * secondMs,
   /** A question for the time is put anew then, and an answer that comes later counts for nothing. */
   answerWithinMs: minuteMs,
-  /** The floor is written so often, and at the end: four writes a day. */
-  keepEveryMs: 6 * hourMs,
+  /** On a board without a clock of its own the floor is written so often, elsewhere at the start and at the end alone. */
+  keepEveryMs: dayMs,
 } as const;
 
 /**
@@ -59,8 +60,10 @@ export async function openNodeClock(parts: {
   readonly log: Log;
   /** Makes what nobody can guess. */
   readonly newId: () => string;
+  /** Does the time go on here without power? */
+  readonly hasOwnClock: boolean;
 }): Promise<NodeClock> {
-  const { system, files, log, newId } = parts;
+  const { system, files, log, newId, hasOwnClock } = parts;
   let floor = { at: await readFloor(files, log), since: system.monotonic() };
   let offset = 0;
   let isTold = false;
@@ -148,8 +151,9 @@ export async function openNodeClock(parts: {
       if (time > lowest()) floor = { at: time, since: system.monotonic() };
     },
     async run(signal) {
-      do await keep();
-      while (await system.sleep(clockBounds.keepEveryMs, signal));
+      await keep();
+      if (hasOwnClock) await aborted(signal);
+      else while (await system.sleep(clockBounds.keepEveryMs, signal)) await keep();
       await keep();
     },
   };

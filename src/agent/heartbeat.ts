@@ -5,6 +5,7 @@ import type { Stock } from '../model/artifact.ts';
 import type { ProgressReport } from '../model/message.ts';
 import type { Usage } from '../model/profile.ts';
 import type { Trial } from '../model/rollout.ts';
+import type { Spent } from '../model/spent.ts';
 import type { Sender, UpBody } from './sender.ts';
 
 /** After so many deltas all values are sent once more, in case one was lost. */
@@ -24,8 +25,8 @@ export function makeHeartbeat(
     readonly clock: Clock;
     readonly log: Log;
     readonly readUsage: () => Promise<Usage>;
-    /** All of the birth but the usage and the stock. */
-    readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage' | 'stock'>>;
+    /** The rest of the birth. */
+    readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage' | 'stock' | 'spent'>>;
     readonly heldHash: () => string;
     readonly isUp: () => boolean;
     /** The nonce with which the master is asked for the time, while it is needed. */
@@ -36,10 +37,11 @@ export function makeHeartbeat(
     readonly progress: (all: boolean) => Promise<readonly ProgressReport[]>;
     /** What of artifacts is here, in the same way. */
     readonly stock: (all: boolean) => Promise<Stock | undefined>;
+    readonly spent: () => Spent;
   },
   settings: { readonly intervalMs: number },
 ): Heartbeat {
-  const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial, progress, stock } = parts;
+  const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial, progress, stock, spent } = parts;
   let said: Usage | undefined;
   let beats = 0;
 
@@ -57,6 +59,7 @@ export function makeHeartbeat(
       stock: await stock(full),
       nonce: question(),
       trial: trial(),
+      ...(full && { spent: spent() }),
       ...(told.length > 0 && { progress: [...told] }),
     });
     said = { ...(said ?? usage), ...news };
@@ -66,7 +69,13 @@ export function makeHeartbeat(
     beat,
     async birth() {
       const usage = await readUsage();
-      sender.send('birth', { ...(await describe()), usage, stock: await stock(true), nonce: question() });
+      sender.send('birth', {
+        ...(await describe()),
+        usage,
+        stock: await stock(true),
+        spent: spent(),
+        nonce: question(),
+      });
       said = usage;
     },
     async run(signal) {

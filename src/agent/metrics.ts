@@ -6,8 +6,13 @@ import type { ProxySnapshot } from '../proxy/node-proxy.ts';
 
 export const metricsContentType = 'text/plain; version=0.0.4; charset=utf-8';
 
-/** What a node's proxy has counted since the agent's start, in Prometheus' text format. */
-export function metricsText(proxy: ProxySnapshot, accessLogDropped: number): string {
+/** What the agent spends, in bytes since its start, by purpose. */
+export interface SpentTotals {
+  readonly disk: ReadonlyMap<string, number>;
+}
+
+/** What a node's proxy and its agent have counted since the agent's start, in Prometheus' text format. */
+export function metricsText(proxy: ProxySnapshot, accessLogDropped: number, spent: SpentTotals): string {
   const gauges = [
     ['inbound', proxy.inboundConnections],
     ['outbound', proxy.outboundConnections],
@@ -19,6 +24,8 @@ export function metricsText(proxy: ProxySnapshot, accessLogDropped: number): str
     ...counter('mesolite_proxy_handshakes_failed_total', 'TLS handshakes that failed', proxy.failedHandshakes),
     ...counter('mesolite_proxy_refused_total', 'Bytes that were no request', proxy.refusedRequests),
     ...counter('mesolite_access_log_dropped_total', 'Lines that the access log had no room for', accessLogDropped),
+    ...family('mesolite_agent_written_bytes_total', 'counter', 'What the agent has written to the disk, by purpose'),
+    ...[...spent.disk].map(([purpose, bytes]) => `mesolite_agent_written_bytes_total{purpose="${purpose}"} ${bytes}`),
     ...family(
       'mesolite_proxy_rate_limited_total',
       'counter',

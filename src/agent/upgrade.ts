@@ -40,6 +40,7 @@ export function makeUpgrade(
     readonly tell: () => Promise<void>;
     /** What is refused has changed. */
     readonly onRefused: () => void;
+    readonly onWritten: (bytes: number) => void;
   },
   { running, versions, handOver, whyNot }: VersionChange,
   signal: AbortSignal,
@@ -60,7 +61,7 @@ export function makeUpgrade(
     log.info('another version of the agent is fetched', { version: id });
     await versions.tidy();
     const path = await artifacts.fetch(toTaskArtifact({ source, unpack: 'tar.gz' }), () => {}, signal);
-    await versions.put(id, path, signal);
+    parts.onWritten(await versions.put(id, path, signal));
   }
 
   async function change(id: string, spec: AgentVersionSpec | undefined, signal: AbortSignal): Promise<void> {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
 import { systemFileOperations } from './file-operations.ts';
 import { explain } from './files.ts';
+import { blockBytes, syncedBytes } from './wear.ts';
 
 /** A file of the store; times in milliseconds since 1970. */
 export interface Content {
@@ -52,6 +53,8 @@ export interface ContentStoreSettings {
   /** Which files, drafts among them, may not go, asked when room is needed. */
   readonly kept: () => Promise<(sha256: string, usedAt: number) => boolean>;
   readonly now: () => number;
+  /** Hears of what is written to the medium. */
+  readonly onWritten?: (bytes: number) => void;
 }
 
 const namePattern = /^[0-9a-f]{64}$/;
@@ -59,7 +62,7 @@ const draftSuffix = '~new';
 
 /** Opens the directory, making it where needed. */
 export async function openContentStore(directory: string, settings: ContentStoreSettings): Promise<ContentStore> {
-  const { maxBytes, totalBytes, resumes, kept, now } = settings;
+  const { maxBytes, totalBytes, resumes, kept, now, onWritten = () => {} } = settings;
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const pathOf = (name: string) => join(directory, name);
   const openDrafts = new Set<string>();
@@ -129,6 +132,7 @@ export async function openContentStore(directory: string, settings: ContentStore
         }
         await makeRoom(piece.length, file);
         await writeAll(handle, piece);
+        onWritten(piece.length);
         hash?.update(piece);
         bytes += piece.length;
         used += piece.length;
@@ -151,6 +155,7 @@ export async function openContentStore(directory: string, settings: ContentStore
         if (!isNew) await removeFile(sha256);
         await rename(path, pathOf(sha256));
         await systemFileOperations.syncDirectory(directory);
+        onWritten(syncedBytes(0) + blockBytes);
         return { sha256, isNew };
       },
       close,
@@ -166,7 +171,9 @@ export async function openContentStore(directory: string, settings: ContentStore
     find: async sha256 => (namePattern.test(sha256) ? look(sha256) : undefined),
     async touch(sha256) {
       const content = await look(sha256);
-      if (content !== undefined) await utimes(pathOf(sha256), now() / 1000, content.addedAt / 1000);
+      if (content === undefined) return;
+      await utimes(pathOf(sha256), now() / 1000, content.addedAt / 1000);
+      onWritten(syncedBytes(0));
     },
     remove: removeFile,
     draft: openDraft,

@@ -28,6 +28,7 @@ export async function openLineFile(
     waitingBytes,
     flushEveryMs,
   }: { readonly [Bound in keyof typeof lineFileBounds]: number } = lineFileBounds,
+  onWritten: (bytes: number) => void = () => {},
 ): Promise<LineFile> {
   let file = await openForAppending(path);
   let size = (await file.stat()).size;
@@ -42,6 +43,7 @@ export async function openLineFile(
       if (size > 0 && size + text.length > fileBytes) await turn();
       await file.appendFile(text);
       size += text.length;
+      onWritten(text.length);
       isFailing = false;
     } catch (error) {
       if (!isFailing) log.warn('lines could not be written and are lost', { path, reason: messageOf(error) });

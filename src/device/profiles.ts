@@ -18,6 +18,12 @@ export const unknownBoard: FirmwareProfile = {
   heartbeatMs: 10_000,
   diskSampleMs: 60_000,
   proxy: { maxConnections: 1024, maxUpstreamConnections: 256, decisionCacheEntries: 4096 },
+  flashWear: {
+    medium: 'microSD card of 16 GB',
+    bytesPerDay: 20_000_000,
+    enduranceGb: 800,
+    source: 'as for a Raspberry Pi',
+  },
   traps: [],
 };
 

@@ -43,14 +43,14 @@ function isTar(start: Buffer): boolean {
   return start.toString('latin1', magicAt, magicAt + 5) === 'ustar';
 }
 
-/** Unpacks a tar.gz into `folder` of the target. Throws INVALID_INPUT or TOO_LARGE for the archive, UNAVAILABLE for the disk. */
+/** Unpacks a tar.gz into `folder` of the target; returns how many bytes that are. Throws INVALID_INPUT or TOO_LARGE for the archive, UNAVAILABLE for the disk. */
 export async function unpackTarGz(
   path: string,
   target: UnpackTarget,
   folder: string,
   bounds: UnpackBounds,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   const { Parser } = await import('tar/parse');
   const problem = new AbortController();
   const stop = AbortSignal.any([signal, problem.signal]);
@@ -87,6 +87,7 @@ export async function unpackTarGz(
     parser.end();
     await done;
     await working;
+    return bytes;
   } catch (error) {
     // what is being written hears no more of it
     problem.abort(error);

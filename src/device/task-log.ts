@@ -32,6 +32,8 @@ export interface LogKeeperSettings {
   readonly everyMs?: number;
   /** What of each log is kept; what is written beyond that is taken back, and that is said in its place. */
   readonly rate?: LogRate;
+  /** Hears of what tasks have written that is kept, and of what is copied. */
+  readonly onWritten?: (bytes: number) => void;
 }
 
 export const defaultLogRate: LogRate = { bytesPerSecond: 64 * 1024, burstBytes: 5 * 1024 * 1024 };
@@ -63,15 +65,17 @@ export interface LogKeeper {
  */
 export function makeLogKeeper(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
-  { maxBytes = 5 * 1024 * 1024, everyMs = 2_000, rate = defaultLogRate }: LogKeeperSettings = {},
+  { maxBytes = 5 * 1024 * 1024, everyMs = 2_000, rate = defaultLogRate, onWritten = () => {} }: LogKeeperSettings = {},
 ): LogKeeper {
   let isFlooded = false;
   const all = new Map<string, Watched>();
 
   async function look(path: string, watched: Watched): Promise<void> {
     const { size, at } = await lookAt(path);
-    const over = watched.allowance.spend(Math.max(0, size - watched.size), clock.monotonic());
+    const before = Math.min(watched.size, size);
+    const over = watched.allowance.spend(size - before, clock.monotonic());
     watched.size = over > 0 ? await leaveOut(path, watched, size - over) : size;
+    if (watched.size > before) onWritten(watched.size - before);
     watched.history.note(watched.size, at);
     if (watched.size > maxBytes) await shorten(path, watched);
   }
@@ -91,6 +95,7 @@ export function makeLogKeeper(
     watched.size = 0;
     try {
       history.cut(await cut(path, maxBytes), true);
+      onWritten(Math.min(size, maxBytes));
     } catch (error) {
       // a full disk is when it matters most: the log goes, the history beside it stays as it was
       await truncate(path, 0).catch(() => undefined);

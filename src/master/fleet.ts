@@ -6,6 +6,7 @@ import type { Stock } from '../model/artifact.ts';
 import type { Drain } from '../model/drain.ts';
 import type { Birth, Death, Heartbeat } from '../model/message.ts';
 import type { Usage } from '../model/profile.ts';
+import type { Spent } from '../model/spent.ts';
 import type { NodeRecord, Nodes } from '../store/nodes.ts';
 
 /** A node as the master sees it now. */
@@ -21,6 +22,8 @@ export interface FleetNode {
   readonly usage: Usage | null;
   /** What of artifacts it has told to have. */
   readonly stock?: Stock | undefined;
+  /** What its agent has told to spend. */
+  readonly spent?: Spent | undefined;
   /** Of the newest birth since it joined; 0 before that. */
   readonly boot: number;
   /** Why it is in quarantine, if it is. */
@@ -84,8 +87,8 @@ export function makeFleet(parts: {
     // A master that starts knows nothing of now: each node that was ready has a whole lease to speak up.
     const lease = birth && state === 'ready' ? renewLease(undefined, birth, clock.monotonic()) : undefined;
     const usage = birth?.usage ?? null;
-    const { stock } = birth ?? {};
-    const node = { id, labels, joinedAt, state, lastSeen, birth, usage, stock, boot, quarantine, drain };
+    const { stock, spent } = birth ?? {};
+    const node = { id, labels, joinedAt, state, lastSeen, birth, usage, stock, spent, boot, quarantine, drain };
     entries.set(id, { node, lease });
     inOrder = undefined;
   }
@@ -124,8 +127,8 @@ export function makeFleet(parts: {
       const wasSilent = entry.node.state === 'unreachable';
       const lastSeen = clock.now();
       entry.lease = renewLease(entry.lease, birth, clock.monotonic());
-      const { boot, usage, stock } = birth;
-      entry.node = { ...entry.node, birth, boot, usage, stock, state: 'ready', lastSeen };
+      const { boot, usage, stock, spent } = birth;
+      entry.node = { ...entry.node, birth, boot, usage, stock, spent, state: 'ready', lastSeen };
       await nodes.update(id, { birth, state: 'ready', lastSeen });
       log.info('a node introduced itself', { node: id, boot: birth.boot, profile: birth.profile });
       onEvent(id, wasSilent ? 'back' : 'born');
@@ -137,7 +140,8 @@ export function makeFleet(parts: {
       entry.lease = renewLease(entry.lease, { ...entry.lease, boot: heartbeat.boot }, clock.monotonic());
       const usage = entry.node.usage && updated(entry.node.usage, heartbeat.usage);
       const stock = newer(entry.node.stock, heartbeat.stock);
-      entry.node = { ...entry.node, lastSeen: clock.now(), usage, stock };
+      const { spent = entry.node.spent } = heartbeat;
+      entry.node = { ...entry.node, lastSeen: clock.now(), usage, stock, spent };
       if (entry.node.state !== 'ready') setState(entry, 'ready');
       return true;
     },

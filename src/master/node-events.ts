@@ -1,5 +1,6 @@
 import { minuteMs } from '../base/clock.ts';
 import type { Birth, DocumentAck } from '../model/message.ts';
+import { isOverBudget, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
 import type { TaskStatus } from '../model/task.ts';
 import type { Events } from './events.ts';
 import type { FleetChange } from './fleet.ts';
@@ -11,6 +12,8 @@ const clockErrorMs = minuteMs;
 export interface NodeEvents {
   /** `before` is what the node said the last time. */
   onBirth(node: string, birth: Birth, before: Birth | null): void;
+  /** `before` likewise. */
+  onSpent(node: string, spent: Spent | undefined, before: Spent | undefined): void;
   onAck(node: string, ack: DocumentAck): void;
   /** Before `status` it has dropped so many, as too many waited for the master. */
   onLost(node: string, lost: number, status: TaskStatus): void;
@@ -48,6 +51,13 @@ export function makeNodeEvents({ events }: { readonly events: Pick<Events, 'reco
         const message = `its clock is ${printError(clock.offsetMs)}: it goes by the master's time`;
         events.record('clock-corrected', { node, message });
       }
+    },
+    onSpent(node, spent, before) {
+      if (spent === undefined || !isOverBudget(spent.disk) || (before && isOverBudget(before.disk))) return;
+      const [most = ''] = Object.entries(spent.disk.byPurpose).sort(([, a], [, b]) => b - a)[0] ?? [];
+      const written = `${printMegabytes(sumOf(spent.disk.byPurpose))} in 24 hours, most of it ${most}`;
+      const message = `its disk is written to more than its profile allows: ${written}, of ${printMegabytes(spent.disk.budgetBytes ?? 0)}`;
+      events.record('node-wears-out', { node, message });
     },
     onAck(node, { kind, subject, reason, withheld }) {
       const what = kind === 'service' ? `service ${subject}` : kind;

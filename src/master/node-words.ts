@@ -58,9 +58,10 @@ export function makeNodeWords(parts: {
       const birth = withOwnKey(node, said);
       await tellTime(node, birth);
       if (fleet.get(node) === undefined) return nodeEvents.onUnknown(node);
-      const before = fleet.get(node)?.birth ?? null;
+      const { birth: before = null, spent } = fleet.get(node) ?? {};
       if (!(await clones.onBirth(node, birth)) || !(await fleet.onBirth(node, birth))) return;
       nodeEvents.onBirth(node, birth, before);
+      nodeEvents.onSpent(node, birth.spent, spent);
       onUsage(node);
       progress.onBirth(node, birth.tasks);
       await intake.onBirth(node, birth.tasks);
@@ -69,7 +70,9 @@ export function makeNodeWords(parts: {
     },
     async hb(node, heartbeat) {
       await tellTime(node, heartbeat);
+      const before = fleet.get(node)?.spent;
       if (fleet.onHeartbeat(node, heartbeat)) {
+        nodeEvents.onSpent(node, heartbeat.spent, before);
         rollouts.onHeartbeat(node, heartbeat);
         progress.onHeartbeat(node, heartbeat.progress ?? []);
         onUsage(node);

@@ -22,7 +22,7 @@ import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
 export function viewNode(node: FleetNode, free: Resources | undefined, tasks: number): NodeView | undefined {
-  const { id, labels, birth, usage, stock, state, lastSeen, joinedAt, quarantine, drain, ahead } = node;
+  const { id, labels, birth, usage, stock, spent, state, lastSeen, joinedAt, quarantine, drain, ahead } = node;
   if (birth === null || usage === null) return undefined;
   return {
     node: id,
@@ -35,6 +35,7 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
     profile: birth.profile,
     ...(birth.speed !== undefined && { speed: birth.speed }),
     ...(stock && { artifacts: { count: Object.keys(stock.holds).length, bytesPerSecond: stock.bytesPerSecond } }),
+    ...(spent && { spent }),
     address: birth.address,
     meshPort: birth.meshPort,
     attributes: { ...birth.attributes, ...labels },

@@ -12,6 +12,7 @@ import { resourcesSchema } from './resources.ts';
 import { roleNameSchema } from './role.ts';
 import { rolloutSpecSchema } from './rollout.ts';
 import { serviceDocumentSchema } from './service.ts';
+import { spentSchema } from './spent.ts';
 import { progressSchema, taskStates, taskStatusSchema } from './task.ts';
 
 // What the master's HTTP API takes and gives under /v1: shared by the API, the command line and the console.
@@ -65,6 +66,8 @@ export const nodeViewSchema = v.object({
   speed: v.optional(v.number()),
   /** How many artifacts it has, and at which rate it fetched the last ones. */
   artifacts: v.optional(v.object({ count: v.number(), bytesPerSecond: v.optional(v.number()) })),
+  /** What its agent has written in a day, as far as it has told. */
+  spent: v.optional(spentSchema),
   address: v.string(),
   meshPort: v.number(),
   attributes: v.record(v.string(), v.string()),

@@ -10,6 +10,7 @@ export const eventSeverities = {
   'node-ready': 'info',
   'node-unreachable': 'warning',
   'node-throttled': 'warning',
+  'node-wears-out': 'warning',
   'node-quarantined': 'critical',
   'node-drained': 'info',
   'node-ahead': 'critical',

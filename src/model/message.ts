@@ -12,6 +12,7 @@ import { resourcesSchema } from './resources.ts';
 import { trialSchema } from './rollout.ts';
 import { sealKeySchema } from './secret.ts';
 import { shadowCountSchema } from './shadow-count.ts';
+import { spentSchema } from './spent.ts';
 import { progressSchema, taskSpecSchema, taskStatusSchema } from './task.ts';
 
 // Bodies of the messages of PROTOCOL. What a node sends is `{v, boot, seq, ts, …}`; what the master sends is an envelope
@@ -64,6 +65,7 @@ export const birthSchema = v.object({
   /** Work that takes a second on a node of speed 1 takes 1/speed here; 1 when it is not known. */
   speed: v.optional(v.pipe(v.number(), v.minValue(0.001), v.maxValue(1000))),
   stock: v.optional(stockSchema),
+  spent: v.optional(spentSchema),
   /** The sha256 of the bundle that the agent runs; absent for the installed one. */
   bundle: v.optional(text(64)),
   /** What it does not run although it should. */
@@ -90,6 +92,8 @@ export const heartbeatSchema = v.object({
   held: hash,
   /** When it has changed, and in full ones. */
   stock: v.optional(stockSchema),
+  /** In full ones. */
+  spent: v.optional(spentSchema),
   /** While the node tries a rollout. */
   trial: v.optional(trialSchema),
   progress: v.optional(v.pipe(v.array(progressReportSchema), v.maxLength(maxProgressReports))),

@@ -38,6 +38,17 @@ export const profileSchema = v.strictObject({
     maxUpstreamConnections: whole(16, 100_000),
     decisionCacheEntries: whole(64, 1_000_000),
   }),
+  /** What it may cost the medium of the data directory that the agent writes. */
+  flashWear: v.optional(
+    v.strictObject({
+      medium: text,
+      bytesPerDay: whole(1, 1_000_000_000_000),
+      /** GB (of 10^9 bytes) that can be written to it, in small pieces, before it is worn out. */
+      enduranceGb: whole(1, 1_000_000),
+      /** Where these figures are from. */
+      source: text,
+    }),
+  ),
   traps: v.optional(v.array(v.strictObject({ trap: text, fix: text })), []),
 });
 

@@ -69,6 +69,7 @@ function stage(t: Test) {
       board.askedForAll.push(all);
       return board.progress;
     },
+    spent: () => ({ disk: { byPurpose: { audit: 7 } } }),
     stock: async (all: boolean) => (all ? { holds: { '0123456789abcdef': 7 } } : board.stock),
   };
   const heartbeat = makeHeartbeat(parts, { intervalMs });
@@ -114,6 +115,15 @@ t.test('what the node has of artifacts is said at first, and again when it has c
   t.equal((await beat())[0]?.stock, undefined);
   board.stock = { holds: {}, bytesPerSecond: 1_000 };
   t.same((await beat())[0]?.stock, board.stock);
+});
+
+t.test('what the agent has written is said in full heartbeats alone', async t => {
+  const { words, heartbeat, beat } = stage(t);
+  await heartbeat.birth();
+  const spent = { disk: { byPurpose: { audit: 7 } } };
+  t.same(words.take('birth')[0]?.spent, spent);
+  t.same((await beat())[0]?.spent, spent);
+  t.equal((await beat())[0]?.spent, undefined);
 });
 
 t.test('small steps add up: what was said is what the next step is measured by', async t => {

@@ -17,7 +17,10 @@ t.test('nodes are a table with their resources as a person reads them', async t 
   t.equal(first.indexOf('ready'), second.indexOf('unreachable'), 'columns stand under each other');
   for (const sign of ['\u001b', '│', '─']) t.notOk(out.includes(sign), 'no colours, no lines');
 
+  const disk = { byPurpose: { audit: 1_000_000, state: 200_000 }, budgetBytes: 20_000_000, lifePerYear: 0.00055 };
+  server.world.nodes = [nodeView({ spent: { disk } })];
   const wide = await mesolite('get nodes -o wide');
+  t.match(wide.out, /1\.2 MB\/day, 0\.06% of its life a year/);
   t.match(wide.out, /10\.0\.0\.7:15000 +arm64 +Debian 13 +700 MB +51 MB +48\.25 °C +3 +1\.2\.3 +zone=a/);
 });
 

@@ -30,6 +30,16 @@ t.test('a link that goes by WebSocket, and back, is told once each way', async t
   t.match(said, [/^link-fallback: .*WebSocket/, /^link-restored: /]);
 });
 
+t.test('that more is written than a profile allows is told when it begins', async t => {
+  const { said, nodeEvents } = setUp();
+  const spent = (audit: number) => ({ disk: { byPurpose: { audit, state: 1 }, budgetBytes: 20_000_000 } });
+  nodeEvents.onSpent('pi-1', undefined, undefined);
+  nodeEvents.onSpent('pi-1', spent(1_000), undefined);
+  nodeEvents.onSpent('pi-1', spent(30_000_000), spent(1_000));
+  nodeEvents.onSpent('pi-1', spent(31_000_000), spent(30_000_000));
+  t.match(said, [/^node-wears-out: .* 30 MB in 24 hours, most of it audit, of 20 MB$/]);
+});
+
 t.test('a clock that is wrong is told once a start, in words', async t => {
   const { said, nodeEvents } = setUp();
   const off = (offsetMs: number, boot: number, known = true) => birthOf({ boot, seq: 1, clock: { offsetMs, known } });

@@ -1,5 +1,5 @@
 /** Walk 2: what a node says of itself reaches the fleet's view; its silence is noticed, and so is its return. */
-import { readdirSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { type DoctorConfig, examineNode } from '../../src/agent/doctor.ts';
@@ -105,6 +105,39 @@ t.test('a connection that is cut comes back by itself, and the node with it', as
   relay.cut();
   await until('it has introduced itself again', () => births() > before);
   t.equal((await view())?.state, 'ready');
+});
+
+t.test('while nothing changes the agent writes nothing', async t => {
+  // size, times, and number: whatever is written, renamed or made shows in one of them
+  const onDisk = () =>
+    readdirSync(config.dataDir, { recursive: true, encoding: 'utf8' })
+      .sort()
+      .map(name => {
+        const { size, mtimeMs, ctimeMs, ino } = statSync(join(config.dataDir, name));
+        return [name, size, mtimeMs, ctimeMs, ino].join(' ');
+      });
+  const heard = async (beats: number) => {
+    let seen = 0;
+    let last = (await view())?.lastSeen;
+    await until(`${beats} heartbeats have come`, async () => {
+      const now = (await view())?.lastSeen;
+      if (now !== last) seen++;
+      last = now;
+      return seen >= beats;
+    });
+  };
+  let before = onDisk();
+  await until('what came before is written', async () => {
+    await heard(2);
+    const now = onDisk();
+    const isSame = JSON.stringify(now) === JSON.stringify(before);
+    before = now;
+    return isSame;
+  });
+  await heard(5);
+  t.same(onDisk(), before);
+  const { disk } = (await view())?.spent ?? {};
+  t.ok((disk?.byPurpose.identity ?? 0) > 0, 'what it has written is known to the master');
 });
 
 t.test('an agent that starts again is the same node with the next boot number', async t => {

@@ -1,0 +1,33 @@
+import * as v from 'valibot';
+
+const bytes = v.pipe(v.number(), v.minValue(0));
+const byPurpose = v.pipe(v.record(v.pipe(v.string(), v.maxLength(32)), bytes), v.maxEntries(16));
+
+/** What an agent takes of what wears out: bytes by purpose; a purpose that took none is left out. */
+export const spentSchema = v.object({
+  /** Written to the disk within the last 24 hours. */
+  disk: v.object({
+    byPurpose,
+    /** What its profile lets it write in a day. */
+    budgetBytes: v.optional(bytes),
+    /** The share of the medium's life, 0 to 1 and beyond, that a year of such days takes. */
+    lifePerYear: v.optional(v.pipe(v.number(), v.minValue(0))),
+  }),
+});
+
+export type Spent = v.InferOutput<typeof spentSchema>;
+
+/** All purposes together. */
+export function sumOf(bytes: Readonly<Record<string, number>>): number {
+  return Object.values(bytes).reduce((sum, each) => sum + each, 0);
+}
+
+/** Has it taken more than it may? */
+export function isOverBudget({ byPurpose, budgetBytes }: Spent['disk']): boolean {
+  return budgetBytes !== undefined && sumOf(byPurpose) > budgetBytes;
+}
+
+/** `1.2 MB`, `340 MB` */
+export function printMegabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+}
