@@ -99,7 +99,14 @@ async function run(): Promise<void> {
           { name: 'cpus', type: 'SCALAR', scalar: { value: 0.1 } },
           { name: 'ports', type: 'RANGES', ranges: { range: [{ begin: number, end: number }] } },
         ],
-        health_check: { type: 'HTTP', http: { port: number }, delay_seconds: 0, interval_seconds: 1 },
+        // however long the program takes to be there on a machine with much else to do
+        health_check: {
+          type: 'HTTP',
+          http: { port: number },
+          delay_seconds: 0,
+          interval_seconds: 1,
+          grace_period_seconds: 600,
+        },
       }),
       taskOn(offer, 'side', 'exec sleep 1000'),
     ];

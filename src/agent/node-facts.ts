@@ -32,6 +32,8 @@ export async function openNodeFacts(
   const profile = profileOf(inventory, profiles, asked);
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
   for (const { trap, fix } of profile.traps) log.debug('a known trap of this board', { trap, fix });
+  // read once: what tasks write afterwards is in what they hold, and is not to be taken from what there is to give as well
+  const disk = await readDisk(dataDir);
   const probe = openProbe({ clock }, { dataDirectory: dataDir, diskSampleMs: profile.diskSampleMs });
   return {
     inventory,
@@ -42,7 +44,7 @@ export async function openNodeFacts(
       const free = await freePorts(taskPorts, own);
       const numbered = numberedPorts(taskPorts, own);
       const ranges = { ports: free, [nodePorts]: numbered };
-      const capacity = capacityOf(inventory, profile, await readDisk(dataDir), ranges, resources);
+      const capacity = capacityOf(inventory, profile, disk, ranges, resources);
       for (const warning of capacity.warnings) log.warn('a resource is used up', { warning });
       const attributes = { arch: inventory.arch, profile: profile.name, os: inventory.os, ...labels };
       return { profile: profile.name, inventory, total: capacity.total, attributes };

@@ -35,11 +35,12 @@ export function afterCheck(rules: HealthRules, state: HealthState, healthy: bool
 }
 
 /**
- * Must the run end? After `threshold` failures in a row; before the first success it has the initial delay and
- * as many intervals instead, for then it is asked more often.
+ * Must the run end? After `threshold` failures in a row; before the first success it has the initial delay or the grace period,
+ * whichever is longer, and as many intervals instead, for then it is asked more often.
  */
 export function isUnhealthy(rules: HealthRules, state: HealthState, now: number): boolean {
   if (state.failures === 0) return false;
   if (state.passed) return state.failures >= rules.threshold;
-  return now >= state.since + rules.initialDelayMs + rules.threshold * Math.max(minCheckMs, rules.intervalMs);
+  const { initialDelayMs, gracePeriodMs = 0, threshold, intervalMs } = rules;
+  return now >= state.since + Math.max(initialDelayMs, gracePeriodMs) + threshold * Math.max(minCheckMs, intervalMs);
 }

@@ -1,5 +1,5 @@
 import type { Random } from '../base/random.ts';
-import type { Resources } from '../model/resources.ts';
+import { nodePorts, type Resources } from '../model/resources.ts';
 import { defaultRole } from '../model/role.ts';
 import { allocate, type Claimant } from '../scheduling/allocator.ts';
 import type { RolePolicies } from '../scheduling/fairness.ts';
@@ -55,7 +55,7 @@ export function makeSharing(parts: {
     for (const { claimant, node, resources } of grants) {
       if (!('taker' in claimant)) continue;
       const offers = made.get(claimant.taker) ?? [];
-      offers.push({ id: newId(), claimant, node, resources });
+      offers.push({ id: newId(), claimant, node, resources: withoutNodePorts(resources) });
       made.set(claimant.taker, offers);
     }
     for (const [taker, offers] of made) {
@@ -104,4 +104,10 @@ function ownClaimants(pending: readonly PendingTask[]): Claimant[] {
           unmetNeeds(task, { total: free, free }).length === 0,
       ),
   }));
+}
+
+/** Ports that the proxy may publish on are in no offer: jobs ask for them by number. */
+export function withoutNodePorts({ scalars, ranges, sets }: Resources): Resources {
+  const { [nodePorts]: _, ...others } = ranges;
+  return { scalars, ranges: others, sets };
 }

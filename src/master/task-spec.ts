@@ -116,6 +116,7 @@ export function makeTaskSpec(
         intervalMs: spec.health.interval,
         timeoutMs: spec.health.timeout,
         initialDelayMs: spec.health.initialDelay,
+        ...(spec.health.gracePeriod !== undefined && { gracePeriodMs: spec.health.gracePeriod }),
         threshold: spec.health.threshold,
       },
     }),

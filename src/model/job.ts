@@ -114,6 +114,8 @@ const healthCheckSchema = v.strictObject({
   interval: v.optional(durationSchema, '10s'),
   timeout: v.optional(durationSchema, '2s'),
   initialDelay: v.optional(durationSchema, '0s'),
+  /** From the start: what fails so long before the first success does not count. */
+  gracePeriod: v.optional(durationSchema),
   /** So many failures in a row make an unhealthy task. */
   threshold: v.optional(count(1, 100), 3),
 });

@@ -94,6 +94,7 @@ export const taskSpecSchema = v.strictObject({
       intervalMs: durationMs,
       timeoutMs: durationMs,
       initialDelayMs: durationMs,
+      gracePeriodMs: v.optional(durationMs),
       threshold: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
     }),
   ),

@@ -254,6 +254,13 @@ t.test('a task that never gets healthy has as many intervals as the threshold sa
   t.equal(play.now - began, 31_000);
 });
 
+t.test('in its grace period a task may fail its checks, and has the same time after it', async t => {
+  const play = new Play({ health: { ...health, gracePeriodMs: 60_000 } }).run();
+  const began = play.now;
+  while (play.last?.message === undefined) play.wake().check(false);
+  t.equal(play.now - began, 90_000);
+});
+
 t.test('a task that is killed while it is ended for ill health is killed', async t => {
   const play = new Play({ ...restarting('always'), health }).run().wake().check(true);
   for (let i = 0; i < 3; i++) play.wake().check(false);

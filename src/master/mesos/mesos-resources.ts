@@ -1,6 +1,7 @@
 import * as v from 'valibot';
-import { addResources, fromMilli, nodePorts, noResources, type Resources, toMilli } from '../../model/resources.ts';
+import { addResources, fromMilli, noResources, type Resources, toMilli } from '../../model/resources.ts';
 import { withoutSlots } from '../../model/task-slots.ts';
+import { withoutNodePorts } from '../sharing.ts';
 
 const whole = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
@@ -69,7 +70,5 @@ export function fromMesosResources(list: readonly MesosResource[]): Resources | 
 
 /** What frameworks are offered of what is free: ports that the proxy may publish on are asked for by number, in jobs; slots are counted for them. */
 export function offerable(free: Resources): Resources {
-  const { scalars, ranges, sets } = withoutSlots(free);
-  const { [nodePorts]: _, ...others } = ranges;
-  return { scalars, ranges: others, sets };
+  return withoutNodePorts(withoutSlots(free));
 }

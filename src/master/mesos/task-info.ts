@@ -32,12 +32,13 @@ const commandSchema = v.object({
 
 const healthCheckSchema = v.object({
   type: v.optional(v.string()),
-  command: v.optional(v.unknown()),
+  command: v.optional(commandSchema),
   http: v.optional(v.object({ port, path: v.optional(text(1024), '/'), scheme: v.optional(v.string(), 'http') })),
   tcp: v.optional(v.object({ port })),
   delay_seconds: v.optional(seconds, 15),
   interval_seconds: v.optional(seconds, 10),
   timeout_seconds: v.optional(seconds, 20),
+  grace_period_seconds: v.optional(seconds, 10),
   consecutive_failures: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(1_000_000)), 3),
 });
 
@@ -134,10 +135,12 @@ function whyNotRun({
   return health_check === undefined ? undefined : whyNotChecked(health_check);
 }
 
-function whyNotChecked({ type, http, tcp, command }: NonNullable<TaskInfo['health_check']>): string | undefined {
-  if (type === 'COMMAND' || command !== undefined)
-    return 'health_check: only HTTP and TCP are carried out, not COMMAND';
-  if (http === undefined && tcp === undefined) return 'health_check: expected http or tcp';
+function whyNotChecked({ http, tcp, command }: NonNullable<TaskInfo['health_check']>): string | undefined {
+  if (http === undefined && tcp === undefined && command?.value === undefined)
+    return 'health_check: expected http, tcp, or a command with a value';
+  if (command?.environment?.variables.length)
+    return 'health_check.command.environment: a check has the environment of its task: put it into command.environment';
+  if (command?.uris.length) return 'health_check.command.uris: nothing is fetched';
   if (http !== undefined && http.scheme !== 'http') return 'health_check.http.scheme: only http is carried out';
   return undefined;
 }
@@ -165,7 +168,7 @@ export function toTaskSpec(info: TaskInfo, resources: Resources, own: Belonging)
       app: own.job,
     },
     type: 'service',
-    command: toArguments(info),
+    command: toArguments(command),
     env: Object.fromEntries(variables.map(({ name, value }) => [name, value])),
     resources,
     ...limitsOf(resources, info.limits),
@@ -193,7 +196,7 @@ function limitsOf({ scalars }: Resources, said: TaskInfo['limits']): Pick<TaskSp
 }
 
 /** Without a shell, `arguments` are the whole argument vector, the name of the program among them. */
-function toArguments({ command }: TaskInfo): string[] {
+function toArguments(command: TaskInfo['command']): string[] {
   const { shell = true, value = '', arguments: argv = [] } = command ?? {};
   return shell ? ['/bin/sh', '-c', value] : [value, ...argv.slice(1)];
 }
@@ -218,16 +221,17 @@ function toPorts({ discovery, health_check }: TaskInfo, resources: Resources): P
   return { ports, ...(service && { service }) };
 }
 
-function toHealth({ http, timeout_seconds, ...check }: NonNullable<TaskInfo['health_check']>): TaskSpec['health'] {
-  return {
-    type: http === undefined ? 'tcp' : 'http',
-    port: healthPort,
+function toHealth({ http, tcp, command, ...check }: NonNullable<TaskInfo['health_check']>): TaskSpec['health'] {
+  const rules = {
     path: http?.path ?? '/',
     intervalMs: Math.max(100, toWhole(check.interval_seconds)),
-    timeoutMs: Math.max(100, toWhole(timeout_seconds)),
+    timeoutMs: Math.max(100, toWhole(check.timeout_seconds)),
     initialDelayMs: toWhole(check.delay_seconds),
+    gracePeriodMs: toWhole(check.grace_period_seconds),
     threshold: Math.max(1, check.consecutive_failures),
   };
+  if (http === undefined && tcp === undefined) return { type: 'exec', command: toArguments(command), ...rules };
+  return { type: http === undefined ? 'tcp' : 'http', port: healthPort, ...rules };
 }
 
 function toWhole(seconds: number): number {

@@ -1,5 +1,6 @@
 /** What frameworks get from a master: offers, launches, updates, and what becomes of them when somebody goes away. */
 import t from 'tap';
+import { birthOf } from '../../fixtures/master-store.ts';
 import { type Json, type MesosFramework, openStream, taskOn } from '../../fixtures/mesos-client.ts';
 import { mesosStage, nodeOf } from '../../fixtures/mesos-stage.ts';
 
@@ -109,8 +110,20 @@ t.test('a command without a shell is its argument vector', async t => {
     killGraceMs: 9_000,
     maxRunMs: 60_000,
     labels: { app: 'test', tier: 'web' },
-    health: { type: 'http', port: 'health', path: '/up', initialDelayMs: 1_000, threshold: 2 },
+    health: { type: 'http', port: 'health', path: '/up', initialDelayMs: 1_000, gracePeriodMs: 10_000, threshold: 2 },
     ports: [{ name: 'health', number: 20_001 }],
+  });
+});
+
+t.test('a command that checks the health of a task is a program that its node runs', async t => {
+  const { subscribe, taskOf } = await mesosStage(t);
+  const framework = await subscribe();
+  const offer = await framework.offer();
+  const health_check = { type: 'COMMAND', command: { value: 'test -e up' }, grace_period_seconds: 60 };
+  await framework.launch(offer, [taskOn(offer, 't', 'x', { health_check })]);
+  t.match((await taskOf(framework.id, 't')).spec, {
+    health: { type: 'exec', command: ['/bin/sh', '-c', 'test -e up'], gracePeriodMs: 60_000 },
+    ports: [],
   });
 });
 
@@ -126,7 +139,7 @@ t.test('what cannot be run is a TASK_ERROR with its reason, and does not harm wh
     ['uris', shell({ uris: [{ value: 'http://x/y.tgz' }] }), /uris/],
     ['secret', shell({ environment: { variables: [{ name: 'A', type: 'SECRET' }] } }), /SECRET/],
     ['name', shell({ environment: { variables: [{ name: 'A B', value: 'x' }] } }), /"A B"/],
-    ['check', { health_check: { type: 'COMMAND', command: { value: 'true' } } }, /not COMMAND/],
+    ['check', { health_check: { type: 'COMMAND' } }, /expected http, tcp, or a command/],
     ['elsewhere', { agent_id: { value: 'pi-2' } }, /agent pi-2/],
     [
       'large',
@@ -369,6 +382,22 @@ t.test('jobs and frameworks share: a job that waits gets what a framework sits o
   await eventually('the job has its place', async () => (await store.tasks.list())[0]?.node === 'pi-1');
   t.equal(cpusOf(await framework.offer()), 1, 'and the framework the rest');
 });
+
+t.test(
+  'an offer stands when its node introduces itself again, and others listen on ports that were never in it',
+  async t => {
+    const total = (end: number) => {
+      const { scalars, ranges } = birthOf().total;
+      return { scalars, ranges: { ...ranges, 'node-ports': [{ begin: 1024, end }] }, sets: {} };
+    };
+    const { subscribe, say, taskOf } = await mesosStage(t, { nodes: [nodeOf('pi-1', { total: total(2_000) })] });
+    const framework = await subscribe();
+    const offer = await framework.offer();
+    say(nodeOf('pi-1', { total: total(1_500) }));
+    await framework.launch(offer, [taskOn(offer, 't', 'x')]);
+    t.equal((await taskOf(framework.id, 't')).state, 'TASK_STAGING');
+  },
+);
 
 t.test('two roles get the nodes in turn', async t => {
   const nodes = ['pi-1', 'pi-2', 'pi-3', 'pi-4'].map(id => nodeOf(id));
