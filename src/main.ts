@@ -19,14 +19,18 @@ async function runMaster(
   { dataDir, logLevel, advertise, ...options }: MasterOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  const [{ startMaster }, { checkMasterConfig, defaultMasterConfig }, { systemClock }, { makeLog }, { ownAddresses }] =
-    await Promise.all([
+  const [{ startMaster }, { checkMasterConfig, defaultMasterConfig }, { systemClock }, { makeLog }] = await Promise.all(
+    [
       import('./master/master.ts'),
       import('./master/config.ts'),
       import('./device/clock.ts'),
       import('./device/log.ts'),
-      import('./device/addresses.ts'),
-    ]);
+    ],
+  );
+  const [{ ownAddresses }, { openServiceManager }] = await Promise.all([
+    import('./device/addresses.ts'),
+    import('./device/service-manager.ts'),
+  ]);
   const log = makeLog({ name: 'master', level: logLevel });
   const own = {
     dataDir,
@@ -35,6 +39,10 @@ async function runMaster(
   };
   const config = { ...defaultMasterConfig, ...options, ...own };
   const { ended } = await startMaster({ clock: systemClock, log, version }, checkMasterConfig(config), signal);
+  const manager = openServiceManager(process.env, process.pid);
+  signal.addEventListener('abort', () => void manager.isStopping(), { once: true });
+  await manager.isUp();
+  void manager.stayAlive(systemClock, signal);
   await ended;
 }
 
@@ -49,7 +57,7 @@ async function runAgent(
       import('./device/clock.ts'),
       import('./device/log.ts'),
     ]);
-  const [{ findPredecessor, startSuccessor }, { systemdSockets }, { followProcess, whyNotFollowed }] =
+  const [{ findPredecessor, startSuccessor }, { systemdSockets }, { openServiceManager, whyNotFollowed }] =
     await Promise.all([
       import('./device/handover.ts'),
       import('./device/given-sockets.ts'),
@@ -71,6 +79,7 @@ async function runAgent(
     ...(ports && { taskPorts: [ports] }),
   });
   const predecessor = findPredecessor(process);
+  const manager = openServiceManager(process.env, process.pid);
   await predecessor?.turn();
   const parts = {
     clock,
@@ -83,10 +92,13 @@ async function runAgent(
     onUp: () => predecessor?.release(),
     onHandover: hearUserSignal(),
     startSuccessor: (id: string) => startSuccessor({ clock }, undefined, { [versionVariable]: id }),
-    onMain: async () => predecessor && followProcess(process.env, process.pid),
+    onMain: manager.isUp,
+    onReload: manager.isReloading,
+    onWorking: (signal: AbortSignal) => void manager.stayAlive(clock, signal),
     onSettled: () => predecessor?.settle(),
     onRecord: predecessor?.onRecord,
   };
+  signal.addEventListener('abort', () => void manager.isStopping(), { once: true });
   await serveAgent(parts, config, signal);
 }
 

@@ -23,8 +23,12 @@ export interface ServeParts
   /** Calls `listener` whenever the agent shall hand over to another process; the returned function ends that. */
   readonly onHandover: (listener: () => void) => () => void;
   readonly startSuccessor: (version: string) => Successor;
-  /** Who looks after processes is told that this one is the agent. */
+  /** Who looks after processes is told that this one is the agent, and up. */
   readonly onMain: () => Promise<void>;
+  /** And that another one shall be. */
+  readonly onReload: () => Promise<void>;
+  /** The agent works until `signal` aborts: as long it may be asked whether it is alive. */
+  readonly onWorking: (signal: AbortSignal) => void;
   /** The process before this one need not watch it any more. */
   readonly onSettled: () => void;
   /** Calls `listener` with what the process before still records while it finishes its requests; absent: there was none. */
@@ -58,6 +62,7 @@ export async function serveAgent(parts: ServeParts, config: AgentConfig, signal:
     );
     if (!isNew(parts, parts.running)) await parts.onMain();
     parts.onUp();
+    parts.onWorking(either(signal, working));
     const proven = prove(parts, agent, requests.ask, either(signal, working));
     const onTaken = (successor: Successor): void => {
       late.sendTo(record => successor.record(record));
@@ -195,6 +200,7 @@ async function untilFollowed(
     const version = await requests.next(running, signal);
     if (version === undefined) return { isOver: true };
     log.info('another process shall take over', { version });
+    await parts.onReload();
     const isTrial = isNew(parts, version);
     const failed = async (what: string, error: unknown): Promise<void> => {
       log.error(what, { reason: messageOf(error) });
@@ -205,6 +211,7 @@ async function untilFollowed(
       await successor.ready();
     } catch (error) {
       await failed('nobody took over; this agent goes on', error);
+      await parts.onMain();
       continue;
     }
     working.abort();

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { secondMs } from '../base/clock.ts';
+import { type Clock, secondMs } from '../base/clock.ts';
 
 /** Why no other process may take the place of this one; undefined where it may. systemd would take its end for that of the service. */
 export function whyNotFollowed(
@@ -10,9 +10,40 @@ export function whyNotFollowed(
   return 'systemd does not let another process follow this one: set NotifyAccess=all in its unit';
 }
 
-/** Tells systemd which process is the service from now on (sd_notify(3)); nothing where another has started it. */
-export async function followProcess({ NOTIFY_SOCKET, PATH }: NodeJS.ProcessEnv, pid: number): Promise<void> {
-  if (NOTIFY_SOCKET === undefined) return;
-  const options = { env: { NOTIFY_SOCKET, PATH }, timeout: 5 * secondMs };
-  await new Promise<void>(resolve => execFile('systemd-notify', [`MAINPID=${pid}`], options, () => resolve()));
+/** What systemd is told by a process that it has started, or that follows such a one; nothing where another has started it. */
+export interface ServiceManager {
+  /** This process is the service from now on, and is up. */
+  isUp(): Promise<void>;
+  /** Another process shall follow, or all is read anew: it is up again when one says so. */
+  isReloading(): Promise<void>;
+  isStopping(): Promise<void>;
+  /** Tells that this process is alive as often as the unit wants it (WatchdogSec=), until `signal` aborts. */
+  stayAlive(clock: Clock, signal: AbortSignal): Promise<void>;
+}
+
+/**
+ * As sd_notify(3) has it. Node opens no datagram socket of Unix, so a program of systemd says each word: a few milliseconds, a few times an
+ * hour.
+ */
+export function openServiceManager(
+  { NOTIFY_SOCKET, PATH, WATCHDOG_USEC }: NodeJS.ProcessEnv,
+  pid: number,
+): ServiceManager {
+  const everyMs = /^\d{4,15}$/.test(WATCHDOG_USEC ?? '') ? Number(WATCHDOG_USEC) / 1_000 / 3 : undefined;
+
+  async function tell(...words: readonly string[]): Promise<void> {
+    if (NOTIFY_SOCKET === undefined) return;
+    const options = { env: { NOTIFY_SOCKET, PATH }, timeout: 5 * secondMs };
+    await new Promise<void>(resolve => execFile('systemd-notify', words, options, () => resolve()));
+  }
+
+  return {
+    isUp: () => tell(`MAINPID=${pid}`, 'READY=1'),
+    isReloading: () => tell('RELOADING=1'),
+    isStopping: () => tell('STOPPING=1'),
+    async stayAlive(clock, signal) {
+      if (NOTIFY_SOCKET === undefined || everyMs === undefined) return;
+      while (await clock.sleep(everyMs, signal)) await tell('WATCHDOG=1');
+    },
+  };
 }

@@ -28,6 +28,9 @@ const settled = async () => {};
 const leaves = { settled, record: () => {}, leave: async () => {} };
 const versions = await openVersions(config.dataDir);
 let said = 0;
+/** What the service manager is told. */
+const told: string[] = [];
+const works: AbortSignal[] = [];
 /** The versions that successors were started as. */
 const asked: string[] = [];
 let successor: Successor = { ready: gone, begin: gone, ...leaves };
@@ -48,7 +51,9 @@ const served = serveAgent(
       asked.push(version);
       return successor;
     },
-    onMain: async () => {},
+    onMain: async () => void told.push('up'),
+    onReload: async () => void told.push('reloading'),
+    onWorking: signal => void works.push(signal),
     onSettled: () => void said++,
   },
   config,
@@ -70,6 +75,9 @@ t.test('a successor that does not load changes nothing', async t => {
   await askForHandover();
   await until('it is said', () => log.all('nobody took over; this agent goes on').length > 0);
   t.equal(await boot(), before);
+  await until('it is up', () => told.length === 3);
+  t.same(told, ['up', 'reloading', 'up']);
+  t.equal(works.at(-1)?.aborted, false);
 });
 
 t.test('for one that fails after it was let in, the agent starts again in its own process', async t => {
@@ -105,5 +113,7 @@ t.test('when another has taken over, this one ends', async t => {
   await askForHandover();
   await served;
   t.equal(log.all('the agent has stopped; its tasks go on').length, 3);
+  t.equal(told.at(-1), 'reloading', 'that it is up is for the other one to say');
+  t.ok(works.every(({ aborted }) => aborted));
   t.ok(said > 0, 'who watched this one hears of it');
 });
