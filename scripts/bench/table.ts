@@ -3,7 +3,7 @@ export interface Row {
   readonly case: string;
   readonly value: number;
   readonly unit: string;
-  /** Whose value is compared, and that value. */
+  /** Whose value is compared, and that value; `-` and NaN where there is nobody. */
   readonly peer: string;
   readonly peerValue: number;
   /** How many times better than the peer. */
@@ -12,6 +12,8 @@ export interface Row {
   readonly goal: string;
   readonly met: boolean;
 }
+
+export const noPeer = '-';
 
 /** Prints a table, or with `--json` one object a line. */
 export function printRows(rows: readonly Row[], asJson: boolean): void {
@@ -24,8 +26,8 @@ export function printRows(rows: readonly Row[], asJson: boolean): void {
     ...rows.map(row => [
       row.case,
       `${brief(row.value)} ${row.unit}`,
-      `${row.peer}: ${brief(row.peerValue)}`,
-      `${brief(row.ratio)} x`,
+      row.peer === noPeer ? noPeer : `${row.peer}: ${brief(row.peerValue)}`,
+      row.peer === noPeer ? noPeer : `${brief(row.ratio)} x`,
       row.goal,
       row.met ? 'yes' : 'NO',
     ]),

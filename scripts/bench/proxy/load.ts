@@ -11,7 +11,7 @@ export interface LoadOptions {
   readonly connections: number;
   readonly seconds: number;
   /** PEM files; absent: plain TCP. */
-  readonly tls?: { readonly key: string; readonly cert: string; readonly ca: string };
+  readonly tls?: { readonly key: string; readonly cert: string; readonly ca: string; readonly servername?: string };
   /** As it goes on the wire, with its empty line. */
   readonly head: string;
   readonly bodyBytes: number;
@@ -92,7 +92,7 @@ class Load {
 
   /** Opens a socket that hands what it reads to `onBytes`, which returns true. */
   open(onBytes: (length: number) => boolean): Socket {
-    const { port, resume } = this.#options;
+    const { port, resume, tls } = this.#options;
     const onread = { buffer, callback: onBytes };
     if (this.#context === undefined) return connectTcp({ host: '127.0.0.1', port, noDelay: true, onread });
     const session = resume === true ? this.#tickets.pop() : undefined;
@@ -104,6 +104,7 @@ class Load {
       checkServerIdentity: () => undefined,
       onread,
       ...(session !== undefined && { session }),
+      ...(tls?.servername !== undefined && { servername: tls.servername }),
     };
     const socket = connectTls(options);
     socket.setNoDelay(true);

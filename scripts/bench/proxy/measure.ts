@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Case } from './cases.ts';
 import type { LoadOptions, LoadResult } from './load.ts';
-import { credentialsOf, type Peer, peers, type Role } from './peers.ts';
+import { credentialsOf, type Launch, type Peer, peers, type Role } from './peers.ts';
 import { cpuSeconds, freePort, isInstalled, RunningProgram, residentMb, runToEnd } from './processes.ts';
 
 /** The median of all rounds. */
@@ -29,7 +29,7 @@ export interface BenchSettings {
   readonly say: (sentence: string) => void;
 }
 
-interface RunningProxy {
+export interface RunningProxy {
   readonly name: string;
   readonly port: number;
   readonly sides: readonly RunningProgram[];
@@ -92,7 +92,11 @@ export async function measureIdle(
   return memory;
 }
 
-async function startAll(settings: BenchSettings, names: readonly string[], way: Case['way']): Promise<RunningProxy[]> {
+export async function startAll(
+  settings: BenchSettings,
+  names: readonly string[],
+  way: Case['way'],
+): Promise<RunningProxy[]> {
   const started: RunningProxy[] = [];
   try {
     for (const name of names) {
@@ -137,7 +141,7 @@ async function start(
   return { name, port: upstreamPort, sides };
 }
 
-async function stopAll(proxies: readonly RunningProxy[]): Promise<void> {
+export async function stopAll(proxies: readonly RunningProxy[]): Promise<void> {
   await Promise.all(proxies.flatMap(({ sides }) => sides.map(side => side.stop())));
 }
 
@@ -178,8 +182,12 @@ function loadOptions({ dir }: BenchSettings, { port, sides }: RunningProxy, seco
   return sides.length > 1 ? common : { ...common, tls };
 }
 
-async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const command = [process.execPath, loadScript, JSON.stringify(options)];
+export function loadCommand(options: LoadOptions): Launch {
+  return { command: [process.execPath, loadScript, JSON.stringify(options)] };
+}
+
+export async function runLoad(options: LoadOptions): Promise<LoadResult> {
+  const { command } = loadCommand(options);
   return JSON.parse(await runToEnd('load', command, options.seconds * 1000 + graceMs));
 }
 
