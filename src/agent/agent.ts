@@ -9,6 +9,7 @@ import { newId, systemRandom } from '../device/dice.ts';
 import { lockDirectory } from '../device/directory-lock.ts';
 import { type FileOperations, systemFileOperations } from '../device/file-operations.ts';
 import { type Files, openFiles } from '../device/files.ts';
+import { readMetered, readNetwork } from '../device/network.ts';
 import type { Lowered } from '../device/privileges.ts';
 import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
@@ -27,7 +28,7 @@ import type { AccessRecord } from '../model/access.ts';
 import type { AgentVersionSpec } from '../model/agent-version.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { printSpiffeId } from '../model/identity.ts';
-import { encodeMessage } from '../model/message.ts';
+import { encodeMessage, maxKeepaliveSeconds } from '../model/message.ts';
 import { portNumbers } from '../model/resources.ts';
 import { secretsAttribute } from '../model/secret.ts';
 import type { TaskSpec, TaskStatus } from '../model/task.ts';
@@ -48,6 +49,7 @@ import { makeCertificates } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
 import { type AgentConfig, defaultArtifactBytes } from './config.ts';
 import { openConfinement } from './confinement.ts';
+import { defaultMeteredMbPerMonth, openDataUse } from './data-use.ts';
 import { dialAny } from './dial-any.ts';
 import { makeDiskWatch, reserveBytes } from './disk-watch.ts';
 import { makeExecAnswers } from './exec-answers.ts';
@@ -168,6 +170,15 @@ async function run(
   const { profile } = facts;
   const speed = await openNodeSpeed({ files, log, measureRates: s => measureRates(clock, s) }, facts, config.speed);
 
+  const data = await openDataUse(
+    { clock, log, readMetered: () => readMetered(readNetwork()), onChanged: () => onSpent() },
+    {
+      isMetered: config.metered,
+      normalMs: () => profile.heartbeatMs,
+      meteredMbPerMonth: () => config.dataBudgetMb ?? profile.meteredMbPerMonth ?? defaultMeteredMbPerMonth,
+    },
+  );
+
   const masterTls = {
     tls: () => clientTlsOptions(certificates.get(ownId) ?? identity, bundle(), 'caller'),
     verifyServer: masterCheck.verify,
@@ -194,6 +205,7 @@ async function run(
       clock,
       random: systemRandom,
       log,
+      onPacket: data.count,
       // what the broker holds back from a node whose certificate has expired, whatever this clock says
       onNotGranted: filters => {
         isHeldBack = filters.includes(topics.down(node, 'task'));
@@ -202,7 +214,11 @@ async function run(
     {
       clientId: node,
       will: { topic: topics.up(node, 'death'), payload: encodeMessage({ v: 1, boot }), qos: 1 },
-      keepaliveSeconds: Math.max(leastKeepaliveSeconds, Math.ceil((1.5 * profile.heartbeatMs) / 1000)),
+      // a metered link is not woken between two heartbeats, however slow they will be
+      keepaliveSeconds: () =>
+        data.isMetered
+          ? maxKeepaliveSeconds
+          : Math.max(leastKeepaliveSeconds, Math.ceil((1.5 * profile.heartbeatMs) / 1000)),
     },
   );
   let isHeldBack = false;
@@ -216,7 +232,10 @@ async function run(
     { disk, sha256: sha256Hex, owner: await ownIdentity(), isAlive },
     { directory: join(config.dataDir, 'audit'), node, boot, maySync: auditSettings.sync !== 'never' },
   );
-  const audit = await openAuditTrail({ journal, sender, clock, random: systemRandom, log, isUp }, auditSettings);
+  const audit = await openAuditTrail(
+    { journal, sender, clock, random: systemRandom, log, isUp, holdMs: () => data.cadence.value.holdMs },
+    auditSettings,
+  );
 
   // requests are finished, and so recorded, for longer than the rest
   const recording = new AbortController();
@@ -338,7 +357,7 @@ async function run(
   const metrics =
     config.metrics &&
     (await startMetrics(
-      () => metricsText(proxy.snapshot(), accessLog?.dropped ?? 0, { disk: wear.totals }),
+      () => metricsText(proxy.snapshot(), accessLog?.dropped ?? 0, { disk: wear.totals, link: data.totals }),
       config.metrics,
       signal,
     ));
@@ -349,9 +368,9 @@ async function run(
 
   const directories = await openTaskDirectories(config.dataDir);
   const confinement = await openConfinement({ clock, log }, config);
-  const onDisk = () => isUp() && inBackground('telling how the disk is', heartbeat.birth());
-  const room = makeDiskWatch({ clock, log, files, onChanged: onDisk }, config);
-  const wearing = makeWearWatch({ meter: wear, clock, log, onChanged: onDisk }, () => profile);
+  const onSpent = () => isUp() && inBackground('telling what is used up', heartbeat.birth());
+  const room = makeDiskWatch({ clock, log, files, onChanged: onSpent }, config);
+  const wearing = makeWearWatch({ meter: wear, clock, log, onChanged: onSpent }, () => profile);
   const { bytesPerSecond, burstBytes } = defaultLogRate;
   const rate = { bytesPerSecond: config.taskLogBytesPerSecond ?? bytesPerSecond, burstBytes };
   const logKeeper = makeLogKeeper({ clock, log }, { rate, onWritten: wear.for('task-logs') });
@@ -385,7 +404,9 @@ async function run(
     groupOf: task => supervisor.running().find(({ spec }) => spec.id === task)?.process.cgroup?.path,
     record: record => audit.record(record),
   });
-  const open = makeOpenSource({ proxyFor, master: masterTls, addresses: () => manifest.value?.api ?? [] });
+  const open = data.counting(
+    makeOpenSource({ proxyFor, master: masterTls, addresses: () => manifest.value?.api ?? [] }),
+  );
   const artifacts = await openArtifacts(
     {
       ...{ open, clock, random: systemRandom, log, desired: () => supervisor.desired() },
@@ -466,9 +487,8 @@ async function run(
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh?.meshPort ?? config.meshPort,
         via: ways.via.value,
-        heartbeatMs: profile.heartbeatMs,
         controllers: confinement.controllers,
-        warnings: [...confinement.warnings, ...room.warnings(), ...wearing.warnings()],
+        warnings: [...confinement.warnings, ...room.warnings(), ...wearing.warnings(), ...data.warnings()],
         speed: speed.value,
         ...upgrade?.facts(),
         held: supervisor.held.hash,
@@ -483,9 +503,9 @@ async function run(
       trial: trial.current,
       progress: progress.news,
       stock: artifacts.stock.news,
-      spent: () => ({ disk: wearing.spent() }),
+      spent: () => ({ disk: wearing.spent(), link: data.spent() }),
     },
-    { intervalMs: profile.heartbeatMs },
+    { intervalMs: () => data.cadence.value.heartbeatMs },
   );
   const onRefused = () => isUp() && inBackground('telling that a version is refused', heartbeat.birth());
   const onWritten = wear.for('versions');
@@ -584,6 +604,7 @@ async function run(
       certificates.renewOwn();
       return;
     }
+    inBackground('looking whether the link is metered', data.onLink());
     inBackground('introducing this node', heartbeat.birth());
     upgrade?.onLink();
     reports.repeat();
@@ -604,6 +625,7 @@ async function run(
     confinement.watch(supervisor.running, signal),
     room.run(signal),
     wearing.run(signal),
+    data.run(signal),
     clock.run(signal),
     watchForWithheld(
       {

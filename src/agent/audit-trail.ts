@@ -20,6 +20,8 @@ export const auditBounds = {
   perBatch: 200,
   /** Of a batch as it travels; a message takes 256 KiB. */
   perBatchBytes: 160 * 1024,
+  /** Without a link what is written is synced so often: each sync takes two blocks of a card. */
+  syncEveryMs: 5_000,
   /** A batch that is not acknowledged by then is said again. */
   repeatAfterMs: 10_000,
 } as const;
@@ -54,6 +56,8 @@ export async function openAuditTrail(
     readonly random: Random;
     readonly log: Log;
     readonly isUp: () => boolean;
+    /** Less than a whole batch waits so long for more; not at all when absent. */
+    readonly holdMs?: () => number;
   },
   settings: AuditSettings,
 ): Promise<AuditTrail> {
@@ -76,6 +80,10 @@ class DiskTrail implements AuditTrail {
   #diskBytes: number;
   #flushAt = 0;
   #sentAt = Number.NEGATIVE_INFINITY;
+  /** Of the newest batch, when it was said first. */
+  #batchAt = Number.NEGATIVE_INFINITY;
+  /** While there is no link. */
+  #syncedAt = Number.NEGATIVE_INFINITY;
   #acknowledged: number[] = [];
   /** What is acknowledged when the journal is about to be handed over, the next start is told again. */
   #isHearing = true;
@@ -175,6 +183,7 @@ class DiskTrail implements AuditTrail {
       const marks = [...this.#marks.waiting];
       // what a mark tells it tells once: a start or a gap that is not on the medium could be lost without a trace
       this.#isSynced = sync || marks.length > 0;
+      if (this.#isSynced) this.#syncedAt = this.#parts.clock.monotonic();
       await journal.append([...marks.map(mark => JSON.stringify(mark)), ...lines, ...more], this.#isSynced);
       this.#marks.written(marks.length);
     } catch (error) {
@@ -203,12 +212,15 @@ class DiskTrail implements AuditTrail {
   async #sync(): Promise<void> {
     await this.#parts.journal.sync();
     this.#isSynced = true;
+    this.#syncedAt = this.#parts.clock.monotonic();
   }
 
-  /** While the link is up the master has them a moment later; while it is down this node alone has them. */
+  /** While the link is up the master has them a moment later; while it is down this node alone has them, and a card pays for each sync. */
   #isSyncWanted(): boolean {
     const { sync } = this.#settings;
-    return sync === 'always' || (sync === 'offline' && !this.#parts.isUp());
+    if (sync !== 'offline') return sync === 'always';
+    const { clock, isUp } = this.#parts;
+    return !isUp() && clock.monotonic() - this.#syncedAt >= auditBounds.syncEveryMs;
   }
 
   async #hear(): Promise<void> {
@@ -219,12 +231,17 @@ class DiskTrail implements AuditTrail {
   }
 
   async #send(): Promise<void> {
-    const { journal, sender, clock, isUp } = this.#parts;
+    const { journal, sender, clock, isUp, holdMs = () => 0 } = this.#parts;
     if (!isUp() || clock.monotonic() - this.#sentAt < auditBounds.repeatAfterMs) return;
     const waiting = await journal.peek();
     if (waiting === undefined) return;
-    this.#sentAt = clock.monotonic();
     const entries = firstBatch(waiting.entries);
+    // what was not acknowledged is not held a second time
+    const isNew = this.#sentAt === Number.NEGATIVE_INFINITY;
+    const isHeld = clock.monotonic() - this.#batchAt < holdMs() && entries.length < auditBounds.perBatch;
+    if (isNew && isHeld) return;
+    if (isNew) this.#batchAt = clock.monotonic();
+    this.#sentAt = clock.monotonic();
     const [first, last] = [entries[0], entries.at(-1)];
     if (first === undefined || last === undefined) return;
     const lines = entries.map(({ line }) => line);

@@ -38,6 +38,10 @@ export interface AgentConfig {
   readonly profile?: string | undefined;
   /** How fast this node works, beside a node of speed 1; absent: it is measured. */
   readonly speed?: number | undefined;
+  /** Is the way to the master paid for by the byte? Found out when absent. */
+  readonly metered?: boolean | undefined;
+  /** MB that agent and master may exchange in a month where it is; what the profile says when absent. */
+  readonly dataBudgetMb?: number | undefined;
   /** How the network lets this node out. */
   readonly proxy?: ProxySettings | undefined;
   /** How often the broker's own port is tried again while the link goes by WebSocket. */

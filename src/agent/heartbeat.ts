@@ -26,7 +26,7 @@ export function makeHeartbeat(
     readonly log: Log;
     readonly readUsage: () => Promise<Usage>;
     /** The rest of the birth. */
-    readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage' | 'stock' | 'spent'>>;
+    readonly describe: () => Promise<Omit<UpBody<'birth'>, 'usage' | 'stock' | 'spent' | 'heartbeatMs'>>;
     readonly heldHash: () => string;
     readonly isUp: () => boolean;
     /** The nonce with which the master is asked for the time, while it is needed. */
@@ -39,10 +39,14 @@ export function makeHeartbeat(
     readonly stock: (all: boolean) => Promise<Stock | undefined>;
     readonly spent: () => Spent;
   },
-  settings: { readonly intervalMs: number },
+  /** How often; what it is at a beat holds until the next one. */
+  settings: { readonly intervalMs: () => number },
 ): Heartbeat {
   const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial, progress, stock, spent } = parts;
   let said: Usage | undefined;
+  let everyMs = settings.intervalMs();
+  /** What the last birth has said. */
+  let saidMs = everyMs;
   let beats = 0;
 
   async function beat(): Promise<void> {
@@ -60,6 +64,8 @@ export function makeHeartbeat(
       nonce: question(),
       trial: trial(),
       ...(full && { spent: spent() }),
+      // said each time while it is another one, for a heartbeat may be lost
+      ...(everyMs !== saidMs && { everyMs }),
       ...(told.length > 0 && { progress: [...told] }),
     });
     said = { ...(said ?? usage), ...news };
@@ -69,8 +75,10 @@ export function makeHeartbeat(
     beat,
     async birth() {
       const usage = await readUsage();
+      saidMs = everyMs;
       sender.send('birth', {
         ...(await describe()),
+        heartbeatMs: everyMs,
         usage,
         stock: await stock(true),
         spent: spent(),
@@ -79,7 +87,8 @@ export function makeHeartbeat(
       said = usage;
     },
     async run(signal) {
-      while (await clock.sleep(settings.intervalMs, signal)) {
+      while (await clock.sleep(everyMs, signal)) {
+        everyMs = settings.intervalMs();
         await beat().catch(error => log.warn('a heartbeat could not be made', { reason: messageOf(error) }));
       }
     },

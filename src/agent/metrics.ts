@@ -9,6 +9,7 @@ export const metricsContentType = 'text/plain; version=0.0.4; charset=utf-8';
 /** What the agent spends, in bytes since its start, by purpose. */
 export interface SpentTotals {
   readonly disk: ReadonlyMap<string, number>;
+  readonly link: ReadonlyMap<string, number>;
 }
 
 /** What a node's proxy and its agent have counted since the agent's start, in Prometheus' text format. */
@@ -26,6 +27,8 @@ export function metricsText(proxy: ProxySnapshot, accessLogDropped: number, spen
     ...counter('mesolite_access_log_dropped_total', 'Lines that the access log had no room for', accessLogDropped),
     ...family('mesolite_agent_written_bytes_total', 'counter', 'What the agent has written to the disk, by purpose'),
     ...[...spent.disk].map(([purpose, bytes]) => `mesolite_agent_written_bytes_total{purpose="${purpose}"} ${bytes}`),
+    ...family('mesolite_agent_link_bytes_total', 'counter', 'What agent and master have exchanged, by purpose'),
+    ...[...spent.link].map(([purpose, bytes]) => `mesolite_agent_link_bytes_total{purpose="${purpose}"} ${bytes}`),
     ...family(
       'mesolite_proxy_rate_limited_total',
       'counter',

@@ -3,6 +3,7 @@ import type { Log } from '../base/log.ts';
 import { capacityOf, freePorts, numberedPorts } from '../device/capacity.ts';
 import { readDisk } from '../device/disk.ts';
 import { readInventory } from '../device/inventory.ts';
+import { readNetwork } from '../device/network.ts';
 import { openProbe } from '../device/probe.ts';
 import { loadProfiles, profileOf } from '../device/profiles.ts';
 import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
@@ -47,7 +48,12 @@ export async function openNodeFacts(
       const capacity = capacityOf(inventory, profile, disk, ranges, resources);
       for (const warning of capacity.warnings) log.warn('a resource is used up', { warning });
       const attributes = { arch: inventory.arch, profile: profile.name, os: inventory.os, ...labels };
-      return { profile: profile.name, inventory, total: capacity.total, attributes };
+      return {
+        profile: profile.name,
+        inventory: { ...inventory, network: readNetwork() },
+        total: capacity.total,
+        attributes,
+      };
     },
     close: () => probe.close(),
   };

@@ -33,6 +33,8 @@ interface Flags
       | 'taskLogBytesPerSecond'
       | 'audit'
       | 'minTls'
+      | 'metered'
+      | 'dataBudgetMb'
     >,
     JoinFileOptions {
   readonly data: string;
@@ -50,6 +52,8 @@ interface Flags
   readonly artifactDisk?: number;
   readonly artifactKey?: readonly string[];
   readonly taskLogRate?: number;
+  readonly metered?: 'yes' | 'no';
+  readonly dataBudget?: number;
 }
 
 /** `mesolite agent` */
@@ -80,6 +84,17 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
       '--speed <factor>',
       'how fast it works, where 1 takes as long as jobs say: 0.5 takes twice that',
       parseSpeed,
+    )
+    .addOption(
+      new Option('--metered <answer>', 'is its link paid for by the byte? Found out when left out').choices([
+        'yes',
+        'no',
+      ]),
+    )
+    .option(
+      '--data-budget <megabytes>',
+      'that agent and master may exchange in a month on such a link (default 50)',
+      parseWhole(1, 1_000_000),
     )
     .option(
       '--offline-grace <duration>',
@@ -142,7 +157,8 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
 function optionsOf(flags: Flags): AgentOptions {
   const { data, joinFile, tokenFile, label, resource, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
   const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...more } = rest;
-  const { auditAllowed, auditDisk, auditSync: sync, artifactDisk, artifactKey, taskLogRate, ...options } = more;
+  const { auditAllowed, auditDisk, auditSync: sync, artifactDisk, artifactKey, taskLogRate, ...others } = more;
+  const { metered, dataBudget, ...options } = others;
   const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
   return {
     dataDir: resolve(data),
@@ -157,6 +173,8 @@ function optionsOf(flags: Flags): AgentOptions {
     ...(artifactDisk !== undefined && { artifactBytes: artifactDisk * 1024 * 1024 }),
     ...(artifactKey !== undefined && { artifactKeys: artifactKey }),
     ...(taskLogRate !== undefined && { taskLogBytesPerSecond: taskLogRate * 1024 }),
+    ...(metered !== undefined && { metered: metered === 'yes' }),
+    ...(dataBudget !== undefined && { dataBudgetMb: dataBudget }),
     ...(join !== undefined && { join }),
     ...(offlineGrace !== undefined && { offlineGraceMs: offlineGrace }),
     ...(label !== undefined && { labels: label }),

@@ -43,6 +43,7 @@ export const nodeColumns: readonly Column<NodeView>[] = [
     wide: true,
   },
   { head: 'WRITTEN', cell: ({ spent }) => (spent === undefined ? '-' : printWritten(spent.disk)), wide: true },
+  { head: 'DATA', cell: ({ spent }) => (spent?.link === undefined ? '-' : printData(spent.link)), wide: true },
   { head: 'WARNINGS', cell: node => node.warnings?.join('; ') || '-', wide: true },
   { head: 'QUARANTINE', cell: node => node.quarantine ?? '-', wide: true },
 ];
@@ -83,10 +84,19 @@ function printArtifacts({ count, bytesPerSecond }: NonNullable<NodeView['artifac
   return bytesPerSecond === undefined ? `${count}` : `${count}, at ${(bytesPerSecond / 1e6).toFixed(1)} MB/s`;
 }
 
+type NodeSpent = NonNullable<NodeView['spent']>;
+
 /** Of the last 24 hours, and what a year of such days takes of the disk's life: `1.2 MB/day, 0.3% of its life a year` */
-function printWritten({ byPurpose, lifePerYear }: NonNullable<NodeView['spent']>['disk']): string {
+function printWritten({ byPurpose, lifePerYear }: NodeSpent['disk']): string {
   const perDay = `${printMegabytesOf(sumOf(byPurpose))}/day`;
   return lifePerYear === undefined ? perDay : `${perDay}, ${plain(lifePerYear * 100)}% of its life a year`;
+}
+
+/** Of the last hour, and where that is paid for what the last 24 hours took of what they should: `34 KB/h, metered: 0.5 of 1.7 MB/day` */
+function printData({ byPurpose, dayBytes, metered, budgetBytes = 0 }: NonNullable<NodeSpent['link']>): string {
+  const perHour = `${(sumOf(byPurpose) / 1000).toFixed(0)} KB/h`;
+  if (!metered) return perHour;
+  return `${perHour}, metered: ${(dayBytes / 1e6).toFixed(1)} of ${printMegabytesOf(budgetBytes)}/day`;
 }
 
 function printLabels(labels: Readonly<Record<string, string>>): string {

@@ -70,6 +70,10 @@ export interface AgentOptions {
   readonly profiles?: string;
   /** How fast it works, 1 being as fast as jobs say. */
   readonly speed?: number;
+  /** Is its link paid for by the byte? */
+  readonly metered?: boolean;
+  /** MB a month for such a link. */
+  readonly dataBudgetMb?: number;
   readonly labels?: Readonly<Record<string, string>>;
   /** What it has beside what every node has. */
   readonly resources?: CustomResources;

@@ -9,6 +9,7 @@ import type { Clock } from '../base/clock.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { Inventory } from '../model/profile.ts';
 import { systemClock } from './clock.ts';
+import { readNetwork } from './network.ts';
 
 /** What a board says of itself, unchecked: a CPU of 0 cores and a memory of 0 bytes are known lies of real boards. */
 export interface RawInventory {
@@ -21,6 +22,7 @@ export interface RawInventory {
   readonly virtual: boolean;
   readonly os: string;
   readonly kernel: string;
+  readonly network?: Inventory['network'];
 }
 
 export interface CheckedInventory {
@@ -63,6 +65,7 @@ export async function readInventory(settings: InventorySettings = {}): Promise<C
       virtual: system?.virtual === true,
       os: words(os?.distro, os?.release) || type(),
       kernel: os?.kernel || release(),
+      network: readNetwork(root),
     },
     { cores: availableParallelism(), memoryBytes: totalmem() },
   );
@@ -129,6 +132,7 @@ export function checkInventory(
       virtual: raw.virtual,
       os: clean(raw.os),
       kernel: clean(raw.kernel),
+      ...(raw.network && { network: raw.network.map(link => ({ ...link, name: clean(link.name) })) }),
     },
     warnings,
   };

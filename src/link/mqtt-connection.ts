@@ -2,9 +2,11 @@ import { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
 // the client alone: the package's main entry also loads WebSocket, SOCKS and its command line (up to 5 MB of RSS)
 import mqttClient, { type IClientOptions } from 'mqtt/lib/client';
+import type { Packet } from 'mqtt-packet';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import { PacketGuard } from '../model/packet-guard.ts';
 import type { MessageHandler } from './link.ts';
+import { type CountedPacket, countPacket } from './packets.ts';
 
 type MqttClient = InstanceType<typeof mqttClient.default>;
 
@@ -35,7 +37,12 @@ export class MqttConnection {
   readonly #waiting = new Set<(error: MesoliteError) => void>();
   #failure: MesoliteError | undefined;
 
-  constructor(stream: Duplex, settings: MqttConnectionSettings, onMessage: MessageHandler) {
+  constructor(
+    stream: Duplex,
+    settings: MqttConnectionSettings,
+    onMessage: MessageHandler,
+    onPacket?: (packet: CountedPacket) => void,
+  ) {
     this.#stream = stream;
     this.#client = new mqttClient.default(() => stream, clientOptions(settings));
     this.#client.on('error', error => this.destroy(asRefusal(error)));
@@ -43,6 +50,11 @@ export class MqttConnection {
       // what came in one piece with a packet that breaks the rules
       if (this.#failure === undefined) onMessage(topic, payload);
     });
+    if (onPacket !== undefined) {
+      const count = (packet: Packet) => onPacket(countPacket(packet));
+      this.#client.on('packetsend', count);
+      this.#client.on('packetreceive', count);
+    }
     this.ended = new Promise(resolve => {
       this.#client.once('close', () => {
         this.#failure ??= new MesoliteError('UNAVAILABLE', 'the broker closed the connection');

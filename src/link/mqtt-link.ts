@@ -10,6 +10,7 @@ import type { Dial } from './dial.ts';
 import { Handlers } from './handlers.ts';
 import type { Link, LinkState, LinkStats, MessageHandler, PublishOptions } from './link.ts';
 import { type LastWill, MqttConnection } from './mqtt-connection.ts';
+import type { CountedPacket } from './packets.ts';
 
 export interface MqttLinkParts {
   readonly dial: Dial;
@@ -18,6 +19,8 @@ export interface MqttLinkParts {
   readonly log: Log;
   /** Told why an attempt failed or a connection ended: UNAVAILABLE, UNTRUSTED, FORBIDDEN, TIMED_OUT or TOO_LARGE; what it says true to is not logged. */
   readonly onFailure?: (error: MesoliteError) => unknown;
+  /** Told of each packet, in and out. */
+  readonly onPacket?: (packet: CountedPacket) => void;
   /** Told which filters the broker does not grant. */
   readonly onNotGranted?: (filters: readonly string[]) => void;
 }
@@ -28,8 +31,8 @@ export interface MqttLinkSettings {
   /** A joiner's token id. */
   readonly username?: string;
   readonly will?: LastWill;
-  /** Lowered to what the broker takes. */
-  readonly keepaliveSeconds?: number;
+  /** Asked at each connection, and lowered to what the broker takes. */
+  readonly keepaliveSeconds?: () => number;
   /** From the first packet to subscriptions in force. */
   readonly connectTimeoutMs?: number;
   readonly backoff?: BackoffSettings;
@@ -44,7 +47,7 @@ export interface MqttLinkSettings {
 }
 
 const defaults = {
-  keepaliveSeconds: 30,
+  keepaliveSeconds: () => 30,
   connectTimeoutMs: 20 * secondMs,
   backoff: { baseMs: secondMs, maxMs: minuteMs },
   stableMs: minuteMs,
@@ -74,8 +77,7 @@ export class MqttLink implements Link {
 
   constructor(parts: MqttLinkParts, settings: MqttLinkSettings) {
     this.#parts = parts;
-    const all = { ...defaults, ...settings };
-    this.#settings = { ...all, keepaliveSeconds: Math.min(all.keepaliveSeconds, maxKeepaliveSeconds) };
+    this.#settings = { ...defaults, ...settings };
     this.#handlers = new Handlers(parts.log);
     this.closed = new Promise(resolve => {
       this.#resolveClosed = resolve;
@@ -182,7 +184,7 @@ export class MqttLink implements Link {
 
   /** Dials, says CONNECT and subscribes, all within the timeout. */
   async #open(signal: AbortSignal): Promise<MqttConnection> {
-    const { clock, dial } = this.#parts;
+    const { clock, dial, onPacket } = this.#parts;
     const { connectTimeoutMs } = this.#settings;
     const attempt = new AbortController();
     const forget = onAbort(signal, () => attempt.abort(new MesoliteError('UNAVAILABLE', 'the link was stopped')));
@@ -191,10 +193,12 @@ export class MqttLink implements Link {
     });
     try {
       const stream = await dial(attempt.signal);
-      const connection = new MqttConnection(stream, this.#settings, (topic, payload) => {
+      const keepaliveSeconds = Math.min(this.#settings.keepaliveSeconds(), maxKeepaliveSeconds);
+      const onMessage: MessageHandler = (topic, payload) => {
         this.#received++;
         this.#handlers.deliver(topic, payload);
-      });
+      };
+      const connection = new MqttConnection(stream, { ...this.#settings, keepaliveSeconds }, onMessage, onPacket);
       const unhook = onAbort(attempt.signal, () => connection.destroy(attempt.signal.reason));
       await connection.accepted();
       this.#connection = connection;

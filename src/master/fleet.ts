@@ -137,7 +137,8 @@ export function makeFleet(parts: {
     onHeartbeat(id, heartbeat) {
       const entry = entries.get(id);
       if (entry?.lease === undefined || entry.node.birth?.boot !== heartbeat.boot) return false;
-      entry.lease = renewLease(entry.lease, { ...entry.lease, boot: heartbeat.boot }, clock.monotonic());
+      const { boot, everyMs: heartbeatMs = entry.node.birth.heartbeatMs } = heartbeat;
+      entry.lease = renewLease(entry.lease, { boot, heartbeatMs }, clock.monotonic());
       const usage = entry.node.usage && updated(entry.node.usage, heartbeat.usage);
       const stock = newer(entry.node.stock, heartbeat.stock);
       const { spent = entry.node.spent } = heartbeat;

@@ -1,6 +1,6 @@
 import { minuteMs } from '../base/clock.ts';
 import type { Birth, DocumentAck } from '../model/message.ts';
-import { isOverBudget, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
+import { isOverBudget, isOverData, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
 import type { TaskStatus } from '../model/task.ts';
 import type { Events } from './events.ts';
 import type { FleetChange } from './fleet.ts';
@@ -53,11 +53,21 @@ export function makeNodeEvents({ events }: { readonly events: Pick<Events, 'reco
       }
     },
     onSpent(node, spent, before) {
-      if (spent === undefined || !isOverBudget(spent.disk) || (before && isOverBudget(before.disk))) return;
-      const [most = ''] = Object.entries(spent.disk.byPurpose).sort(([, a], [, b]) => b - a)[0] ?? [];
-      const written = `${printMegabytes(sumOf(spent.disk.byPurpose))} in 24 hours, most of it ${most}`;
-      const message = `its disk is written to more than its profile allows: ${written}, of ${printMegabytes(spent.disk.budgetBytes ?? 0)}`;
-      events.record('node-wears-out', { node, message });
+      if (spent === undefined) return;
+      const { disk, link } = spent;
+      if (isOverBudget(disk) && !(before && isOverBudget(before.disk))) {
+        const [most = ''] = Object.entries(disk.byPurpose).sort(([, a], [, b]) => b - a)[0] ?? [];
+        const written = `${printMegabytes(sumOf(disk.byPurpose))} in 24 hours, most of it ${most}`;
+        const message = `its disk is written to more than its profile allows: ${written}, of ${printMegabytes(disk.budgetBytes ?? 0)}`;
+        events.record('node-wears-out', { node, message });
+      }
+      if (link && isOverData(link) && !(before?.link && isOverData(before.link))) {
+        const used = `${printMegabytes(link.dayBytes)} in 24 hours, of ${printMegabytes(link.budgetBytes ?? 0)}`;
+        events.record('node-over-data-budget', {
+          node,
+          message: `its metered link takes more data than meant: ${used}`,
+        });
+      }
     },
     onAck(node, { kind, subject, reason, withheld }) {
       const what = kind === 'service' ? `service ${subject}` : kind;

@@ -11,6 +11,7 @@ export const eventSeverities = {
   'node-unreachable': 'warning',
   'node-throttled': 'warning',
   'node-wears-out': 'warning',
+  'node-over-data-budget': 'warning',
   'node-quarantined': 'critical',
   'node-drained': 'info',
   'node-ahead': 'critical',

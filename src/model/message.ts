@@ -92,6 +92,8 @@ export const heartbeatSchema = v.object({
   held: hash,
   /** When it has changed, and in full ones. */
   stock: v.optional(stockSchema),
+  /** The next one comes within so long; absent: as the birth said. */
+  everyMs: v.optional(whole),
   /** In full ones. */
   spent: v.optional(spentSchema),
   /** While the node tries a rollout. */

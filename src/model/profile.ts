@@ -49,11 +49,21 @@ export const profileSchema = v.strictObject({
       source: text,
     }),
   ),
+  /** MB (of 10^6 bytes) that agent and master may exchange in a month where that is paid for by the byte. */
+  meteredMbPerMonth: v.optional(whole(1, 1_000_000)),
   traps: v.optional(v.array(v.strictObject({ trap: text, fix: text })), []),
 });
 
 export type FirmwareProfile = v.InferOutput<typeof profileSchema>;
 export type ProfileMatch = v.InferOutput<typeof matchSchema>;
+
+/** A way out of this machine. */
+export interface NetworkLink {
+  readonly name: string;
+  readonly kind: 'ethernet' | 'wifi' | 'mobile';
+  /** Is it the way to everywhere? */
+  readonly isDefault?: boolean | undefined;
+}
 
 /** The facts of a board that profiles look at. */
 export interface Inventory {
@@ -66,6 +76,8 @@ export interface Inventory {
   readonly virtual: boolean;
   readonly os: string;
   readonly kernel: string;
+  /** As they are when it is asked. */
+  readonly network?: readonly NetworkLink[] | undefined;
 }
 
 export const inventorySchema = v.object({
@@ -78,6 +90,18 @@ export const inventorySchema = v.object({
   virtual: v.boolean(),
   os: text,
   kernel: text,
+  network: v.optional(
+    v.pipe(
+      v.array(
+        v.object({
+          name: text,
+          kind: v.picklist(['ethernet', 'wifi', 'mobile']),
+          isDefault: v.optional(v.boolean()),
+        }),
+      ),
+      v.maxLength(16),
+    ),
+  ),
 }) satisfies v.GenericSchema<unknown, Inventory>;
 
 /** What a node uses at a moment. */

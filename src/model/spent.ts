@@ -13,6 +13,17 @@ export const spentSchema = v.object({
     /** The share of the medium's life, 0 to 1 and beyond, that a year of such days takes. */
     lifePerYear: v.optional(v.pipe(v.number(), v.minValue(0))),
   }),
+  /** Sent and received between agent and master, and fetched for tasks, as networks carry it: within the last hour by purpose, within 24 in all. */
+  link: v.optional(
+    v.object({
+      byPurpose,
+      dayBytes: bytes,
+      /** Is the link paid for by the byte? */
+      metered: v.boolean(),
+      /** What it should take in a day, where it is. */
+      budgetBytes: v.optional(bytes),
+    }),
+  ),
 });
 
 export type Spent = v.InferOutput<typeof spentSchema>;
@@ -22,9 +33,14 @@ export function sumOf(bytes: Readonly<Record<string, number>>): number {
   return Object.values(bytes).reduce((sum, each) => sum + each, 0);
 }
 
-/** Has it taken more than it may? */
+/** Has its disk taken more than it should? */
 export function isOverBudget({ byPurpose, budgetBytes }: Spent['disk']): boolean {
   return budgetBytes !== undefined && sumOf(byPurpose) > budgetBytes;
+}
+
+/** Has its link? */
+export function isOverData({ dayBytes, budgetBytes }: NonNullable<Spent['link']>): boolean {
+  return budgetBytes !== undefined && dayBytes > budgetBytes;
 }
 
 /** `1.2 MB`, `340 MB` */

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
+import { auditBounds } from '../../src/agent/audit-trail.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { type AuditBatch, type AuditGap, numbersPerRun, runOf } from '../../src/model/audit-chain.ts';
 import { accessRecord } from '../fixtures/api-views.ts';
@@ -75,7 +76,8 @@ async function live(
       made.push(path);
       node.trail.record(accessRecord({ path }));
     }
-    for (const batch of await node.said()) {
+    // long enough that what was written without a link is synced
+    for (const batch of await node.said(isUp ? 500 : auditBounds.syncEveryMs + 500)) {
       heard.add(batch);
       if (isAnswered) node.trail.acknowledge(lastOf(batch));
     }

@@ -80,6 +80,34 @@ t.test('nothing is written while nothing happens, nor synced while the link is u
   t.equal(disk.operations, before + 2);
 });
 
+t.test('on a link that is paid for a few records wait for more, a whole batch for nothing', async t => {
+  const holdMs = 300_000;
+  const node = await startAuditNode(t, { disk: new VolatileDisk(), holdMs });
+  const [start] = await node.said();
+  if (start) node.trail.acknowledge(lastOf(start));
+  record(node, 3);
+  t.same(await node.said(holdMs - 1_000), []);
+  const [few] = await node.said(1_000);
+  t.equal(few?.lines.length, 3);
+  t.equal((await node.said(auditBounds.repeatAfterMs))[0]?.first, few?.first, 'what was not acknowledged is not held');
+  if (few) node.trail.acknowledge(lastOf(few));
+  record(node, auditBounds.perBatch);
+  t.equal((await node.said())[0]?.lines.length, auditBounds.perBatch);
+});
+
+t.test('without a link what is written is synced every five seconds, not each time', async t => {
+  const disk = new VolatileDisk();
+  const node = await startAuditNode(t, { disk });
+  await node.handOverAll();
+  node.link.isUp = false;
+  const before = disk.operations;
+  for (let i = 0; i < 20; i++) {
+    record(node, 1);
+    await node.said();
+  }
+  t.equal(disk.operations - before, 20 + 2, 'twenty appends in ten seconds, and two syncs');
+});
+
 t.test('what was not handed over waits on the disk for the next start', async t => {
   const disk = new VolatileDisk();
   const one = await startAuditNode(t, { disk });

@@ -29,7 +29,6 @@ const describe = async () => ({
   attributes: { arch: 'x64' },
   address: '10.0.0.7',
   meshPort: 15_008,
-  heartbeatMs: intervalMs,
   held: 'held',
   epoch: 1,
   generation: 2,
@@ -48,6 +47,7 @@ function stage(t: Test) {
     trial: undefined as Trial | undefined,
     progress: [] as ProgressReport[],
     askedForAll: [] as boolean[],
+    intervalMs,
     stock: undefined as Stock | undefined,
   };
   const readUsage = async () => {
@@ -72,7 +72,7 @@ function stage(t: Test) {
     spent: () => ({ disk: { byPurpose: { audit: 7 } } }),
     stock: async (all: boolean) => (all ? { holds: { '0123456789abcdef': 7 } } : board.stock),
   };
-  const heartbeat = makeHeartbeat(parts, { intervalMs });
+  const heartbeat = makeHeartbeat(parts, { intervalMs: () => board.intervalMs });
   const ended = new AbortController();
   const run = heartbeat.run(ended.signal);
   t.teardown(async () => {
@@ -115,6 +115,29 @@ t.test('what the node has of artifacts is said at first, and again when it has c
   t.equal((await beat())[0]?.stock, undefined);
   board.stock = { holds: {}, bytesPerSecond: 1_000 };
   t.same((await beat())[0]?.stock, board.stock);
+});
+
+t.test('another pace is said with each heartbeat from the one on behind which it begins', async t => {
+  const { words, board, heartbeat, beat } = stage(t);
+  await heartbeat.birth();
+  t.match(words.take('birth'), [{ heartbeatMs: intervalMs }]);
+  board.intervalMs = 4 * intervalMs;
+  await heartbeat.beat();
+  t.equal(words.take('hb')[0]?.everyMs, undefined, 'the next one comes as was said');
+  t.match(await beat(), [{ everyMs: 4 * intervalMs }]);
+  t.same(await beat(), []);
+  board.intervalMs = intervalMs;
+  await heartbeat.beat();
+  t.match(words.take('hb'), [{ everyMs: 4 * intervalMs }], 'one out of turn makes no promise that is not kept');
+  await beat();
+  await beat();
+  const [back] = await beat();
+  t.ok(back);
+  t.equal(back?.everyMs, undefined);
+  board.intervalMs = 2 * intervalMs;
+  await beat();
+  await heartbeat.birth();
+  t.match(words.take('birth'), [{ heartbeatMs: 2 * intervalMs }]);
 });
 
 t.test('what the agent has written is said in full heartbeats alone', async t => {

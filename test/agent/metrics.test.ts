@@ -26,7 +26,7 @@ t.test('what was counted is there in the words of Prometheus', async t => {
       shadows: [{ kind: 'AuthorizationPolicy', policy: 'default/dry', calls: 7, allowed: 0, denied: 3, audited: 0 }],
     },
     6,
-    { disk: new Map([['audit', 8_192]]) },
+    { disk: new Map([['audit', 8_192]]), link: new Map([['telemetry', 400]]) },
   );
   const of = 'direction="inbound",service="web.default",source="edge.local/ns/default/sa/\\"x\\""';
   const duration = 'mesolite_proxy_request_duration_seconds';
@@ -36,6 +36,7 @@ t.test('what was counted is there in the words of Prometheus', async t => {
     'mesolite_proxy_handshakes_failed_total 4',
     'mesolite_proxy_refused_total 5',
     'mesolite_access_log_dropped_total 6',
+    'mesolite_agent_link_bytes_total{purpose="telemetry"} 400',
     'mesolite_agent_written_bytes_total{purpose="audit"} 8192',
     'mesolite_proxy_rate_limited_total{limit="default/web",enforced="true"} 2',
     'mesolite_proxy_rate_limited_total{limit="default/try",enforced="false"} 1',

@@ -43,7 +43,7 @@ async function startAgentLink(t: Test) {
   const wss = wsDial(parts, { host: 'master.test', port: wssPort });
   const ways = new Fallback({ mqtts, wss, clock, random, log }, { retryMs });
   // so that no keep-alive notices what the stream itself should tell
-  const link = new MqttLink({ dial: ways.dial, clock, random, log }, { clientId: 'a', keepaliveSeconds: 3600 });
+  const link = new MqttLink({ dial: ways.dial, clock, random, log }, { clientId: 'a', keepaliveSeconds: () => 3600 });
   const outbox = new Outbox({ link, log });
   const controller = new AbortController();
   const start = async () => {

@@ -283,7 +283,7 @@ t.test('a broker that closes while messages are under way fails them, and the li
 
 t.test('a keep-alive longer than the broker takes is lowered to that', async t => {
   const { port, broker } = await startBroker(t, fleet);
-  const { link } = await startLink(t, fleet, port, 'a', { settings: { keepaliveSeconds: 5400 } });
+  const { link } = await startLink(t, fleet, port, 'a', { settings: { keepaliveSeconds: () => 5400 } });
   t.equal(link.state.value, 'up');
   t.equal(broker.stats().refused.keepalive, 0);
 });

@@ -54,6 +54,20 @@ t.test('a node that has joined is known, and must introduce itself before its he
   t.equal(fleet.get('stranger'), undefined);
 });
 
+t.test('a node that says that it will speak less often is waited for', async t => {
+  const { start } = await stage(t);
+  const { fleet, clock, events } = await start();
+  await fleet.onBirth('pi-1', birthOf({ heartbeatMs }));
+  fleet.onHeartbeat('pi-1', heartbeat({ everyMs: 110_000 }));
+  await clock.advance(329_000);
+  t.equal(fleet.get('pi-1')?.state, 'ready');
+  fleet.onHeartbeat('pi-1', heartbeat());
+  await clock.advance(29_000);
+  t.equal(fleet.get('pi-1')?.state, 'ready');
+  await clock.advance(2_000);
+  t.same(events, ['pi-1 born', 'pi-1 unreachable'], 'what one heartbeat has said does not hold for the next');
+});
+
 t.test('a node that joins while the master runs is added', async t => {
   const { start, store } = await stage(t);
   const { fleet } = await start();

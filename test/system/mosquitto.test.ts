@@ -109,7 +109,7 @@ t.test('a fleet on mosquitto', settings, async t => {
     const bundle = readTrustBundle(trustDomain, identity.roots, identity.chainPem);
     const tls = () => clientTlsOptions(identity, bundle, 'tls');
     const dial = tlsDial({ tls, verifyServer: () => undefined }, { host: '127.0.0.1', port });
-    const link = await open(t, dial, { clientId: 'far', keepaliveSeconds: 10 });
+    const link = await open(t, dial, { clientId: 'far', keepaliveSeconds: () => 10 });
     const heard: string[] = [];
     for (const filter of [topics.policy, topics.manifest, topics.up('far', 'hb'), topics.down('far', 'ask'), '#'])
       link.subscribe(filter, topic => heard.push(topic));
@@ -126,7 +126,7 @@ t.test('a fleet on mosquitto', settings, async t => {
       }
       t.notOk(heard.includes(topics.up('far', 'hb')) || heard.includes(topics.down('far', 'ask')));
       for (const topic of denied) await untilSaid(`Denied PUBLISH from spare .*'${topic}'`);
-      const again = await open(t, dial, { clientId: 'other', keepaliveSeconds: 10 });
+      const again = await open(t, dial, { clientId: 'other', keepaliveSeconds: () => 10 });
       const policy = new Promise<string>(resolve => {
         again.subscribe(topics.policy, (_, payload) => resolve(Buffer.from(payload).toString()));
       });

@@ -136,8 +136,9 @@ t.test('while nothing changes the agent writes nothing', async t => {
   });
   await heard(5);
   t.same(onDisk(), before);
-  const { disk } = (await view())?.spent ?? {};
+  const { disk, link } = (await view())?.spent ?? {};
   t.ok((disk?.byPurpose.identity ?? 0) > 0, 'what it has written is known to the master');
+  t.match(link, { metered: false, byPurpose: { telemetry: Number, policies: Number, link: Number } });
 });
 
 t.test('an agent that starts again is the same node with the next boot number', async t => {
