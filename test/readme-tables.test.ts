@@ -5,6 +5,7 @@ import { auditBounds, defaultAuditSettings } from '../src/agent/audit-trail.ts';
 import { defaultArtifactBytes } from '../src/agent/config.ts';
 import { maxRetired } from '../src/agent/task-directories.ts';
 import { environmentOf } from '../src/agent/task-environment.ts';
+import { identityVariable } from '../src/agent/task-identities.ts';
 import { defaultPids } from '../src/agent/task-limits.ts';
 import { reportBounds } from '../src/agent/task-reports.ts';
 import { secretsVariable } from '../src/agent/task-secrets.ts';
@@ -117,7 +118,7 @@ t.test('the table of a task’s environment is what a task finds', async t => {
   const found = Object.keys(environmentOf(spec, here)).map(name =>
     name.replace('PORT_HTTP', 'PORT_<NAME>').replace('UPSTREAM_NAME_', 'UPSTREAM_<NAME>_'),
   );
-  t.same(rows.sort(), [...found, secretsVariable].sort());
+  t.same(rows.sort(), [...found, secretsVariable, identityVariable].sort());
 });
 
 t.test('limits are what the code has', async t => {

@@ -90,6 +90,7 @@ import { makeSupervisor } from './supervisor.ts';
 import { openTaskDirectories } from './task-directories.ts';
 import { makeTaskEndings } from './task-endings.ts';
 import { environmentOf } from './task-environment.ts';
+import { makeTaskIdentities } from './task-identities.ts';
 import { makeTaskProgress } from './task-progress.ts';
 import { fitIntoBirth, makeTaskReports } from './task-reports.ts';
 import { makeTaskSecrets, openMemory } from './task-secrets.ts';
@@ -309,6 +310,7 @@ async function run(
         await storeIdentity(files, { ...identity, ...issued });
       }
       workloads.onIssued(spiffeId);
+      identities.refresh();
       for (const { spec } of supervisor.live())
         if (spec.service !== undefined && workloads.spiffeIdOf(spec) === spiffeId) supervisor.sayAgain(spec.id);
     },
@@ -364,6 +366,7 @@ async function run(
   trust.current.watch(() => {
     proxy.recheck();
     masterCheck.recheck();
+    identities.refresh();
   });
 
   const directories = await openTaskDirectories(config.dataDir);
@@ -380,7 +383,11 @@ async function run(
   const path = process.env.PATH ?? '/usr/local/bin:/usr/bin:/bin';
   const sealKey = deriveSealKey(identity.taskSecret);
   const memory = openMemory(config.dataDir, log);
-  const secrets = makeTaskSecrets({ key: sealKey, memory });
+  const secrets = makeTaskSecrets({ key: sealKey, memory: memory?.secrets });
+  const identities = makeTaskIdentities({
+    ...{ memory: memory?.identities, certificates: () => certificates, bundle, log },
+    ...{ spiffeIdOf: workloads.spiffeIdOf, lower: confinement.lower },
+  });
   const environment = (spec: TaskSpec, owner?: Lowered['owner']) => ({
     ...environmentOf(spec, {
       node,
@@ -390,6 +397,7 @@ async function run(
       home: join(directories.of(spec.id), sandboxName),
     }),
     ...secrets.environmentOf(spec, owner),
+    ...identities.environmentOf(spec, owner),
   });
   const execs = makeExecAnswers({
     sender,
@@ -421,6 +429,7 @@ async function run(
   );
   const supervisor = makeSupervisor({
     artifacts,
+    identities,
     processes: wear.countingRuns(confinement.processes),
     lower: confinement.lower,
     inBackground,
@@ -438,6 +447,7 @@ async function run(
     onChanged: () => {
       const live = supervisor.live();
       secrets.keep(new Set(live.map(({ spec }) => spec.id)));
+      inBackground('keeping identities', identities.keep(live.map(({ spec }) => spec)));
       inBackground(
         'asking for certificates',
         certificates.want(new Set(live.map(({ spec }) => workloads.spiffeIdOf(spec)))),

@@ -23,6 +23,7 @@ import { advance } from '../lifecycle/task-machine.ts';
 import { fetchReason } from '../lifecycle/task-report.ts';
 import { isTerminal, type TaskSpec, type TaskStatus } from '../model/task.ts';
 import type { Artifacts } from './artifacts.ts';
+import type { TaskIdentities } from './task-identities.ts';
 import { cgroupLimitsOf } from './task-limits.ts';
 
 /** Carries out what the task machine decides for one task. */
@@ -52,6 +53,7 @@ export interface TaskRunnerParts {
   /** What of it are files is for `owner` to read. */
   readonly environmentOf: (spec: TaskSpec, owner?: Lowered['owner']) => Readonly<Record<string, string>>;
   readonly artifacts: Pick<Artifacts, 'place'>;
+  readonly identities: Pick<TaskIdentities, 'ready'>;
   readonly onStatus: (status: TaskStatus) => void;
   /** It may be called through the mesh from now on, or no more. */
   readonly onReady: (ready: boolean) => void;
@@ -68,7 +70,7 @@ export function makeTaskRunner(
   settings: { readonly spec: TaskSpec; readonly directory: string; readonly hasEnded: boolean },
   signal: AbortSignal,
 ): TaskRunner {
-  const { processes, clock, random, newId, environmentOf, artifacts, onStatus, onReady, onEnded } = parts;
+  const { processes, clock, random, newId, environmentOf, artifacts, identities, onStatus, onReady, onEnded } = parts;
   const { spec, directory } = settings;
   const log = parts.log.with({ task: spec.id });
   let life: TaskLife = settings.hasEnded ? { ...newTaskLife(spec), now: { phase: 'ended' } } : newTaskLife(spec);
@@ -127,7 +129,9 @@ export function makeTaskRunner(
   async function prepare(run: number): Promise<boolean> {
     try {
       const say = (message: string) => on({ on: 'progress', run, message });
-      await artifacts.place(spec.artifacts ?? [], directory, say, AbortSignal.any([signal, killed.signal]));
+      const ended = AbortSignal.any([signal, killed.signal]);
+      await artifacts.place(spec.artifacts ?? [], directory, say, ended);
+      await identities.ready(spec, say, ended);
       return true;
     } catch (error) {
       const permanent = hopeless.some(code => isMesoliteError(error, code));

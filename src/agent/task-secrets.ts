@@ -19,14 +19,24 @@ export interface TaskSecrets {
   keep(tasks: ReadonlySet<string>): void;
 }
 
-/** Where secrets are open; undefined, and said why, where there is no place in memory. */
-export function openMemory(dataDir: string, log: Log): MemoryDirectory | undefined {
+/** What tasks find in memory, by what it is. */
+export interface TaskMemory {
+  readonly secrets: MemoryDirectory;
+  readonly identities: MemoryDirectory;
+}
+
+/** Undefined, and said why, where there is no place in memory. */
+export function openMemory(dataDir: string, log: Log): TaskMemory | undefined {
   const { XDG_RUNTIME_DIR } = process.env;
   const places = [...(XDG_RUNTIME_DIR === undefined ? [] : [XDG_RUNTIME_DIR]), '/run', '/dev/shm'];
   try {
-    return openMemoryDirectory(places, `mesolite-${sha256Hex(resolve(dataDir)).slice(0, 16)}`);
+    const name = `mesolite-${sha256Hex(resolve(dataDir)).slice(0, 16)}`;
+    return {
+      secrets: openMemoryDirectory(places, name),
+      identities: openMemoryDirectory(places, `${name}-identities`),
+    };
   } catch (error) {
-    log.warn('no task with secrets can run here', { reason: messageOf(error) });
+    log.warn('no task with secrets or with identity files can run here', { reason: messageOf(error) });
     return undefined;
   }
 }

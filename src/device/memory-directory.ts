@@ -5,10 +5,13 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
+  readlinkSync,
   renameSync,
   rmdirSync,
   rmSync,
   statfsSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -17,11 +20,21 @@ import { MesoliteError, messageOf } from '../base/errors.ts';
 /** statfs(2): file systems that are memory; what is in them is gone with the power. */
 const inMemory: ReadonlySet<number> = new Set([0x01021994, 0x858458f6]);
 
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** A directory that is never on a disk, and there while something is in it; others find their way to what is theirs in it, and see nothing else. */
 export interface MemoryDirectory {
   readonly path: string;
   /** Writes a file whole, readable by its owner alone: `owner`, or this process' own user. */
-  write(folder: string, file: string, bytes: Uint8Array, owner?: { readonly uid: number; readonly gid: number }): void;
+  write(folder: string, file: string, bytes: Uint8Array, owner?: Owner): void;
+  /**
+   * Makes these the files of a folder, all at once: `folder` becomes a link to another one, and the one before stays until the next time, for who has
+   * just opened it. Nothing happens where they are there already.
+   */
+  swap(folder: string, files: Readonly<Record<string, string>>, owner?: Owner): void;
   /** Removes all folders but these. */
   keep(folders: ReadonlySet<string>): void;
 }
@@ -43,25 +56,58 @@ export function openMemoryDirectory(places: readonly string[], name: string): Me
 function openAt(path: string): MemoryDirectory {
   make(path);
   clear(path);
+  function write(folder: string, file: string, bytes: string | Uint8Array, owner?: Owner): void {
+    make(path);
+    const directory = join(path, folder);
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    const target = join(directory, file);
+    writeFileSync(`${target}~`, bytes, { mode: 0o400, flag: 'w' });
+    if (owner !== undefined) for (const each of [directory, `${target}~`]) chownSync(each, owner.uid, owner.gid);
+    renameSync(`${target}~`, target);
+  }
+
   return {
     path,
-    write(folder, file, bytes, owner) {
-      make(path);
-      const directory = join(path, folder);
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      const target = join(directory, file);
-      writeFileSync(`${target}~`, bytes, { mode: 0o400, flag: 'w' });
-      if (owner !== undefined) for (const each of [directory, `${target}~`]) chownSync(each, owner.uid, owner.gid);
-      renameSync(`${target}~`, target);
+    write,
+    swap(folder, files, owner) {
+      const link = join(path, folder);
+      const before = targetOf(link);
+      if (before !== undefined && Object.entries(files).every(([file, text]) => contentOf(join(link, file)) === text))
+        return;
+      const next = `${folder}~${Number(before?.split('~')[1] ?? 0) + 1}`;
+      for (const [file, text] of Object.entries(files)) write(next, file, text, owner);
+      rmSync(`${link}~`, { force: true });
+      symlinkSync(next, `${link}~`);
+      renameSync(`${link}~`, link);
+      for (const each of readdirSync(path)) {
+        if (each.startsWith(`${folder}~`) && each !== next && each !== before)
+          rmSync(join(path, each), { recursive: true });
+      }
     },
     keep(folders) {
       if (!existsSync(path)) return;
       for (const each of readdirSync(path)) {
-        if (!folders.has(each)) rmSync(join(path, each), { recursive: true, force: true });
+        if (!folders.has(each.replace(/~\d*$/, ''))) rmSync(join(path, each), { recursive: true, force: true });
       }
       clear(path);
     },
   };
+}
+
+function targetOf(link: string): string | undefined {
+  try {
+    return readlinkSync(link);
+  } catch {
+    return undefined;
+  }
+}
+
+function contentOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
 }
 
 function make(path: string): void {

@@ -44,7 +44,7 @@ export function toPending(task: Unplaced, job: Job): PendingTask {
     nodePorts: nodePortsOf(spec),
     constraints: [
       ...spec.constraints,
-      ...(spec.secrets ? [keepsSecrets] : []),
+      ...(spec.secrets || spec.identity === true ? [keepsSecrets] : []),
       ...impliedConstraints(job, task.label, env),
     ],
     affinities: spec.affinities,

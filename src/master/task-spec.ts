@@ -97,6 +97,7 @@ export function makeTaskSpec(
     ...(localPorts.length > 0 && { localPorts }),
     ...(spec.artifacts && { artifacts: spec.artifacts.map(toTaskArtifact) }),
     serviceAccount: spec.serviceAccount,
+    ...(spec.identity === true && { identity: true }),
     killGraceMs: spec.killGrace,
     ...(spec.service && { shutdownDelayMs: spec.shutdownDelay ?? shutdownDelayMs }),
     ...(spec.maxRunTime !== undefined && { maxRunMs: spec.maxRunTime }),

@@ -189,6 +189,8 @@ export const jobSpecSchema = v.pipe(
     health: v.optional(healthCheckSchema),
     /** Of its namespace, by `mesolite secret put`. */
     secrets: v.optional(jobSecretsSchema),
+    /** Its tasks get the certificate and key of their service account as files: with them they can call past the proxy. */
+    identity: v.optional(v.boolean()),
     tasks: v.optional(v.pipe(v.array(batchTaskSchema), v.maxLength(10_000))),
     periodic: v.optional(periodicSchema),
     update: v.optional(updateSchema),

@@ -74,6 +74,8 @@ export const taskSpecSchema = v.strictObject({
   artifacts: v.optional(v.pipe(v.array(taskArtifactSchema), v.maxLength(artifactBounds.ofTask))),
   serviceAccount: nameSchema,
   secrets: v.optional(sealedSecretsSchema),
+  /** It gets the certificate of its service account as files. */
+  identity: v.optional(v.boolean()),
   killGraceMs: durationMs,
   /** Between the word that it may not be called any more and SIGTERM, when the master wants it to end. */
   shutdownDelayMs: v.optional(durationMs),

@@ -48,6 +48,7 @@ function stage(t: Test, script: string, changes: Partial<TaskSpec> = {}, start: 
       log: silentLog,
       environmentOf: ({ env }) => ({ PATH: '/usr/bin:/bin', ...env }),
       artifacts,
+      identities: { ready: async () => {} },
       onStatus: hear,
       onReady: each => ready.push(each),
       onEnded: hear,

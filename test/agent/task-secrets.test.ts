@@ -87,5 +87,5 @@ t.test('a disk is no place for secrets, nor a folder of somebody else', async t 
 
 /** It is not written to. */
 function openAny() {
-  return { path: '/nowhere', write: () => {}, keep: () => {} };
+  return { path: '/nowhere', write: () => {}, swap: () => {}, keep: () => {} };
 }

@@ -1,5 +1,5 @@
 /** Walk 3: a job sent to the API becomes real children on a node, and what becomes of them comes back, committed, to whoever asks. */
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -14,6 +14,7 @@ import {
   masterConfig,
   runAgent,
   runMaster,
+  trustDomain,
   untilReady,
   untilTasks,
 } from '../fixtures/fleet.ts';
@@ -121,6 +122,16 @@ t.test('a task gets its secrets, which lie nowhere in clear; a new value replace
     (await api.tasks('keeper')).every(({ state }) => state === 'TASK_KILLED'),
   );
   await api.client.remove('/v1/secrets/default/token');
+});
+
+t.test('a task that asks for its identity has it as files before it starts', async t => {
+  const script = 'ls -L "$MESOLITE_IDENTITY"; cat "$MESOLITE_IDENTITY/svid.pem"';
+  await api.apply(job('shows', { ...shell(script), identity: true, serviceAccount: 'shown' }));
+  const [task] = await untilTasks(api, 'shows', 'TASK_FINISHED');
+  const said = await api.output(task?.id ?? '');
+  t.match(said, 'svid.pem\nsvid_bundle.pem\nsvid_key.pem\n');
+  const certificate = new X509Certificate(said.slice(said.indexOf('-----BEGIN')));
+  t.equal(certificate.subjectAltName, `URI:spiffe://${trustDomain}/ns/default/sa/shown`);
 });
 
 /** Has a file below `directory` this text, plain or in base64? */

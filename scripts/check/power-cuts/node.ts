@@ -66,6 +66,7 @@ const supervisor = makeSupervisor({
   processes: makeProcesses({ clock }, { pollMs: 50 }),
   lower: async () => ({ prefix: [] }),
   artifacts: { place: async () => {} },
+  identities: { ready: async () => {} },
   inBackground: new Background(log).run,
   clock,
   random: systemRandom,
