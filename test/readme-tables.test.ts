@@ -251,6 +251,7 @@ interface JobField {
 
 /** Each field of a valibot schema; `wholes` are objects that are taken as one. */
 function* fieldsOf(schema: object, path: string, wholes: ReadonlySet<string>, fallback?: unknown): Generator<JobField> {
+  if ('type' in schema && schema.type === 'never') return; // refused, with advice
   if ('wrapped' in schema && isObject(schema.wrapped)) {
     yield* fieldsOf(schema.wrapped, path, wholes, 'default' in schema ? schema.default : undefined);
   } else if ('entries' in schema && isObject(schema.entries) && !wholes.has(path)) {

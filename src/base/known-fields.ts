@@ -2,10 +2,18 @@ import type * as v from 'valibot';
 
 /** The names of the fields that a schema knows where `path` leads; none where it leads to no object. */
 export function fieldsAt(schema: v.GenericSchema, path: readonly unknown[]): readonly string[] {
+  return namesAt(schema, path, part => !isRefused(part));
+}
+
+/** With those that are known so that they can be refused (`unsupported`). */
+export function namesAt(
+  schema: v.GenericSchema,
+  path: readonly unknown[],
+  isMeant: (part: Part) => boolean = () => true,
+): readonly string[] {
   const found = path.reduce<readonly Part[]>((parts, key) => parts.flatMap(part => below(part, key)), unwrap(schema));
-  return [
-    ...new Set(found.flatMap(({ entries }) => Object.keys(entries ?? {}).filter(name => !isRefused(entries?.[name])))),
-  ];
+  const names = found.flatMap(({ entries = {} }) => Object.entries(entries).filter(([, part]) => isMeant(part)));
+  return [...new Set(names.map(([name]) => name))];
 }
 
 /** What of valibot's schemas leads further: each kind has some of these. */
@@ -34,9 +42,8 @@ function unwrap(part: Part): readonly Part[] {
   return [part];
 }
 
-/** The field is known so that it can be refused with advice (`unsupported`). */
-function isRefused(part: Part | undefined): boolean {
-  return part?.wrapped?.type === 'never';
+function isRefused(part: Part): boolean {
+  return part.wrapped?.type === 'never';
 }
 
 function isPart(option: unknown): option is Part {

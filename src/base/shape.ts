@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import * as v from 'valibot';
 import { MesoliteError } from './errors.ts';
-import { fieldsAt } from './known-fields.ts';
+import { fieldsAt, namesAt } from './known-fields.ts';
 import { nearest } from './nearest.ts';
 
 /** Bounds that hold before a schema looks at a value. */
@@ -34,9 +34,10 @@ function decodeChecked<S extends v.GenericSchema>(
 ): v.InferOutput<S> {
   const result = v.safeParse(schema, input);
   if (result.success) return result.output;
-  const [first, ...more] = result.issues.map(
-    issue => `${describeIssue(issue, schema)}${isSecret ? '' : whatCame(issue)}`,
-  );
+  const [first, ...more] = result.issues.flatMap(issue => [
+    ...unknownFields(issue, schema),
+    ...(isUnknownField(issue) ? [] : [`${describeIssue(issue)}${isSecret ? '' : whatCame(issue)}`]),
+  ]);
   const rest = more.length === 0 ? '' : ` (and ${more.length} more: ${more.slice(0, 4).join('; ')})`;
   throw new MesoliteError('INVALID_INPUT', `${what}: ${first}${rest}`);
 }
@@ -106,26 +107,45 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }
 
-function describeIssue(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string {
-  const path = (issue.path ?? []).reduce((text, item) => {
-    const key: unknown = item.key;
-    if (typeof key === 'number') return `${text}[${key}]`;
-    return text === '' ? String(key) : `${text}.${String(key)}`;
-  }, '');
-  const place = path === '' ? '' : `${path}: `;
-  if (issue.type === 'strict_object') {
-    // valibot speaks of `never` for an unknown key and of the quoted key for a missing one
-    if (issue.expected === 'never') return `${place}unknown field${adviceOn(issue, schema)}`;
-    if (issue.received === 'undefined') return `${place}required, but missing`;
-  }
+function describeIssue(issue: v.BaseIssue<unknown>): string {
+  const place = placeOf(keysOf(issue));
+  // valibot speaks of the quoted key for a missing one
+  if (issue.type === 'strict_object' && issue.received === 'undefined') return `${place}required, but missing`;
   return `${place}${lowerFirst(shorten(issue.message))}`;
 }
 
+function keysOf({ path = [] }: { readonly path?: readonly v.IssuePathItem[] | undefined }): unknown[] {
+  return path.map(({ key }) => key);
+}
+
+function placeOf(keys: readonly unknown[]): string {
+  const path = keys.reduce<string>((text, key) => {
+    if (typeof key === 'number') return `${text}[${key}]`;
+    return text === '' ? String(key) : `${text}.${String(key)}`;
+  }, '');
+  return path === '' ? '' : `${path}: `;
+}
+
+/** valibot speaks of `never` for an unknown key. */
+function isUnknownField({ type, expected }: v.BaseIssue<unknown>): boolean {
+  return type === 'strict_object' && expected === 'never';
+}
+
+/** All fields that the object does not know, where valibot names the first one. */
+function unknownFields(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string[] {
+  const last = issue.path?.at(-1);
+  if (!isUnknownField(issue) || last?.type !== 'object') return [];
+  const above = keysOf(issue).slice(0, -1);
+  const names = new Set(namesAt(schema, above));
+  // none is known where it is not said which of several objects was meant
+  const others = Object.keys(last.input).filter(key => names.size > 0 && key !== last.key && !names.has(key));
+  return [String(last.key), ...others.slice(0, maxUnknownTold)].map(
+    key => `${placeOf([...above, key])}unknown field${adviceOn(key, fieldsAt(schema, above))}`,
+  );
+}
+
 /** What was probably meant by a field that is not known, or else which there are. */
-function adviceOn(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string {
-  const keys = (issue.path ?? []).map(({ key }) => key);
-  const written = String(keys.at(-1));
-  const known = fieldsAt(schema, keys.slice(0, -1));
+function adviceOn(written: string, known: readonly string[]): string {
   const meant = nearest(written, known);
   if (meant !== undefined) return `: did you mean ${meant}?`;
   if (known.length === 0) return '';
@@ -133,6 +153,7 @@ function adviceOn(issue: v.BaseIssue<unknown>, schema: v.GenericSchema): string 
   return `: expected ${known.slice(0, maxFieldsNamed).join(', ')}${more}`;
 }
 
+const maxUnknownTold = 8;
 const maxFieldsNamed = 16;
 
 /** For messages that tell what was expected alone. */

@@ -22,6 +22,7 @@ const looksAt = {
   RateLimit: ['Job'],
   VirtualService: ['VirtualService', 'DestinationRule', 'Job'],
   DestinationRule: ['VirtualService', 'DestinationRule', 'Job'],
+  Job: ['Job'],
   Role: ['Role'],
 } as const satisfies Readonly<Record<string, readonly (PolicyKind | 'Job' | 'Role')[]>>;
 

@@ -12,6 +12,9 @@ export const mesosLabelsSchema = v.object({
   ),
 });
 
+/** The namespace of all tasks that frameworks launch. */
+export const frameworkNamespace = 'frameworks';
+
 /** What a framework says of itself, in Mesos' own words (`FrameworkInfo`); what has no meaning here is left out. */
 export const frameworkInfoSchema = v.object({
   user: text(255),

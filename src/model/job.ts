@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { minuteMs, secondMs } from '../base/clock.ts';
+import { unsupported } from '../base/shape.ts';
 import { artifactsSchema } from './artifact.ts';
 import { count, durationSchema } from './duration.ts';
 import { nameSchema, serviceNameSchema } from './ids.ts';
@@ -23,6 +24,27 @@ const environmentSchema = v.pipe(
   v.check(env => Object.keys(env).length <= 256, 'expected at most 256 variables'),
 );
 
+const noContainers = 'no containers are run, only processes: give command, and its files as artifacts';
+
+/** What those write who come from Docker, Kubernetes or Nomad. */
+const habits = {
+  image: unsupported(noContainers),
+  container: unsupported(noContainers),
+  containers: unsupported(noContainers),
+  template: unsupported('write what a task is in spec itself'),
+  replicas: unsupported('write instances'),
+  count: unsupported('write instances'),
+  args: unsupported('write them behind the program, in command'),
+  environment: unsupported('write env'),
+  volumes: unsupported('a task sees the files of its node; what it is to have comes with artifacts'),
+  schedule: unsupported('write type: periodic, and periodic.cron'),
+  restartPolicy: unsupported('write restart.policy'),
+  dependsOn: unsupported('write after'),
+  livenessProbe: unsupported('write health'),
+  readinessProbe: unsupported('write health'),
+  nodeSelector: unsupported('write constraints'),
+};
+
 /** What is counted for a task that does not say what memory it needs, in MB. */
 export const unknownMemMb = 32;
 
@@ -32,6 +54,9 @@ export const needsSchema = v.strictObject({
   // no default: nobody is held to what he did not say
   mem: v.optional(amount(4_194_304)),
   disk: v.optional(amount(1_073_741_824), 0),
+  memory: unsupported('write mem, in MB'),
+  requests: unsupported('write what a task needs in resources itself, and what it is held to in limits'),
+  limits: unsupported('write limits beside resources'),
   ...customResourcesSchema.entries,
 });
 
@@ -129,10 +154,19 @@ const serviceSchema = v.strictObject({
   port: nameSchema,
 });
 
+const commandSchema = v.pipe(
+  v.array(
+    v.pipe(v.string('expected text: put it in quotes'), v.maxLength(32_768)),
+    'expected a list, as [python3, server.py]; what a shell is to read is [sh, -c, "…"]',
+  ),
+  v.minLength(1),
+  v.maxLength(256),
+);
+
 /** One task of a batch job: what it does not say is taken from the job. */
 const batchTaskSchema = v.strictObject({
   name: nameSchema,
-  command: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(32_768))), v.minLength(1), v.maxLength(256))),
+  command: v.optional(commandSchema),
   env: v.optional(environmentSchema),
   resources: v.optional(needsSchema),
   priority: v.optional(count(0, 100)),
@@ -144,11 +178,12 @@ const batchTaskSchema = v.strictObject({
 /** A job as an operator writes it: one program, how many of it, what it needs, and how it is seen in the mesh. */
 export const jobSpecSchema = v.pipe(
   v.strictObject({
+    ...habits,
     type: v.optional(v.picklist(jobTypes), 'service'),
     /** Larger is sooner. */
     priority: v.optional(count(0, 100), 50),
     instances: v.optional(count(0, 10_000), 1),
-    command: v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(32_768))), v.minLength(1), v.maxLength(256))),
+    command: v.optional(commandSchema),
     env: v.optional(environmentSchema, {}),
     resources: v.optional(needsSchema, {}),
     ports: v.optional(v.pipe(v.array(portNeedSchema), v.maxLength(32)), []),

@@ -6,7 +6,7 @@ export const warningCodes = {
   GUARANTEES_EXCEED_FLEET: 'roles are guaranteed more than the fleet has: nobody else gets any',
   HTTP_FIELD_ON_TCP: 'a field that TCP does not have, for a workload that speaks TCP',
   LIKELY_MISTAKE: 'anything else that never matches, restricts nothing, or is never reached',
-  NO_SUCH_SERVICE: 'a host that no job serves',
+  NO_SUCH_SERVICE: 'a host or an upstream that no job serves',
   NO_SUCH_SUBSET: 'a route to a subset that no DestinationRule defines',
   PORT_NOT_DECLARED: 'a port that no job publishes',
   RULE_SHADOWED: 'a rule that never decides, because an earlier one matches all that it matches',

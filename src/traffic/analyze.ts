@@ -1,5 +1,8 @@
+import { nearest } from '../base/nearest.ts';
 import { type DestinationRule, describeDocument, type Job, labelsOf } from '../model/document.ts';
-import { type ServiceRef, serviceKey } from '../model/ids.ts';
+import { frameworkNamespace } from '../model/framework.ts';
+import { parseServiceRef, type ServiceRef, serviceKey } from '../model/ids.ts';
+import { upstreamOf } from '../model/job.ts';
 import type { DestinationRef, HttpRoute } from '../model/virtual-service.ts';
 import type { Warning } from '../model/warning.ts';
 import { compileDestinations, type Destinations } from './destinations.ts';
@@ -19,24 +22,33 @@ export interface TrafficMesh {
 
 type Place = Pick<Warning, 'document' | 'path'>;
 
-/** Warns of hosts, subsets and endpoints that are not there. */
+/** Warns of hosts, upstreams, subsets and endpoints that are not there. */
 export function analyzeTraffic(mesh: TrafficMesh): Warning[] {
   const services = servicesOf(mesh.jobs);
   const destinations = compileDestinations(mesh.destinationRules, mesh.rootNamespace);
+  const missing = (service: ServiceRef, place: Place): Warning[] => {
+    const key = serviceKey(service);
+    // what frameworks serve is known only while it runs
+    if (mesh.jobs.length === 0 || services.has(key) || service.namespace === frameworkNamespace) return [];
+    const meant = nearest(key, [...services.keys()]);
+    const fix = meant === undefined ? 'correct the name, or apply the job' : `did you mean ${meant}? Or apply the job`;
+    return [{ code: 'NO_SUCH_SERVICE', ...place, reason: `no job serves ${key}`, fix }];
+  };
   const unknown = (host: string, namespace: string, place: Place): Warning[] => {
     const service = serviceOfHost(host, namespace);
-    if (mesh.jobs.length === 0 || service === undefined || services.has(serviceKey(service))) return [];
-    return [
-      {
-        code: 'NO_SUCH_SERVICE',
-        ...place,
-        reason: `no job serves ${serviceKey(service)}`,
-        fix: 'correct the host, or apply the job',
-      },
-    ];
+    return service === undefined ? [] : missing(service, place);
   };
-  const isMeant = (document: VirtualService | DestinationRule) => mesh.only?.has(describeDocument(document)) ?? true;
+  const isMeant = (document: VirtualService | DestinationRule | Job) =>
+    mesh.only?.has(describeDocument(document)) ?? true;
   return oncePerCause([
+    ...mesh.jobs.filter(isMeant).flatMap(job =>
+      job.spec.upstreams.flatMap((upstream, i) =>
+        missing(parseServiceRef(upstreamOf(upstream).service, job.metadata.namespace), {
+          document: describeDocument(job),
+          path: `spec.upstreams[${i}]`,
+        }),
+      ),
+    ),
     ...mesh.destinationRules
       .filter(isMeant)
       .flatMap(rule =>
@@ -52,8 +64,8 @@ export function analyzeTraffic(mesh: TrafficMesh): Warning[] {
         ...document.spec.http.flatMap((http, i) =>
           destinationsIn(http, `spec.http[${i}]`).flatMap(({ path, destination, weight }) => {
             const place = { document: name, path };
-            const missing = unknown(destination.host, namespace, { ...place, path: `${path}.host` });
-            if (missing.length > 0 || weight === 0) return missing;
+            const absent = unknown(destination.host, namespace, { ...place, path: `${path}.host` });
+            if (absent.length > 0 || weight === 0) return absent;
             return subsetWarnings(destination, namespace, place, services, destinations);
           }),
         ),

@@ -14,6 +14,10 @@ const schema = v.strictObject({
 t.test('a message names what, where and what was expected', async t => {
   const cases: [unknown, RegExp][] = [
     [{}, /^policy\.yaml: name: required, but missing$/],
+    [
+      { name: 'a', nmae: 'b', x1: 1 },
+      /^policy\.yaml: nmae: unknown field: .* \(and 1 more: x1: unknown field: expected .*\)$/,
+    ],
     [{ name: 'a', nmae: 'b' }, /^policy\.yaml: nmae: unknown field: did you mean name\?$/],
     [{ name: 1 }, /^policy\.yaml: name: invalid type: Expected string but received 1$/],
     [

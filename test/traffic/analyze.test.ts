@@ -33,6 +33,24 @@ const analyze = (
 ) => analyzeTraffic({ virtualServices, destinationRules, jobs, rootNamespace: 'root' });
 const codes = (...args: Parameters<typeof analyze>) => analyze(...args).map(({ code, path }) => `${code} ${path}`);
 
+t.test('an upstream that no job serves is told, with the one that was meant', async t => {
+  const caller = (...upstreams: unknown[]) =>
+    decodeDocument(
+      { apiVersion: 'mesolite/v1', kind: 'Job', metadata: { name: 'caller' }, spec: { command: ['x'], upstreams } },
+      'job',
+    ) as Job;
+  const of = (caller: Job) => analyze([], [], [caller, job('r1')]);
+  t.same(of(caller('reviews', 'web.frameworks')), []);
+  t.match(of(caller('reviews', 'reviws')), [
+    {
+      code: 'NO_SUCH_SERVICE',
+      document: 'Job default/caller',
+      path: 'spec.upstreams[1]',
+      fix: 'did you mean reviews.default? Or apply the job',
+    },
+  ]);
+});
+
 t.test('a route to what is there is not spoken of', async t => {
   t.same(codes([route('reviews', to('v1'))]), []);
   t.same(codes([route('reviews.default.svc.cluster.local', to('v1', 100), to('v2', 0))]), [], 'no weight, no calls');

@@ -1,6 +1,7 @@
 import type { Clock } from '../../base/clock.ts';
 import { messageOf } from '../../base/errors.ts';
 import type { Log } from '../../base/log.ts';
+import { frameworkNamespace } from '../../model/framework.ts';
 import { type Resources, shortages, subtractResources } from '../../model/resources.ts';
 import { isTerminal, type TaskState } from '../../model/task.ts';
 import { heldBy, maxTasksPerNode, slotsOf } from '../../model/task-slots.ts';
@@ -20,9 +21,6 @@ import type { Updates } from './updates.ts';
 export interface Launches {
   accept(framework: Framework, call: CallOf<'ACCEPT'>['accept']): Promise<void>;
 }
-
-/** The namespace of all tasks that frameworks launch. */
-export const frameworkNamespace = 'frameworks';
 
 /** How many more tasks the framework may have, and the slots of the node that are left. */
 interface Room {
