@@ -497,6 +497,7 @@ async function run(
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh?.meshPort ?? config.meshPort,
         via: ways.via.value,
+        ...(profile.thermal && { thermal: profile.thermal }),
         controllers: confinement.controllers,
         warnings: [...confinement.warnings, ...room.warnings(), ...wearing.warnings(), ...data.warnings()],
         speed: speed.value,

@@ -13,6 +13,7 @@ import { readInventory } from '../device/inventory.ts';
 import { openPrivileges } from '../device/privileges.ts';
 import { listeningPorts } from '../device/proc.ts';
 import { loadProfiles, profileOf, unknownBoard } from '../device/profiles.ts';
+import { trapsHere } from '../device/traps.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { parseJoinString } from '../identity/join-string.ts';
 import type { Finding } from '../model/finding.ts';
@@ -39,7 +40,7 @@ export async function examineNode(
   config: DoctorConfig,
   signal: AbortSignal,
 ): Promise<readonly Finding[]> {
-  const { findings: ofBoard, profile } = await examineBoard(config);
+  const { findings: ofBoard, profile } = await examineBoard(config, root);
   const { findings: ofIdentity, places } = await examineIdentity(clock, config);
   return [
     ...ofBoard,
@@ -54,6 +55,7 @@ export async function examineNode(
 
 async function examineBoard(
   config: DoctorConfig,
+  root: string,
 ): Promise<{ readonly findings: Finding[]; readonly profile: FirmwareProfile }> {
   const { inventory, warnings } = await readInventory();
   const profiles = await loadProfiles(...profileFoldersOf(config));
@@ -68,7 +70,7 @@ async function examineBoard(
         ? { check: 'profile', state: 'ok', what: board }
         : { check: 'profile', state: 'warning', what: 'no profile knows this board: it is treated carefully', fix },
       ...warnings.map(what => ({ check: 'board', state: 'warning', what }) as const),
-      ...profile.traps.map(({ trap, fix }) => ({ check: 'board', state: 'note', what: trap, fix }) as const),
+      ...trapsHere(profile, root).map(({ trap, fix }) => ({ check: 'board', state: 'note', what: trap, fix }) as const),
     ],
   };
 }

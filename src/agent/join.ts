@@ -6,8 +6,8 @@ import { decodeJson } from '../base/shape.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import { readInventory } from '../device/inventory.ts';
-import { chooseProfile, loadProfiles } from '../device/profiles.ts';
-import { hasRealTimeClock } from '../device/traps.ts';
+import { loadProfiles, profileOf as profileOfBoard } from '../device/profiles.ts';
+import { hasRealTimeClock, trapsHere } from '../device/traps.ts';
 import { parseJoinString } from '../identity/join-string.ts';
 import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, readPrivateKey } from '../identity/keys.ts';
 import { readProxyRules } from '../link/proxy-rules.ts';
@@ -82,7 +82,7 @@ async function joinFleet(
 ): Promise<NodeIdentity> {
   const { node, labels, join } = config;
   const keys = await openKeys(files, parseJoinString(join).id);
-  const profile = await profileOf(config);
+  const profile = await profileOf(config, log);
   log.info('this node asks to be let in', { node, profile, key: keyIdOf(keys.publicKey).slice(0, 16) });
   const parts = { clock, log, random: systemRandom, proxyFor: readProxyRules(config.proxy ?? {}) };
   const identity = await enroll(parts, { join, node, labels, profile, keys }, signal);
@@ -114,8 +114,11 @@ async function replaceIdentity(files: Files, identity: NodeIdentity): Promise<vo
   await files.remove(keyFile);
 }
 
-async function profileOf({ profile, ...folders }: JoinConfig): Promise<string> {
-  if (profile !== undefined) return profile;
+/** Who sits at the board is told what it is seen to be in, with what helps. */
+async function profileOf({ profile: asked, ...folders }: JoinConfig, log: Log): Promise<string> {
   const { inventory } = await readInventory();
-  return chooseProfile(inventory, await loadProfiles(...profileFoldersOf(folders))).name;
+  const profile = profileOfBoard(inventory, await loadProfiles(...profileFoldersOf(folders)), asked);
+  for (const { trap, fix, when } of trapsHere(profile))
+    if (when !== undefined) log.warn('a known trap of this board', { trap, fix });
+  return profile.name;
 }

@@ -6,6 +6,7 @@ import { readInventory } from '../device/inventory.ts';
 import { readNetwork } from '../device/network.ts';
 import { openProbe } from '../device/probe.ts';
 import { loadProfiles, profileOf } from '../device/profiles.ts';
+import { trapsHere } from '../device/traps.ts';
 import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
 import { type AgentConfig, profileFoldersOf } from './config.ts';
@@ -32,7 +33,7 @@ export async function openNodeFacts(
   const profiles = await loadProfiles(...profileFoldersOf(folders));
   const profile = profileOf(inventory, profiles, asked);
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
-  for (const { trap, fix } of profile.traps) log.debug('a known trap of this board', { trap, fix });
+  for (const { trap, fix } of trapsHere(profile)) log.debug('a known trap of this board', { trap, fix });
   // read once: what tasks write afterwards is in what they hold, and is not to be taken from what there is to give as well
   const disk = await readDisk(dataDir);
   const probe = openProbe({ clock }, { dataDirectory: dataDir, diskSampleMs: profile.diskSampleMs });

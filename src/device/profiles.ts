@@ -2,7 +2,14 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
 import { decodeJson } from '../base/shape.ts';
-import { type FirmwareProfile, type Inventory, type ProfileMatch, profileSchema } from '../model/profile.ts';
+import {
+  type FirmwareProfile,
+  type Inventory,
+  matchPatterns,
+  type ProfileMatch,
+  profileProblem,
+  profileSchema,
+} from '../model/profile.ts';
 import { explain } from './files.ts';
 
 const bounds = { maxBytes: 64 * 1024, maxDepth: 8 };
@@ -80,11 +87,9 @@ export function whyNot({ match }: FirmwareProfile, inventory: Inventory): string
   return reasons.includes(undefined) ? undefined : reasons.join('; ');
 }
 
-const patterns = ['deviceTreeModel', 'dmiProduct', 'cpuModel'] as const;
-
 /** The first thing that the match names and that does not hold for this board. */
 function mismatch(match: ProfileMatch, inventory: Inventory): string | undefined {
-  for (const field of patterns) {
+  for (const field of matchPatterns) {
     const pattern = match[field];
     if (pattern === undefined || new RegExp(pattern).test(inventory[field])) continue;
     return `${field} is ${inventory[field] === '' ? 'not told' : inventory[field]}`;
@@ -101,16 +106,8 @@ function checkProfile(path: string, profile: FirmwareProfile): FirmwareProfile {
   if (`${profile.name}.json` !== basename(path)) {
     throw new MesoliteError('INVALID_INPUT', `${path}: name: expected the name of the file, got ${profile.name}`);
   }
-  profile.match.forEach((match, index) => {
-    for (const field of patterns) {
-      try {
-        new RegExp(match[field] ?? '');
-      } catch (cause) {
-        const place = `${path}: match[${index}].${field}`;
-        throw new MesoliteError('INVALID_INPUT', `${place}: not a regular expression: ${match[field]}`, { cause });
-      }
-    }
-  });
+  const problem = profileProblem(profile);
+  if (problem !== undefined) throw new MesoliteError('INVALID_INPUT', `${path}: ${problem}`);
   return profile;
 }
 

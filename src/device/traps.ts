@@ -1,5 +1,17 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { FirmwareProfile, Trap, TrapSign } from '../model/profile.ts';
+
+const signs: Readonly<Record<TrapSign, (root: string) => boolean>> = {
+  'memory-controller-off': isMemoryControllerOff,
+  'no-clock': root => !hasRealTimeClock(root),
+  'pages-of-16-kib': root => /^KernelPageSize: +16 kB$/m.test(text(join(root, 'proc/self/smaps'))),
+};
+
+/** The traps that this board is in, and those of which nobody can tell. */
+export function trapsHere({ traps }: Pick<FirmwareProfile, 'traps'>, root = '/'): readonly Trap[] {
+  return traps.filter(({ when }) => when === undefined || signs[when](root));
+}
 
 /** Does a clock go on here while the board has no power? */
 export function hasRealTimeClock(root = '/'): boolean {
@@ -7,5 +19,20 @@ export function hasRealTimeClock(root = '/'): boolean {
     return readdirSync(join(root, 'sys/class/rtc')).length > 0;
   } catch {
     return false;
+  }
+}
+
+/** cgroups(7): of version 2 what the root has, of version 1 the last column. */
+function isMemoryControllerOff(root: string): boolean {
+  const unified = text(join(root, 'sys/fs/cgroup/cgroup.controllers'));
+  if (unified !== '') return !unified.split(/\s+/).includes('memory');
+  return /^memory\t\d+\t\d+\t0$/m.test(text(join(root, 'proc/cgroups')));
+}
+
+function text(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
   }
 }

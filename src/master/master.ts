@@ -228,7 +228,13 @@ async function run(
   }));
   // peers refuse the tasks of one that is cut off
   const nodeOf = (id: string) => (book.isCutOff(id) ? undefined : fleet.get(id));
-  const weights = makeNodeWeights({ clock, log, events, publish: () => publishServices() });
+  const weights = makeNodeWeights({
+    clock,
+    log,
+    events,
+    publish: () => publishServices(),
+    onRoom: () => rounds.wake(),
+  });
   const { weightOf } = weights;
   const services = makeServices({ store, outgoing, nodeOf, weightOf, clock }, { trustDomain });
   const manifest = makeManifestOutbox(
@@ -348,7 +354,7 @@ async function run(
     },
     policies: roles.policies,
     dice: systemRandom,
-    slowdownOf: node => weights.slowdownOf(node),
+    strainOf: node => weights.strainOf(node),
     artifactBytes: artifacts.bytesOf,
     jobs,
     fleet,

@@ -1,3 +1,4 @@
+import { type StrainLevel, slowdowns } from '../lifecycle/strain.ts';
 import { isDrained } from '../model/drain.ts';
 import { makeRoster, type Roster, type SchedulingNode } from '../scheduling/roster.ts';
 import type { FleetNode } from './fleet.ts';
@@ -8,18 +9,20 @@ const unavailable = {
   quarantined: 'is in quarantine',
 } as const;
 
+const tooHot = 'is too hot: it takes no more tasks until it has cooled down';
+
 /** The fleet as the scheduler sees it at a moment: the same roster as before until one of the nodes is another to it. */
 export function makeNodeRoster(parts: {
   readonly fleet: { list(): readonly FleetNode[] };
-  readonly slowdownOf: (node: string) => number;
+  readonly strainOf: (node: string) => StrainLevel;
   /** Of what the master has itself; what it has not is as large as nodes say that have it. */
   readonly artifactBytes: (artifact: string) => number | undefined;
 }): (now: number) => Roster {
-  const { fleet, slowdownOf, artifactBytes } = parts;
+  const { fleet, strainOf, artifactBytes } = parts;
   let entries: readonly Entry[] = [];
   let roster = makeRoster([]);
   return now => {
-    const fresh = fleet.list().map((node, i) => entryOf(node, slowdownOf(node.id), now, entries[i]));
+    const fresh = fleet.list().map((node, i) => entryOf(node, strainOf(node.id), now, entries[i]));
     const isSame = fresh.length === entries.length && fresh.every((entry, i) => entry === entries[i]);
     entries = fresh;
     if (!isSame) {
@@ -55,10 +58,11 @@ interface Entry extends Pick<FleetNode, 'id' | 'birth' | 'labels' | 'stock'> {
 }
 
 /** `before` where nothing is different: a heartbeat makes another `FleetNode`, of the same birth. */
-function entryOf(node: FleetNode, slowdown: number, now: number, before: Entry | undefined): Entry {
+function entryOf(node: FleetNode, strain: StrainLevel, now: number, before: Entry | undefined): Entry {
   const { id, labels, birth, stock, drain = null } = node;
   const closesAt = drain !== null && drain.from > now ? drain.from : undefined;
-  const why = whyUnavailable(node, now);
+  const slowdown = slowdowns[strain];
+  const why = whyUnavailable(node, now) ?? (strain === 'hot' ? tooHot : undefined);
   if (
     before?.id === id &&
     before.birth === birth &&

@@ -3,6 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
+import type { StrainLevel } from '../lifecycle/strain.ts';
 import type { Resources } from '../model/resources.ts';
 import { isTerminal } from '../model/task.ts';
 import { heldBy, withSlots } from '../model/task-slots.ts';
@@ -77,7 +78,7 @@ export function makeRounds(parts: {
   readonly dice: Random;
   readonly policies: () => RolePolicies;
   /** How many times as long everything takes on a node, by heat or load. */
-  readonly slowdownOf: (node: string) => number;
+  readonly strainOf: (node: string) => StrainLevel;
   /** Of what the master has for nodes to fetch, by `contentKeyOf`. */
   readonly artifactBytes: (artifact: string) => number | undefined;
   readonly secretsOf?: SecretsOf;
@@ -86,7 +87,7 @@ export function makeRounds(parts: {
   /** A node that was to be drained and then to go has no tasks left. */
   readonly onEmptied: (node: string) => void;
 }): Rounds {
-  const { store, jobs, fleet, scheduler, clock, log, events, newId, dice, policies, slowdownOf, artifactBytes } = parts;
+  const { store, jobs, fleet, scheduler, clock, log, events, newId, dice, policies, strainOf, artifactBytes } = parts;
   const { onPlaced, onEmptied } = parts;
   let ledger: Ledger = emptyLedger;
   let waiting: ReadonlyMap<string, Waiting> = new Map();
@@ -94,7 +95,7 @@ export function makeRounds(parts: {
   let hasHeld = false;
   const pool = makeTaskPool({ store, jobs });
   const learning = makeLearning({ store, fleet, clock });
-  const rosterAt = makeNodeRoster({ fleet, slowdownOf, artifactBytes });
+  const rosterAt = makeNodeRoster({ fleet, strainOf, artifactBytes });
   const searchOf = makeSearchBudget(clock);
   const sharing = makeSharing({ ledger: () => ledger, change, policies, dice, newId });
   const labelsOf = (id: string) => {

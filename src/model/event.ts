@@ -10,6 +10,7 @@ export const eventSeverities = {
   'node-ready': 'info',
   'node-unreachable': 'warning',
   'node-throttled': 'warning',
+  'node-hot': 'critical',
   'node-wears-out': 'warning',
   'node-over-data-budget': 'warning',
   'node-quarantined': 'critical',

@@ -7,7 +7,7 @@ import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
 import { execAskSchema, logAskSchema, outputPieceFields, outputTakenSchema } from './output.ts';
 import { pathNormalizations } from './policy.ts';
-import { inventorySchema, usageSchema } from './profile.ts';
+import { inventorySchema, thermalSchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
 import { trialSchema } from './rollout.ts';
 import { sealKeySchema } from './secret.ts';
@@ -58,6 +58,8 @@ export const birthSchema = v.object({
   meshPort: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
   heartbeatMs: whole,
   usage: usageSchema,
+  /** What heat means to such a board. */
+  thermal: v.optional(thermalSchema),
   /** What tasks are held to by the kernel here. */
   controllers: v.optional(v.pipe(v.array(text(16)), v.maxLength(8))),
   /** What an operator would want to know of the node, each with what helps. */

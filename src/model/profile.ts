@@ -15,6 +15,29 @@ const matchSchema = v.strictObject({
   virtual: v.optional(v.boolean()),
 });
 
+/** What can be seen of a board. */
+export const trapSigns = ['memory-controller-off', 'no-clock', 'pages-of-16-kib'] as const;
+export type TrapSign = (typeof trapSigns)[number];
+
+const trapSchema = v.strictObject({
+  trap: text,
+  fix: text,
+  /** It is told only where this is seen; everywhere when absent. */
+  when: v.optional(v.picklist(trapSigns)),
+});
+
+/** In °C, in the order of their size. */
+export const thermalSchema = v.strictObject({
+  /** From here on a node has little left to give: calls go to others where they can. */
+  throttleC: whole(30, 150),
+  /** From here on it is given no more tasks. */
+  drainC: whole(30, 150),
+  /** Below this it is as before. */
+  resumeC: whole(20, 150),
+});
+
+export type Thermal = v.InferOutput<typeof thermalSchema>;
+
 /** A board: how it is recognised and how the agent behaves on it; one JSON file in `firmware-profiles/`. */
 export const profileSchema = v.strictObject({
   $schema: v.optional(text),
@@ -38,6 +61,7 @@ export const profileSchema = v.strictObject({
     maxUpstreamConnections: whole(16, 100_000),
     decisionCacheEntries: whole(64, 1_000_000),
   }),
+  thermal: v.optional(thermalSchema),
   /** What it may cost the medium of the data directory that the agent writes. */
   flashWear: v.optional(
     v.strictObject({
@@ -51,11 +75,30 @@ export const profileSchema = v.strictObject({
   ),
   /** MB (of 10^6 bytes) that agent and master may exchange in a month where that is paid for by the byte. */
   meteredMbPerMonth: v.optional(whole(1, 1_000_000)),
-  traps: v.optional(v.array(v.strictObject({ trap: text, fix: text })), []),
+  traps: v.optional(v.array(trapSchema), []),
 });
 
+export type Trap = v.InferOutput<typeof trapSchema>;
 export type FirmwareProfile = v.InferOutput<typeof profileSchema>;
 export type ProfileMatch = v.InferOutput<typeof matchSchema>;
+
+export const matchPatterns = ['deviceTreeModel', 'dmiProduct', 'cpuModel'] as const;
+
+/** What the shape of a profile does not say, with its place; undefined when it is sound. */
+export function profileProblem({ match, thermal }: Pick<FirmwareProfile, 'match' | 'thermal'>): string | undefined {
+  for (const [index, entry] of match.entries()) {
+    for (const field of matchPatterns) {
+      try {
+        new RegExp(entry[field] ?? '');
+      } catch {
+        return `match[${index}].${field}: not a regular expression: ${entry[field]}`;
+      }
+    }
+  }
+  if (thermal === undefined || (thermal.resumeC < thermal.throttleC && thermal.throttleC <= thermal.drainC))
+    return undefined;
+  return 'thermal: expected resumeC below throttleC, and drainC not below that';
+}
 
 /** A way out of this machine. */
 export interface NetworkLink {

@@ -2,15 +2,15 @@ import fc from 'fast-check';
 import t from 'tap';
 import { secondMs } from '../../src/base/clock.ts';
 import { calmSince, judgeStrain, type Strain } from '../../src/lifecycle/strain.ts';
-import type { Usage } from '../../src/model/profile.ts';
+import type { Thermal, Usage } from '../../src/model/profile.ts';
 
 const idle: Usage = { cpu: 0.1, memUsedMb: 1, diskUsedMb: 1, agentRssMb: 1, load1: 0.2 };
 
 /** The level after each heartbeat, ten seconds apart. */
-function levels(usages: readonly Partial<Usage>[]): string[] {
+function levels(usages: readonly Partial<Usage>[], thermal?: Thermal): string[] {
   let strain: Strain = calmSince(0);
   return usages.map((usage, i) => {
-    strain = judgeStrain(strain, { ...idle, ...usage }, 4, i * 10 * secondMs);
+    strain = judgeStrain(strain, { ...idle, ...usage }, { cpuCount: 4, thermal }, i * 10 * secondMs);
     return strain.level;
   });
 }
@@ -22,6 +22,19 @@ t.test('a processor that is kept slow counts at once, one that is busy after 20 
   for (const busy of [{ cpu: 0.95 }, { load1: 8 }, { temperatureC: 86 }]) {
     t.same(levels([{}, busy, busy, busy]), ['calm', 'calm', 'calm', 'busy']);
   }
+});
+
+t.test('a board that is too hot counts at once, and until it has been cool for a minute', async t => {
+  const thermal = { throttleC: 80, drainC: 84, resumeC: 70 };
+  const at = (temperatureC: number, count = 1) => times(count, { temperatureC });
+  t.same(levels([{}, ...at(79), ...at(84)], thermal), ['calm', 'calm', 'hot']);
+  t.same(new Set(levels([...at(84), ...at(71, 20)], thermal)), new Set(['hot']), 'cooler is not cool');
+  t.same(levels([...at(84), ...at(69, 7)], thermal).slice(-2), ['hot', 'calm']);
+  t.same(
+    levels([{}, ...at(80, 4), ...at(71, 9), ...at(69, 7)], thermal).filter((_, i) => [4, 13, 20].includes(i)),
+    ['busy', 'busy', 'calm'],
+  );
+  t.same(levels([{ throttled: 1 }, ...at(84)], thermal), ['slow', 'hot']);
 });
 
 t.test('what is better counts after a minute', async t => {

@@ -14,11 +14,13 @@ function stage(t: { teardown(undo: () => unknown): void }) {
   const clock = new FakeClock();
   const told: string[] = [];
   const published: number[] = [];
+  const room: string[] = [];
   const controller = new AbortController();
   const weights = makeNodeWeights({
     clock,
     log: silentLog,
     events: { record: (kind, { node, message }) => told.push(`${kind} ${node}: ${message}`) },
+    onRoom: () => room.push(weights.strainOf('pi-1')),
     publish: async () => {
       published.push(clock.monotonic() / secondMs);
     },
@@ -35,14 +37,14 @@ function stage(t: { teardown(undo: () => unknown): void }) {
       joinedAt: 1,
       state: 'ready',
       lastSeen: 1,
-      birth: birthOf({}),
+      birth: birthOf({ thermal: { throttleC: 80, drainC: 85, resumeC: 70 } }),
       usage: { ...idle, ...usage },
       boot: 1,
       quarantine: null,
     };
     weights.onUsage(node);
   };
-  return { clock, weights, say, told, published };
+  return { clock, weights, say, told, published, room };
 }
 
 t.test('a node that is kept slow weighs a quarter, and its operator hears of it', async t => {
@@ -51,6 +53,26 @@ t.test('a node that is kept slow weighs a quarter, and its operator hears of it'
   say('pi-1', { throttled: 1, temperatureC: 84.1 });
   t.same([weights.weightOf('pi-1'), weights.weightOf('pi-2')], [25, 100]);
   t.match(told, [/^node-throttled pi-1: .* at 84.1 °C: /]);
+});
+
+t.test('a node that is too hot weighs next to nothing and takes no tasks until it has cooled down', async t => {
+  const { clock, weights, say, told, room } = stage(t);
+  say('pi-1', { temperatureC: 85.5 });
+  t.equal(weights.weightOf('pi-1'), 10);
+  t.match(told, [/^node-hot pi-1: it is too hot at 85.5 °C/]);
+  const node: FleetNode = {
+    ...{ id: 'pi-1', labels: {}, joinedAt: 1, state: 'ready', lastSeen: 1, boot: 1, quarantine: null },
+    ...{ birth: birthOf({}), usage: idle },
+  };
+  const { strainOf } = weights;
+  const rosterAt = makeNodeRoster({ fleet: { list: () => [node] }, strainOf, artifactBytes: () => 0 });
+  t.match(rosterAt(0).nodes, [{ id: 'pi-1', unavailable: /too hot/ }]);
+  for (let beat = 0; beat < 8; beat++) {
+    await clock.advance(10 * secondMs);
+    say('pi-1', { temperatureC: 65 });
+  }
+  t.equal(rosterAt(0).nodes[0]?.unavailable, undefined);
+  t.same(room, ['hot', 'calm'], 'both times tasks are looked at anew');
 });
 
 t.test('however many weights change, they are published every ten seconds at most, and not when none has', async t => {
@@ -75,7 +97,7 @@ t.test('nodes that are about as fast, and fetch about as fast, are of one kind t
   const list = () => [nodeOf('a', 1.02, 1e6), nodeOf('b', undefined, 1.1e6), nodeOf('c', 0.5, 9e6)];
   const roster = makeNodeRoster({
     fleet: { list },
-    slowdownOf: () => 1,
+    strainOf: () => 'calm',
     artifactBytes: key => (key === 'app' ? 2 ** 20 : undefined),
   })(0);
   t.same(

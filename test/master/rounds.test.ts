@@ -50,7 +50,7 @@ async function stage(t: Test, nodes: readonly FleetNode[], store?: Store) {
     scheduler: makeScheduler(),
     policies: () => new Map(),
     dice: seededRandom(1),
-    slowdownOf: () => 1,
+    strainOf: () => 'calm',
     clock,
     log,
     events: { record: (kind, { node, message }) => void told.push(`${kind} ${node}: ${message}`) },
