@@ -2,8 +2,8 @@
  * Bundles the command: one entry, a chunk for each role, minified, since the text of a program is memory on a small board. What is
  * bundled is a development dependency in package.json: who installs the package gets it inside, and `libsql` alone beside it.
  */
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 
 const outdir = 'build/dist';
@@ -34,6 +34,17 @@ const { metafile } = await build({
   logLevel: 'warning',
 });
 writeFileSync(join(outdir, 'LICENSES.txt'), licensesOf(Object.keys(metafile.inputs)));
+
+// what a master hands to machines that shall be nodes
+const sources = 'scripts/package';
+const units = ['mesolite-agent.service', 'mesolite-agent.socket', 'mesolite-agent-outbound.socket'];
+mkdirSync(join(outdir, 'install'));
+for (const file of [
+  ...['install.sh', 'mesolite', 'mesolite-join', 'debian/mesolite-agent.default'],
+  ...units.map(unit => `systemd/${unit}`),
+]) {
+  cpSync(join(sources, file), join(outdir, 'install', basename(file)));
+}
 
 /** The licenses of the packages that these files are from: most want to go with every copy. */
 function licensesOf(files: readonly string[]): string {

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { AgentOptions, DoctorOptions, Joined, JoinOptions, MasterOptions } from './cli/roles.ts';
 import type { Finding } from './model/finding.ts';
@@ -13,7 +14,8 @@ const { version }: { version: string } = JSON.parse(
 /** Which version of the agent this is, where the installed program has started another. */
 const launched = new URL(import.meta.url).searchParams.get('version');
 
-const profilesDir = fileURLToPath(new URL('../../firmware-profiles', import.meta.url));
+const programDir = fileURLToPath(new URL('../..', import.meta.url));
+const profilesDir = join(programDir, 'firmware-profiles');
 
 async function runMaster(
   { dataDir, logLevel, advertise, ...options }: MasterOptions,
@@ -34,6 +36,7 @@ async function runMaster(
   const log = makeLog({ name: 'master', level: logLevel });
   const own = {
     dataDir,
+    programDir,
     advertise: advertise ?? (isOne(options.host) ? [options.host] : ownAddresses()),
     proxy: proxyOf(process.env),
   };

@@ -19,6 +19,7 @@ import { defaultLogRate } from '../src/device/task-log.ts';
 import { requestBounds } from '../src/identity/request.ts';
 import { artifactApiBounds } from '../src/master/api/artifact-routes.ts';
 import { answerOf } from '../src/master/api/errors.ts';
+import { installApiBounds } from '../src/master/api/install-routes.ts';
 import { apiBounds } from '../src/master/api/server.ts';
 import { artifactStoreBounds } from '../src/master/artifacts.ts';
 import { maxGenerations } from '../src/master/authority-file.ts';
@@ -26,6 +27,7 @@ import { bookBounds } from '../src/master/certificate-book.ts';
 import { perHour } from '../src/master/certificates.ts';
 import { defaultAuditKeeping } from '../src/master/config.ts';
 import { eventBounds } from '../src/master/events.ts';
+import { installerBounds } from '../src/master/installer.ts';
 import { joinGuardBounds } from '../src/master/join-guard.ts';
 import { mesosBounds, mesosTimes } from '../src/master/mesos/bounds.ts';
 import { maxCredentials } from '../src/master/operators.ts';
@@ -96,7 +98,7 @@ t.test('the table of commands has each command, and options are named as they ar
   const pages = await helpPages([]);
   const named = rowsOf('Commands', 'command').map(([cell = '']) => unquoted(cell).split(' ')[1]);
   t.same([...new Set(named)].sort(), commandsIn(pages[0] ?? '').sort());
-  const ofOthers = new Set(['--check']);
+  const ofOthers = new Set(['--check', '--purge']);
   for (const code of codeIn(readme)) {
     const [option = ''] = /^--[a-z-]+/.exec(code) ?? [];
     if (option === '' || ofOthers.has(option)) continue;
@@ -142,6 +144,11 @@ t.test('limits are what the code has', async t => {
     ['artifacts on a node', mebi(defaultArtifactBytes)],
     ['artifacts of the master', mebi(artifactStoreBounds.totalBytes)],
     ['connections, of one address', `${apiBounds.connections}, ${apiBounds.connectionsOfAddress}`],
+    [
+      'scripts and files for new nodes',
+      `${installApiBounds.sent}; ${installApiBounds.rate.perSecond}, ${installApiBounds.rate.burst}`,
+    ],
+    ['archives of Node', `${installerBounds.runtimes}, of ${mebi(installerBounds.runtimeBytes)}`],
     ['WebSockets of nodes', apiBounds.upgraded],
     ['one request', `${apiBounds.requestTimeoutMs / 1000} s`],
     ['frameworks; removed', `${mesosBounds.frameworks}; ${mesosBounds.removedFrameworks}`],

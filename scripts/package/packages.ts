@@ -131,12 +131,14 @@ function documentsOf(name: string, version: string): Entry[] {
   return [
     { path: `${folder}/copyright`, content: { text: copyright() } },
     { path: `${folder}/changelog.gz`, content: { text: gzipped(changelog(name, version)) } },
-    ...(existsSync(overrides) ? [{ path: `usr/share/lintian/overrides/${name}`, content: { from: overrides } }] : []),
+    { path: `usr/share/lintian/overrides/${name}`, content: { from: overrides } },
   ];
 }
 
 function copyright(): string {
-  return `Mesolite is licensed under the Apache License, Version 2.0: on Debian systems its full text is in
+  return `Copyright: the authors of Mesolite
+
+Mesolite is licensed under the Apache License, Version 2.0: on Debian systems its full text is in
 /usr/share/common-licenses/Apache-2.0. The program contains packages of others, whose licenses are in
 /usr/lib/mesolite/build/dist/LICENSES.txt, and beside what is in /usr/lib/mesolite/node_modules.
 `;

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type CreateTokenRequest, createTokenResultSchema } from '../model/api.ts';
+import { installerSchema } from '../model/installer.ts';
 import { collectLabels, parseDuration, parseName, parseWhole } from './arguments.ts';
 import { type OutputOptions, printAs, withOutput } from './output.ts';
 import { printTime } from './readable.ts';
@@ -14,6 +15,7 @@ interface CreateOptions extends OutputOptions {
   readonly require?: Record<string, string>;
   readonly label?: Record<string, string>;
   readonly approve?: boolean;
+  readonly install?: boolean;
 }
 
 /** `mesolite token create` and `mesolite token revoke` */
@@ -40,16 +42,20 @@ function addCreate(token: Command, shell: Shell): void {
     .option('--profile <name>', 'only boards of this firmware profile', parseName)
     .option('--require <key=value>', 'only nodes that are started with this label; may be repeated', collectLabels)
     .option('--label <key=value>', 'given to the nodes; may be repeated', collectLabels)
+    .option('--install', 'print what to run on the new machine, which installs the agent too')
     .option('--approve', 'each node waits until an operator lets it in: `mesolite get joins`');
   withOutput(command).action(async (options: CreateOptions) => {
-    const answer = await openSession(shell, command).post(
-      '/v1/join-tokens',
-      requestOf(options),
-      createTokenResultSchema,
-    );
-    printAs(shell, options.output, answer, () => {
+    const session = openSession(shell, command);
+    const script = options.install === true ? await session.get('/v1/installer', installerSchema) : undefined;
+    const answer = await session.post('/v1/join-tokens', requestOf(options), createTokenResultSchema);
+    printAs(shell, options.output, { ...answer, ...(script && { installer: script }) }, () => {
+      if (script !== undefined) {
+        // who asks has no certificate of the master yet: the sum says that the script is its own
+        print(shell, `curl -fsSLk ${session.server}/install.sh -o install.sh`);
+        print(shell, `echo '${script.sha256}  install.sh' | sha256sum -c && sudo sh install.sh --join ${answer.join}`);
+      }
       // alone on standard output: JOIN=$(mesolite token create)
-      print(shell, answer.join);
+      else print(shell, answer.join);
       const nodes = options.uses === 1 ? 'one node' : `${options.uses} nodes`;
       remark(shell, `good for ${nodes} until ${printTime(answer.expiresAt)} UTC: mesolite join STRING`);
     });

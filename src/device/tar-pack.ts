@@ -21,21 +21,22 @@ interface Entry {
 
 /**
  * A file or a directory as tar.gz: the same content gives the same bytes, for names are in order, and neither times nor owners, nor
- * more of the mode than whether a file is run, go in. What is a tar.gz already goes as it is. Throws INVALID_INPUT.
+ * more of the mode than whether a file is run, go in. What is a tar.gz already goes as it is. Of a directory only `parts` go in, if they are
+ * given. Throws INVALID_INPUT.
  */
-export async function packTarGz(path: string): Promise<Readable> {
+export async function packTarGz(path: string, parts?: readonly string[]): Promise<Readable> {
   const stats = await lstat(path);
   if (stats.isFile() && (await isTarGz(path))) return createReadStream(path);
-  const tar = Readable.from(tarOf(path), { objectMode: false });
+  const tar = Readable.from(tarOf(path, parts), { objectMode: false });
   const gzip = createGzip({ level: 9 });
   tar.once('error', error => gzip.destroy(error));
   return tar.pipe(gzip);
 }
 
-async function* tarOf(path: string): AsyncGenerator<Uint8Array> {
+async function* tarOf(path: string, parts?: readonly string[]): AsyncGenerator<Uint8Array> {
   const [{ Header }, { Pax }] = await Promise.all([import('tar/header'), import('tar/pax')]);
   const stats = await lstat(path);
-  const entries = stats.isDirectory() ? below(path, '') : [await entryOf(path, basename(path), stats)];
+  const entries = stats.isDirectory() ? partsOf(path, parts) : [await entryOf(path, basename(path), stats)];
   let count = 0;
   for await (const entry of entries) {
     if (++count > artifactBounds.unpackedEntries) {
@@ -53,6 +54,16 @@ async function* tarOf(path: string): AsyncGenerator<Uint8Array> {
     if (entry.size > 0) yield* contentOf(from, entry.size);
   }
   yield Buffer.alloc(2 * blockBytes);
+}
+
+async function* partsOf(root: string, parts: readonly string[] | undefined): AsyncGenerator<Entry> {
+  if (parts === undefined) return yield* below(root, '');
+  for (const name of parts) {
+    const path = join(root, name);
+    const entry = await entryOf(path, name, await lstat(path));
+    yield entry;
+    if (entry.type === 'Directory') yield* below(root, name);
+  }
 }
 
 /** The content of a directory in the order of names, each directory before what is in it. */

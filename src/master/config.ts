@@ -20,6 +20,8 @@ export const defaultAuditKeeping: AuditKeeping = { ms: 30 * dayMs, bytes: 512 * 
 /** Settings of a master; the command line gives some, the rest are the defaults below. */
 export interface MasterConfig {
   readonly dataDir: string;
+  /** The installed program, of which other machines are made nodes; when absent, none are. */
+  readonly programDir?: string;
   /** Address to listen on; `::` takes IPv4 too, where the system has IPv6. */
   readonly host: string;
   readonly mqttPort: number;

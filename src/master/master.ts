@@ -38,6 +38,7 @@ import { makeExecs } from './execs.ts';
 import { makeFleet } from './fleet.ts';
 import { keepHouse } from './housekeeping.ts';
 import { makeIncoming } from './incoming.ts';
+import { makeInstaller } from './installer.ts';
 import { makeJobUpdates } from './job-updates.ts';
 import { makeJobs } from './jobs.ts';
 import { makeTokenDesk } from './join-tokens.ts';
@@ -582,7 +583,11 @@ async function run(
   // a node that comes by WebSocket shows its certificate here; operators have none, and their tokens
   const apiTls = (identity: TlsIdentity) =>
     serverTlsOptions(identity, authority.bundle, 'caller', { minVersion: 'TLSv1.2' });
-  const api = await makeApi({ face, log, mesos, upgrade: wire.upgrade }, apiTls(server.current.value));
+  const { dataDir, programDir } = config;
+  const roots = () => authority.roots.join('');
+  const installer = programDir === undefined ? undefined : makeInstaller({ version, programDir, dataDir, roots });
+  const install = installer && { installer, clock };
+  const api = await makeApi({ face, log, mesos, install, upgrade: wire.upgrade }, apiTls(server.current.value));
   server.current.watch(identity => api.server.setSecureContext(apiTls(identity)));
   const apiPort = await listen(api, config);
   if (listening !== apiPort) {

@@ -16,6 +16,7 @@ import { addArtifactRoutes } from './artifact-routes.ts';
 import { authorize } from './authorize.ts';
 import { answerOf } from './errors.ts';
 import type { ApiFace } from './face.ts';
+import { addInstallRoutes } from './install-routes.ts';
 import { addRoutes } from './routes.ts';
 
 export const apiBounds = {
@@ -37,12 +38,14 @@ export async function makeApi(
     readonly log: Log;
     /** When absent, the paths of Mesos are not there. */
     readonly mesos?: Mesos | undefined;
+    /** When absent, no machine can be installed from here. */
+    readonly install?: Parameters<typeof addInstallRoutes>[1] | undefined;
     /** Takes connections that are to be something else than HTTP; when absent there are none. */
     readonly upgrade?: ((request: IncomingMessage, socket: Duplex, head: Buffer) => void) | undefined;
   },
   tls: TlsOptions,
 ): Promise<Api> {
-  const { face, log, mesos, upgrade } = parts;
+  const { face, log, mesos, install, upgrade } = parts;
   const app: Api = Fastify({
     https: { ...tls, handshakeTimeout: apiBounds.handshakeTimeoutMs },
     bodyLimit: apiBounds.bodyBytes,
@@ -98,6 +101,7 @@ export async function makeApi(
   });
   addRoutes(app, face);
   await app.register(async scope => addArtifactRoutes(scope, face.artifacts));
+  if (install !== undefined) addInstallRoutes(app, install);
   if (mesos !== undefined) await app.register(async scope => addMesosRoutes(scope, mesos));
   await app.ready();
   return app;
