@@ -63,7 +63,7 @@ process.exitCode = failed ? 1 : 0;
 async function check(machine: SpareMachine): Promise<void> {
   const run = (script: string): string => {
     const { code, output } = machine.run(script);
-    expect(code === 0, `${script} ended with ${code}:\n${output}`);
+    expect(code === 0, `${script} ended with ${code}:\n${output.slice(-2000)}`);
     return output;
   };
   const isThere = (path: string) => machine.run(`test -e ${path}`).code === 0;

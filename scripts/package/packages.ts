@@ -43,7 +43,7 @@ export function agentPackage(version: string, runtime?: Runtime): Package {
         path: `usr/share/doc/mesolite/examples/run-as-root.conf`,
         content: { from: `${sources}/systemd/run-as-root.conf` },
       },
-      { path: 'usr/share/doc/mesolite/README.md.gz', content: { text: gzipped(readFileSync('README.md')) } },
+      { path: 'usr/share/doc/mesolite/README.md', content: { from: 'README.md' } },
       ...documentsOf('mesolite', version),
       defaultsOf(service),
     ],
