@@ -26,6 +26,8 @@ const { metafile } = await build({
   chunkNames: '[name]-[hash]',
   // it carries a native library for each platform
   external: ['libsql'],
+  // made for browsers and older Nodes: Node's own are the same
+  alias: { 'readable-stream': 'node:stream', 'worker-timers': 'node:timers' },
   // what is still CommonJS in dependencies asks for `require`
   banner: {
     js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",

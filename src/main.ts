@@ -171,6 +171,7 @@ async function launch([role, ...args]: readonly string[]): Promise<boolean> {
 }
 
 const argv = process.argv.slice(2);
+if (argv[0] === 'agent') (await import('./device/optimizer.ts')).interpretAlone();
 if (!(await launch(argv))) await run(argv);
 // what a role that could not start has left open must not keep the process
 setTimeout(() => process.exit(), 3_000).unref();

@@ -10,6 +10,7 @@ import { lockDirectory } from '../device/directory-lock.ts';
 import { type FileOperations, systemFileOperations } from '../device/file-operations.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import { readMetered, readNetwork } from '../device/network.ts';
+import { Optimizer } from '../device/optimizer.ts';
 import type { Lowered } from '../device/privileges.ts';
 import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
@@ -251,12 +252,14 @@ async function run(
 
   /** What ends when the link has been let go is for whoever takes over to tell the master. */
   function onAccess(record: AccessRecord): void {
+    optimizer.countRequest();
     if (signal.aborted && late !== undefined) late(record);
     else audit.record(record);
     trial.record(record);
     accessLog?.record(record);
   }
 
+  const optimizer = new Optimizer(() => clock.monotonic());
   const trial = makeTrialCounts({ clock, tell: () => inBackground('telling how a rollout fares', heartbeat.beat()) });
 
   const policy = new Cell(denyAll(trustDomain));
@@ -489,7 +492,10 @@ async function run(
       sender,
       clock,
       log,
-      readUsage: facts.readUsage,
+      readUsage: () => {
+        optimizer.look();
+        return facts.readUsage();
+      },
       describe: async () => ({
         version,
         start,

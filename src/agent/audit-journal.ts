@@ -41,6 +41,8 @@ export interface AuditJournal {
   acknowledge(number: number): Promise<boolean>;
   /** Takes over what agents before this one have left, as soon as their process is gone; returns what they may have lost. */
   adopt(): Promise<readonly Missing[]>;
+  /** Another process still writes what is to be adopted, or nobody has looked yet. */
+  readonly mayAdopt: boolean;
   /** Those returned by `adopt` are written down. */
   settle(): Promise<void>;
   /** From now on another agent sends and removes what is there; this one only writes. */
@@ -121,6 +123,9 @@ export async function openAuditJournal(parts: JournalParts, settings: JournalSet
     takeDamage: () => backlog.takeDamage(),
     acknowledge: number => gate.run(() => backlog.acknowledge(number)),
     adopt: () => gate.run(adopt),
+    get mayAdopt() {
+      return mayAdopt;
+    },
     settle: () => gate.run(settle),
     handOver: () =>
       gate.run(async () => {

@@ -17,6 +17,8 @@ export const auditBounds = {
   /** So many are written without waiting for the time. */
   flushAt: 1_000,
   flushEveryMs: 500,
+  /** While all is said it looks so seldom. */
+  restMs: 30_000,
   perBatch: 200,
   /** Of a batch as it travels; a message takes 256 KiB. */
   perBatchBytes: 160 * 1024,
@@ -77,6 +79,9 @@ class DiskTrail implements AuditTrail {
   #dropped = 0;
   #isSynced = true;
   #isFailing = false;
+  /** The master has all that was written. */
+  #isSaid = false;
+  #isResting = false;
   #diskBytes: number;
   #flushAt = 0;
   #sentAt = Number.NEGATIVE_INFINITY;
@@ -108,7 +113,10 @@ class DiskTrail implements AuditTrail {
       return;
     }
     this.#waiting.push(this.#marks.timed(record));
-    if (this.#waiting.length === auditBounds.flushAt) this.#wake();
+    if (this.#isResting) {
+      this.#flushAt = this.#parts.clock.monotonic() + auditBounds.flushEveryMs;
+      this.#wake();
+    } else if (this.#waiting.length === auditBounds.flushAt) this.#wake();
   }
 
   acknowledge(number: number): void {
@@ -184,6 +192,7 @@ class DiskTrail implements AuditTrail {
       // what a mark tells it tells once: a start or a gap that is not on the medium could be lost without a trace
       this.#isSynced = sync || marks.length > 0;
       if (this.#isSynced) this.#syncedAt = this.#parts.clock.monotonic();
+      this.#isSaid = false;
       await journal.append([...marks.map(mark => JSON.stringify(mark)), ...lines, ...more], this.#isSynced);
       this.#marks.written(marks.length);
     } catch (error) {
@@ -234,6 +243,7 @@ class DiskTrail implements AuditTrail {
     const { journal, sender, clock, isUp, holdMs = () => 0 } = this.#parts;
     if (!isUp() || clock.monotonic() - this.#sentAt < auditBounds.repeatAfterMs) return;
     const waiting = await journal.peek();
+    this.#isSaid = waiting === undefined;
     if (waiting === undefined) return;
     const entries = firstBatch(waiting.entries);
     // what was not acknowledged is not held a second time
@@ -253,16 +263,23 @@ class DiskTrail implements AuditTrail {
     return this.#waiting.length >= auditBounds.flushAt && !this.#isFailing;
   }
 
+  #hasNothingToDo(): boolean {
+    const isWritten = this.#waiting.length + this.#marks.waiting.length + this.#dropped === 0;
+    return isWritten && this.#isSaid && !this.#parts.journal.mayAdopt;
+  }
+
   #pause(signal: AbortSignal): Promise<void> {
     if (signal.aborted) return Promise.resolve();
     return new Promise(resolve => {
+      this.#isResting = this.#hasNothingToDo();
       const done = () => {
         cancel();
         forget();
+        this.#isResting = false;
         this.#wake = () => {};
         resolve();
       };
-      const cancel = this.#parts.clock.after(auditBounds.flushEveryMs, done);
+      const cancel = this.#parts.clock.after(auditBounds[this.#isResting ? 'restMs' : 'flushEveryMs'], done);
       const forget = onAbort(signal, done);
       this.#wake = done;
       if (this.#acknowledged.length > 0 || this.#isFull()) done();

@@ -38,7 +38,7 @@ export async function watchTasks(
     /** Does the kernel hold this process to its memory? */
     readonly holdsMemory: (process: RunningProcess) => boolean;
   },
-  { memoryEveryMs = 2_000, diskEveryMs = 5_000 }: TaskWatchSettings,
+  { memoryEveryMs = 2_000, diskEveryMs = 6_000 }: TaskWatchSettings,
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, dataDir, tasks, holdsMemory } = parts;

@@ -1,4 +1,5 @@
 import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
+import { aborted } from '../base/signal.ts';
 import type { AccessRecord } from '../model/access.ts';
 import { type CallCounts, noCalls, sumOfCalls, type Trial } from '../model/rollout.ts';
 
@@ -30,6 +31,23 @@ export function makeTrialCounts(parts: { readonly clock: Clock; readonly tell: (
   let windowAt = clock.monotonic();
   let trial: { readonly rollout: string; readonly before: CallCounts; readonly since: Counting } | undefined;
 
+  let told: string | undefined;
+  let isRunning = false;
+  let cancel = () => {};
+
+  function look(): void {
+    const now = trial && JSON.stringify(trial);
+    if (now !== undefined && now !== told) tell();
+    told = now;
+    lookLater();
+  }
+
+  /** While nothing is tried there is nothing to look at. */
+  function lookLater(): void {
+    cancel();
+    if (isRunning && trial !== undefined) cancel = clock.after(tellEveryMs, look);
+  }
+
   function turnWindow(): void {
     const windows = Math.floor((clock.monotonic() - windowAt) / windowMs);
     if (windows === 0) return;
@@ -58,15 +76,15 @@ export function makeTrialCounts(parts: { readonly clock: Clock; readonly tell: (
       // what another trial did here says nothing of how it was before
       const before = trial?.before ?? sumOfCalls(previous, present);
       trial = { rollout, before, since: { ...noCalls } };
+      lookLater();
     },
     current: () => trial && { ...trial, since: { ...trial.since } },
     async run(signal) {
-      let told: string | undefined;
-      while (await clock.sleep(tellEveryMs, signal)) {
-        const now = trial && JSON.stringify(trial);
-        if (now !== undefined && now !== told) tell();
-        told = now;
-      }
+      isRunning = true;
+      lookLater();
+      await aborted(signal);
+      isRunning = false;
+      cancel();
     },
   };
 }

@@ -1,9 +1,22 @@
 import { performance } from 'node:perf_hooks';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, secondMs } from '../base/clock.ts';
 import { onAbort } from '../base/signal.ts';
 
 /** The longest delay that a Node timer takes; longer ones would fire at once. */
 const maxTimerMs = 2 ** 31 - 1;
+
+/** Loops that sleep for so long end on whole seconds, as far as they are so little late for. */
+const alignedFromMs = 2 * secondMs;
+const slackMs = 100;
+
+/**
+ * How long to sleep at `nowMs` so that loops wake together: a process at rest costs what it wakes, however little it does then. It may be
+ * `slackMs` less than was asked for, and up to a second more.
+ */
+export function alignedMs(nowMs: number, delayMs: number): number {
+  if (delayMs < alignedFromMs) return delayMs;
+  return Math.ceil((nowMs + delayMs - slackMs) / secondMs) * secondMs - nowMs;
+}
 
 /** The real clock. */
 export const systemClock: Clock = {
@@ -13,7 +26,7 @@ export const systemClock: Clock = {
   sleep(delayMs, signal) {
     if (signal.aborted) return Promise.resolve(false);
     return new Promise(resolve => {
-      const cancel = after(delayMs, () => {
+      const cancel = after(alignedMs(performance.now(), delayMs), () => {
         forget();
         resolve(true);
       });

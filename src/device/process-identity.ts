@@ -57,8 +57,9 @@ export function hasProc(): boolean {
 
 /** Does this very process live? A zombie does not. */
 export async function isAlive(identity: ProcessIdentity): Promise<boolean> {
-  if (identity.boot !== currentBoot()) return false;
-  if (hasProc()) {
+  const boot = currentBoot();
+  if (identity.boot !== boot) return false;
+  if (boot !== noBoot) {
     const stat = readStat(identity.pid);
     return stat !== undefined && stat.start === identity.start && stat.state !== 'Z' && stat.state !== 'X';
   }

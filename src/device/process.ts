@@ -79,7 +79,7 @@ export interface ProcessesParts {
 }
 
 /** Starts tasks as children that outlive the agent, and finds them again. */
-export function makeProcesses(parts: ProcessesParts, { pollMs = 1_000 }: ProcessesSettings = {}): Processes {
+export function makeProcesses(parts: ProcessesParts, { pollMs = 2_000 }: ProcessesSettings = {}): Processes {
   const { clock, cgroups } = parts;
   return {
     async start(request, signal) {

@@ -9,7 +9,7 @@ export interface CountedTask {
 
 /** What each of `tasks` holds in memory that nobody else does and that no file could give again, in bytes. */
 export function readTaskMemory<T extends CountedTask>(tasks: readonly T[]): Map<T, number> {
-  const isScanned = hasProc() && tasks.some(task => task.cgroup === undefined);
+  const isScanned = tasks.some(task => task.cgroup === undefined) && hasProc();
   const bySession = isScanned ? readSessions() : new Map<number, number[]>();
   return new Map(
     tasks.map(task => {

@@ -97,7 +97,8 @@ export class Decisions {
   readonly #tallies: Tallies;
   readonly #maxEntries: number;
   #compiled: CompiledPolicy | undefined;
-  #cache: LRUCache<number, Remembered>;
+  /** Made for the first request: it takes its place in memory at once. */
+  #cache: LRUCache<number, Remembered> | undefined;
   readonly #fields = new KeyOfFields();
   #serials = new WeakMap<WorkloadPolicy, number>();
   #nextSerial = 0;
@@ -106,7 +107,6 @@ export class Decisions {
     this.#policy = policy;
     this.#tallies = tallies;
     this.#maxEntries = maxEntries;
-    this.#cache = new LRUCache({ max: maxEntries });
   }
 
   /** Is `scope` still what holds? */
@@ -151,8 +151,9 @@ export class Decisions {
   decide(scope: Scope, head: Head, bytes: Buffer, proof?: Proof): Decision {
     if (scope.compiled !== this.#compiled) {
       this.#compiled = scope.compiled;
-      this.#cache = new LRUCache({ max: this.#maxEntries });
+      this.#cache = undefined;
     }
+    this.#cache ??= new LRUCache({ max: this.#maxEntries });
     const fields = this.#fields;
     fields.write(scope.reads, head, bytes, proof);
     const hostStart = head.valueStart[head.host] ?? 0;

@@ -44,8 +44,8 @@ export class Limits {
   readonly #compiled: Cell<CompiledLimits>;
   readonly #counters: Counters;
   readonly #tallies: Tallies;
-  readonly #fixed = new LRUCache<string, TokenBucket>({ max: maxFixedBuckets });
-  readonly #varying = new LRUCache<string, TokenBucket>({ max: maxVaryingBuckets });
+  readonly #fixed = new Buckets(maxFixedBuckets);
+  readonly #varying = new Buckets(maxVaryingBuckets);
 
   constructor(compiled: Cell<CompiledLimits>, counters: Counters, tallies: Tallies) {
     this.#compiled = compiled;
@@ -70,7 +70,7 @@ export class Limits {
       const tally = limit.enforce
         ? undefined
         : this.#tallies.of({ kind: 'RateLimit', policy: limit.name, id: limit.id });
-      return { limit, keyPrefix, tally, bucket: varies ? undefined : bucketOf(buckets, keyPrefix, limit, now) };
+      return { limit, keyPrefix, tally, bucket: varies ? undefined : buckets.of(keyPrefix, limit, now) };
     });
     return { compiled, limits };
   }
@@ -87,7 +87,7 @@ export class Limits {
     for (const { limit, bucket, keyPrefix, tally } of limits) {
       const now = exchange.startedAt;
       if (tally !== undefined) tally.calls++;
-      const own = bucket ?? bucketOf(this.#varying, keyPrefix + textOf(limit, facts, head, bytes), limit, now);
+      const own = bucket ?? this.#varying.of(keyPrefix + textOf(limit, facts, head, bytes), limit, now);
       if (own.take(1, now)) continue;
       this.#counters.countLimited(limit.name, limit.enforce);
       if (tally !== undefined) {
@@ -103,12 +103,23 @@ export class Limits {
   }
 }
 
-function bucketOf(cache: LRUCache<string, TokenBucket>, key: string, { rate }: Limit, now: number): TokenBucket {
-  const known = cache.get(key);
-  if (known !== undefined) return known;
-  const bucket = new TokenBucket(rate, now);
-  cache.set(key, bucket);
-  return bucket;
+class Buckets {
+  readonly #max: number;
+  /** Made for the first of them: it takes its place in memory at once. */
+  #cache: LRUCache<string, TokenBucket> | undefined;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  of(key: string, { rate }: Limit, now: number): TokenBucket {
+    this.#cache ??= new LRUCache({ max: this.#max });
+    const known = this.#cache.get(key);
+    if (known !== undefined) return known;
+    const bucket = new TokenBucket(rate, now);
+    this.#cache.set(key, bucket);
+    return bucket;
+  }
 }
 
 /** What tells the buckets of a limit apart. Requests without the header share one, so that leaving it out helps nobody. */

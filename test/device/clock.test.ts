@@ -1,5 +1,5 @@
 import t from 'tap';
-import { systemClock } from '../../src/device/clock.ts';
+import { alignedMs, systemClock } from '../../src/device/clock.ts';
 import { newId, systemRandom } from '../../src/device/dice.ts';
 
 const never = new AbortController().signal;
@@ -37,4 +37,11 @@ t.test('the monotonic time does not go back', async t => {
 t.test('dice fall in [0, 1), and ids are new', async t => {
   for (let i = 0; i < 100; i++) t.ok(systemRandom() >= 0 && systemRandom() < 1);
   t.not(newId(), newId());
+});
+
+t.test('sleeps of loops end on the same whole seconds', async t => {
+  t.equal(alignedMs(10_000.5, 2_000), 1_999.5, 'one that has just woken keeps its period');
+  t.equal(alignedMs(10_300, 2_000), 2_700);
+  t.equal(alignedMs(10_300, 10_000), 10_700);
+  t.equal(alignedMs(10_300, 1_900), 1_900, 'a short one is kept to');
 });
