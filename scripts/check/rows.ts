@@ -28,3 +28,11 @@ export function printTable(lines: readonly (readonly string[])[]): void {
         .trimEnd(),
     );
 }
+
+/** Takes what a case has shown. */
+export type Hold = (name: string, row: Pick<Row, 'value' | 'unit' | 'goal' | 'met'>) => void;
+
+/** A case that holds or does not: one of one. */
+export function fact(met: boolean, unit: string): Parameters<Hold>[1] {
+  return { value: met ? 1 : 0, unit, goal: 1, met };
+}

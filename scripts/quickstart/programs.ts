@@ -95,17 +95,20 @@ export function makeMesolite(configFile: string) {
 
 export type Mesolite = ReturnType<typeof makeMesolite>;
 
+/** Where a processor is computed by another (qemu) everything takes so many times as long. */
+export const patience = Number(process.env.MESOLITE_PATIENCE ?? 1);
+
 /** Asks again until there is an answer; throws, saying what was waited for, when the time is up. */
 export async function eventually<T>(
   what: string,
   withinMs: number,
   ask: () => Promise<T | undefined> | T | undefined,
 ): Promise<T> {
-  const end = performance.now() + withinMs;
+  const end = performance.now() + withinMs * patience;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    if (performance.now() > end) throw new Error(`${what}: not within ${withinMs / 1000} s`);
+    if (performance.now() > end) throw new Error(`${what}: not within ${(withinMs * patience) / 1000} s`);
     await new Promise(resolve => setTimeout(resolve, 100));
   }
 }

@@ -1,0 +1,120 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createConnection, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { eventually } from '../../quickstart/programs.ts';
+import type { Ended } from '../debian/program.ts';
+import { type Guest, patienceMs, textOf } from './guest.ts';
+import type { Image } from './image.ts';
+
+/** Programs that this file calls, and Debian's packages with them. */
+export const qemuPrograms = { 'qemu-system-x86_64': 'qemu-system-x86' };
+
+/** A machine with a kernel, systemd and a disk of its own; this one's loopback is its 10.0.2.2. */
+export class Machine implements Guest {
+  readonly #qemu: ChildProcess;
+  readonly #folder: string;
+  #monitor: Socket | undefined;
+  #shell: Socket | undefined;
+  #heard = '';
+  #asked = 0;
+
+  /** `folder` is for its sockets and what it says on its console. */
+  constructor({ kernel, initrd, disk, packages }: Image, folder: string) {
+    this.#folder = folder;
+    const channel = (name: string) => `socket,id=${name},path=${join(folder, name)},server=on,wait=off`;
+    this.#qemu = spawn(
+      'qemu-system-x86_64',
+      [
+        ...['-nodefaults', '-display', 'none', '-m', '1024', '-smp', '2', '-cpu', 'max'],
+        // the machine's own processors where it lends them
+        ...['-accel', 'kvm', '-accel', 'tcg,thread=multi'],
+        ...['-kernel', kernel, '-initrd', initrd],
+        ...['-append', 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=no net.ifnames=0'],
+        ...['-drive', `file=${disk},format=raw,if=virtio`],
+        ...['-drive', `file=${packages},format=raw,if=virtio,readonly=on`],
+        ...['-serial', `file:${join(folder, 'console.log')}`],
+        ...['-netdev', 'user,id=lan', '-device', 'virtio-net-pci,netdev=lan,id=network'],
+        ...['-chardev', channel('monitor'), '-mon', 'chardev=monitor'],
+        ...['-device', 'virtio-serial', '-chardev', channel('shell')],
+        ...['-device', 'virtserialport,chardev=shell,name=shell'],
+      ],
+      { stdio: ['ignore', 'inherit', 'inherit'] },
+    );
+  }
+
+  async booted(): Promise<void> {
+    const ended = once(this.#qemu, 'exit').then(() => {
+      throw new Error('qemu has ended');
+    });
+    const open = async () => {
+      this.#monitor ??= await connect(join(this.#folder, 'monitor'));
+      this.#shell ??= (await connect(join(this.#folder, 'shell'))).setEncoding('utf8').on('data', text => {
+        this.#heard += text;
+      });
+    };
+    await Promise.race([
+      ended,
+      eventually('qemu takes commands', patienceMs, () =>
+        open().then(
+          () => true,
+          () => undefined,
+        ),
+      ),
+    ]);
+    // what is said before a guest listens is lost
+    const question = `up-${++this.#asked}`;
+    const asks = setInterval(() => this.#shell?.write(`echo ${question}\n`), 2_000);
+    try {
+      await Promise.race([
+        ended,
+        eventually('the guest has booted', patienceMs, () =>
+          this.#heard.includes(`${question}\n`) ? true : undefined,
+        ),
+      ]);
+    } finally {
+      clearInterval(asks);
+    }
+  }
+
+  async bring(): Promise<void> {
+    await textOf(this, 'mkdir /root/packages; tar -C /root/packages -xf /dev/vdb');
+  }
+
+  async run(command: string, withinMs = patienceMs): Promise<Ended> {
+    const mark = `end-${++this.#asked}`;
+    this.#heard = '';
+    this.#shell?.write(`( ${command}\n) </dev/null 2>&1; echo "${mark} $?"\n`);
+    const ending = new RegExp(`^${mark} (\\d+)\\r?$`, 'm');
+    return eventually(`the guest ends \`${command}\``, withinMs, () => {
+      const found = ending.exec(this.#heard);
+      return found === null ? undefined : { code: Number(found[1]), output: this.#heard.slice(0, found.index).trim() };
+    });
+  }
+
+  async link(isIn: boolean): Promise<void> {
+    this.#monitor?.write(`set_link network ${isIn ? 'on' : 'off'}\n`);
+  }
+
+  /** What it had not written to its disk is lost. */
+  async cutPower(): Promise<void> {
+    this.#heard = '';
+    this.#monitor?.write('system_reset\n');
+  }
+
+  async stop(): Promise<void> {
+    if (this.#qemu.exitCode !== null || this.#qemu.signalCode !== null) return;
+    const ended = once(this.#qemu, 'exit');
+    this.#qemu.kill('SIGKILL');
+    await ended;
+    this.#monitor?.destroy();
+    this.#shell?.destroy();
+  }
+}
+
+async function connect(path: string): Promise<Socket> {
+  const socket = createConnection(path);
+  await once(socket, 'connect');
+  // qemu ends first
+  return socket.on('error', () => {}).resume();
+}
