@@ -16,7 +16,7 @@ export const jobColumns: readonly Column<JobView>[] = [
   { head: 'READY', cell: job => String(job.ready), align: 'right' },
   { head: 'FINISHED', cell: job => String(job.finished), align: 'right' },
   { head: 'FAILED', cell: job => String(job.failed), align: 'right' },
-  { head: 'AGE', cell: (job, now) => printAge(job.submittedAt, now) },
+  { head: 'AGE', cell: (job, now) => printAge(job.createdAt, now) },
   { head: 'DONE', cell: job => (job.progress === null ? '-' : `${job.progress}%`), align: 'right' },
   { head: 'ENDS', cell: (job, now) => (isOver(job) ? '-' : printEnd(job.expectedEndAt, now)) },
   { head: 'UPDATE', cell: ({ update }) => (update === null ? '-' : shorten(printUpdate(update), maxWords)) },

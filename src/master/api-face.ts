@@ -168,7 +168,8 @@ export function makeApiFace(parts: {
       return viewRoles(rounds.ledger(), parts.roles.policies(), roles);
     },
     async jobs() {
-      const tasks = await store.tasks.list();
+      const [tasks, documents] = [await store.tasks.list(), await store.documents.list('Job')];
+      const createdAt = new Map(documents.map(row => [`${row.namespace}/${row.name}`, row.createdAt]));
       return (await jobs.list()).map(job => {
         const { name, namespace } = job.metadata;
         const own = tasks.filter(task => task.job === name && task.namespace === namespace);
@@ -176,7 +177,7 @@ export function makeApiFace(parts: {
           job,
           own,
           own.map(task => viewOne(task, job)),
-          clock.now(),
+          { createdAt: createdAt.get(`${namespace}/${name}`) ?? 0, now: clock.now() },
           parts.updates.view(job),
         );
       });

@@ -125,12 +125,12 @@ function progressOf(views: readonly TaskView[], wanted: number, finished: number
   return Math.min(100, Math.floor((100 * finished + running) / wanted));
 }
 
-/** `all` are the tasks of the job; of a periodic one the newest run counts. `submittedAt` is that of its newest. */
+/** `all` are the tasks of the job; of a periodic one the newest run counts. */
 export function viewJob(
   job: Job,
   all: readonly TaskRecord[],
   allViews: readonly TaskView[],
-  now: number,
+  { createdAt, now }: { readonly createdAt: number; readonly now: number },
   update?: JobUpdateView,
 ): JobView {
   const { periodic } = job.spec;
@@ -158,7 +158,7 @@ export function viewJob(
     ready: live.filter(task => task.ready).length,
     finished: ended(true),
     failed: ended(false),
-    submittedAt: current.reduce((newest, task) => Math.max(newest, task.submittedAt), 0),
+    createdAt,
     expectedEndAt: isBatch && ends.length > 0 ? Math.max(...ends) : null,
     progress: isBatch ? progressOf(views, wanted, ended(true)) : null,
     lastRunAt: newest > 0 ? newest : null,

@@ -214,7 +214,8 @@ export const jobViewSchema = v.object({
   ready: v.number(),
   finished: v.number(),
   failed: v.number(),
-  submittedAt: v.number(),
+  /** When it was applied first. */
+  createdAt: v.number(),
   /** For a batch: when the last task is expected to end, and how much of it is done, in percent. */
   expectedEndAt: v.nullable(v.number()),
   progress: v.nullable(v.number()),

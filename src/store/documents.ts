@@ -56,7 +56,7 @@ export function makeDocuments(db: Kysely<Schema>): Documents {
 export async function applyDocuments(
   tx: Transaction<Schema>,
   documents: readonly DocumentPut[],
-  updatedAt: number,
+  at: number,
 ): Promise<DocumentOutcome[]> {
   let raised: number | undefined;
   const outcomes: DocumentOutcome[] = [];
@@ -71,8 +71,8 @@ export async function applyDocuments(
     const revision = raised;
     await tx
       .insertInto('documents')
-      .values({ ...ref, json, revision, updatedAt })
-      .onConflict(on => on.columns(['kind', 'namespace', 'name']).doUpdateSet({ json, revision, updatedAt }))
+      .values({ ...ref, json, revision, createdAt: at, updatedAt: at })
+      .onConflict(on => on.columns(['kind', 'namespace', 'name']).doUpdateSet({ json, revision, updatedAt: at }))
       .execute();
     outcomes.push({ ...ref, result: present === undefined ? 'created' : 'configured', revision });
   }

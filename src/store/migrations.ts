@@ -21,6 +21,7 @@ const migrations: readonly Migration[] = [
   { version: 10, up: secretTable },
   { version: 11, up: jobUpdateTable },
   { version: 12, up: pastGenerationTable },
+  { version: 13, up: documentsCreatedAt },
 ];
 
 /** Brings the schema to the newest version in one transaction; throws START_FAILED when the database is newer than this program. */
@@ -247,6 +248,15 @@ async function pastGenerationTable(db: Transaction<Schema>): Promise<void> {
   await create(db, 'pastGenerations', t =>
     numbers(texts(t, 'node'), 'epoch', 'generation').addPrimaryKeyConstraint('past_generations_pk', ['node', 'epoch']),
   );
+}
+
+async function documentsCreatedAt(db: Transaction<Schema>): Promise<void> {
+  const documents = db.schema.alterTable('documents');
+  await documents.addColumn('createdAt', 'bigint', column => column.notNull().defaultTo(0)).execute();
+  await db
+    .updateTable('documents')
+    .set(row => ({ createdAt: row.ref('updatedAt') }))
+    .execute();
 }
 
 type Builder = CreateTableBuilder<string, string>;

@@ -86,6 +86,7 @@ export interface DocumentTable {
   readonly name: string;
   readonly json: string;
   readonly revision: number;
+  readonly createdAt: number;
   readonly updatedAt: number;
 }
 

@@ -253,7 +253,7 @@ async function documentContract(t: Test, open: Open): Promise<void> {
     t.match(await documents.apply([{ ...ref, json: '{"a":1}' }], 5), [{ ...ref, result: 'created', revision: 1 }]);
     t.match(await documents.apply([{ ...ref, json: '{"a":1}' }], 6), [{ result: 'unchanged', revision: 1 }]);
     t.match(await documents.apply([{ ...ref, json: '{"a":2}' }], 7), [{ result: 'configured', revision: 2 }]);
-    t.same(await documents.get(ref), { ...ref, json: '{"a":2}', revision: 2, updatedAt: 7 });
+    t.same(await documents.get(ref), { ...ref, json: '{"a":2}', revision: 2, createdAt: 5, updatedAt: 7 });
     t.equal(await documents.remove(ref), 3);
     t.equal(await documents.remove(ref), undefined);
     t.equal(await documents.get(ref), undefined);

@@ -22,6 +22,8 @@ const node = (more: Partial<FleetNode> = {}): FleetNode => ({
   ...more,
 });
 
+const at = { createdAt: 7, now: 0 };
+
 const task = (more: Partial<TaskRecord> = {}): TaskRecord => ({
   ...newTask('web.default.0'),
   node: 'pi-1',
@@ -77,8 +79,8 @@ t.test('how far tasks are shows, on the task and over the whole batch, and moves
   t.equal(viewTask({ ...batch, state: 'TASK_FINISHED' }, job, { progress: told }).progress, null);
   const done = { ...batch, state: 'TASK_FINISHED' as const };
   const views = [running, viewTask(done, job, {})];
-  t.match(viewJob(job, [batch, done], views, 0), { progress: 37, expectedEndAt: 2_500 });
-  t.equal(viewJob(asJob(jobOf('web')), [task()], [viewTask(task(), undefined, { progress: told })], 0).progress, null);
+  t.match(viewJob(job, [batch, done], views, at), { progress: 37, expectedEndAt: 2_500 });
+  t.equal(viewJob(asJob(jobOf('web')), [task()], [viewTask(task(), undefined, { progress: told })], at).progress, null);
 });
 
 t.test('a task that waits shows what it needs and why it waits; one that has a place does not', async t => {
@@ -114,11 +116,11 @@ t.test('a job shows where its tasks are; what it has replaced does not count', a
   ];
   const tasks = states.map(([state, more]) => task({ state, type: 'batch', ...more }));
   const views = tasks.map(each => viewTask(each, job, {}));
-  const view = viewJob(job, tasks, views, 0);
+  const view = viewJob(job, tasks, views, at);
   t.match(view, { name: 'work', type: 'batch', wanted: 6, pending: 2, running: 1, ready: 1, finished: 1, failed: 1 });
-  t.match(view, { submittedAt: 40, expectedEndAt: 900 });
+  t.match(view, { createdAt: 7, expectedEndAt: 900 });
   t.doesNotThrow(() => decode(jobViewSchema, view, 'view'));
-  t.match(viewJob(asJob(jobOf('web', { instances: 4 })), [], [], 0), { wanted: 4, pending: 0, expectedEndAt: null });
+  t.match(viewJob(asJob(jobOf('web', { instances: 4 })), [], [], at), { wanted: 4, pending: 0, expectedEndAt: null });
 });
 
 t.test(
