@@ -1,7 +1,7 @@
 /**
  * Kills an agent and starts it again, many times, under a task that serves: not one request of those who call the task itself may fail, its
- * process stays the same, and how tasks ended meanwhile is learnt. `--rounds N`, `--seed N`; `--json` prints one row. The exit code is 1 when
- * something does not hold.
+ * process stays the same, and how tasks ended meanwhile is learnt. And cuts the link of another as often: nothing starts anew. `--rounds N`, `--seed N`;
+ * `--json` prints one row. The exit code is 1 when something does not hold.
  */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -17,15 +17,17 @@ const { values } = parseArgs({
   },
 });
 const [rounds, seed] = [wholeNumber(values.rounds), wholeNumber(values.seed)];
-const test = fileURLToPath(new URL('../../test/system/agent-restart.test.js', import.meta.url));
+const tests = ['agent-restart', 'reconnect'].map(name =>
+  fileURLToPath(new URL(`../../test/system/${name}.test.js`, import.meta.url)),
+);
 const env = {
   ...process.env,
   MESOLITE_REATTACH_ROUNDS: String(rounds),
   MESOLITE_REATTACH_SEED: String(seed),
   TAP_TIMEOUT: String(120 + rounds * 60),
 };
-const { status } = spawnSync(process.execPath, [test], { env, stdio: values.json ? 'ignore' : 'inherit' });
-const met = status === 0;
+const stdio = values.json ? 'ignore' : 'inherit';
+const met = tests.every(test => spawnSync(process.execPath, [test], { env, stdio }).status === 0);
 if (values.json) {
   const value = met ? rounds : 0;
   printRow({ case: `reattach, seed ${seed}`, value, unit: 'rounds', peer: null, ratio: null, goal: rounds, met });

@@ -52,25 +52,28 @@ export function makeExecAnswers(parts: ExecAnswersParts): ExecAnswers {
   const { sender, streams, clock, isAllowed, find } = parts;
   const bucket = new TokenBucket(execBounds.rate, clock.monotonic());
 
-  function check(ask: ExecAsk): TaskSpec {
+  /** What it needs to run; whatever keeps it from that is in the audit. */
+  async function admit(ask: ExecAsk): Promise<{ spec: TaskSpec; as: Lowered; way: OutputStream }> {
     const spec = find(ask.task);
-    const refuse = (code: 'FORBIDDEN' | 'CONFLICT', why: string): never => {
-      parts.record(recordOf(ask, clock.now(), spec && parts.principalOf(spec), why));
-      throw new MesoliteError(code, why);
-    };
-    if (!isAllowed) return refuse('FORBIDDEN', `node ${sender.node} runs no commands: its agent has no --allow-exec`);
-    if (spec === undefined) return refuse('CONFLICT', `task ${ask.task} does not run on node ${sender.node}`);
-    return spec;
+    try {
+      const { node } = sender;
+      if (!isAllowed)
+        throw new MesoliteError('FORBIDDEN', `node ${node} runs no commands: its agent has no --allow-exec`);
+      if (spec === undefined) throw new MesoliteError('CONFLICT', `task ${ask.task} does not run on node ${node}`);
+      const as = await parts.lower(spec.user, spec.capabilities ?? []);
+      if ('why' in as) throw new MesoliteError('FORBIDDEN', as.why);
+      return { spec, as, way: streams.open(ask.id) };
+    } catch (error) {
+      parts.record(recordOf(ask, clock.now(), spec && parts.principalOf(spec), messageOf(error)));
+      throw error;
+    }
   }
 
   async function run(ask: ExecAsk): Promise<void> {
-    const spec = check(ask);
-    const way = streams.open(ask.id);
+    const { spec, as, way } = await admit(ask);
     try {
       parts.record(recordOf(ask, clock.now(), parts.principalOf(spec)));
       const { command, stdin } = ask;
-      const as = await parts.lower(spec.user, spec.capabilities ?? []);
-      if ('why' in as) throw new MesoliteError('FORBIDDEN', as.why);
       const running = await startCommand({
         command: [...as.prefix, ...command],
         env: parts.environmentOf(spec, as.owner),

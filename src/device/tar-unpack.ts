@@ -69,7 +69,8 @@ export async function unpackTarGz(
   });
   parser.on('error', (error: unknown) => problem.abort(error));
   const source = createReadStream(path);
-  const gunzip = createGunzip();
+  // a file of 60 MB costs half of what it does in pieces of 16 KiB
+  const gunzip = createGunzip({ chunkSize: 256 * 1024 });
   source.once('error', error => gunzip.destroy(error));
   let bytes = 0;
   try {

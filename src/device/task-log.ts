@@ -8,6 +8,9 @@ import { type OutputStreamName, outputStreams } from '../model/output.ts';
 import { LogAllowance, type LogRate } from './log-allowance.ts';
 import { LogHistory } from './log-history.ts';
 
+/** A log that is longer is cut: its last part of this length is kept beside it. */
+export const maxLogBytes = 5 * 1024 * 1024;
+
 /** No tail is longer. */
 export const maxTailBytes = 128 * 1024;
 
@@ -27,7 +30,7 @@ export function splitForWire(text: string, maxBytes: number): string[] {
 }
 
 export interface LogKeeperSettings {
-  /** A log that is longer is cut: its last part of this length is kept beside it. */
+  /** `maxLogBytes` where it is left out. */
   readonly maxBytes?: number;
   readonly everyMs?: number;
   /** What of each log is kept; what is written beyond that is taken back, and that is said in its place. */
@@ -60,12 +63,11 @@ export interface LogKeeper {
 
 /**
  * Each stream of a task takes at most twice `maxBytes`, and what is written between two looks: a file is copied and cut while the
- * task writes on (it has it open for appending), so that lines written during the copy can be lost. While no agent runs,
- * nothing is cut or taken back.
+ * task writes on (it has it open for appending), so that lines written during the copy can be lost. While no agent runs, `log-guard.ts` cuts.
  */
 export function makeLogKeeper(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
-  { maxBytes = 5 * 1024 * 1024, everyMs = 2_000, rate = defaultLogRate, onWritten = () => {} }: LogKeeperSettings = {},
+  { maxBytes = maxLogBytes, everyMs = 2_000, rate = defaultLogRate, onWritten = () => {} }: LogKeeperSettings = {},
 ): LogKeeper {
   let isFlooded = false;
   const all = new Map<string, Watched>();

@@ -17,9 +17,11 @@ interface Settings {
   readonly isAllowed: boolean;
   readonly isHere: boolean;
   readonly group: string;
+  /** Why it cannot run as its task does. */
+  readonly why: string;
 }
 
-function stage(t: Test, { isAllowed = true, isHere = true, group }: Partial<Settings> = {}) {
+function stage(t: Test, { isAllowed = true, isHere = true, group, why }: Partial<Settings> = {}) {
   const dir = t.testdir();
   const words = new AgentWords();
   const { sender, clock } = words;
@@ -32,7 +34,7 @@ function stage(t: Test, { isAllowed = true, isHere = true, group }: Partial<Sett
     clock,
     isAllowed,
     find: () => (isHere ? spec : undefined),
-    lower: async () => ({ prefix: [] }),
+    lower: async () => (why === undefined ? { prefix: [] } : { why }),
     principalOf: () => 'edge/ns/default/sa/web',
     environmentOf: () => ({ PATH: process.env.PATH ?? '', WHO: 'the task' }),
     sandboxOf: () => dir,
@@ -120,6 +122,11 @@ t.test('a node that does not allow it refuses, and that is in its audit too', as
   await absent.run('true');
   t.match(absent.words.take('log'), [{ end: true, code: 'CONFLICT' }]);
   t.match(absent.records, [{ verdict: 'deny' }]);
+
+  const unable = stage(t, { why: 'there is no such user' });
+  await unable.run('true');
+  t.match(unable.words.take('log'), [{ end: true, code: 'FORBIDDEN', error: 'there is no such user' }]);
+  t.match(unable.records, [{ verdict: 'deny', rule: 'there is no such user' }]);
 });
 
 t.test('it ends with all that it started when nobody listens any more, or its time is over', async t => {
