@@ -2,7 +2,15 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync,
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { NodeView } from '../../src/model/api.ts';
-import { agentNodeFlags, eventually, lastWords, makeMesolite, type Role, startRole } from './programs.ts';
+import {
+  agentEnvironment,
+  agentNodeFlags,
+  eventually,
+  lastWords,
+  makeMesolite,
+  type Role,
+  startRole,
+} from './programs.ts';
 
 export interface FleetSettings {
   readonly dataDir: string;
@@ -111,7 +119,7 @@ export class Fleet {
       ];
       const args = ['agent', '--node', node, '--data', this.#agentDir(node), '--address', '127.0.0.1', ...ports];
       const log = join(this.dataDir, `${node}.log`);
-      this.#agents.push(startRole(node, [...args, '--join-file', joinFile], log, agentNodeFlags));
+      this.#agents.push(startRole(node, [...args, '--join-file', joinFile], log, agentNodeFlags, agentEnvironment));
     }
     for (const agent of this.#agents) {
       await this.#whileAlive(agent, `${agent.name} introduces itself`, async () =>

@@ -221,7 +221,7 @@ async function run(
       keepaliveSeconds: () =>
         data.isMetered
           ? maxKeepaliveSeconds
-          : Math.max(leastKeepaliveSeconds, Math.ceil((1.5 * profile.heartbeatMs) / 1000)),
+          : Math.max(leastKeepaliveSeconds, Math.ceil((3 * profile.heartbeatMs) / 1000)),
     },
   );
   let isHeldBack = false;

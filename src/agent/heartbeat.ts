@@ -44,6 +44,7 @@ export function makeHeartbeat(
 ): Heartbeat {
   const { sender, clock, log, readUsage, describe, heldHash, isUp, question, trial, progress, stock, spent } = parts;
   let said: Usage | undefined;
+  let saidHeld: string | undefined;
   let everyMs = settings.intervalMs();
   /** What the last birth has said. */
   let saidMs = everyMs;
@@ -56,10 +57,11 @@ export function makeHeartbeat(
     beats++;
     const news = full ? usage : changes(said ?? usage, usage);
     const told = await progress(full);
+    const held = heldHash();
     sender.send('hb', {
-      full,
-      usage: news,
-      held: heldHash(),
+      ...(full && { full }),
+      ...(Object.keys(news).length > 0 && { usage: news }),
+      ...((full || held !== saidHeld) && { held }),
       stock: await stock(full),
       nonce: question(),
       trial: trial(),
@@ -69,6 +71,7 @@ export function makeHeartbeat(
       ...(told.length > 0 && { progress: [...told] }),
     });
     said = { ...(said ?? usage), ...news };
+    saidHeld = held;
   }
 
   return {
@@ -95,12 +98,20 @@ export function makeHeartbeat(
   };
 }
 
-/** Fields that moved by more than a hundredth of themselves; the rest is not worth the bytes. */
+/** By so much at the least a value must have moved. */
+const least: Partial<Record<keyof Usage, number>> = { cpu: 0.05, load1: 0.25, temperatureC: 1 };
+const leastShare = 0.05;
+
+/** Fields that moved by more than a twentieth of themselves; the rest is not worth the bytes until all is said. */
 function changes(before: Usage, now: Usage): Partial<Usage> {
   return Object.fromEntries(
     Object.entries(now).filter(([key, value]) => {
-      const old = before[key as keyof Usage];
-      return value !== undefined && (old === undefined || Math.abs(value - old) > Math.max(0.01, Math.abs(old) / 100));
+      const field = key as keyof Usage;
+      const old = before[field];
+      return (
+        value !== undefined &&
+        (old === undefined || Math.abs(value - old) > Math.max(least[field] ?? 0.01, Math.abs(old) * leastShare))
+      );
     }),
   );
 }

@@ -31,7 +31,9 @@ export function makeSender(
     node,
     boot,
     send(kind, body) {
-      const payload = encodeMessage({ v: 1, boot, seq: seq++, ts: parts.clock.now(), ...body });
+      // of a heartbeat it counts when it comes
+      const ts = kind === 'hb' ? undefined : parts.clock.now();
+      const payload = encodeMessage({ v: 1, boot, seq: seq++, ts, ...body });
       const topic = topics.up(node, kind);
       // the next one makes up for a heartbeat or a report that is lost; a birth must arrive, and behind the statuses that were said before it
       if (kind === 'hb' || kind === 'shadow') parts.lanes.latest(topic, payload);

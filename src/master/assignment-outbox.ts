@@ -30,6 +30,8 @@ interface Known {
 interface Peer {
   readonly gate: Gate;
   known: Known | undefined;
+  /** What it said last that it holds. */
+  held: string | undefined;
   /** The last that was sent was all of it. */
   sentAll: boolean;
   /** Heartbeats in a row that told of another set: the first may have crossed a step on its way. */
@@ -56,7 +58,14 @@ export function makeAssignmentOutbox(parts: {
   const peers = new Map<string, Peer>();
 
   function peerOf(node: string): Peer {
-    const peer = peers.get(node) ?? { gate: new Gate(), known: undefined, sentAll: false, mismatches: 0, vain: 0 };
+    const peer = peers.get(node) ?? {
+      gate: new Gate(),
+      known: undefined,
+      held: undefined,
+      sentAll: false,
+      mismatches: 0,
+      vain: 0,
+    };
     peers.set(node, peer);
     return peer;
   }
@@ -112,6 +121,7 @@ export function makeAssignmentOutbox(parts: {
     },
     onBirth: (node, { held, epoch, generation }) =>
       withAssignment(node, async (peer, wanted) => {
+        peer.held = held;
         if (held !== assignmentHash(wanted.tasks, sha256)) return sendAll(node, peer, wanted);
         peer.known = { epoch, generation, hash: held, tasks: new Set(wanted.tasks.map(task => task.id)) };
         peer.mismatches = 0;
@@ -119,7 +129,8 @@ export function makeAssignmentOutbox(parts: {
       }),
     async onHeartbeat(node, { held }) {
       const peer = peerOf(node);
-      if (peer.known?.hash === held) {
+      peer.held = held ?? peer.held;
+      if (peer.known?.hash === peer.held) {
         peer.mismatches = 0;
         peer.vain = 0;
       } else if (++peer.mismatches > 1) {

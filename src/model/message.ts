@@ -88,10 +88,13 @@ const progressReportSchema = v.object({ task: taskIdSchema, ...progressSchema.en
 /** `up/<node>/hb`: `usage` and `progress` hold only what changed since the last one that had it all (`full`). */
 export const heartbeatSchema = v.object({
   ...head,
+  /** Left out: the master goes by when it comes. */
+  ts: v.optional(v.number()),
   nonce: timeNonce,
-  full: v.boolean(),
-  usage: v.partial(usageSchema),
-  held: hash,
+  full: v.optional(v.boolean(), false),
+  usage: v.optional(v.partial(usageSchema), {}),
+  /** When it has changed, and in full ones. */
+  held: v.optional(hash),
   /** When it has changed, and in full ones. */
   stock: v.optional(stockSchema),
   /** The next one comes within so long; absent: as the birth said. */

@@ -2,7 +2,14 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TaskView } from '../../../src/model/api.ts';
-import { eventually, lastWords, makeMesolite, type Role, startRole } from '../../quickstart/programs.ts';
+import {
+  agentEnvironment,
+  eventually,
+  lastWords,
+  makeMesolite,
+  type Role,
+  startRole,
+} from '../../quickstart/programs.ts';
 import type { LoadOptions } from '../proxy/load.ts';
 import { freePort } from '../proxy/processes.ts';
 
@@ -79,7 +86,7 @@ export class Node {
     // a million requests would all be in its audit: not what is measured here
     const quiet = ['--audit-allowed', '0', '--node', 'pi-1'];
     const log = join(this.#dir, `agent-${this.#starts}.log`);
-    const agent = startRole('agent', ['agent', ...args, ...quiet], log, this.#nodeFlags);
+    const agent = startRole('agent', ['agent', ...args, ...quiet], log, this.#nodeFlags, agentEnvironment);
     this.#agent = agent;
     return (await whileAlive(agent, wanted, () => saysAt(agent, wanted))) - begunAt;
   }
