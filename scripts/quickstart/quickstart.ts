@@ -15,6 +15,12 @@ const maxAgentRssMb = 70;
 /** The highest port in use is about 20,200. */
 const maxPortOffset = 40_000;
 
+const usage = `npm run quickstart -- [options]
+
+  --port-offset N  adds N to every port, where others listen on some
+  --data DIR       where it keeps everything (default: .mesolite/quickstart)
+  --check          ends after the last step; without it all stays up until Ctrl-C`;
+
 const { options, portOffset } = readOptions();
 const fleet = new Fleet({ dataDir: resolve(options.data), portOffset });
 const { mesolite } = fleet;
@@ -26,8 +32,13 @@ function readOptions() {
         check: { type: 'boolean', default: false },
         'port-offset': { type: 'string', default: '0' },
         data: { type: 'string', default: join('.mesolite', 'quickstart') },
+        help: { type: 'boolean', default: false },
       },
     });
+    if (values.help) {
+      say(usage);
+      process.exit(0);
+    }
     const portOffset = Number(values['port-offset']);
     if (Number.isInteger(portOffset) && portOffset >= 0 && portOffset <= maxPortOffset)
       return { options: values, portOffset };

@@ -92,8 +92,16 @@ function withFilters(command: Command, shell: Shell): Command {
     .option('--until <time>', 'only before then', parseSince(shell.now))
     .option('--node <id>', 'only of this node', parseName)
     .option('--principal <principal>', 'only of this caller, as <trust domain>/ns/<namespace>/sa/<account>')
-    .option('--workload <workload>', 'only of this job, called or calling, as <namespace>/<job>')
+    .option(
+      '--workload <job>',
+      'only of this job, called or calling; <namespace>/<job> where that is not "default"',
+      inNamespace,
+    )
     .addOption(new Option('--verdict <verdict>', 'only these').choices(['allow', 'deny']));
+}
+
+function inNamespace(job: string): string {
+  return job.includes('/') ? job : `default/${job}`;
 }
 
 async function* mapped<A, B>(all: AsyncIterable<A>, map: (each: A) => B): AsyncGenerator<B> {

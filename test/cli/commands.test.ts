@@ -204,6 +204,8 @@ t.test('the audit is asked for and shown with who, what and which rule', async t
   await mesolite('audit --since 2029-12-31 --until 1h --node pi-1 --workload shop/cart');
   const range = { since: `${Date.UTC(2029, 11, 31)}`, until: `${since}` };
   t.same(asked(), { limit: '100', ...range, node: 'pi-1', workload: 'shop/cart' });
+  await mesolite('audit --workload web');
+  t.match(asked(), { workload: 'default/web' });
 });
 
 t.test('events are asked for and shown newest last, with how much they want of one', async t => {
