@@ -36,10 +36,11 @@ async function step(what: string, act: () => Promise<unknown> | unknown): Promis
   }
   const met = why === '';
   const value = Math.round(performance.now() - from);
-  failed ||= !met;
   if (options.json)
     printRow({ case: met ? what : `${what}: ${why}`, value, unit: 'ms', peer: null, ratio: null, goal: 0, met });
-  else say(`${met ? '✓' : '✗'} ${what} (${value} ms)${met ? '' : `\n${why}`}`);
+  else say(`${met ? '✓' : '✗'} ${what} (${value} ms)`);
+  // what follows stands on it
+  if (!met) throw new Error(why);
 }
 
 function expect(holds: boolean, what: string): void {

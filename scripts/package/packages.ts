@@ -136,7 +136,8 @@ function documentsOf(name: string, version: string): Entry[] {
 }
 
 function copyright(): string {
-  return `Copyright: the authors of Mesolite
+  const year = new Date(Number(process.env.SOURCE_DATE_EPOCH) * 1000).getUTCFullYear();
+  return `Copyright ${year} the authors of Mesolite
 
 Mesolite is licensed under the Apache License, Version 2.0: on Debian systems its full text is in
 /usr/share/common-licenses/Apache-2.0. The program contains packages of others, whose licenses are in

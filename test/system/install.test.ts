@@ -101,5 +101,8 @@ t.test('a machine becomes a node by the script of the master, and is one no more
     stdout,
     `echo '${createHash('sha256').update(script).digest('hex')}  install.sh' | sha256sum -c && sudo sh install.sh --join mesolite`,
   );
-  t.match(spawnSync('curl', ['-sk', `${server}/install/authority`], { encoding: 'utf8' }).stdout, /NOT_FOUND/);
+  const answer = (path: string, ...more: string[]) =>
+    spawnSync('curl', ['-sk', ...more, `${server}${path}`], { encoding: 'utf8' }).stdout;
+  t.match(answer('/install/authority'), 'NOT_FOUND');
+  t.match(answer('/install.sh', '-H', "Host: x'; reboot; '"), 'INVALID_INPUT', 'nobody writes into the script');
 });
