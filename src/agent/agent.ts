@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path';
 import { Background } from '../base/background.ts';
 import { Cell } from '../base/cell.ts';
 import { secondMs } from '../base/clock.ts';
+import { Gate } from '../base/gate.ts';
 import { aborted } from '../base/signal.ts';
 import { ownAddresses } from '../device/addresses.ts';
 import { newId, systemRandom } from '../device/dice.ts';
@@ -43,6 +44,7 @@ import { noLimits } from '../traffic/limit.ts';
 import { noRoutes } from '../traffic/service-routes.ts';
 import { openAccessLog } from './access-log.ts';
 import type { AgentParts, RunningAgent } from './agent-parts.ts';
+import { appliedIn, keepApplied, readApplied } from './applied-profiles.ts';
 import { makeOpenSource } from './artifact-source.ts';
 import { openArtifacts } from './artifacts.ts';
 import { openAuditJournal } from './audit-journal.ts';
@@ -169,16 +171,16 @@ async function run(
   const verify: EnvelopeVerifier = (...signed) => trust.current.value.verify(...signed);
   const masterCheck = makeMasterCheck({ trust, moments });
   const ownId = printSpiffeId({ kind: 'node', trustDomain, node });
-  const facts = await openNodeFacts({ clock, log }, config);
-  const { profile } = facts;
+  const appliedProfiles = new Cell(await readApplied(files, log));
+  const facts = await openNodeFacts({ clock, log }, config, appliedProfiles.value);
   const speed = await openNodeSpeed({ files, log, measureRates: s => measureRates(clock, s) }, facts, config.speed);
 
   const data = await openDataUse(
     { clock, log, readMetered: () => readMetered(readNetwork()), onChanged: () => onSpent() },
     {
       isMetered: config.metered,
-      normalMs: () => profile.heartbeatMs,
-      meteredMbPerMonth: () => config.dataBudgetMb ?? profile.meteredMbPerMonth ?? defaultMeteredMbPerMonth,
+      normalMs: () => facts.profile.heartbeatMs,
+      meteredMbPerMonth: () => config.dataBudgetMb ?? facts.profile.meteredMbPerMonth ?? defaultMeteredMbPerMonth,
     },
   );
 
@@ -221,7 +223,7 @@ async function run(
       keepaliveSeconds: () =>
         data.isMetered
           ? maxKeepaliveSeconds
-          : Math.max(leastKeepaliveSeconds, Math.ceil((3 * profile.heartbeatMs) / 1000)),
+          : Math.max(leastKeepaliveSeconds, Math.ceil((3 * facts.profile.heartbeatMs) / 1000)),
     },
   );
   let isHeldBack = false;
@@ -283,6 +285,7 @@ async function run(
         compileInto(requestAuthentication, requestAuthenticationOf),
         compileInto(routes, routesOf),
         compileInto(agentVersion, agentVersionOf),
+        compileInto(appliedProfiles, appliedIn),
       ],
       { node, onRollout: trial.enter },
     ),
@@ -347,7 +350,7 @@ async function run(
       outboundPort: config.outboundPort,
       publishHost: config.publishHost,
       ...(config.minTls === 'TLSv1.2' && { olderTls: { ciphers: goodCiphers } }),
-      bounds: profile.proxy,
+      bounds: facts.profile.proxy,
     },
   );
   const listen = () => proxy.start(serving?.signal ?? signal, sockets, serving?.handedOver);
@@ -377,7 +380,7 @@ async function run(
   const confinement = await openConfinement({ clock, log }, config);
   const onSpent = () => isUp() && inBackground('telling what is used up', heartbeat.birth());
   const room = makeDiskWatch({ clock, log, files, onChanged: onSpent }, config);
-  const wearing = makeWearWatch({ meter: wear, clock, log, onChanged: onSpent }, () => profile);
+  const wearing = makeWearWatch({ meter: wear, clock, log, onChanged: onSpent }, () => facts.profile);
   const { bytesPerSecond, burstBytes } = defaultLogRate;
   const rate = { bytesPerSecond: config.taskLogBytesPerSecond ?? bytesPerSecond, burstBytes };
   const logKeeper = makeLogKeeper({ clock, log }, { rate, onWritten: wear.for('task-logs') });
@@ -507,7 +510,7 @@ async function run(
         address: config.address ?? ownAddresses()[0] ?? '127.0.0.1',
         meshPort: mesh?.meshPort ?? config.meshPort,
         via: ways.via.value,
-        ...(profile.thermal && { thermal: profile.thermal }),
+        thermal: facts.profile.thermal,
         controllers: confinement.controllers,
         warnings: [...confinement.warnings, ...room.warnings(), ...wearing.warnings(), ...data.warnings()],
         speed: speed.value,
@@ -533,6 +536,22 @@ async function run(
   const tell = heartbeat.beat;
   const upgrade = change && makeUpgrade({ artifacts, log, isUp, tell, onRefused, onWritten }, change, signal);
   agentVersion.watch(wanted => upgrade?.want(wanted));
+  const profileGate = new Gate();
+  let known = JSON.stringify(appliedProfiles.value);
+  appliedProfiles.watch(applied => {
+    // most pushes change nothing of it
+    const text = JSON.stringify(applied);
+    if (text !== known) inBackground('choosing a profile', profileGate.run(onProfiles));
+    known = text;
+  });
+
+  /** What a profile keeps for the system, its paces and its limits hold at once; the proxy's bounds, and how often the disk is looked at, from the next start on. */
+  async function onProfiles(): Promise<void> {
+    await keepApplied(files, appliedProfiles.value);
+    if (!(await facts.rematch(appliedProfiles.value))) return;
+    data.adapt();
+    if (isUp()) await heartbeat.birth();
+  }
   clock.onDoubt(() => inBackground('asking for the time', heartbeat.beat()));
   const incoming = makeIncoming({
     ...inboxParts,
@@ -665,7 +684,7 @@ async function run(
     speed.measure(signal).then(isNews => (isNews ? heartbeat.birth() : undefined)),
   );
   inherited?.(record => audit.record(record));
-  log.info('the agent is up', { node, boot, profile: profile.name, meshPort: mesh.meshPort });
+  log.info('the agent is up', { node, boot, profile: facts.profile.name, meshPort: mesh.meshPort });
 
   const { meshPort, socketOf, stopped } = mesh;
   const audited = auditing.then(() => audit.end(stopped));

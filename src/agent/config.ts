@@ -34,6 +34,9 @@ export interface AgentConfig {
   readonly labels: Readonly<Record<string, string>>;
   /** What this node has beside what every node has, added to what its profile says of such boards. */
   readonly resources?: CustomResources | undefined;
+  /** Cores and MB of memory, where the system says something else. */
+  readonly cpuCount?: number | undefined;
+  readonly memoryMb?: number | undefined;
   /** The name of the firmware profile, when the board is not to be recognised. */
   readonly profile?: string | undefined;
   /** How fast this node works, beside a node of speed 1; absent: it is measured. */
@@ -66,11 +69,6 @@ export interface AgentConfig {
   readonly taskLogBytesPerSecond?: number | undefined;
   /** Where Prometheus may ask for what the proxy has counted; absent: nowhere. */
   readonly metrics?: MetricsAddress | undefined;
-}
-
-/** Where profiles are looked for: those of this program, then the operator's own. */
-export function profileFoldersOf(config: Pick<AgentConfig, 'profilesDir' | 'profiles'>): readonly string[] {
-  return config.profiles === undefined ? [config.profilesDir] : [config.profilesDir, config.profiles];
 }
 
 export const defaultArtifactBytes = 2 * 1024 * 1024 * 1024;

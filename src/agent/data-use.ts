@@ -61,6 +61,8 @@ export interface DataUse {
   readonly cadence: Cell<Cadence>;
   spent(): NonNullable<Spent['link']>;
   warnings(): string[];
+  /** What it goes by may have changed. */
+  adapt(): void;
   /** The link has come up, maybe another way. */
   onLink(): Promise<void>;
   /** Looks every ten minutes until `signal` aborts. */
@@ -139,6 +141,7 @@ export async function openDataUse(
       return isMetered;
     },
     cadence,
+    adapt,
     spent,
     warnings: () => (isOver ? [sentence(spent())] : []),
     async onLink() {

@@ -12,14 +12,15 @@ import { viewFiles } from '../device/files.ts';
 import { readInventory } from '../device/inventory.ts';
 import { openPrivileges } from '../device/privileges.ts';
 import { listeningPorts } from '../device/proc.ts';
-import { loadProfiles, profileOf, unknownBoard } from '../device/profiles.ts';
+import { profileOf, unknownBoard } from '../device/profiles.ts';
 import { trapsHere } from '../device/traps.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { parseJoinString } from '../identity/join-string.ts';
 import type { Finding } from '../model/finding.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
+import { profilesFor, readApplied } from './applied-profiles.ts';
 import { releasedAt } from './clock.ts';
-import { type AgentConfig, profileFoldersOf } from './config.ts';
+import type { AgentConfig } from './config.ts';
 import { examineMasters, type MasterPlace } from './master-reach.ts';
 import { loadIdentity, type NodeIdentity } from './node-identity.ts';
 import { readRoots } from './trust.ts';
@@ -58,7 +59,8 @@ async function examineBoard(
   root: string,
 ): Promise<{ readonly findings: Finding[]; readonly profile: FirmwareProfile }> {
   const { inventory, warnings } = await readInventory();
-  const profiles = await loadProfiles(...profileFoldersOf(config));
+  const applied = await readApplied(viewFiles(config.dataDir), silentLog);
+  const profiles = await profilesFor(config, applied);
   const profile = profileOf(inventory, profiles, config.profile);
   const board = `${profile.name}: ${profile.title}`;
   const isKnown = profile.name !== unknownBoard.name;

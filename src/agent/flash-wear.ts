@@ -32,6 +32,7 @@ const ofFile: Readonly<Record<string, WearPurpose>> = {
   joining: 'identity',
   trust: 'identity',
   policy: 'policy',
+  profiles: 'policy',
   'desired-tasks': 'tasks',
 };
 

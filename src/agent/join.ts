@@ -6,15 +6,16 @@ import { decodeJson } from '../base/shape.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import { readInventory } from '../device/inventory.ts';
-import { loadProfiles, profileOf as profileOfBoard } from '../device/profiles.ts';
+import { profileOf as profileOfBoard } from '../device/profiles.ts';
 import { hasRealTimeClock, trapsHere } from '../device/traps.ts';
 import { parseJoinString } from '../identity/join-string.ts';
 import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, readPrivateKey } from '../identity/keys.ts';
 import { readProxyRules } from '../link/proxy-rules.ts';
 import { encodeMessage } from '../model/message.ts';
+import { profilesFor } from './applied-profiles.ts';
 import { certificateFilePrefix } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
-import { type AgentConfig, profileFoldersOf } from './config.ts';
+import type { AgentConfig } from './config.ts';
 import { enroll } from './enrollment.ts';
 import { loadIdentity, type NodeIdentity, storeIdentity } from './node-identity.ts';
 import { forgetTrust } from './trust.ts';
@@ -117,7 +118,7 @@ async function replaceIdentity(files: Files, identity: NodeIdentity): Promise<vo
 /** Who sits at the board is told what it is seen to be in, with what helps. */
 async function profileOf({ profile: asked, ...folders }: JoinConfig, log: Log): Promise<string> {
   const { inventory } = await readInventory();
-  const profile = profileOfBoard(inventory, await loadProfiles(...profileFoldersOf(folders)), asked);
+  const profile = profileOfBoard(inventory, await profilesFor(folders, []), asked);
   for (const { trap, fix, when } of trapsHere(profile))
     if (when !== undefined) log.warn('a known trap of this board', { trap, fix });
   return profile.name;

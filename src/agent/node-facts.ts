@@ -5,17 +5,21 @@ import { readDisk } from '../device/disk.ts';
 import { readInventory } from '../device/inventory.ts';
 import { readNetwork } from '../device/network.ts';
 import { openProbe } from '../device/probe.ts';
-import { loadProfiles, profileOf } from '../device/profiles.ts';
+import { profileOf } from '../device/profiles.ts';
 import { trapsHere } from '../device/traps.ts';
 import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
-import { type AgentConfig, profileFoldersOf } from './config.ts';
+import { profilesFor } from './applied-profiles.ts';
+import type { AgentConfig } from './config.ts';
 import type { UpBody } from './sender.ts';
 
 /** What this board is and how it fares. */
 export interface NodeFacts {
   readonly inventory: Inventory;
+  /** The one that holds now. */
   readonly profile: FirmwareProfile;
+  /** Chooses anew, with what operators have applied by now; true when it is another one. */
+  rematch(applied: readonly FirmwareProfile[]): Promise<boolean>;
   readUsage(): Promise<Usage>;
   /** The part of a birth that the board tells; `ownPorts` are those of tasks that run here. */
   describe(
@@ -27,11 +31,17 @@ export interface NodeFacts {
 /** Reads the board once, and chooses its profile. */
 export async function openNodeFacts(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
-  { dataDir, taskPorts, labels, resources, profile: asked, ...folders }: AgentConfig,
+  { dataDir, taskPorts, labels, resources, profile: asked, ...told }: AgentConfig,
+  applied: readonly FirmwareProfile[] = [],
 ): Promise<NodeFacts> {
-  const { inventory, warnings } = await readInventory();
-  const profiles = await loadProfiles(...profileFoldersOf(folders));
-  const profile = profileOf(inventory, profiles, asked);
+  const { inventory: read, warnings } = await readInventory();
+  // an operator knows better
+  const { cpuCount = read.cpuCount, memoryMb = read.memoryMb } = told;
+  const inventory = { ...read, cpuCount, memoryMb };
+  // read anew each time: the profiles of other boards need not stay in memory
+  const choose = async (applied: readonly FirmwareProfile[]) =>
+    profileOf(inventory, await profilesFor(told, applied), asked);
+  let profile = await choose(applied);
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
   for (const { trap, fix } of trapsHere(profile)) log.debug('a known trap of this board', { trap, fix });
   // read once: what tasks write afterwards is in what they hold, and is not to be taken from what there is to give as well
@@ -39,7 +49,16 @@ export async function openNodeFacts(
   const probe = openProbe({ clock }, { dataDirectory: dataDir, diskSampleMs: profile.diskSampleMs });
   return {
     inventory,
-    profile,
+    get profile() {
+      return profile;
+    },
+    async rematch(applied) {
+      const next = await choose(applied);
+      if (JSON.stringify(next) === JSON.stringify(profile)) return false;
+      log.info('another firmware profile holds for this board', { before: profile.name, profile: next.name });
+      profile = next;
+      return true;
+    },
     readUsage: () => probe.sample(),
     async describe(ownPorts) {
       const own = new Set(ownPorts);

@@ -33,6 +33,8 @@ interface Flags
       | 'taskLogBytesPerSecond'
       | 'audit'
       | 'minTls'
+      | 'cpuCount'
+      | 'memoryMb'
       | 'metered'
       | 'dataBudgetMb'
     >,
@@ -52,6 +54,8 @@ interface Flags
   readonly artifactDisk?: number;
   readonly artifactKey?: readonly string[];
   readonly taskLogRate?: number;
+  readonly cpus?: number;
+  readonly memory?: number;
   readonly metered?: 'yes' | 'no';
   readonly dataBudget?: number;
 }
@@ -80,6 +84,8 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option('--task-user <name>', 'as whom tasks run, where the agent is root: then none runs as root')
     .option('--profile <name>', 'firmware profile, when the board should not be recognised', parseName)
     .option('--profiles <dir>', 'folder with firmware profiles of your own, beside those that come with this program')
+    .option('--cpus <cores>', 'how many it has, where its system says something else', parseWhole(1, 4096))
+    .option('--memory <megabytes>', 'likewise', parseWhole(16, 67_108_864))
     .option(
       '--speed <factor>',
       'how fast it works, where 1 takes as long as jobs say: 0.5 takes twice that',
@@ -158,7 +164,7 @@ function optionsOf(flags: Flags): AgentOptions {
   const { data, joinFile, tokenFile, label, resource, join: given, offlineGrace, tlsMin, accessLog, ...rest } = flags;
   const { accessLogFormat: format, accessLogSample, accessLogRate: perSecond, ...more } = rest;
   const { auditAllowed, auditDisk, auditSync: sync, artifactDisk, artifactKey, taskLogRate, ...others } = more;
-  const { metered, dataBudget, ...options } = others;
+  const { metered, dataBudget, cpus, memory, ...options } = others;
   const join = readJoinFile({ ...(joinFile && { joinFile }), ...(tokenFile && { tokenFile }) }) ?? given;
   return {
     dataDir: resolve(data),
@@ -173,6 +179,8 @@ function optionsOf(flags: Flags): AgentOptions {
     ...(artifactDisk !== undefined && { artifactBytes: artifactDisk * 1024 * 1024 }),
     ...(artifactKey !== undefined && { artifactKeys: artifactKey }),
     ...(taskLogRate !== undefined && { taskLogBytesPerSecond: taskLogRate * 1024 }),
+    ...(cpus !== undefined && { cpuCount: cpus }),
+    ...(memory !== undefined && { memoryMb: memory }),
     ...(metered !== undefined && { metered: metered === 'yes' }),
     ...(dataBudget !== undefined && { dataBudgetMb: dataBudget }),
     ...(join !== undefined && { join }),

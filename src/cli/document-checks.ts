@@ -1,5 +1,6 @@
 import { isMesoliteError, MesoliteError } from '../base/errors.ts';
 import { decodeDocument, type Findings, type Job, labelsOf, type OperatorDocument } from '../model/document.ts';
+import { profileProblem } from '../model/profile.ts';
 import { type Selecting, selects } from '../model/selector.ts';
 import type { YamlDocument } from '../model/yaml-text.ts';
 import { findErrors } from '../policy/check.ts';
@@ -29,6 +30,10 @@ export function checkDocument(
     case 'PeerAuthentication': {
       const ports = selectedBy(document).flatMap(({ spec }) => spec.ports.flatMap(({ publish }) => publish ?? []));
       return checkPeerAuthentication(document, { rootNamespace, publishes: new Set(ports) });
+    }
+    case 'Profile': {
+      const problem = profileProblem(document.spec);
+      return { errors: problem === undefined ? [] : [`spec.${problem}`], warnings: [] };
     }
     case 'RateLimit':
       return checkRateLimit(document, { servesTcp: servesTcp(document) });

@@ -68,6 +68,9 @@ export interface AgentOptions {
   readonly profile?: string;
   /** A folder with the operator's own profiles. */
   readonly profiles?: string;
+  /** What it has, where its system says something else. */
+  readonly cpuCount?: number;
+  readonly memoryMb?: number;
   /** How fast it works, 1 being as fast as jobs say. */
   readonly speed?: number;
   /** Is its link paid for by the byte? */

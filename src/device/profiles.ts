@@ -39,8 +39,12 @@ export const unknownBoard: FirmwareProfile = {
  * file and path, START_FAILED without a folder.
  */
 export async function loadProfiles(...folders: readonly string[]): Promise<FirmwareProfile[]> {
-  const read = await Promise.all(folders.map(readFolder));
-  return [...new Map(read.flat().map(profile => [profile.name, profile])).values()];
+  return mergeProfiles(...(await Promise.all(folders.map(readFolder))));
+}
+
+/** Of two with one name that of the later list counts. */
+export function mergeProfiles(...lists: readonly (readonly FirmwareProfile[])[]): FirmwareProfile[] {
+  return [...new Map(lists.flat().map(profile => [profile.name, profile])).values()];
 }
 
 async function readFolder(folder: string): Promise<FirmwareProfile[]> {

@@ -1,5 +1,6 @@
 import { agentVersionName } from '../model/agent-version.ts';
 import { type Findings, type Job, labelsOf, type PolicyDocument, type PolicyOf } from '../model/document.ts';
+import { profileProblem } from '../model/profile.ts';
 import { type Selecting, selects } from '../model/selector.ts';
 import { findErrors, isInDryRun } from '../policy/check.ts';
 import { checkPeerAuthentication } from '../policy/peer-authentication.ts';
@@ -26,6 +27,8 @@ export function checkPolicyDocument(document: PolicyDocument, facts: MeshFacts):
   switch (document.kind) {
     case 'AgentVersion':
       return { errors: misplaced(document, facts), warnings: [] };
+    case 'Profile':
+      return { errors: profileErrors(document, facts), warnings: [] };
     case 'AuthorizationPolicy':
       // what it warns of is found by `policy/analyze.ts`
       return { errors: findErrors(document), warnings: [] };
@@ -55,6 +58,8 @@ export function actionOf(document: PolicyDocument): string {
       return document.spec.host;
     case 'PeerAuthentication':
       return document.spec.mtls.mode;
+    case 'Profile':
+      return `for ${document.spec.title}`;
     case 'RateLimit':
       return `limits each ${document.spec.per}${document.spec.enforce ? '' : ' (shadow)'}`;
     case 'RequestAuthentication':
@@ -70,6 +75,15 @@ export function actionOf(document: PolicyDocument): string {
 function misplaced({ metadata }: PolicyOf<'AgentVersion'>, { rootNamespace }: MeshFacts): string[] {
   const isRight = metadata.name === agentVersionName && metadata.namespace === rootNamespace;
   return isRight ? [] : [`metadata: expected the name ${agentVersionName} in the namespace ${rootNamespace}`];
+}
+
+/** Boards are the fleet's, not a namespace's. */
+function profileErrors({ metadata, spec }: PolicyOf<'Profile'>, { rootNamespace }: MeshFacts): string[] {
+  const problem = profileProblem(spec);
+  return [
+    ...(metadata.namespace === rootNamespace ? [] : [`metadata.namespace: expected ${rootNamespace}`]),
+    ...(problem === undefined ? [] : [`spec.${problem}`]),
+  ];
 }
 
 /** Only one VirtualService of a namespace is asked about a service. */

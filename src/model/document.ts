@@ -8,6 +8,7 @@ import { nameSchema } from './ids.ts';
 import { jobSpecSchema } from './job.ts';
 import { peerAuthenticationSpecSchema } from './peer-authentication.ts';
 import { authorizationPolicySpecSchema } from './policy.ts';
+import { profileSpecSchema } from './profile.ts';
 import { rateLimitSpecSchema } from './rate-limit.ts';
 import { requestAuthenticationSpecSchema } from './request-authentication.ts';
 import { roleSpecSchema } from './role.ts';
@@ -81,6 +82,7 @@ export const policySchemas = {
     [...securityVersions],
     v.optional(peerAuthenticationSpecSchema, {}),
   ),
+  Profile: documentSchema('Profile', [...ownVersions], profileSpecSchema),
   RateLimit: documentSchema('RateLimit', [...ownVersions], rateLimitSpecSchema),
   RequestAuthentication: documentSchema(
     'RequestAuthentication',

@@ -78,6 +78,10 @@ export const profileSchema = v.strictObject({
   traps: v.optional(v.array(trapSchema), []),
 });
 
+/** The same as operators apply it to a fleet, where the document has the name. */
+const { $schema: _, name: __, ...specEntries } = profileSchema.entries;
+export const profileSpecSchema = v.strictObject(specEntries);
+
 export type Trap = v.InferOutput<typeof trapSchema>;
 export type FirmwareProfile = v.InferOutput<typeof profileSchema>;
 export type ProfileMatch = v.InferOutput<typeof matchSchema>;
@@ -88,11 +92,14 @@ export const matchPatterns = ['deviceTreeModel', 'dmiProduct', 'cpuModel'] as co
 export function profileProblem({ match, thermal }: Pick<FirmwareProfile, 'match' | 'thermal'>): string | undefined {
   for (const [index, entry] of match.entries()) {
     for (const field of matchPatterns) {
+      const pattern = entry[field] ?? '';
       try {
-        new RegExp(entry[field] ?? '');
+        new RegExp(pattern);
       } catch {
-        return `match[${index}].${field}: not a regular expression: ${entry[field]}`;
+        return `match[${index}].${field}: not a regular expression: ${pattern}`;
       }
+      if (/\([^()]*[+*}][^()]*\)[+*{]/.test(pattern))
+        return `match[${index}].${field}: a repetition within a repetition may keep a board busy for ever: ${pattern}`;
     }
   }
   if (thermal === undefined || (thermal.resumeC < thermal.throttleC && thermal.throttleC <= thermal.drainC))

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap';
 import { type AgentConfig, checkAgentConfig, defaultAgentConfig, defaultNodeId } from '../../src/agent/config.ts';
 import { openNodeFacts } from '../../src/agent/node-facts.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { unknownBoard } from '../../src/device/profiles.ts';
 import { countInRanges, isInRanges } from '../../src/model/resources.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
@@ -45,6 +46,29 @@ t.test('this board is described by what is read from it, less what its profile k
   t.ok(disk >= 0 && Number.isSafeInteger(disk));
   const usage = await facts.readUsage();
   t.ok(usage.agentRssMb > 10 && usage.memUsedMb > 0 && usage.cpu >= 0 && usage.cpu <= 1);
+});
+
+t.test('an operator knows better what a board has', async t => {
+  const facts = await open(t, { cpuCount: 3, memoryMb: 2_000, profile: 'generic-x86-64' });
+  const { total, inventory } = await facts.describe([]);
+  t.match(inventory, { cpuCount: 3, memoryMb: 2_000 });
+  t.match(total.scalars, { cpus: 2_800, mem: 1_744_000 });
+});
+
+t.test('what is applied is chosen from at once, behind what is in a folder of the node', async t => {
+  const mine = { ...unknownBoard, name: 'mine', precedence: 1_000, match: [{}] };
+  const facts = await open(t);
+  const before = facts.profile;
+  t.equal(await facts.rematch([mine]), true);
+  t.equal((await facts.describe([])).profile, 'mine');
+  t.equal(await facts.rematch([mine]), false, 'it is the same');
+  t.equal(await facts.rematch([]), true);
+  t.same(facts.profile, before);
+  const profiles = t.testdir({ 'mine.json': JSON.stringify({ ...mine, title: 'of the node' }) });
+  const config = { ...defaultAgentConfig, dataDir: profiles, node: 'pi-1', profilesDir, profiles };
+  const own = await openNodeFacts({ clock: new FakeClock(), log: silentLog }, config, [mine]);
+  t.teardown(() => own.close());
+  t.equal(own.profile.title, 'of the node');
 });
 
 t.test('a port that somebody listens to is not given to tasks, unless it is a task of ours that does', async t => {

@@ -122,6 +122,7 @@ t.test('an agent is started with what was asked for, its join string from a file
   const seen =
     '--access-log a.log --access-log-format envoy --access-log-sample 5 --access-log-rate 9 --metrics [::1]:15090';
   await run(['agent', ...seen.split(' ')], { parts });
+  await run('agent --metered yes --data-budget 20 --cpus 3 --memory 900'.split(' '), { parts });
   t.same(asked, [
     {
       dataDir: resolve('d'),
@@ -140,6 +141,12 @@ t.test('an agent is started with what was asked for, its join string from a file
       dataDir: resolve('.mesolite/agent'),
       accessLog: { file: resolve('a.log'), format: 'envoy', sample: 0.05, perSecond: 9 },
       metrics: { host: '::1', port: 15_090 },
+      upgrade: true,
+      logLevel: 'info',
+    },
+    {
+      dataDir: resolve('.mesolite/agent'),
+      ...{ metered: true, dataBudgetMb: 20, cpuCount: 3, memoryMb: 900 },
       upgrade: true,
       logLevel: 'info',
     },

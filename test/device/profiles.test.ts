@@ -117,6 +117,14 @@ t.test('a bad profile is refused with its file and place', async t => {
     message: /mine\.json: colour: unknown field/,
   });
   await t.rejects(loadProfiles(folder({ ...good, heartbeatMs: 10 })), { message: /heartbeatMs/ });
+  const matching = (cpuModel: string) => folder({ ...good, match: [{ cpuModel }] });
+  await t.rejects(loadProfiles(matching('^(a+)+$')), {
+    message: /match\[0\]\.cpuModel: a repetition within a repetition/,
+  });
+  await t.resolves(loadProfiles(matching('^(Intel|AMD)+ N1\\d+( .*)?$')));
+  await t.rejects(loadProfiles(folder({ ...good, thermal: { throttleC: 80, drainC: 79, resumeC: 70 } })), {
+    message: /mine\.json: thermal: expected resumeC below throttleC/,
+  });
   await t.rejects(loadProfiles(folder(good, 'other')), { message: /name: expected the name of the file, got mine/ });
   await t.rejects(loadProfiles(folder({ ...good, match: [{}, { dmiProduct: '(' }] })), {
     message: /mine\.json: match\[1\]\.dmiProduct: not a regular expression/,

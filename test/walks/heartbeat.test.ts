@@ -152,6 +152,43 @@ t.test('an agent that starts again is the same node with the next boot number', 
   t.equal((await api.nodes()).length, 1);
 });
 
+t.test('a profile that is applied holds at once, also after a start, until it is deleted', async t => {
+  const untilProfile = (profile: string) =>
+    until(`the profile is ${profile}`, async () => {
+      const node = await view();
+      return node?.profile === profile && node;
+    });
+  const before = await untilProfile('test-board');
+  const profile = {
+    apiVersion: 'mesolite/v1',
+    kind: 'Profile',
+    metadata: { name: 'field-box', namespace: 'istio-system' },
+    spec: {
+      title: 'A box in the field',
+      precedence: 900,
+      match: [{ minMemoryMb: 1 }],
+      reserve: { cpus: 0, memMb: 100, diskMb: 0 },
+      heartbeatMs: 1_000,
+      diskSampleMs: 60_000,
+      proxy: { maxConnections: 64, maxUpstreamConnections: 64, decisionCacheEntries: 64 },
+      flashWear: { medium: 'a card', bytesPerDay: 1, enduranceGb: 1, source: 'a test' },
+    },
+  };
+  const bad = { ...profile, spec: { ...profile.spec, match: [{ cpuModel: '(' }] } };
+  await t.rejects(api.apply(bad), /spec\.match\[0\]\.cpuModel: not a regular expression/);
+  await t.rejects(api.apply({ ...profile, metadata: { name: 'field-box' } }), /metadata\.namespace/);
+  await api.apply(profile);
+  const now = await untilProfile('field-box');
+  t.equal(now.total.scalars.mem, (before.total.scalars.mem ?? 0) - 100_000);
+  t.equal(now.boot, before.boot, 'without a start');
+  await agent.stop();
+  agent = await startAgent();
+  await until('it has started again', async () => ((await view())?.boot ?? 0) > now.boot);
+  t.equal((await untilProfile('field-box')).spent?.disk.budgetBytes, 1);
+  await api.remove('Profile', 'field-box', 'istio-system');
+  await untilProfile('test-board');
+});
+
 t.test('a doctor looks at the node beside its agent, and says where the way to the master ends', async t => {
   const look = async (clock: Clock = systemClock, changes: Partial<DoctorConfig> = {}) => {
     const findings = await examineNode({ clock }, { ...config, ...changes }, new AbortController().signal);
