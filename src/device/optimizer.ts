@@ -12,15 +12,18 @@ export function interpretAlone(): void {
 /** So much work within so short a time is worth compiled code. */
 const worth = { requests: 256, withinMs: 5_000, cpu: 0.05 };
 
+/** What is moved, and that functions lose their bytecode: most of it is of the start, the rest is compiled again when it is called. */
+const tidyFlags = ['compact-on-every-full-gc', 'stress-flush-code'];
+
 /**
  * Collects all garbage and moves what is left together, so that whole pages go back to the system; nothing without `--expose-gc`. It takes
  * a tenth of a second on a small board, and V8 would not do it by itself where hardly anything is allocated.
  */
 function tidy(): void {
   if (globalThis.gc === undefined) return;
-  setFlagsFromString('--compact-on-every-full-gc');
+  for (const flag of tidyFlags) setFlagsFromString(`--${flag}`);
   globalThis.gc();
-  setFlagsFromString('--no-compact-on-every-full-gc');
+  for (const flag of tidyFlags) setFlagsFromString(`--no-${flag}`);
 }
 
 /** Lets V8 compile what is hot, once there is work (it stays so), and has it tidy up when work, or the start, is over. */
