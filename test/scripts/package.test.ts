@@ -65,3 +65,24 @@ t.test(
     }
   },
 );
+
+const scripts = [
+  'install.sh',
+  'mesolite',
+  'mesolite-join',
+  ...['postinst', 'prerm', 'postrm'].map(name => `debian/${name}`),
+];
+const paths = scripts.map(name => join('scripts/package', name));
+
+t.test('the scripts are those of any sh', async t => {
+  for (const path of paths) t.equal(spawnSync('sh', ['-n', path]).status, 0, path);
+});
+
+t.test(
+  'shellcheck has nothing to say',
+  { skip: isThere('shellcheck') ? false : 'shellcheck is not installed' },
+  async t => {
+    const { stdout } = spawnSync('shellcheck', paths, { encoding: 'utf8' });
+    t.equal(stdout, '');
+  },
+);
