@@ -45,7 +45,7 @@ async function join(): Promise<void> {
   writeFileSync(joinFile, text, { mode: 0o600 });
   await mesolite('doctor', '--data', '/root/node', '--join-file', joinFile);
   say('the doctor finds nothing that would keep an agent from working');
-  await mesolite('join', '--data', '/root/node', '--join-file', joinFile, '--node', 'board', '--address', '127.0.0.1');
+  await mesolite('join', '--data', '/root/node', '--join-file', joinFile, '--node', 'board');
   start('agent', '--data', '/root/node', '--node', 'board', '--address', '127.0.0.1');
   const node = await eventually('the node is ready', patienceMs, async () => {
     const { nodes }: { nodes: readonly NodeView[] } = await json('get', 'nodes');
