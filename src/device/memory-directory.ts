@@ -5,7 +5,6 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
-  readFileSync,
   readlinkSync,
   renameSync,
   rmdirSync,
@@ -28,7 +27,7 @@ interface Owner {
 /** A directory that is never on a disk, and there while something is in it; others find their way to what is theirs in it, and see nothing else. */
 export interface MemoryDirectory {
   readonly path: string;
-  /** Writes a file whole, readable by its owner alone: `owner`, or this process' own user. */
+  /** Writes a file whole, readable by its owner alone: `owner`, who can change nothing here, or this process' own user. */
   write(folder: string, file: string, bytes: Uint8Array, owner?: Owner): void;
   /**
    * Makes these the files of a folder, all at once: `folder` becomes a link to another one, and the one before stays until the next time, for who has
@@ -56,14 +55,24 @@ export function openMemoryDirectory(places: readonly string[], name: string): Me
 function openAt(path: string): MemoryDirectory {
   make(path);
   clear(path);
+  /** What is in a folder is not read again, since its owner may be whoever. */
+  const written = new Map<string, string>();
+  const draft = join(path, '~');
+
   function write(folder: string, file: string, bytes: string | Uint8Array, owner?: Owner): void {
     make(path);
     const directory = join(path, folder);
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const target = join(directory, file);
-    writeFileSync(`${target}~`, bytes, { mode: 0o400, flag: 'w' });
-    if (owner !== undefined) for (const each of [directory, `${target}~`]) chownSync(each, owner.uid, owner.gid);
-    renameSync(`${target}~`, target);
+    // made where only this process writes: links that an owner put into his folder lead nowhere
+    rmSync(draft, { force: true });
+    writeFileSync(draft, bytes, { mode: 0o400, flag: 'wx' });
+    if (owner !== undefined) {
+      chownSync(draft, owner.uid, owner.gid);
+      // its owner looks into the folder and changes nothing
+      chownSync(directory, process.getuid?.() ?? 0, owner.gid);
+      chmodSync(directory, 0o750);
+    }
+    renameSync(draft, join(directory, file));
   }
 
   return {
@@ -72,13 +81,14 @@ function openAt(path: string): MemoryDirectory {
     swap(folder, files, owner) {
       const link = join(path, folder);
       const before = targetOf(link);
-      if (before !== undefined && Object.entries(files).every(([file, text]) => contentOf(join(link, file)) === text))
-        return;
+      const text = JSON.stringify([files, owner]);
+      if (before !== undefined && written.get(folder) === text) return;
       const next = `${folder}~${Number(before?.split('~')[1] ?? 0) + 1}`;
       for (const [file, text] of Object.entries(files)) write(next, file, text, owner);
       rmSync(`${link}~`, { force: true });
       symlinkSync(next, `${link}~`);
       renameSync(`${link}~`, link);
+      written.set(folder, text);
       for (const each of readdirSync(path)) {
         if (each.startsWith(`${folder}~`) && each !== next && each !== before)
           rmSync(join(path, each), { recursive: true });
@@ -86,6 +96,7 @@ function openAt(path: string): MemoryDirectory {
     },
     keep(folders) {
       if (!existsSync(path)) return;
+      for (const folder of written.keys()) if (!folders.has(folder)) written.delete(folder);
       for (const each of readdirSync(path)) {
         if (!folders.has(each.replace(/~\d*$/, ''))) rmSync(join(path, each), { recursive: true, force: true });
       }
@@ -97,14 +108,6 @@ function openAt(path: string): MemoryDirectory {
 function targetOf(link: string): string | undefined {
   try {
     return readlinkSync(link);
-  } catch {
-    return undefined;
-  }
-}
-
-function contentOf(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
   } catch {
     return undefined;
   }

@@ -35,7 +35,8 @@ export function applyAssignment(current: DesiredSet, incoming: Assignment): Appl
   const tasks = new Map(full ? [] : current.tasks);
   for (const id of incoming.remove) tasks.delete(id);
   for (const task of incoming.put) tasks.set(task.id, task);
-  if (tasks.size > maxTasksPerNode) {
+  // a set that was larger may always become smaller
+  if (tasks.size > Math.max(maxTasksPerNode, current.tasks.size)) {
     return { result: 'refused', reason: `${tasks.size} tasks, at most ${maxTasksPerNode} fit on a node` };
   }
   return { result: 'taken', desired: { epoch, generation, tasks } };

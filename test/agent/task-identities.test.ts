@@ -79,11 +79,18 @@ t.test('the files are for the user of the task alone', { skip }, async t => {
   const { MESOLITE_IDENTITY: folder = '' } = identities.environmentOf({ ...spec, user: 'nobody' }, nobody);
   const file = join(folder, 'svid_key.pem');
   t.equal(statSync(file).mode & 0o777, 0o400);
-  t.equal(statSync(folder).mode & 0o777, 0o700);
   if (nobody === undefined) return;
-  const readAs = (id: number) => () => execFileSync('cat', [file], { uid: id, gid: id, stdio: 'pipe' });
-  t.doesNotThrow(readAs(nobody.uid));
-  t.throws(readAs(65_533), /Permission denied/);
+  const runAs = (id: number, ...command: [string, ...string[]]) => {
+    const [program, ...args] = command;
+    return () => execFileSync(program, args, { uid: id, gid: id, stdio: 'pipe' });
+  };
+  t.doesNotThrow(runAs(nobody.uid, 'cat', file));
+  t.throws(runAs(65_533, 'cat', file), /Permission denied/);
+  t.throws(
+    runAs(nobody.uid, 'ln', '-s', '/elsewhere', `${folder}/`),
+    /Permission denied/,
+    'it cannot lead the agent away',
+  );
   t.not(identities.environmentOf(spec, undefined).MESOLITE_IDENTITY, folder, 'another user has another folder');
 });
 
@@ -109,7 +116,7 @@ t.test('after a start of the agent the files of tasks that run go on, and those 
   issue();
   const [folder = ''] = readdirSync(memory.path).filter(name => !name.includes('~'));
   t.equal(folder, basename(identities.environmentOf({ ...spec, user: 'nobody' }, nobody).MESOLITE_IDENTITY ?? ''));
-  if (nobody !== undefined) t.equal(statSync(join(memory.path, folder)).uid, nobody.uid);
+  if (nobody !== undefined) t.equal(statSync(join(memory.path, folder, 'svid_key.pem')).uid, nobody.uid);
   await identities.keep([taskSpec()]);
   t.notOk(existsSync(memory.path));
 });
