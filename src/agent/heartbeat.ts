@@ -99,19 +99,20 @@ export function makeHeartbeat(
 }
 
 /** By so much at the least a value must have moved. */
-const least: Partial<Record<keyof Usage, number>> = { cpu: 0.05, load1: 0.25, temperatureC: 1 };
+const least: Partial<Record<keyof Usage, number>> = { cpu: 0.05, load1: 0.25 };
 const leastShare = 0.05;
+/** Between hot and too hot there are a few degrees: a share of it would hide the step. */
+const leastC = 1;
 
-/** Fields that moved by more than a twentieth of themselves; the rest is not worth the bytes until all is said. */
+/** Fields that moved by more than a twentieth of themselves, a temperature by a degree; the rest is not worth the bytes until all is said. */
 function changes(before: Usage, now: Usage): Partial<Usage> {
   return Object.fromEntries(
     Object.entries(now).filter(([key, value]) => {
       const field = key as keyof Usage;
       const old = before[field];
-      return (
-        value !== undefined &&
-        (old === undefined || Math.abs(value - old) > Math.max(least[field] ?? 0.01, Math.abs(old) * leastShare))
-      );
+      if (value === undefined || old === undefined) return value !== undefined;
+      if (field === 'temperatureC') return Math.abs(value - old) >= leastC;
+      return Math.abs(value - old) > Math.max(least[field] ?? 0.01, Math.abs(old) * leastShare);
     }),
   );
 }

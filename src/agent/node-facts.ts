@@ -5,7 +5,7 @@ import { readDisk } from '../device/disk.ts';
 import { readInventory } from '../device/inventory.ts';
 import { readNetwork } from '../device/network.ts';
 import { openProbe } from '../device/probe.ts';
-import { profileOf } from '../device/profiles.ts';
+import { chooseProfile } from '../device/profiles.ts';
 import { trapsHere } from '../device/traps.ts';
 import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
@@ -28,7 +28,7 @@ export interface NodeFacts {
   close(): void;
 }
 
-/** Reads the board once, and chooses its profile. */
+/** Reads the board once, and chooses its profile: where there is none of the name that is asked for (any more), the one of the board. */
 export async function openNodeFacts(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
   { dataDir, taskPorts, labels, resources, profile: asked, ...told }: AgentConfig,
@@ -39,8 +39,15 @@ export async function openNodeFacts(
   const { cpuCount = read.cpuCount, memoryMb = read.memoryMb } = told;
   const inventory = { ...read, cpuCount, memoryMb };
   // read anew each time: the profiles of other boards need not stay in memory
-  const choose = async (applied: readonly FirmwareProfile[]) =>
-    profileOf(inventory, await profilesFor(told, applied), asked);
+  const choose = async (applied: readonly FirmwareProfile[]) => {
+    const profiles = await profilesFor(told, applied);
+    const named = asked === undefined ? undefined : profiles.find(({ name }) => name === asked);
+    const profile = named ?? chooseProfile(inventory, profiles);
+    // an operator may have deleted it: the tasks of a node do not wait for somebody who puts that right
+    if (asked !== named?.name)
+      log.error('there is no firmware profile of the name that was asked for', { asked, profile: profile.name });
+    return profile;
+  };
   let profile = await choose(applied);
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
   for (const { trap, fix } of trapsHere(profile)) log.debug('a known trap of this board', { trap, fix });

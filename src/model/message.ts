@@ -7,7 +7,7 @@ import { envelopeKinds } from './envelope.ts';
 import { nameSchema, taskIdSchema } from './ids.ts';
 import { execAskSchema, logAskSchema, outputPieceFields, outputTakenSchema } from './output.ts';
 import { pathNormalizations } from './policy.ts';
-import { inventorySchema, thermalSchema, usageSchema } from './profile.ts';
+import { heartbeatMsSchema, inventorySchema, thermalSchema, usageSchema } from './profile.ts';
 import { resourcesSchema } from './resources.ts';
 import { trialSchema } from './rollout.ts';
 import { sealKeySchema } from './secret.ts';
@@ -56,10 +56,10 @@ export const birthSchema = v.object({
   /** Where peers reach the inbound proxy. */
   address: text(253),
   meshPort: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
-  heartbeatMs: whole,
+  heartbeatMs: heartbeatMsSchema,
   usage: usageSchema,
   /** What heat means to such a board. */
-  thermal: v.optional(thermalSchema),
+  thermal: v.optional(v.object(thermalSchema.entries)),
   /** What tasks are held to by the kernel here. */
   controllers: v.optional(v.pipe(v.array(text(16)), v.maxLength(8))),
   /** What an operator would want to know of the node, each with what helps. */
@@ -98,7 +98,7 @@ export const heartbeatSchema = v.object({
   /** When it has changed, and in full ones. */
   stock: v.optional(stockSchema),
   /** The next one comes within so long; absent: as the birth said. */
-  everyMs: v.optional(whole),
+  everyMs: v.optional(heartbeatMsSchema),
   /** In full ones. */
   spent: v.optional(spentSchema),
   /** While the node tries a rollout. */

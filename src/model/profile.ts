@@ -4,6 +4,9 @@ import { customResourcesSchema } from './resources.ts';
 const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 const text = v.pipe(v.string(), v.maxLength(512));
 
+/** How often a node says how it fares. */
+export const heartbeatMsSchema = whole(1_000, 3_600_000);
+
 const matchSchema = v.strictObject({
   /** Regular expressions; all that are given must hold. */
   deviceTreeModel: v.optional(text),
@@ -54,7 +57,7 @@ export const profileSchema = v.strictObject({
   }),
   /** What boards of this kind have beside cores, memory and disk. */
   resources: v.optional(customResourcesSchema),
-  heartbeatMs: whole(1_000, 3_600_000),
+  heartbeatMs: heartbeatMsSchema,
   diskSampleMs: whole(10_000, 86_400_000),
   proxy: v.strictObject({
     maxConnections: whole(16, 100_000),
@@ -98,8 +101,8 @@ export function profileProblem({ match, thermal }: Pick<FirmwareProfile, 'match'
       } catch {
         return `match[${index}].${field}: not a regular expression: ${pattern}`;
       }
-      if (/\([^()]*[+*}][^()]*\)[+*{]/.test(pattern))
-        return `match[${index}].${field}: a repetition within a repetition may keep a board busy for ever: ${pattern}`;
+      if (/\)[+*{]/.test(pattern.replace(/\\.|\[(\\.|[^\]\\])*\]/g, '')))
+        return `match[${index}].${field}: a group that repeats may keep a board busy for ever: ${pattern}`;
     }
   }
   if (thermal === undefined || (thermal.resumeC < thermal.throttleC && thermal.throttleC <= thermal.drainC))

@@ -175,6 +175,16 @@ t.test('a value that appears is said', async t => {
   t.same((await beat())[0]?.usage, { temperatureC: 48 });
 });
 
+t.test('a board that gets hotter says so degree by degree, however hot it is', async t => {
+  const { board, beat } = stage(t);
+  board.usage = { ...idle, temperatureC: 83 };
+  await beat();
+  board.usage = { ...idle, temperatureC: 83.9 };
+  t.same((await beat())[0]?.usage, {});
+  board.usage = { ...idle, temperatureC: 84 };
+  t.same((await beat())[0]?.usage, { temperatureC: 84 });
+});
+
 t.test('the master is asked for the time, for as long as it is not known', async t => {
   const { board, beat, heartbeat, words } = stage(t);
   board.nonce = 'what time is it';

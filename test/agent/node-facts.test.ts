@@ -8,6 +8,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { unknownBoard } from '../../src/device/profiles.ts';
 import { countInRanges, isInRanges } from '../../src/model/resources.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
+import { CapturedLog } from '../fixtures/fleet-log.ts';
 
 const profilesDir = join(import.meta.dirname, '..', '..', '..', 'firmware-profiles');
 
@@ -92,10 +93,22 @@ t.test('a profile may be named, and labels say what the board cannot', async t =
   const { profile, attributes } = await facts.describe([]);
   t.equal(profile, 'raspberry-pi-4');
   t.match(attributes, { profile: 'raspberry-pi-4', zone: 'roof' });
-  await t.rejects(open(t, { profile: 'toaster' }), {
-    code: 'INVALID_INPUT',
-    message: /^profile: there is no toaster; there are .*raspberry-pi-4/,
-  });
+});
+
+t.test('a node goes on without the profile that it was told to take, and takes it when it is there', async t => {
+  const log = new CapturedLog();
+  const toaster = { ...unknownBoard, name: 'toaster' };
+  const facts = await openNodeFacts({ clock: new FakeClock(), log }, configOf(t, { profile: 'toaster' }));
+  t.teardown(() => facts.close());
+  const ofBoard = (await open(t)).profile.name;
+  t.equal(facts.profile.name, ofBoard);
+  t.match(log.all('there is no firmware profile of the name that was asked for'), [
+    { fields: { asked: 'toaster', profile: ofBoard } },
+  ]);
+  t.equal(await facts.rematch([toaster]), true);
+  t.equal(facts.profile.name, 'toaster');
+  t.equal(await facts.rematch([]), true);
+  t.equal(facts.profile.name, ofBoard);
 });
 
 t.test('settings that cannot be an agent’s are refused, the rest is taken', async t => {

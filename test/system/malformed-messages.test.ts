@@ -29,7 +29,7 @@ const nonsense: readonly Buffer[] = [
   Buffer.from('[]'),
   Buffer.from('{"v":2}'),
   Buffer.from(JSON.stringify({ ...head, boot: -1 })),
-  Buffer.from(JSON.stringify({ ...head, statuses: [{ uuid: 'u', task: '../../etc', state: 'TASK_DANCING', at: 0 }] })),
+  Buffer.from(JSON.stringify({ ...head, full: 7, statuses: [{ task: '../../etc', state: 'TASK_DANCING', at: 0 }] })),
   Buffer.from(`{"v":1,"a":${'['.repeat(5_000)}${']'.repeat(5_000)}}`),
   Buffer.from('{"v":1,"__proto__":{"admin":true}}'),
   Buffer.alloc(200 * 1024, 0x20),
