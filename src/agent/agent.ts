@@ -206,7 +206,7 @@ async function run(
   );
   const link = new MqttLink(
     {
-      dial: ways.dial,
+      dial: data.dialling(ways.dial),
       clock,
       random: systemRandom,
       log,
@@ -644,7 +644,6 @@ async function run(
       certificates.renewOwn();
       return;
     }
-    inBackground('looking whether the link is metered', data.onLink());
     inBackground('introducing this node', heartbeat.birth());
     upgrade?.onLink();
     reports.repeat();

@@ -3,6 +3,7 @@ import { Cell } from '../base/cell.ts';
 import { type Clock, dayMs, hourMs, minuteMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type Cadence, cadenceOf } from '../lifecycle/cadence.ts';
+import type { Dial } from '../link/dial.ts';
 import { type CountedPacket, wireBytes } from '../link/packets.ts';
 import { isOverData, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
 import { parseTopic, type UpKind } from '../model/topics.ts';
@@ -63,8 +64,8 @@ export interface DataUse {
   warnings(): string[];
   /** What it goes by may have changed. */
   adapt(): void;
-  /** The link has come up, maybe another way. */
-  onLink(): Promise<void>;
+  /** The same, with handshakes counted, and after a look whether the way is a metered one now. */
+  dialling(dial: Dial): Dial;
   /** Looks every ten minutes until `signal` aborts. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -144,10 +145,12 @@ export async function openDataUse(
     adapt,
     spent,
     warnings: () => (isOver ? [sentence(spent())] : []),
-    async onLink() {
-      count('link', handshakeBytes);
+    dialling: dial => async signal => {
       isMetered = settings.isMetered ?? (await readMetered());
       look();
+      const stream = await dial(signal);
+      count('link', handshakeBytes);
+      return stream;
     },
     async run(signal) {
       while (await clock.sleep(everyMs, signal)) look();

@@ -1,6 +1,6 @@
 import { basename, dirname } from 'node:path';
 import { ByteMeter } from '../base/byte-meter.ts';
-import { type Clock, dayMs, minuteMs } from '../base/clock.ts';
+import { type Clock, dayMs, hourMs, minuteMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { FileOperations } from '../device/file-operations.ts';
 import type { Processes } from '../device/process.ts';
@@ -48,9 +48,11 @@ function purposeOf(path: string): WearPurpose {
 export class WearMeter {
   readonly #meter = new ByteMeter<WearPurpose>();
   readonly #clock: Pick<Clock, 'monotonic'>;
+  readonly #startedAt: number;
 
   constructor(clock: Pick<Clock, 'monotonic'>) {
     this.#clock = clock;
+    this.#startedAt = clock.monotonic();
   }
 
   /** Since the start of the agent. */
@@ -83,6 +85,11 @@ export class WearMeter {
     };
   }
 
+  /** How much of a day `lastDay` covers. */
+  get sinceMs(): number {
+    return Math.min(dayMs, this.#clock.monotonic() - this.#startedAt);
+  }
+
   lastDay(): Record<string, number> {
     return this.#meter.over(dayMs, this.#clock.monotonic());
   }
@@ -112,11 +119,14 @@ export function makeWearWatch(
   let isOver = false;
 
   function spent(): Spent['disk'] {
+    const { sinceMs } = meter;
     const byPurpose = meter.lastDay();
     const { flashWear } = profile();
-    if (flashWear === undefined) return { byPurpose };
-    const perYear = (365 * sumOf(byPurpose)) / (flashWear.enduranceGb * 1e9);
-    return { byPurpose, budgetBytes: flashWear.bytesPerDay, lifePerYear: Number(perYear.toPrecision(2)) };
+    if (flashWear === undefined) return { byPurpose, sinceMs };
+    // less than an hour says little of a day
+    const perDay = (sumOf(byPurpose) * dayMs) / Math.max(hourMs, sinceMs);
+    const lifePerYear = Number(((365 * perDay) / (flashWear.enduranceGb * 1e9)).toPrecision(2));
+    return { byPurpose, sinceMs, budgetBytes: flashWear.bytesPerDay, lifePerYear };
   }
 
   function sentence({ byPurpose, budgetBytes = 0 }: Spent['disk']): string {

@@ -1,3 +1,4 @@
+import { dayMs, hourMs } from '../base/clock.ts';
 import type { JoinTokenView, JoinView, NodeView } from '../model/api.ts';
 import { isDrained } from '../model/drain.ts';
 import { countInRanges } from '../model/resources.ts';
@@ -86,10 +87,11 @@ function printArtifacts({ count, bytesPerSecond }: NonNullable<NodeView['artifac
 
 type NodeSpent = NonNullable<NodeView['spent']>;
 
-/** Of the last 24 hours, and what a year of such days takes of the disk's life: `1.2 MB/day, 0.3% of its life a year` */
-function printWritten({ byPurpose, lifePerYear }: NodeSpent['disk']): string {
-  const perDay = `${printMegabytesOf(sumOf(byPurpose))}/day`;
-  return lifePerYear === undefined ? perDay : `${perDay}, ${plain(lifePerYear * 100)}% of its life a year`;
+/** Of the last 24 hours, and what a year of such days takes of the disk's life: `1.2 MB/day, 0.3% of its life a year`, `0.1 MB in 2 h, …` */
+function printWritten({ byPurpose, sinceMs = dayMs, lifePerYear }: NodeSpent['disk']): string {
+  const during = sinceMs < dayMs ? ` in ${Math.ceil(sinceMs / hourMs)} h` : '/day';
+  const written = `${printMegabytesOf(sumOf(byPurpose))}${during}`;
+  return lifePerYear === undefined ? written : `${written}, ${plain(lifePerYear * 100)}% of its life a year`;
 }
 
 /** Of the last hour, and where that is paid for what the last 24 hours took of what they should: `34 KB/h, metered: 0.5 of 1.7 MB/day` */

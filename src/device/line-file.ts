@@ -2,6 +2,7 @@ import { type FileHandle, open, rename } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { AppendedBytes } from './wear.ts';
 
 export const lineFileBounds = {
   /** A file that is longer is renamed to `<file>.1`, in the place of the one before. */
@@ -34,16 +35,17 @@ export async function openLineFile(
   let size = (await file.stat()).size;
   let waiting = '';
   let isFailing = false;
+  const appended = new AppendedBytes(onWritten);
 
   async function flush(): Promise<void> {
-    if (waiting === '') return;
-    const text = waiting;
+    if (waiting === '') return appended.grew(0, clock.monotonic());
+    const text = Buffer.from(waiting);
     waiting = '';
     try {
       if (size > 0 && size + text.length > fileBytes) await turn();
       await file.appendFile(text);
       size += text.length;
-      onWritten(text.length);
+      appended.grew(text.length, clock.monotonic());
       isFailing = false;
     } catch (error) {
       if (!isFailing) log.warn('lines could not be written and are lost', { path, reason: messageOf(error) });
@@ -68,6 +70,7 @@ export async function openLineFile(
     async run(signal) {
       while (await clock.sleep(flushEveryMs, signal)) await flush();
       await flush();
+      appended.end();
       await file.close();
     },
   };

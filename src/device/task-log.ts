@@ -7,6 +7,7 @@ import type { Log } from '../base/log.ts';
 import { type OutputStreamName, outputStreams } from '../model/output.ts';
 import { LogAllowance, type LogRate } from './log-allowance.ts';
 import { LogHistory } from './log-history.ts';
+import { AppendedBytes, syncedBytes } from './wear.ts';
 
 /** A log that is longer is cut: its last part of this length is kept beside it. */
 export const maxLogBytes = 5 * 1024 * 1024;
@@ -44,6 +45,7 @@ export const defaultLogRate: LogRate = { bytesPerSecond: 64 * 1024, burstBytes: 
 interface Watched {
   readonly history: LogHistory;
   readonly allowance: LogAllowance;
+  readonly appended: AppendedBytes;
   /** At the last look. */
   size: number;
 }
@@ -77,7 +79,7 @@ export function makeLogKeeper(
     const before = Math.min(watched.size, size);
     const over = watched.allowance.spend(size - before, clock.monotonic());
     watched.size = over > 0 ? await leaveOut(path, watched, size - over) : size;
-    if (watched.size > before) onWritten(watched.size - before);
+    watched.appended.grew(Math.max(0, watched.size - before), clock.monotonic());
     watched.history.note(watched.size, at);
     if (watched.size > maxBytes) await shorten(path, watched);
   }
@@ -97,7 +99,7 @@ export function makeLogKeeper(
     watched.size = 0;
     try {
       history.cut(await cut(path, maxBytes), true);
-      onWritten(Math.min(size, maxBytes));
+      onWritten(syncedBytes(Math.min(size, maxBytes)));
     } catch (error) {
       // a full disk is when it matters most: the log goes, the history beside it stays as it was
       await truncate(path, 0).catch(() => undefined);
@@ -112,11 +114,16 @@ export function makeLogKeeper(
         const path = logPath(directory, stream);
         // what is there was written while nobody looked
         const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-        all.set(path, { history: new LogHistory(), allowance: new LogAllowance(rate, clock.monotonic()), size });
+        const allowance = new LogAllowance(rate, clock.monotonic());
+        all.set(path, { history: new LogHistory(), allowance, appended: new AppendedBytes(onWritten), size });
       }
     },
     forget(directory) {
-      for (const stream of outputStreams) all.delete(logPath(directory, stream));
+      for (const stream of outputStreams) {
+        const path = logPath(directory, stream);
+        all.get(path)?.appended.end();
+        all.delete(path);
+      }
     },
     historyOf: (directory, stream) => all.get(logPath(directory, stream))?.history ?? new LogHistory(),
     async start(signal) {

@@ -9,6 +9,34 @@ export function syncedBytes(bytes: number): number {
   return (Math.ceil(bytes / blockBytes) + 1) * blockBytes;
 }
 
+/** Linux writes what is not synced when it is so old, for all files together. */
+const writebackMs = 30_000;
+
+/** Counts what is appended to one file and never synced: each time the system writes it that takes the block it ends in and the inode, too. */
+export class AppendedBytes {
+  readonly #onWritten: (bytes: number) => void;
+  #waiting = 0;
+  #countedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(onWritten: (bytes: number) => void) {
+    this.#onWritten = onWritten;
+  }
+
+  /** The file has grown, or somebody looked; `now` is monotonic. */
+  grew(bytes: number, now: number): void {
+    this.#waiting += bytes;
+    if (this.#waiting === 0 || now - this.#countedAt < writebackMs) return;
+    this.#countedAt = now;
+    this.end();
+  }
+
+  /** Nobody looks any more. */
+  end(): void {
+    if (this.#waiting > 0) this.#onWritten(this.#waiting + 2 * blockBytes);
+    this.#waiting = 0;
+  }
+}
+
 /**
  * The same operations, which tell what they write to the medium: bytes that the system may write when it likes as they are, for they come
  * together with others; a sync makes whole blocks of them, and names that are synced take a block.

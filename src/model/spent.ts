@@ -5,15 +5,17 @@ const byPurpose = v.pipe(v.record(v.pipe(v.string(), v.maxLength(32)), bytes), v
 
 /** What an agent takes of what wears out: bytes by purpose; a purpose that took none is left out. */
 export const spentSchema = v.object({
-  /** Written to the disk within the last 24 hours. */
+  /** Written to the disk within the last 24 hours, or since the agent's start. */
   disk: v.object({
     byPurpose,
+    /** How long that was. */
+    sinceMs: v.optional(v.pipe(v.number(), v.minValue(0))),
     /** What its profile lets it write in a day. */
     budgetBytes: v.optional(bytes),
     /** The share of the medium's life, 0 to 1 and beyond, that a year of such days takes. */
     lifePerYear: v.optional(v.pipe(v.number(), v.minValue(0))),
   }),
-  /** Sent and received between agent and master, and fetched for tasks, as networks carry it: within the last hour by purpose, within 24 in all. */
+  /** Sent and received between agent and master, and fetched for tasks, as networks carry it: within the last hour by purpose, within 24 in all, or since its start. */
   link: v.optional(
     v.object({
       byPurpose,

@@ -1,3 +1,4 @@
+import { PassThrough } from 'node:stream';
 import t, { type Test } from 'tap';
 import { openDataUse } from '../../src/agent/data-use.ts';
 import { dayMs, hourMs, minuteMs } from '../../src/base/clock.ts';
@@ -29,7 +30,8 @@ async function stage(t: Test, { isMetered = undefined as boolean | undefined, me
     }
     await clock.untilSleeping();
   };
-  return { clock, log, network, data, later };
+  const dial = () => data.dialling(async () => new PassThrough())(ended.signal);
+  return { clock, log, network, data, later, dial };
 }
 
 t.test('what is said and heard is counted by what it is about, also what answers bring', async t => {
@@ -66,20 +68,33 @@ t.test('what is said and heard is counted by what it is about, also what answers
 });
 
 t.test('a node whose way becomes a metered one speaks less often, and as before when it is home again', async t => {
-  const { data, network } = await stage(t, { megabytes: 50 });
+  const { data, network, dial } = await stage(t, { megabytes: 50 });
   network.isMetered = true;
-  await data.onLink();
+  await dial();
   t.same(data.cadence.value, { heartbeatMs: 80_000, holdMs: 5 * minuteMs });
   t.match(data.spent(), { metered: true, budgetBytes: 1_666_667 });
   network.isMetered = false;
-  await data.onLink();
+  await dial();
   t.same(data.cadence.value, { heartbeatMs: normalMs, holdMs: 0 });
 });
 
-t.test('an operator knows better what is paid for', async t => {
-  const { data, network } = await stage(t, { isMetered: false });
+t.test('whether the way is a metered one is known before the connection says how it is kept open', async t => {
+  const { data, network } = await stage(t);
   network.isMetered = true;
-  await data.onLink();
+  const seen: boolean[] = [];
+  const failing = data.dialling(async () => {
+    seen.push(data.isMetered);
+    throw new Error('no way');
+  });
+  await t.rejects(failing(new AbortController().signal), { message: 'no way' });
+  t.same(seen, [true]);
+  t.equal(data.spent().dayBytes, 0, 'there was no handshake');
+});
+
+t.test('an operator knows better what is paid for', async t => {
+  const { data, network, dial } = await stage(t, { isMetered: false });
+  network.isMetered = true;
+  await dial();
   t.equal(data.isMetered, false);
   t.equal((await stage(t, { isMetered: true })).data.isMetered, true);
 });

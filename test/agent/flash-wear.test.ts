@@ -1,3 +1,4 @@
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { makeWearWatch, WearMeter } from '../../src/agent/flash-wear.ts';
@@ -27,39 +28,55 @@ t.test('files are counted by what they are for, as a medium takes them: whole bl
   t.equal(wear.lastDay().state, 3 * block);
 });
 
-t.test('lines, the output of tasks and what is appended without a sync are counted as they are', async t => {
-  const clock = new FakeClock();
-  const wear = new WearMeter(clock);
-  const log = new CapturedLog();
-  const directory = t.testdir({ 'stdout.log': '', 'stderr.log': '' });
-  const ended = new AbortController();
-  const lines = await openLineFile({ clock, log }, join(directory, 'access.log'), undefined, wear.for('access-log'));
-  lines.write('x'.repeat(99));
-  const keeper = makeLogKeeper({ clock, log }, { onWritten: wear.for('task-logs') });
-  keeper.watch(directory);
-  const appended = await wear
-    .counting(systemFileOperations)
-    .create(join(directory, 'audit/1-0.open'))
-    .catch(() => null);
-  t.equal(appended, null, 'what could not be made is not counted');
-  await openFiles(join(directory, 'audit'));
-  const segment = await wear.counting(systemFileOperations).create(join(directory, 'audit/1-0.open'));
-  await segment.write(Buffer.alloc(300));
-  t.equal(wear.lastDay().audit, 300);
-  await segment.sync();
-  t.equal(wear.lastDay().audit, 2 * block);
-  await segment.close();
-  const running = [lines.run(ended.signal), keeper.start(ended.signal)];
-  const file = await systemFileOperations.create(join(directory, 'stdout.log'));
-  await file.write(Buffer.alloc(777));
-  await file.close();
-  await clock.untilSleeping(2);
-  await clock.advance(2_000);
-  await clock.untilSleeping(2);
-  ended.abort();
-  await Promise.all(running);
-  t.same(wear.lastDay(), { 'access-log': 100, audit: 2 * block, 'task-logs': 777 });
-});
+t.test(
+  'lines and the output of tasks are counted as the system writes them, with the block they end in and the inode',
+  async t => {
+    const clock = new FakeClock();
+    const wear = new WearMeter(clock);
+    const log = new CapturedLog();
+    const directory = t.testdir({ 'stdout.log': '', 'stderr.log': '' });
+    const ended = new AbortController();
+    const lines = await openLineFile({ clock, log }, join(directory, 'access.log'), undefined, wear.for('access-log'));
+    lines.write('x'.repeat(99));
+    const keeper = makeLogKeeper({ clock, log }, { onWritten: wear.for('task-logs') });
+    keeper.watch(directory);
+    const appended = await wear
+      .counting(systemFileOperations)
+      .create(join(directory, 'audit/1-0.open'))
+      .catch(() => null);
+    t.equal(appended, null, 'what could not be made is not counted');
+    await openFiles(join(directory, 'audit'));
+    const segment = await wear.counting(systemFileOperations).create(join(directory, 'audit/1-0.open'));
+    await segment.write(Buffer.alloc(300));
+    t.equal(wear.lastDay().audit, 300);
+    await segment.sync();
+    t.equal(wear.lastDay().audit, 2 * block);
+    await segment.close();
+    const running = [lines.run(ended.signal), keeper.start(ended.signal)];
+    const file = await systemFileOperations.create(join(directory, 'stdout.log'));
+    await file.write(Buffer.alloc(777));
+    await file.close();
+    await clock.untilSleeping(2);
+    await clock.advance(2_000);
+    await clock.untilSleeping(2);
+    const first = { 'access-log': 100 + 2 * block, audit: 2 * block, 'task-logs': 777 + 2 * block };
+    t.same(wear.lastDay(), first);
+    lines.write('é'.repeat(50));
+    appendFileSync(join(directory, 'stdout.log'), 'x'.repeat(23));
+    await clock.advance(2_000);
+    await clock.untilSleeping(2);
+    t.same(wear.lastDay(), first, 'what comes within half a minute is written together');
+    lines.write('x'.repeat(98));
+    appendFileSync(join(directory, 'stdout.log'), 'x'.repeat(100));
+    await clock.advance(2_000);
+    await clock.untilSleeping(2);
+    keeper.forget(directory);
+    ended.abort();
+    await Promise.all(running);
+    const both = { 'access-log': 300 + 4 * block, audit: 2 * block, 'task-logs': 900 + 4 * block };
+    t.same(wear.lastDay(), both);
+  },
+);
 
 t.test('a node that writes more than its profile allows says so, with what helps, and when it is over', async t => {
   const clock = new FakeClock();
@@ -78,13 +95,15 @@ t.test('a node that writes more than its profile allows says so, with what helps
   meter.wrote('audit', 400_000);
   await later(10 * minuteMs);
   t.same([told, watch.warnings()], [0, []]);
-  t.match(watch.spent(), { byPurpose: { audit: 400_000 }, budgetBytes: 1_000_000, lifePerYear: 0.15 });
+  const written = { byPurpose: { audit: 400_000 }, budgetBytes: 1_000_000 };
+  t.match(watch.spent(), { ...written, sinceMs: 10 * minuteMs, lifePerYear: 3.5 }, 'as if each hour were so');
   meter.wrote('task-logs', 900_000);
   await later(10 * minuteMs);
   t.equal(told, 1);
   t.match(watch.warnings(), [/1\.3 MB were written .* 0\.9 MB of it task-logs; .*allows 1\.0 MB: .*--task-log-rate/]);
   await later(10 * minuteMs);
   t.equal(told, 1, 'once');
+  t.match(watch.spent(), { sinceMs: 30 * minuteMs });
   for (let at = 0; at < dayMs; at += 10 * minuteMs) await later(10 * minuteMs);
   t.same([told, watch.warnings()], [2, []]);
   t.match(log.entries, [{ level: 'warn' }]);
