@@ -94,7 +94,7 @@ export class Container implements Guest {
   async run(command: string, withinMs = patienceMs): Promise<Ended> {
     const leader = this.#leader;
     if (leader === undefined) return { code: null, output: 'the container has no process yet' };
-    const into = ['--target', leader, '--mount', '--pid', '--ipc', '--uts', '--root'];
+    const into = ['--target', leader, '--mount', '--net', '--pid', '--ipc', '--uts', '--root'];
     const { code, output } = await watchProgram('nsenter', [...into, 'env', '-C', '/', 'sh', '-c', command], {
       timeoutMs: withinMs,
     });
