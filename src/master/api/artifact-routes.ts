@@ -8,6 +8,7 @@ import { removeResultSchema } from '../../model/api.ts';
 import { artifactListSchema, artifactViewSchema, sha256Schema } from '../../model/artifact.ts';
 import type { Artifacts } from '../artifacts.ts';
 import { admin, answers, reader } from './route-schema.ts';
+import { Transfers } from './transfers.ts';
 
 const path = v.object({ sha256: sha256Schema });
 
@@ -20,7 +21,7 @@ export const artifactApiBounds = {
 
 /** What is pushed by operators and fetched by nodes. A scope of its own: only here a body is a stream. */
 export function addArtifactRoutes(scope: FastifyInstance, artifacts: Artifacts): void {
-  let sending = 0;
+  const transfers = new Transfers({ all: artifactApiBounds.sent, ofAddress: artifactApiBounds.sent });
   scope.addContentTypeParser(['application/gzip', 'application/octet-stream'], (_request, body, done) =>
     done(null, body),
   );
@@ -66,12 +67,8 @@ export function addArtifactRoutes(scope: FastifyInstance, artifacts: Artifacts):
     { config: { access: 'node' }, schema: { summary: 'Its bytes, for nodes with a task that needs it', params: path } },
     async (request, reply) => {
       const { sha256 } = request.params;
+      transfers.begin(request.raw, reply.raw);
       const { path: file, bytes } = await artifacts.open(sha256, request.node ?? '');
-      if (sending >= artifactApiBounds.sent) {
-        throw new MesoliteError('UNAVAILABLE', `${sending} artifacts are being sent: try again`);
-      }
-      sending++;
-      reply.raw.once('close', () => sending--);
       return send(reply, request.headers, { file, bytes, etag: `"${sha256}"` });
     },
   );

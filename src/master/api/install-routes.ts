@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import type { FastifyReply } from 'fastify';
 import * as v from 'valibot';
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, secondMs } from '../../base/clock.ts';
 import { MesoliteError } from '../../base/errors.ts';
 import { TokenBucket } from '../../base/token-bucket.ts';
 import { sha256Hex } from '../../identity/keys.ts';
@@ -9,12 +9,15 @@ import { installerSchema } from '../../model/installer.ts';
 import type { Installer, InstallFile } from '../installer.ts';
 import type { Api } from './api.ts';
 import { answers, open, reader } from './route-schema.ts';
+import { Transfers } from './transfers.ts';
 
 export const installApiBounds = {
-  /** So many files are sent at once; the rest comes back. */
-  sent: 32,
+  /** So many files are sent at once, and to one address; the rest comes back. */
+  sent: { all: 32, ofAddress: 4 },
   /** Of a transfer, without a byte. */
   idleMs: 30_000,
+  /** A transfer may take so long, and as long as its bytes take at that speed; a slower one ends. */
+  sentWithin: { atLeastMs: 60_000, bytesPerSecond: 16 * 1024 },
   /** Scripts and files, of all callers together. */
   rate: { perSecond: 20, burst: 200 },
 } as const;
@@ -27,9 +30,9 @@ export function addInstallRoutes(
   { installer, clock }: { readonly installer: Installer; readonly clock: Clock },
 ): void {
   const bucket = new TokenBucket(installApiBounds.rate, clock.monotonic());
-  let sending = 0;
+  const transfers = new Transfers(installApiBounds.sent);
   const admit = (): void => {
-    if (sending < installApiBounds.sent && bucket.take(1, clock.monotonic())) return;
+    if (bucket.take(1, clock.monotonic())) return;
     throw new MesoliteError('UNAVAILABLE', 'many machines are being installed: try again');
   };
 
@@ -46,9 +49,12 @@ export function addInstallRoutes(
     { config: { access: 'public', isLong: true }, schema: { summary: 'What the script fetches', params: path } },
     async (request, reply) => {
       admit();
+      // before anything is waited for: who leaves within that is heard, and a burst is counted
+      const over = transfers.begin(request.raw, reply.raw);
       const file = await installer.open(request.params.file);
-      sending++;
-      reply.raw.once('close', () => sending--);
+      const { atLeastMs, bytesPerSecond } = installApiBounds.sentWithin;
+      const withinMs = atLeastMs + (file.bytes / bytesPerSecond) * secondMs;
+      void clock.sleep(withinMs, over).then(isLate => isLate && request.raw.socket.destroy());
       return send(reply, file);
     },
   );
