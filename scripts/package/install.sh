@@ -56,9 +56,10 @@ is_node() {
 
 # sets $node: that of the system, else one from the master
 find_node() {
-  for node in /usr/bin/node /usr/local/bin/node "$home/node"; do
+  for node in /usr/bin/node /usr/local/bin/node; do
     if is_node "$node"; then return; fi
   done
+  node=$home/node
   bits=$(getconf LONG_BIT 2>/dev/null || echo 64)
   case "$(uname -m) $bits" in
   'x86_64 64') processor=x64 ;;
@@ -67,6 +68,10 @@ find_node() {
   *) processor=$(uname -m) ;;
   esac
   found=$(echo "$runtimes" | sed -n "s/^$processor //p" | head -n 1)
+  # that of an earlier run, unless the master has another one by now
+  if [ -z "$found" ] || [ "$(cat "$node.sum" 2>/dev/null)" = "${found#* }" ]; then
+    if is_node "$node"; then return; fi
+  fi
   if [ -z "$found" ]; then
     fail "there is no Node 20.11 or newer in /usr/bin, and the master has none for $processor: install one (apt install nodejs), or put node-v20…-linux-$processor.tar.gz of nodejs.org into runtimes/ of the master's data"
   fi
@@ -74,11 +79,12 @@ find_node() {
   say "fetching $archive"
   fetch "$archive" "$tmp/$archive" "${found#* }"
   mkdir -p "$home"
-  tar -xOf "$tmp/$archive" "${archive%.tar.*}/bin/node" >"$home/node.new"
-  chmod 755 "$home/node.new"
-  is_node "$home/node.new" || fail "the Node of the master, $archive, does not run here: install one of your system's"
-  node=$home/node
+  tar -xOf "$tmp/$archive" "${archive%.tar.*}/bin/node" >"$node.new"
+  chmod 755 "$node.new"
+  is_node "$node.new" || fail "the Node of the master, $archive, does not run here: install one of your system's"
+  sync
   mv -f "$node.new" "$node"
+  echo "${found#* }" >"$node.sum"
 }
 
 make_user() {
@@ -109,6 +115,8 @@ unpack() {
     rm -rf "$home/$release.new"
     mkdir -p "$home/$release.new"
     tar -xzf "$tmp/mesolite.tar.gz" --no-same-owner -C "$home/$release.new"
+    # a folder of that name is taken for whole
+    sync
     mv "$home/$release.new" "$home/$release"
   fi
   previous=$(readlink "$home/current" || true)
@@ -165,6 +173,9 @@ uninstall() {
     # shellcheck disable=SC2086
     systemctl stop $units 2>/dev/null || true
     systemctl kill --kill-who=all --signal=KILL "$service.service" 2>/dev/null || true
+    # before systemd 254 the tasks of an agent that is root are in a group beside it
+    group=/sys/fs/cgroup/mesolite-$(printf %s "$state" | sha256sum | cut -c 1-12)
+    [ ! -e "$group/cgroup.kill" ] || echo 1 >"$group/cgroup.kill" || true
   fi
   if command -v systemctl >/dev/null; then
     # shellcheck disable=SC2086

@@ -4,6 +4,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { MesoliteError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
 import { packTarGz } from '../device/tar-pack.ts';
 import { sha256Hex } from '../identity/keys.ts';
 
@@ -34,6 +35,7 @@ const runtimeName = /^node-v[\d.]{1,12}-linux-([a-z0-9]{1,8})\.tar\.(gz|xz)$/;
 const hostName = /^([A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\])(:\d{1,5})?$/;
 
 export function makeInstaller(parts: {
+  readonly log: Log;
   readonly version: string;
   /** Of the installed program. */
   readonly programDir: string;
@@ -41,9 +43,10 @@ export function makeInstaller(parts: {
   /** The root certificates that the master is trusted by, as PEM. */
   readonly roots: () => string;
 }): Installer {
-  const { version, programDir, dataDir, roots } = parts;
+  const { log, version, programDir, dataDir, roots } = parts;
   const runtimes = join(dataDir, runtimesFolder);
   const sums = new Map<string, Promise<string>>();
+  const unreadable = new Set<string>();
   let packed: Promise<InstallFile> | undefined;
 
   async function pack(): Promise<InstallFile> {
@@ -64,14 +67,28 @@ export function makeInstaller(parts: {
     const names = await readdir(runtimes).catch(() => []);
     return names
       .filter(name => runtimeName.test(name))
-      .sort()
+      .sort((one, other) => one.localeCompare(other, 'en', { numeric: true }))
       .slice(-installerBounds.runtimes);
   }
 
   async function openRuntime(name: string): Promise<InstallFile | undefined> {
+    try {
+      return await readRuntime(name);
+    } catch (error) {
+      // once: anybody may ask again
+      if (unreadable.has(name)) return undefined;
+      if (unreadable.size >= installerBounds.runtimes) unreadable.clear();
+      unreadable.add(name);
+      log.warn('an archive of Node cannot be read, and is left out', { name, error });
+      return undefined;
+    }
+  }
+
+  async function readRuntime(name: string): Promise<InstallFile | undefined> {
     const from = join(runtimes, name);
-    const { size, mtimeMs } = await stat(from);
-    if (size > installerBounds.runtimeBytes) return undefined;
+    const stats = await stat(from);
+    const { size, mtimeMs } = stats;
+    if (!stats.isFile() || size > installerBounds.runtimeBytes) return undefined;
     const key = `${name} ${size} ${mtimeMs}`;
     let sum = sums.get(key);
     if (sum === undefined) {

@@ -585,7 +585,7 @@ async function run(
     serverTlsOptions(identity, authority.bundle, 'caller', { minVersion: 'TLSv1.2' });
   const { dataDir, programDir } = config;
   const roots = () => authority.roots.join('');
-  const installer = programDir === undefined ? undefined : makeInstaller({ version, programDir, dataDir, roots });
+  const installer = programDir === undefined ? undefined : makeInstaller({ log, version, programDir, dataDir, roots });
   const install = installer && { installer, clock };
   const api = await makeApi({ face, log, mesos, install, upgrade: wire.upgrade }, apiTls(server.current.value));
   server.current.watch(identity => api.server.setSecureContext(apiTls(identity)));
