@@ -127,6 +127,7 @@ t.test('limits are what the code has', async t => {
   const rows = rowsOf('Limits', 'what').map(([what = '', bound = '']) => ({ what, bound }));
   const mebi = (bytes: number) => `${bytes / 1024 ** 2} MiB`;
   const kibi = (bytes: number) => `${bytes / 1024} KiB`;
+  const { sent, rate } = installApiBounds;
   const expected: readonly (readonly [string, string | number])[] = [
     ['file of `policy test`', mebi(maxCaseFileBytes)],
     ['file or standard input', mebi(maxYamlBytes)],
@@ -144,10 +145,7 @@ t.test('limits are what the code has', async t => {
     ['artifacts on a node', mebi(defaultArtifactBytes)],
     ['artifacts of the master', mebi(artifactStoreBounds.totalBytes)],
     ['connections, of one address', `${apiBounds.connections}, ${apiBounds.connectionsOfAddress}`],
-    [
-      'scripts and files for new nodes',
-      `${installApiBounds.sent}; ${installApiBounds.rate.perSecond}, ${installApiBounds.rate.burst}`,
-    ],
+    ['scripts and files for new nodes', `${sent.all}, ${sent.ofAddress}; ${rate.perSecond}, ${rate.burst}`],
     ['archives of Node', `${installerBounds.runtimes}, of ${mebi(installerBounds.runtimeBytes)}`],
     ['WebSockets of nodes', apiBounds.upgraded],
     ['one request', `${apiBounds.requestTimeoutMs / 1000} s`],
