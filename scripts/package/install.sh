@@ -132,6 +132,11 @@ install_agent() {
   trap 'rm -rf "$tmp"' EXIT
   trap 'exit 1' HUP INT TERM
   printf '%s\n' "$ca" >"$tmp/ca.pem"
+  if [ -n "$string" ]; then
+    # nobody sees a file among the arguments of what is called
+    joining=$tmp/join
+    (umask 077 && printf '%s\n' "$string" >"$joining")
+  fi
 
   umask 022
   find_node
@@ -156,7 +161,7 @@ install_agent() {
   elif [ -n "$joining" ]; then
     "$join" "$joining" "$@"
   else
-    say "to make this machine a node: $join STRING"
+    say "to make this machine a node: $join FILE"
   fi
   for each in "$home"/*/; do
     each=${each%/}
@@ -197,13 +202,17 @@ uninstall() {
 
 # last, so that a script that did not come whole does nothing
 main() {
-  act=install_agent purge=no joining=
+  act=install_agent purge=no string='' joining=''
   while [ $# -gt 0 ]; do
     case $1 in
     --join | --join-file)
       [ $# -gt 1 ] || fail "$1: expected a value"
-      joining=$2
-      [ "$1" = --join ] || [ -f "$2" ] || fail "$2: there is no such file"
+      if [ "$1" = --join ]; then
+        string=$2
+      else
+        [ -f "$2" ] || fail "$2: there is no such file"
+        joining=$2
+      fi
       shift
       ;;
     --uninstall) act=uninstall ;;

@@ -52,7 +52,9 @@ function addCreate(token: Command, shell: Shell): void {
       if (script !== undefined) {
         // who asks has no certificate of the master yet: the sum says that the script is its own
         print(shell, `curl -fsSLk ${session.server}/install.sh -o install.sh`);
-        print(shell, `echo '${script.sha256}  install.sh' | sha256sum -c && sudo sh install.sh --join ${answer.join}`);
+        // among arguments others would see the string, and sudo would log it
+        print(shell, `(umask 077; echo ${answer.join} >node.join)`);
+        print(shell, `echo '${script.sha256}  install.sh' | sha256sum -c && sudo sh install.sh --join-file node.join`);
       }
       // alone on standard output: JOIN=$(mesolite token create)
       else print(shell, answer.join);

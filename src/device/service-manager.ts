@@ -22,8 +22,9 @@ export interface ServiceManager {
 }
 
 /**
- * As sd_notify(3) has it. Node opens no datagram socket of Unix, so a program of systemd says each word: a few milliseconds, a few times an
- * hour.
+ * As sd_notify(3) has it. Node opens no datagram socket of Unix, so a program of systemd says each word, one after the other: a few
+ * milliseconds, with the three minutes of our units 60 times an hour. Since that is a child, whatever the service has started may speak
+ * for it, so which process is the main one is said again and again.
  */
 export function openServiceManager(
   { NOTIFY_SOCKET, PATH, WATCHDOG_USEC }: NodeJS.ProcessEnv,
@@ -31,19 +32,31 @@ export function openServiceManager(
 ): ServiceManager {
   const everyMs = /^\d{4,15}$/.test(WATCHDOG_USEC ?? '') ? Number(WATCHDOG_USEC) / 1_000 / 3 : undefined;
 
-  async function tell(...words: readonly string[]): Promise<void> {
-    if (NOTIFY_SOCKET === undefined) return;
+  let told = Promise.resolve();
+  let isMain = false;
+
+  function tell(...words: readonly string[]): Promise<void> {
+    if (NOTIFY_SOCKET === undefined) return told;
     const options = { env: { NOTIFY_SOCKET, PATH }, timeout: 5 * secondMs };
-    await new Promise<void>(resolve => execFile('systemd-notify', words, options, () => resolve()));
+    const say = () => new Promise<void>(resolve => execFile('systemd-notify', words, options, () => resolve()));
+    told = told.then(say);
+    return told;
   }
 
   return {
-    isUp: () => tell(`MAINPID=${pid}`, 'READY=1'),
-    isReloading: () => tell('RELOADING=1'),
+    isUp() {
+      isMain = true;
+      return tell(`MAINPID=${pid}`, 'READY=1');
+    },
+    isReloading() {
+      // what was said before has arrived when this has: it does not take the place of the next process
+      isMain = false;
+      return tell('RELOADING=1');
+    },
     isStopping: () => tell('STOPPING=1'),
     async stayAlive(clock, signal) {
       if (NOTIFY_SOCKET === undefined || everyMs === undefined) return;
-      while (await clock.sleep(everyMs, signal)) await tell('WATCHDOG=1');
+      while (await clock.sleep(everyMs, signal)) await tell(...(isMain ? [`MAINPID=${pid}`] : []), 'WATCHDOG=1');
     },
   };
 }

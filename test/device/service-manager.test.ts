@@ -35,6 +35,26 @@ t.test('a process says that it is alive three times in the time that the unit gi
   t.equal(told().filter(line => line === 'WATCHDOG=1').length, 2);
 });
 
+t.test('it says again that it is the service, but not while another process may take its place', async t => {
+  const clock = new FakeClock();
+  const stop = new AbortController();
+  const manager = openServiceManager(env, 7);
+  const alive = manager.stayAlive(clock, stop.signal);
+  const pass = async () => {
+    const before = told().length;
+    await clock.untilSleeping();
+    await clock.advance(60_000);
+    await until('it is told', () => told().length > before);
+  };
+  await manager.isUp();
+  await pass();
+  await manager.isReloading();
+  await pass();
+  stop.abort();
+  await alive;
+  t.same(told(), ['MAINPID=7 READY=1', 'MAINPID=7 WATCHDOG=1', 'RELOADING=1', 'WATCHDOG=1']);
+});
+
 t.test('where nobody listens, nothing is said', async t => {
   const { NOTIFY_SOCKET: _, ...nobody } = env;
   const manager = openServiceManager(nobody, 7);

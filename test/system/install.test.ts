@@ -60,7 +60,8 @@ t.test('a machine becomes a node by the script of the master, and is one no more
 
   // a second time nothing changes but that a Node is brought where there is none
   run('mkdir /put-away && mv /usr/bin/node /put-away/ && rm -f /usr/local/bin/node');
-  t.match(run(`${curl} ${server}/install.sh | sh -s -- --join ${string}`), /fetching node-v20.*a node already/s);
+  run(`echo ${string} >/pi-1.join`);
+  t.match(run(`${curl} ${server}/install.sh | sh -s -- --join-file /pi-1.join`), /fetching node-v20.*a node already/s);
   t.match(run('mesolite version'), /^mesolite \d/);
 
   // as its unit starts it
@@ -99,8 +100,9 @@ t.test('a machine becomes a node by the script of the master, and is one no more
   t.match(stdout, `curl -fsSLk ${server}/install.sh -o install.sh`);
   t.match(
     stdout,
-    `echo '${createHash('sha256').update(script).digest('hex')}  install.sh' | sha256sum -c && sudo sh install.sh --join mesolite`,
+    `echo '${createHash('sha256').update(script).digest('hex')}  install.sh' | sha256sum -c && sudo sh install.sh --join-file node.join`,
   );
+  t.match(stdout, /^\(umask 077; echo mesolite\S+ >node\.join\)$/m);
   const answer = (path: string, ...more: string[]) =>
     spawnSync('curl', ['-sk', ...more, `${server}${path}`], { encoding: 'utf8' }).stdout;
   t.match(answer('/install/authority'), 'NOT_FOUND');
