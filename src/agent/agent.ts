@@ -18,7 +18,7 @@ import { sandboxName } from '../device/process.ts';
 import { isAlive, ownIdentity } from '../device/process-identity.ts';
 import { measureRates } from '../device/speed.ts';
 import { defaultLogRate, makeLogKeeper, maxLogBytes } from '../device/task-log.ts';
-import { hasRealTimeClock } from '../device/traps.ts';
+import { hasOwnClock } from '../device/traps.ts';
 import { clientTlsOptions, goodCiphers } from '../identity/contexts.ts';
 import { sha256Hex } from '../identity/keys.ts';
 import { deriveSealKey, offerSealKey } from '../identity/sealing.ts';
@@ -118,8 +118,7 @@ export async function startAgent(parts: AgentParts, config: AgentConfig, signal:
   const files = await openFiles(config.dataDir, { operations: disk, reserveBytes });
   const letGo = await lockDirectory(config.dataDir);
   try {
-    const hasOwnClock = hasRealTimeClock();
-    const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId, hasOwnClock });
+    const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
     const runParts = { ...parts, clock, proxyFor, letGo, wear, disk };
     const known = await loadIdentity(files);
     if (known !== undefined && config.join !== undefined) {
@@ -665,7 +664,7 @@ async function run(
     room.run(signal),
     wearing.run(signal),
     data.run(signal),
-    clock.run(signal),
+    clock.run(hasOwnClock(facts.profile), signal),
     watchForWithheld(
       {
         clock,

@@ -46,8 +46,8 @@ export interface NodeClock extends Clock {
   setTime(time: number): void;
   /** The master said at some time that it was `time`: it is later now. */
   atLeast(time: number): void;
-  /** Keeps the floor on the disk until `signal` aborts, and once more then. */
-  run(signal: AbortSignal): Promise<void>;
+  /** Keeps the floor on the disk, again each day unless the time goes on here without power, and once more when `signal` aborts. */
+  run(hasOwnClock: boolean, signal: AbortSignal): Promise<void>;
 }
 
 const fileName = 'clock';
@@ -60,10 +60,8 @@ export async function openNodeClock(parts: {
   readonly log: Log;
   /** Makes what nobody can guess. */
   readonly newId: () => string;
-  /** Does the time go on here without power? */
-  readonly hasOwnClock: boolean;
 }): Promise<NodeClock> {
-  const { system, files, log, newId, hasOwnClock } = parts;
+  const { system, files, log, newId } = parts;
   let floor = { at: await readFloor(files, log), since: system.monotonic() };
   let offset = 0;
   let isTold = false;
@@ -150,7 +148,7 @@ export async function openNodeClock(parts: {
     atLeast(time) {
       if (time > lowest()) floor = { at: time, since: system.monotonic() };
     },
-    async run(signal) {
+    async run(hasOwnClock, signal) {
       await keep();
       if (hasOwnClock) await aborted(signal);
       else while (await system.sleep(clockBounds.keepEveryMs, signal)) await keep();

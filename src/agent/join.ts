@@ -7,7 +7,7 @@ import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import { readInventory } from '../device/inventory.ts';
 import { profileOf as profileOfBoard } from '../device/profiles.ts';
-import { hasRealTimeClock, trapsHere } from '../device/traps.ts';
+import { trapsHere } from '../device/traps.ts';
 import { parseJoinString } from '../identity/join-string.ts';
 import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, readPrivateKey } from '../identity/keys.ts';
 import { readProxyRules } from '../link/proxy-rules.ts';
@@ -55,7 +55,7 @@ export async function joinNode(
       `this node has joined ${known.trustDomain} as ${known.node} already: say --replace to give that identity up`,
     );
   }
-  const clock = await openNodeClock({ system, files, log, newId, hasOwnClock: hasRealTimeClock() });
+  const clock = await openNodeClock({ system, files, log, newId });
   const node = keepName ? (known?.node ?? config.node) : config.node;
   return joinFleet({ clock, log }, { ...config, node }, files, signal);
 }

@@ -25,7 +25,7 @@ export type TrapSign = (typeof trapSigns)[number];
 const trapSchema = v.strictObject({
   trap: text,
   fix: text,
-  /** It is told only where this is seen; everywhere when absent. */
+  /** It is told only where this is seen; everywhere when absent or `no-clock`. */
   when: v.optional(v.picklist(trapSigns)),
 });
 

@@ -7,10 +7,10 @@ import { FakeClock } from '../fixtures/fake-clock.ts';
 
 const now = Date.UTC(2030, 0, 1);
 
-async function openAt(t: Test, system: FakeClock, directory = t.testdir({}), hasOwnClock = false) {
+async function openAt(t: Test, system: FakeClock, directory = t.testdir({})) {
   const files = await openFiles(directory);
   let nonces = 0;
-  const clock = await openNodeClock({ system, files, log: silentLog, newId: () => `nonce-${nonces++}`, hasOwnClock });
+  const clock = await openNodeClock({ system, files, log: silentLog, newId: () => `nonce-${nonces++}` });
   return { clock, files, directory };
 }
 
@@ -81,7 +81,7 @@ t.test('a clock that is 20 years ahead is put right by the master, and leaves no
   clock.setTime(now);
   t.equal(clock.now(), now);
   const ended = AbortSignal.abort();
-  await clock.run(ended);
+  await clock.run(false, ended);
   const again = await openAt(t, new FakeClock(now + minuteMs), directory);
   t.match({ now: again.clock.now(), known: again.clock.known }, { now: now + minuteMs, known: true });
 });
@@ -92,7 +92,7 @@ t.test('a clock that is set 20 years ahead without the master moves no floor', a
   system.setNow(now + 20 * 365 * dayMs);
   t.equal(clock.now(), now + 20 * 365 * dayMs, 'it may have slept');
   t.type(clock.question, 'string', 'so the master is asked');
-  await clock.run(AbortSignal.abort());
+  await clock.run(false, AbortSignal.abort());
   system.setNow(now);
   t.equal(clock.now(), now, 'and when it is put right it is believed again');
   const again = await openAt(t, new FakeClock(now), directory);
@@ -146,7 +146,7 @@ t.test('the last time seen is kept over a restart, at most a day old after a pow
   clock.setTime(now);
   const ended = new AbortController();
   t.teardown(() => ended.abort());
-  const running = clock.run(ended.signal);
+  const running = clock.run(false, ended.signal);
   await system.untilSleeping();
   await system.advance(clockBounds.keepEveryMs);
   // its next sleep begins behind the write
@@ -166,10 +166,10 @@ t.test('the last time seen is kept over a restart, at most a day old after a pow
 t.test('a board whose clock goes on without power is not written to while the agent runs', async t => {
   const directory = t.testdir({});
   const system = new FakeClock(now);
-  const { clock, files } = await openAt(t, system, directory, true);
+  const { clock, files } = await openAt(t, system, directory);
   clock.setTime(now);
   const ended = new AbortController();
-  const running = clock.run(ended.signal);
+  const running = clock.run(true, ended.signal);
   await system.advance(3 * clockBounds.keepEveryMs);
   t.equal(system.sleepers, 0);
   const kept = async () => JSON.parse(String((await files.read('clock'))?.value)).seen;

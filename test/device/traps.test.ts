@@ -1,5 +1,5 @@
 import t from 'tap';
-import { hasRealTimeClock, trapsHere } from '../../src/device/traps.ts';
+import { hasOwnClock, trapsHere } from '../../src/device/traps.ts';
 import type { TrapSign } from '../../src/model/profile.ts';
 
 const trap = (when?: TrapSign) => ({ trap: when ?? 'always', fix: 'x', ...(when && { when }) });
@@ -19,8 +19,14 @@ t.test('what has been mended is not told any more', async t => {
     sys: { class: { rtc: { rtc0: {} } }, fs: { cgroup: { 'cgroup.controllers': 'cpuset cpu io memory pids\n' } } },
     proc: { self: { smaps: 'Size:  4 kB\nKernelPageSize:        4 kB\n' } },
   });
-  t.same(seen(root), ['always']);
-  t.ok(hasRealTimeClock(root));
+  t.same(seen(root), ['always', 'no-clock'], 'nobody sees whether a clock has a battery');
+});
+
+t.test('a clock goes on without power where there is one, unless the profile knows better', async t => {
+  t.notOk(hasOwnClock({ traps: [] }, t.testdir({ sys: { class: { rtc: {} } } })));
+  const root = t.testdir({ sys: { class: { rtc: { rtc0: {} } } } });
+  t.ok(hasOwnClock({ traps: [trap()] }, root));
+  t.notOk(hasOwnClock({ traps: [trap('no-clock')] }, root));
 });
 
 t.test('cgroups of version 1 tell whether the kernel has the controller on', async t => {
@@ -29,6 +35,6 @@ t.test('cgroups of version 1 tell whether the kernel has the controller on', asy
       proc: { cgroups: `#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t3\t1\t1\nmemory\t0\t77\t${enabled}\n` },
       sys: { class: { rtc: { rtc0: {} } } },
     });
-  t.same(seen(board(0)), ['always', 'memory-controller-off']);
-  t.same(seen(board(1)), ['always']);
+  t.same(seen(board(0)), ['always', 'memory-controller-off', 'no-clock']);
+  t.same(seen(board(1)), ['always', 'no-clock']);
 });
