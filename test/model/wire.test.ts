@@ -12,6 +12,13 @@ import { downKinds, parseTopic, topics, upKinds } from '../../src/model/topics.t
 const name = fc.stringMatching(/^[a-z0-9-]{1,63}$/);
 const token = fc.stringMatching(/^[A-Za-z0-9_-]{1,64}$/);
 
+t.test('a node says of itself at which pace it speaks, within bounds', async t => {
+  const read = (everyMs: number) => decodeUp('hb', encodeMessage({ v: 1, boot: 1, seq: 0, everyMs }));
+  t.match(read(110_000), { everyMs: 110_000 });
+  for (const everyMs of [0, 999, 3_600_001, Number.MAX_SAFE_INTEGER])
+    t.throws(() => read(everyMs), { code: 'INVALID_INPUT', message: /everyMs/ });
+});
+
 t.test('a topic that was built is read as what it was built from', async () => {
   const same = (topic: string, expected: object) => {
     const got = JSON.stringify(parseTopic(topic));
