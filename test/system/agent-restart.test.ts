@@ -44,7 +44,7 @@ const rounds = Number(process.env.MESOLITE_REATTACH_ROUNDS ?? 3);
 const random = seededRandom(Number(process.env.MESOLITE_REATTACH_SEED ?? 2_207));
 const starts = join(home, 'starts');
 const lines = () => readFileSync(starts, 'utf8').trim().split('\n');
-const program = (name: string) => ['/bin/sh', '-c', `echo "${name} $$" >> ${starts}; exec sleep 1000`];
+const program = (name: string) => ['/bin/sh', '-c', `echo "${name} $$" >> ${starts}; exec sleep 1000000`];
 await master.api.apply(job('one', { command: program('one') }), job('two', { instances: 2, command: program('two') }));
 for (const name of ['one', 'two']) await untilTasks(master.api, name, 'TASK_RUNNING');
 const pids = await until('all have begun', () => existsSync(starts) && lines().length === 3 && lines().map(pidOf));
