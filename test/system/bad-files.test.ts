@@ -18,8 +18,8 @@ const rules = (rule: object) => policyFor('good', 'policy', { action: 'DENY', ru
 
 /** What is wrong, the document, and what is said of it after its file's name. */
 const bad: Readonly<Record<string, readonly [object, RegExp]>> = {
-  'unknown-field': [job('a', { command: ['true'], replicas: 2 }), /spec\.replicas: unknown field/],
-  'wrong-type': [job('a', { command: 'true' }), /spec\.command: .*expected Array/i],
+  'unknown-field': [job('a', { command: ['true'], instnces: 2 }), /spec\.instnces: unknown field/],
+  'wrong-type': [job('a', { command: 'true' }), /spec\.command: .*expected a list/],
   'negative-resource': [
     job('a', { command: ['true'], resources: { mem: -5 } }),
     /spec\.resources\.mem: expected 0 or more/,
