@@ -144,9 +144,7 @@ t.test('one who was let in before is refused once expired, and once the authorit
   t.notOk(await isServed(t, served), 'expired');
   judge.clock.setNow(Date.now());
   t.ok(await isServed(t, served));
-  const { authority } = new Mesh().authority;
-  const { roots, signers, issuers } = authority;
-  judge.trust.take({ roots: [...roots], signers: [...signers], issuers: [...issuers], revoked: [] }, 2);
+  await judge.trustAlone(new Mesh().authority.authority);
   t.notOk(await isServed(t, served), 'of a root that is trusted no longer');
 });
 
