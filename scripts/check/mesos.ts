@@ -10,32 +10,14 @@ import { parseArgs } from 'node:util';
 import { until } from '../../test/fixtures/fleet-until.ts';
 import { type Json, MesosFramework, type MesosTarget, taskOn } from '../../test/fixtures/mesos-client.ts';
 import { Fleet } from '../quickstart/fleet.ts';
-import { printRow, type Row, say } from './rows.ts';
+import { FailedStep, makeStep } from './steps.ts';
 
 const { values: options } = parseArgs({
   options: { json: { type: 'boolean', default: false }, 'port-offset': { type: 'string', default: '9000' } },
 });
 const home = mkdtempSync(join(tmpdir(), 'mesolite-mesos-'));
 const fleet = new Fleet({ dataDir: home, portOffset: Number(options['port-offset']) });
-const rows: Row[] = [];
-
-/** One thing that is to hold; how long it took is its value. */
-async function step(what: string, act: () => Promise<void>): Promise<void> {
-  const from = performance.now();
-  let why = '';
-  try {
-    await act();
-  } catch (error) {
-    why = error instanceof Error ? error.message : String(error);
-  }
-  const met = why === '';
-  const value = Math.round(performance.now() - from);
-  const row: Row = { case: met ? what : `${what}: ${why}`, value, unit: 'ms', peer: null, ratio: null, goal: 0, met };
-  rows.push(row);
-  if (options.json) printRow(row);
-  else say(`${met ? '✓' : '✗'} ${row.case} (${value} ms)`);
-  if (!met) throw new Error(why);
-}
+const step = makeStep(options.json);
 
 function expect(holds: boolean, what: string): void {
   if (!holds) throw new Error(what);
@@ -187,7 +169,7 @@ try {
   await run();
 } catch (error) {
   failed = true;
-  if (rows.every(({ met }) => met)) process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
+  if (!(error instanceof FailedStep)) process.stderr.write(`${error instanceof Error ? error.stack : error}\n`);
 } finally {
   await fleet.stop();
   rmSync(home, { recursive: true, force: true });

@@ -14,7 +14,8 @@ import { openSpareMachine, type SpareMachine } from '../../test/fixtures/spare-m
 import { buildDeb } from '../package/deb.ts';
 import { agentPackage, librariesHere, masterPackage } from '../package/packages.ts';
 import { readRuntimes } from '../package/runtime.ts';
-import { printRow, say } from './rows.ts';
+import { say } from './rows.ts';
+import { FailedStep, makeStep } from './steps.ts';
 
 const { values: options } = parseArgs({
   options: {
@@ -25,23 +26,7 @@ const { values: options } = parseArgs({
 });
 process.env.SOURCE_DATE_EPOCH ??= '1700000000';
 let failed = false;
-
-async function step(what: string, act: () => Promise<unknown> | unknown): Promise<void> {
-  const from = performance.now();
-  let why = '';
-  try {
-    await act();
-  } catch (error) {
-    why = error instanceof Error ? error.message : String(error);
-  }
-  const met = why === '';
-  const value = Math.round(performance.now() - from);
-  if (options.json)
-    printRow({ case: met ? what : `${what}: ${why}`, value, unit: 'ms', peer: null, ratio: null, goal: 0, met });
-  else say(`${met ? '✓' : '✗'} ${what} (${value} ms)`);
-  // what follows stands on it
-  if (!met) throw new Error(why);
-}
+const step = makeStep(options.json);
 
 function expect(holds: boolean, what: string): void {
   if (!holds) throw new Error(what);
@@ -53,7 +38,7 @@ try {
   if (spare === undefined) throw new Error('a copy of this machine cannot be made: it wants root and overlayfs');
   await check(spare);
 } catch (error) {
-  say(error instanceof Error ? error.message : String(error));
+  if (!(error instanceof FailedStep)) process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
   failed = true;
 } finally {
   await spare?.end();

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { NetworkLink } from '../model/profile.ts';
+import { namesIn, textOf } from './kernel-files.ts';
 
 /** A board with more of them tells the first ones. */
 const maxLinks = 8;
@@ -12,7 +13,7 @@ const nmcliTimeoutMs = 5_000;
 export function readNetwork(root = '/'): NetworkLink[] {
   const folder = join(root, 'sys/class/net');
   const byDefault = defaultInterface(root);
-  return list(folder)
+  return namesIn(folder)
     .filter(name => isWay(join(folder, name), name))
     .map(name => ({ name, kind: kindOf(join(folder, name), name), ...(name === byDefault && { isDefault: true }) }))
     .sort((a, b) => Number('isDefault' in b) - Number('isDefault' in a))
@@ -46,8 +47,8 @@ async function askNetworkManager(name: string): Promise<boolean | undefined> {
 const types = { ethernet: '1', ppp: '512', rawIp: '519' } as const;
 
 function isWay(path: string, name: string): boolean {
-  if (!['up', 'unknown'].includes(text(join(path, 'operstate')))) return false;
-  return isMobile(path, name) || (text(join(path, 'type')) === types.ethernet && !isSoftware(path));
+  if (!['up', 'unknown'].includes(textOf(join(path, 'operstate')))) return false;
+  return isMobile(path, name) || (textOf(join(path, 'type')) === types.ethernet && !isSoftware(path));
 }
 
 function kindOf(path: string, name: string): NetworkLink['kind'] {
@@ -57,9 +58,9 @@ function kindOf(path: string, name: string): NetworkLink['kind'] {
 }
 
 function isMobile(path: string, name: string): boolean {
-  const type = text(join(path, 'type'));
+  const type = textOf(join(path, 'type'));
   if (type === types.ppp || type === types.rawIp || /^(wwan|wwp|rmnet)/.test(name)) return true;
-  return /^DEVTYPE=wwan$/m.test(text(join(path, 'uevent')));
+  return /^DEVTYPE=wwan$/m.test(textOf(join(path, 'uevent')));
 }
 
 function isSoftware(path: string): boolean {
@@ -86,23 +87,7 @@ function defaultInterface(root: string): string | undefined {
 }
 
 function rows(path: string): string[][] {
-  return text(path)
+  return textOf(path)
     .split('\n')
     .map(line => line.trim().split(/\s+/));
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder).sort();
-  } catch {
-    return [];
-  }
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, 'latin1').trim();
-  } catch {
-    return '';
-  }
 }

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { textOf } from './kernel-files.ts';
 
 /** Cumulative CPU time of all cores since boot, in ticks. */
 export interface CpuTimes {
@@ -105,17 +106,9 @@ export function listeningPorts(root = '/'): ReadonlySet<number> | undefined {
 
 /** The lowest port that this process may listen on: below 1024 it takes a right, unless the system says otherwise. */
 export function firstOpenPort(root = '/'): number {
-  const [, capabilities = '0'] = /^CapEff:\t([0-9a-f]+)$/m.exec(text(join(root, 'proc/self/status'))) ?? [];
+  const [, capabilities = '0'] = /^CapEff:\t([0-9a-f]+)$/m.exec(textOf(join(root, 'proc/self/status'))) ?? [];
   const bindService = 1n << 10n;
   if ((BigInt(`0x${capabilities}`) & bindService) !== 0n) return 1;
-  const first = Number.parseInt(text(join(root, 'proc/sys/net/ipv4/ip_unprivileged_port_start')), 10);
+  const first = Number.parseInt(textOf(join(root, 'proc/sys/net/ipv4/ip_unprivileged_port_start')), 10);
   return Number.isNaN(first) ? 1024 : Math.max(1, first);
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
 }

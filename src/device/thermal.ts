@@ -1,14 +1,14 @@
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { namesIn, textOf } from './kernel-files.ts';
 
 /** The temperature of the processor in °C, of the zone that says it is one or else the first that makes sense. */
 export function readTemperature(root = '/'): number | undefined {
   const folder = join(root, 'sys/class/thermal');
   let first: number | undefined;
-  for (const zone of list(folder).filter(name => name.startsWith('thermal_zone'))) {
-    const celsius = Number.parseInt(text(join(folder, zone, 'temp')), 10) / 1000;
+  for (const zone of namesIn(folder).filter(name => name.startsWith('thermal_zone'))) {
+    const celsius = Number.parseInt(textOf(join(folder, zone, 'temp')), 10) / 1000;
     if (!(celsius > -60 && celsius < 150)) continue;
-    if (/cpu|soc|pkg/i.test(text(join(folder, zone, 'type')))) return celsius;
+    if (/cpu|soc|pkg/i.test(textOf(join(folder, zone, 'type')))) return celsius;
     first ??= celsius;
   }
   return first;
@@ -22,27 +22,11 @@ const throttledNow = 0xf;
  * kernel's cooling devices (thermal/sysfs-api); undefined where neither is there.
  */
 export function readThrottled(root = '/'): boolean | undefined {
-  const firmware = Number.parseInt(text(join(root, 'sys/devices/platform/soc/soc:firmware/get_throttled')), 16);
+  const firmware = Number.parseInt(textOf(join(root, 'sys/devices/platform/soc/soc:firmware/get_throttled')), 16);
   if (Number.isInteger(firmware)) return (firmware & throttledNow) !== 0;
   const folder = join(root, 'sys/class/thermal');
-  const states = list(folder)
-    .filter(name => name.startsWith('cooling_device') && /cpufreq|^processor/i.test(text(join(folder, name, 'type'))))
-    .map(name => Number.parseInt(text(join(folder, name, 'cur_state')), 10));
+  const states = namesIn(folder)
+    .filter(name => name.startsWith('cooling_device') && /cpufreq|^processor/i.test(textOf(join(folder, name, 'type'))))
+    .map(name => Number.parseInt(textOf(join(folder, name, 'cur_state')), 10));
   return states.length === 0 ? undefined : states.some(state => state > 0);
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder).sort();
-  } catch {
-    return [];
-  }
-}
-
-function text(path: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
 }
