@@ -39,10 +39,10 @@ export async function answerLog(parts: LogAnswersParts, ask: LogAsk): Promise<vo
 }
 
 async function tell(parts: LogAnswersParts, { id, task, stream, tailBytes }: LogAsk): Promise<void> {
-  const { reader, directory } = await openReader(parts, { task, stream, tailBytes });
+  const { reader } = await openReader(parts, { task, stream, tailBytes });
   // no more, though the task may write faster than this reads
   for (let left = Math.min(tailBytes, maxTailBytes); left > 0; ) {
-    const piece = await reader.read(directory, left);
+    const piece = await readOn(parts.directories, task, directory => reader.read(directory, left));
     if (piece === undefined) break;
     left -= piece.bytes;
     for (const data of splitForWire(piece.text, wireChunkBytes)) {
@@ -55,11 +55,27 @@ async function tell(parts: LogAnswersParts, { id, task, stream, tailBytes }: Log
 async function openReader(
   { sender, directories, logKeeper }: LogAnswersParts,
   { task, stream, tailBytes }: Pick<LogAsk, 'task' | 'stream' | 'tailBytes'>,
-): Promise<{ readonly reader: LogReader; readonly directory: string; readonly end: number }> {
-  const directory = await directories.findOutput(task);
-  if (directory === undefined) throw new Error(`node ${sender.node} has no output of task ${task} any more`);
-  const reader = new LogReader(stream, logKeeper.historyOf(directory, stream));
-  return { reader, directory, end: await reader.seek(directory, Math.min(tailBytes, maxTailBytes)) };
+): Promise<{ readonly reader: LogReader; readonly end: number }> {
+  for (;;) {
+    const directory = await directories.findOutput(task);
+    if (directory === undefined) throw new Error(`node ${sender.node} has no output of task ${task} any more`);
+    const reader = new LogReader(stream, logKeeper.historyOf(directory, stream));
+    const end = await reader.seek(directory, Math.min(tailBytes, maxTailBytes));
+    if ((await directories.findOutput(task)) === directory) return { reader, end };
+  }
+}
+
+/** What comes next in the output, wherever it is: the end of a task moves it, and what was not found there is looked for again. */
+async function readOn(
+  directories: TaskDirectories,
+  task: string,
+  read: (directory: string) => Promise<LogPiece | undefined>,
+): Promise<LogPiece | undefined> {
+  for (;;) {
+    const directory = await directories.findOutput(task);
+    const piece = await read(directory ?? '');
+    if (piece !== undefined || (await directories.findOutput(task)) === directory) return piece;
+  }
 }
 
 /** First what is there, then what is new; the last piece comes when the task has ended and all of it is said. */
@@ -87,9 +103,8 @@ async function follow(parts: LogAnswersParts, ask: LogAsk): Promise<void> {
 
   /** Up to this output's share; false when there is more. */
   async function sayWhatIsNew(): Promise<boolean> {
-    const directory = (await directories.findOutput(task)) ?? '';
     for (let left = Math.floor(bytesEachLook / streams.size); left > 0 && way.hasRoom; ) {
-      const piece = await reader.read(directory, left, maxBehindBytes);
+      const piece = await readOn(directories, task, directory => reader.read(directory, left, maxBehindBytes));
       if (piece !== undefined) {
         left -= piece.bytes;
         sayPiece(piece);

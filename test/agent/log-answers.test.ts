@@ -66,6 +66,27 @@ t.test('the output of an ended task is told, and after that why there is none', 
   t.match(words.take('log'), [{ end: true, error: `node pi-1 has no output of task ${ask.task} any more` }]);
 });
 
+t.test('an output that moves while it is read, since its task has ended, is told all the same', async t => {
+  for (const [follow, looks] of [
+    [false, 1],
+    [false, 3],
+    [true, 3],
+  ] as const) {
+    const { parts, words, directories, task } = await stage(t, 'bye\n');
+    task.isLive = false;
+    let count = 0;
+    const findOutput = async (id: string) => {
+      const found = await directories.findOutput(id);
+      if (++count === looks) await directories.retire(id);
+      return found;
+    };
+    await answerLog({ ...parts, directories: { ...directories, findOutput } }, { ...ask, follow });
+    const said = words.take('log');
+    t.equal(said.map(each => each.data).join(''), 'bye\n', `moved after look ${looks}`);
+    t.equal(said.at(-1)?.end, true);
+  }
+});
+
 const followed = { ...ask, follow: true } as const;
 const lookMs = 250;
 

@@ -86,7 +86,11 @@ t.test('a root follows another with no restart and no dropped connection', async
   t.not(after.generations[1]?.root.sha256, before.generations[0]?.root.sha256);
   t.same(after.waitingFor, []);
   t.equal(await call(), 200);
-  t.match(await eventsOf('authority-rotated'), [/a new root is announced/, /the new root issues now/]);
+  const told = await until('both steps are told', async () => {
+    const messages = await eventsOf('authority-rotated');
+    return messages.length >= 2 && messages;
+  });
+  t.match(told, [/a new root is announced/, /the new root issues now/]);
   for (const agent of [near, far]) t.same(agent?.log.all('the link is down'), []);
 
   const config = await agentConfig(
