@@ -56,3 +56,16 @@ t.test('each walk goes from role to role only by a message, or over HTTP from th
     }
   }
 });
+
+t.test('every file that the README of a room names is there', async t => {
+  for (const room of rooms.filter(room => existsSync(join('src', room, 'README.md')))) {
+    const named = codeIn(readFileSync(join('src', room, 'README.md'), 'utf8')).filter(code =>
+      /^[\w/-]+\.ts$/.test(code),
+    );
+    for (const path of named)
+      t.ok(
+        [`src/${room}`, 'src', '.'].some(under => existsSync(join(under, path))),
+        `${room}: ${path}`,
+      );
+  }
+});
