@@ -42,6 +42,7 @@ export function makeApiFace(parts: {
   readonly fleet: Fleet;
   readonly drainNode: Fleet['drain'];
   readonly takeOver: ApiFace['takeOver'];
+  readonly deleteNode: (node: string, reason: string) => Promise<void>;
   readonly jobs: Jobs;
   readonly updates: JobUpdates;
   readonly rounds: Rounds;
@@ -160,6 +161,18 @@ export function makeApiFace(parts: {
     async undrain(node) {
       await parts.drainNode(node, null);
       return { node, drain: null, tasks: (await liveOn(node)).length };
+    },
+    async removeNode(id, { force, operator }) {
+      const node = fleet.get(id);
+      if (node === undefined) throw new MesoliteError('NOT_FOUND', `there is no node ${id}`);
+      if (node.state === 'ready' && !force) {
+        throw new MesoliteError(
+          'CONFLICT',
+          `node ${id} is up: drain it and stop its agent first, or say force, by which its tasks run on until then`,
+        );
+      }
+      await parts.deleteNode(id, `${operator} deleted it`);
+      return { removed: true };
     },
     takeOver: parts.takeOver,
     async roles() {

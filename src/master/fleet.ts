@@ -56,6 +56,8 @@ export interface Fleet {
   quarantine(node: string, reason: string): Promise<void>;
   /** Throws NOT_FOUND. */
   drain(node: string, drain: Drain | null): Promise<void>;
+  /** It is no more of the fleet, until it has joined with a new key. */
+  remove(node: string): Promise<void>;
   setAhead(node: string, ahead: Ahead | null): void;
   get(node: string): FleetNode | undefined;
   list(): FleetNode[];
@@ -162,6 +164,11 @@ export function makeFleet(parts: {
       await nodes.update(id, { drain });
       const entry = entries.get(id);
       if (entry !== undefined) entry.node = { ...entry.node, drain };
+    },
+    async remove(id) {
+      await nodes.remove(id);
+      entries.delete(id);
+      inOrder = undefined;
     },
     setAhead(id, ahead) {
       const entry = entries.get(id);

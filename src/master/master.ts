@@ -548,6 +548,7 @@ async function run(
     fleet,
     drainNode,
     takeOver: aheadNodes.takeOver,
+    deleteNode: (node, reason) => markGone(node, reason, 'node-deleted'),
     jobs,
     updates,
     rounds,

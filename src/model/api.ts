@@ -373,6 +373,7 @@ export type MeshView = v.InferOutput<typeof meshSchema>;
 export type PolicyView = v.InferOutput<typeof policyViewSchema>;
 export type AuditList = v.InferOutput<typeof auditListSchema>;
 export type PlannedTask = v.InferOutput<typeof plannedTaskSchema>;
+export type RemoveResult = v.InferOutput<typeof removeResultSchema>;
 export type DrainRequest = v.InferOutput<typeof drainRequestSchema>;
 export type DrainAnswer = v.InferOutput<typeof drainAnswerSchema>;
 export type PlanView = v.InferOutput<typeof planSchema>;

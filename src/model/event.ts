@@ -14,6 +14,7 @@ export const eventSeverities = {
   'node-wears-out': 'warning',
   'node-over-data-budget': 'warning',
   'node-quarantined': 'critical',
+  'node-deleted': 'info',
   'node-drained': 'info',
   'node-ahead': 'critical',
   'node-taken-over': 'warning',

@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { MesoliteError } from '../base/errors.ts';
 import { outcastsOf } from './certificates.ts';
 import { findApproval, type JoinQueueBounds, joinQueueBounds } from './join-requests.ts';
+import { removedState } from './nodes.ts';
 import type { JoinTable, JoinTokenTable, Schema } from './schema.ts';
 import { readJson } from './stored-json.ts';
 
@@ -175,8 +176,8 @@ function refuse(reason: string): Admission {
 }
 
 /**
- * A name that is taken is only given to another key by a token that was made for that name. To one that is in quarantine, or whose
- * certificates are revoked, that token is not enough with the old key: whoever has the copy has it, too.
+ * A name that is taken is only given to another key by a token that was made for that name. To one that is in quarantine, was deleted or
+ * whose certificates are revoked, that token is not enough with the old key: whoever has the copy has it, too.
  */
 async function whyNotNode(
   tx: Transaction<Schema>,
@@ -184,12 +185,17 @@ async function whyNotNode(
   token: JoinTokenTable,
 ): Promise<string | undefined> {
   const known = await tx.selectFrom('nodes').select(['keyPin', 'state']).where('id', '=', node).executeTakeFirst();
-  if (known === undefined) return undefined;
-  const out = known.state === 'quarantined' ? 'is in quarantine' : await whyOutcast(tx, node);
+  if (known === undefined || (known.state === removedState && known.keyPin !== keyPin)) return undefined;
+  const out = outWords.get(known.state) ?? (await whyOutcast(tx, node));
   if (out !== undefined && known.keyPin === keyPin) return `node ${node} ${out} with this key: join with a new one`;
   if (token.node === node || known.keyPin === keyPin) return undefined;
   return `node ${node} ${out ?? 'has joined with another key'}: make a token with --node ${node} to replace it`;
 }
+
+const outWords: ReadonlyMap<string, string> = new Map([
+  ['quarantined', 'is in quarantine'],
+  [removedState, 'was deleted'],
+]);
 
 async function whyOutcast(tx: Transaction<Schema>, node: string): Promise<string | undefined> {
   const row = await outcastsOf(tx).where('node', '=', node).executeTakeFirst();

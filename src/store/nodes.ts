@@ -40,12 +40,16 @@ export interface NodeChange {
   readonly drain?: Drain | null;
 }
 
-/** Nodes enter by `JoinTokens.admit`. */
+/** Of one that an operator has deleted: its row stays for what refers to it, and its name may join with any other key. */
+export const removedState = 'removed';
+
+/** Nodes enter by `JoinTokens.admit`; those that were removed are not among them until they join anew. */
 export interface Nodes {
   get(id: string): Promise<NodeRecord | undefined>;
   list(): Promise<NodeRecord[]>;
   /** Throws NOT_FOUND. */
   update(id: string, change: NodeChange): Promise<void>;
+  remove(id: string): Promise<void>;
 }
 
 const labelsSchema = v.record(v.string(), v.string());
@@ -53,11 +57,11 @@ const labelsSchema = v.record(v.string(), v.string());
 export function makeNodes(db: Kysely<Schema>): Nodes {
   return {
     async get(id) {
-      const row = await db.selectFrom('nodes').selectAll().where('id', '=', id).executeTakeFirst();
+      const row = await present(db).where('id', '=', id).executeTakeFirst();
       return row && toNode(row);
     },
     async list() {
-      return (await db.selectFrom('nodes').selectAll().orderBy('id').execute()).map(toNode);
+      return (await present(db).orderBy('id').execute()).map(toNode);
     },
     async update(id, { birth, labels, drain, ...plain }) {
       const set = {
@@ -70,7 +74,14 @@ export function makeNodes(db: Kysely<Schema>): Nodes {
       const { numUpdatedRows } = await db.updateTable('nodes').set(set).where('id', '=', id).executeTakeFirst();
       if (numUpdatedRows === 0n) throw new MesoliteError('NOT_FOUND', `there is no node ${id}`);
     },
+    async remove(id) {
+      await db.updateTable('nodes').set({ state: removedState, birthJson: null }).where('id', '=', id).execute();
+    },
   };
+}
+
+function present(db: Kysely<Schema>) {
+  return db.selectFrom('nodes').selectAll().where('state', '!=', removedState);
 }
 
 function toNode({ labelsJson, birthJson, drainJson, state, ...row }: NodeTable): NodeRecord {

@@ -331,6 +331,17 @@ t.test('a node that is ahead is taken over only where that is said twice', async
   t.match(await mesolite('takeover pi-3'), { code: 1, err: /there is no node pi-3/ });
 });
 
+t.test('a node is deleted by its name', async t => {
+  const { server, mesolite } = await makeUser(t);
+  t.match(await mesolite('delete node pi-1 --force'), {
+    code: 0,
+    out: /^node pi-1 deleted: its tasks start elsewhere/,
+  });
+  t.equal(server.calls.at(-1)?.what, 'DELETE /v1/nodes/pi-1?force=true');
+  t.match(await mesolite('delete node Pi_1'), { code: 2, err: /the name of a node/ });
+  t.match(await mesolite('delete node'), { code: 2 });
+});
+
 t.test('a node is drained and let in again', async t => {
   const { server, mesolite } = await makeUser(t);
   const err = 'tasks on it: 2, which end or move now; what keeps one: mesolite get events --node pi-1\n';

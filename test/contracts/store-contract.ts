@@ -239,6 +239,23 @@ async function nodeContract(t: Test, open: Open): Promise<void> {
     );
   });
 
+  t.test('a node that was removed is not there, and its name joins with another key, by any token', async t => {
+    const { nodes, joinTokens } = await open(t);
+    await enter({ joinTokens }, 'pi-1', 'pi-2');
+    await nodes.update('pi-1', { birth: birth(3) });
+    await nodes.remove('pi-1');
+    t.equal(await nodes.get('pi-1'), undefined);
+    t.same(
+      (await nodes.list()).map(each => each.id),
+      ['pi-2'],
+    );
+    await joinTokens.add({ ...joinToken, id: 'next', uses: 5 });
+    const before = attempt('key of pi-1', { tokenId: 'next' });
+    t.match(await joinTokens.admit(before), { admitted: false, reason: /pi-1 was deleted with this key/ });
+    t.match(await joinTokens.admit({ ...before, keyPin: 'k-new' }), { admitted: true });
+    t.match(await nodes.get('pi-1'), { keyPin: 'k-new', state: 'joined', birth: null, boot: 0 });
+  });
+
   t.test('a node that is not there cannot change', async t => {
     const { nodes } = await open(t);
     await rejectsWith(t, nodes.update('pi-1', { state: 'ready' }), 'NOT_FOUND');

@@ -55,6 +55,7 @@ function emptyFace(): ApiFace {
     plan: none,
     drain: none,
     undrain: none,
+    removeNode: none,
     takeOver: none,
     roles: none,
     explainTask: none,

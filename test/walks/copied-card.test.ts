@@ -39,7 +39,9 @@ const service = { name: 'stays', port: 'http' };
 await api.apply(job('stays', { command, ports: [{ name: 'http' }], service }));
 const [task] = await untilTasks(api, 'stays', 'TASK_RUNNING');
 await until('the service has an endpoint', async () => (await api.endpoints()).length === 1);
-const pid = Number(existsSync(pidFile) && readFileSync(pidFile, 'utf8'));
+const pid = Number(
+  await until('its process is known', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').trim()),
+);
 
 t.test('both boards are put aside, and their tasks are left alone', async t => {
   const other = await runAgent(t, { ...(await agentConfig(t, { ...settings, dataDir: copy, join: '' }, ports)) });
@@ -73,4 +75,31 @@ t.test('a join with a new key brings the node back, and its task was not touched
   t.match(await api.tasks('stays'), [{ id: task?.id, state: 'TASK_RUNNING', restarts: 0 }]);
   t.ok(lives(pid));
   await untilTasks(api, 'next', 'TASK_FINISHED');
+});
+
+t.test('a node that is deleted is of the fleet no more, and its name is free for another key', async t => {
+  agent = await runAgent(t, agent.config);
+  await until('it is up again', async () => (await api.nodes())[0]?.tasks === 1);
+  await t.rejects(api.client.remove('/v1/nodes/node'), { code: 'CONFLICT', message: /node node is up/ });
+  await api.client.remove('/v1/nodes/node?force=true');
+  t.same(await api.nodes(), []);
+  await t.rejects(api.client.remove('/v1/nodes/node?force=true'), { code: 'NOT_FOUND' });
+  t.match(await api.events('node-deleted'), [{ node: 'node', message: /admin deleted it/ }]);
+  await until('its task waits for another node', async () => {
+    const tasks = await api.tasks('stays');
+    return (
+      tasks.some(each => each.id === task?.id && each.state === 'TASK_GONE_BY_OPERATOR') &&
+      tasks.some(each => each.node === null)
+    );
+  });
+  await until('it is cut off', () => agent.log.all('the link is down').length > 0);
+  await agent.stop();
+  const config = { ...agent.config, join: await api.joinString() };
+  const parts = { clock: systemClock, log: silentLog };
+  await joinNode(parts, config, { replace: true, keepName: true }, new AbortController().signal);
+  agent = await runAgent(t, agent.config);
+  await until('another task runs in its place', async () =>
+    (await api.tasks('stays')).some(each => each.id !== task?.id && each.state === 'TASK_RUNNING'),
+  );
+  await until('the task that it had has ended', () => !lives(pid));
 });

@@ -20,6 +20,7 @@ import type {
   NodeView,
   PlanView,
   PolicyView,
+  RemoveResult,
   RoleView,
   TaskDetail,
   TaskExplanation,
@@ -127,6 +128,8 @@ export interface ApiFace {
   /** Throws NOT_FOUND, or INVALID_INPUT for a window that ends before it begins. */
   drain(node: string, request: DrainRequest): Promise<DrainAnswer>;
   undrain(node: string): Promise<DrainAnswer>;
+  /** Takes it out of the fleet for good. Throws NOT_FOUND, and CONFLICT while it is up unless `force`. */
+  removeNode(node: string, how: { readonly force: boolean; readonly operator: string }): Promise<RemoveResult>;
   /** Has the database hold over what a node has; throws NOT_FOUND, or CONFLICT where it does already. */
   takeOver(node: string, operator: string): Promise<Ahead>;
   jobs(): Promise<JobView[]>;
