@@ -17,15 +17,15 @@ export function diskBytesOf({ resources }: TaskSpec): number | undefined {
   return disk === 0 ? undefined : Math.round(disk * bytesPerMilliMb);
 }
 
-/** What the kernel is to hold a task to; above what it needs and below its limit, its memory is asked back. */
+/** What the kernel is to hold a task to. */
 export function cgroupLimitsOf(spec: TaskSpec): CgroupLimits {
-  const { cpus = 0, mem = 0 } = spec.resources.scalars;
+  const { cpus = 0 } = spec.resources.scalars;
   const { limits = {} } = spec;
   return {
     cpuWeight: cpus / 10,
     cpus: limits.cpus === undefined ? undefined : limits.cpus / 1_000,
     memoryBytes: memoryBytesOf(spec),
-    memoryHighBytes: limits.mem !== undefined && mem > 0 && mem < limits.mem ? mem * bytesPerMilliMb : undefined,
+    memoryHighBytes: limits.memHigh === undefined ? undefined : Math.round(limits.memHigh * bytesPerMilliMb),
     pids: limits.pids ?? defaultPids,
   };
 }

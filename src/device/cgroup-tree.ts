@@ -7,6 +7,8 @@ export interface CgroupTree {
   readonly mount: string;
   /** The group that this process is in. */
   readonly own: string;
+  /** Processes and threads that the kernel has room for in all. */
+  readonly maxProcesses: number;
   /** Cgroup v1 has this controller, so the tree cannot. */
   isTaken(controller: string): boolean;
   make(path: string): void;
@@ -18,6 +20,9 @@ export interface CgroupTree {
   list(path: string): string[];
 }
 
+/** The bound on 32 bits, where the kernel does not tell (proc_sys_kernel(5)). */
+const fewProcesses = 32_768;
+
 /** Finds the tree of this system; undefined where there is none. */
 export function findCgroupTree(root = '/'): CgroupTree | undefined {
   // proc_pid_mountinfo(5): the mount point is the fifth field, the type stands behind the hyphen
@@ -26,11 +31,15 @@ export function findCgroupTree(root = '/'): CgroupTree | undefined {
   const own = /^0::(\/.*)$/m.exec(readText(join(root, 'proc/self/cgroup')))?.[1];
   if (mount === undefined || own === undefined) return undefined;
   const controllers = readText(join(root, 'proc/cgroups'));
+  const bounds = ['threads-max', 'pid_max'].map(
+    name => Number(readText(join(root, 'proc/sys/kernel', name))) || fewProcesses,
+  );
   const at = (path: string) => join(mount, path);
   // synchronous: the kernel answers from memory
   return {
     mount,
     own,
+    maxProcesses: Math.min(...bounds),
     isTaken: name => /^[1-9]/.test(new RegExp(`^${name}\\s+(\\d+)`, 'm').exec(controllers)?.[1] ?? ''),
     make: path => mkdirSync(at(path)),
     remove: path => rmdirSync(at(path)),

@@ -12,9 +12,9 @@ export interface CgroupLimits {
   readonly cpuWeight?: number | undefined;
   /** Never more cores than that, idle or not. */
   readonly cpus?: number | undefined;
-  /** At the bound the kernel ends a process of it. */
+  /** At the bound the kernel ends it, all of its processes at once. */
   readonly memoryBytes?: number | undefined;
-  /** Above it is slowed down and made to give back what can be read again. */
+  /** Above it gives back what can be read again, and is slowed down to a crawl when that is not enough. */
   readonly memoryHighBytes?: number | undefined;
   /** Processes and threads. */
   readonly pids?: number | undefined;
@@ -52,6 +52,8 @@ export interface FoundCgroups {
 const agentLeaf = 'agent';
 const prefix = 'mesolite-';
 const cpuPeriodUs = 100_000;
+/** Of all processes that there can be on the machine: what is left is for the agent, and for whoever comes to look. */
+const tasksShare = 0.75;
 /** How often, and how many times, a group that should be empty is looked at. */
 const emptyMs = 10;
 const emptyRounds = 200;
@@ -102,7 +104,10 @@ export function missingControllers(tree: CgroupTree | undefined): readonly strin
 /** The group above those of the runs is there while they are. */
 function openParent(tree: CgroupTree, parent: string): ReadonlySet<Controller> {
   if (!attempt(() => tree.list(parent))) tree.make(parent);
-  return new Set(enable(tree, parent));
+  const enabled = new Set(enable(tree, parent));
+  const most = Math.floor(tree.maxProcesses * tasksShare);
+  if (enabled.has('pids')) tree.write(posix.join(parent, 'pids.max'), `${most}`);
+  return enabled;
 }
 
 /** Hands the controllers that there are on to the groups below; returns those. */
@@ -142,6 +147,8 @@ function makeCgroups(tree: CgroupTree, clock: Clock, parent: string, enabled: Re
       try {
         tree.make(path);
         for (const [file, text] of settingsOf(limits, enabled)) tree.write(posix.join(path, file), text);
+        // one of whose processes is missing is worse off than one that begins again; before Linux 4.19 there is no such file
+        attempt(() => tree.write(posix.join(path, 'memory.oom.group'), '1'));
         // a card is not memory; kernels without swap have no such file
         if (limits.memoryBytes !== undefined) attempt(() => tree.write(posix.join(path, 'memory.swap.max'), '0'));
       } catch (cause) {
@@ -168,8 +175,8 @@ function settingsOf(limits: CgroupLimits, enabled: ReadonlySet<Controller>): (re
   if (cpuWeight !== undefined) set('cpu', 'cpu.weight', String(Math.min(10_000, Math.max(1, Math.round(cpuWeight)))));
   // the kernel takes no less than 1 ms
   if (cpus !== undefined) set('cpu', 'cpu.max', `${Math.max(1_000, Math.round(cpus * cpuPeriodUs))} ${cpuPeriodUs}`);
-  if (memoryHighBytes !== undefined) set('memory', 'memory.high', memoryHighBytes.toFixed());
-  if (memoryBytes !== undefined) set('memory', 'memory.max', memoryBytes.toFixed());
+  if (memoryHighBytes !== undefined) set('memory', 'memory.high', String(memoryHighBytes));
+  if (memoryBytes !== undefined) set('memory', 'memory.max', String(memoryBytes));
   // the shim is one of them
   if (pids !== undefined) set('pids', 'pids.max', String(pids + 1));
   return settings;

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
-import { shell } from './shim.ts';
+import { shell, yieldToAgent } from './shim.ts';
 
 export interface ExecRequest {
   readonly command: readonly string[];
@@ -33,7 +33,11 @@ group=$1; shift
 if [ -n "$group" ]; then echo $$ >"$group/cgroup.procs" || exit 125; fi
 exec 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 (exec >&- 2>&-; read -r word <&3; kill -KILL 0) &
-(exec 3<&-; exec "$@")
+(
+  exec 3<&-
+  ${yieldToAgent}
+  exec "$@"
+)
 exit $?
 `;
 

@@ -1,3 +1,8 @@
+/** Lines of sh that take from a command what it would inherit of the agent: `shimScript` says what, and why. */
+export const yieldToAgent = `ulimit -c 0
+  { ulimit -Sn 4096; ulimit -Hn 65536; } 2>/dev/null
+  { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null`;
+
 /**
  * What stands between the agent and a task: `sh -c <this> mesolite-task <run directory> <cgroup, or empty> <command …>`, the
  * leader of the task's session and process group. It enters the cgroup, writes who it is (`pid`: its process id, the machine's
@@ -26,9 +31,7 @@ fi
 if [ -n "$group" ]; then echo $$ >"$group/cgroup.procs" || exit 125; fi
 printf '%s\\n%s\\n%s\\n%s\\n' $$ "$boot" "$start" "$group" >"$run/pid" || exit 125
 (
-  ulimit -c 0
-  { ulimit -Sn 4096; ulimit -Hn 65536; } 2>/dev/null
-  { echo 500 >/proc/self/oom_score_adj; } 2>/dev/null
+  ${yieldToAgent}
   exec "$@"
 )
 status=$?

@@ -47,11 +47,12 @@ function localPortsOf({ spec }: Job, numbers: readonly number[]): NonNullable<Ta
 
 /** As Mesos has it: of memory what it said that it needs, of processors only what it asked to be held to. */
 function limitsOf({ spec }: Job, needs: Needs): Pick<TaskSpec, 'limits'> {
-  const { cpus, mem = needs.mem, pids } = spec.limits ?? {};
+  const { cpus, mem = needs.mem, memHigh, pids } = spec.limits ?? {};
   const limits = {
     ...(cpus !== undefined && { cpus: toMilli(cpus) }),
     // one that needs nothing has said nothing of its memory
     ...(mem !== undefined && mem > 0 && { mem: toMilli(mem) }),
+    ...(memHigh !== undefined && { memHigh: toMilli(memHigh) }),
     ...(pids !== undefined && { pids }),
   };
   return Object.keys(limits).length === 0 ? {} : { limits };

@@ -5,6 +5,7 @@ import { artifactsSchema } from './artifact.ts';
 import { count, durationSchema } from './duration.ts';
 import { nameSchema, serviceNameSchema } from './ids.ts';
 import { periodicSchema, updateSchema } from './job-life.ts';
+import { limitsSchema } from './limits.ts';
 import { customResourcesSchema } from './resources.ts';
 import { roleNameSchema } from './role.ts';
 import { jobSecretsSchema } from './secret.ts';
@@ -66,13 +67,6 @@ export const userSchema = v.pipe(
 );
 /** As in capabilities(7), without `CAP_`. */
 export const capabilitySchema = v.pipe(v.string(), v.regex(/^[A-Z][A-Z_]{1,31}$/, 'expected a capability as NET_RAW'));
-
-/** What a task is held to where that is not what it needs, as Mesos' `limits`. */
-const limitsSchema = v.strictObject({
-  cpus: v.optional(v.pipe(v.number(), v.minValue(0.01, 'expected 0.01 or more'), v.maxValue(1024))),
-  mem: v.optional(v.pipe(v.number(), v.minValue(1, 'expected 1 or more'), v.maxValue(4_194_304))),
-  pids: v.optional(count(1, 4_194_304)),
-});
 
 /**
  * What is spoken behind a port: `http` is HTTP/1.1, `http2` HTTP/2 with prior knowledge (h2c) and `grpc` gRPC over it; these

@@ -92,6 +92,15 @@ t.test('it is held to what its task is held to', async t => {
   t.equal(readFileSync(join(group, 'cgroup.procs'), 'utf8'), out, 'the group of the task has it, before it begins');
   await done;
 
+  const lowered = stage(t);
+  const said = lowered.run('cat /proc/self/oom_score_adj; ulimit -c');
+  t.equal(
+    (await lowered.take()).out,
+    '500\n0\n',
+    'it goes before the agent when memory runs out, and leaves no core file',
+  );
+  await said;
+
   const gone = stage(t, { group: join(group, 'gone') });
   const refused = gone.run('echo ran');
   t.match(await gone.take(), { out: '', last: { end: true, exit: 125 } });

@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import type { Artifacts } from '../../src/agent/artifacts.ts';
+import { cgroupLimitsOf } from '../../src/agent/task-limits.ts';
 import { makeTaskRunner } from '../../src/agent/task-runner.ts';
 import { dayMs } from '../../src/base/clock.ts';
 import { MesoliteError } from '../../src/base/errors.ts';
@@ -241,6 +242,17 @@ t.test('a task whose end was told before is left alone', async t => {
   runner.kill('again');
   t.same(heard, []);
   t.notOk(existsSync(join(directory, 'runs')));
+});
+
+t.test('what a task needs is no bound of it: it may use all that its limits say, at its full pace', t => {
+  const resources = { scalars: { cpus: 500, mem: 32_000 }, ranges: {}, sets: {} };
+  const limits = { cpus: 1_000, mem: 96_000 };
+  const held = cgroupLimitsOf(taskSpec({ resources, limits }));
+  t.match(held, { cpuWeight: 50, cpus: 1, memoryBytes: 96 * 1024 * 1024, pids: 1_024 });
+  t.equal(held.memoryHighBytes, undefined);
+  const slowed = cgroupLimitsOf(taskSpec({ resources, limits: { ...limits, memHigh: 64_000 } }));
+  t.equal(slowed.memoryHighBytes, 64 * 1024 * 1024, 'but where it is to be slowed down');
+  t.end();
 });
 
 t.test('a task that is to end before it has begun never starts', async t => {

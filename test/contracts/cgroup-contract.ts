@@ -32,7 +32,9 @@ export function cgroupContract(t: Test, { tree, newProcess }: CgroupStage): void
       ['cpu', 'cpu.weight', '50'],
       ['memory', 'memory.high', `${64 * mega}`],
       ['memory', 'memory.max', `${128 * mega}`],
+      ['memory', 'memory.oom.group', '1'],
       ['pids', 'pids.max', '21'],
+      ['pids', '../pids.max', `${Math.floor(tree.maxProcesses * 0.75)}`],
     ] as const;
     for (const [controller, file, text] of settings) {
       if (cgroups.controllers.has(controller)) t.equal(tree.read(inTree(group.path, file)).trim(), text, file);

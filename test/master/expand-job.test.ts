@@ -125,7 +125,7 @@ t.test('a task is held to the memory that it asked for, or to its limits', t => 
   };
   t.strictSame(limitsOf({ resources: { cpus: 1, mem: 64 } }), { mem: 64_000 });
   t.strictSame(limitsOf({ resources: { mem: 64 }, limits: { mem: 128 } }), { mem: 128_000 });
-  t.strictSame(limitsOf({ limits: { cpus: 0.5, pids: 10 } }), { cpus: 500, pids: 10 });
+  t.strictSame(limitsOf({ limits: { cpus: 0.5, memHigh: 20, pids: 10 } }), { cpus: 500, memHigh: 20_000, pids: 10 });
   t.end();
 });
 
