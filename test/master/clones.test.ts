@@ -64,7 +64,7 @@ t.test('an honest board may come back from anywhere while its old connection han
   await untilBoot(world, 3);
   t.equal(await stateOf(world), 'ready');
   t.same(await world.master.api.events('node-quarantined'), []);
-  t.match(await world.master.api.events('session-takeover'), [{ node: 'pi-1', message: /127.0.0.1 and 127.0.0.2/ }]);
+  t.match(await world.master.api.told('session-takeover'), [{ node: 'pi-1', message: /127.0.0.1 and 127.0.0.2/ }]);
 });
 
 t.test(
@@ -89,7 +89,7 @@ t.test(
     t.equal(await original.connect(t), false, 'the original is refused');
     t.equal(await copy.connect(t, '127.0.0.2'), false, 'and so is the copy');
 
-    const [event] = await world.master.api.events('node-quarantined');
+    const [event] = await world.master.api.told('node-quarantined');
     t.match(event, {
       node: 'pi-1',
       severity: 'critical',
@@ -116,7 +116,7 @@ t.test('a card that was restored from a backup is put aside, until it joins with
   await clock.advance(confirmAfterMs);
   restored.birth();
   await untilQuarantined(world);
-  t.match(await master.api.events('node-quarantined'), [{ message: /boot counter has gone back/ }]);
+  t.match(await master.api.told('node-quarantined'), [{ message: /boot counter has gone back/ }]);
 
   const any = await master.api.joinString();
   await t.rejects(askToJoin(board('card'), any), { code: 'FORBIDDEN', message: /in quarantine.*--node pi-1/ });

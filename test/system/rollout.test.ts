@@ -83,7 +83,7 @@ t.test('a canary that denies real calls rolls itself back, and nobody else was t
     (await api.documents()).filter(each => (each as { kind: string }).kind !== 'Job'),
     [],
   );
-  t.match((await api.events('rollout-rolled-back')).at(-1), {
+  t.match((await api.told('rollout-rolled-back')).at(-1), {
     severity: 'critical',
     message: new RegExp(`^${name}: `),
   });

@@ -83,7 +83,7 @@ t.test('a bad version goes by itself, with its reason, and no call comes to it',
   });
   t.same(answers, ['v2']);
   t.match(await update(), { reason: /^task web\.default\..* was not ready within 4 s/ });
-  t.match(await api.events('job-reverted'), [{ severity: 'critical', message: /job default\/web: task / }]);
+  t.match(await api.told('job-reverted'), [{ severity: 'critical', message: /job default\/web: task / }]);
   await until('two tasks of the version before are left', async () => {
     const live = (await api.tasks('web')).filter(task => task.state === 'TASK_RUNNING');
     return live.length === 2 && live.every(task => task.ready);
