@@ -27,6 +27,8 @@ export interface Cgroup {
   members(): number[];
   /** How many of its processes the kernel has ended for want of memory. */
   oomKills(): number;
+  /** How often it was to have more processes than it may. */
+  refusedForks(): number;
   kill(): void;
   /** Kills what is left, and removes the group. */
   end(signal: AbortSignal): Promise<void>;
@@ -194,12 +196,8 @@ function makeCgroup(tree: CgroupTree, clock: Clock, path: string, enabled: Reado
   return {
     path: posix.join(tree.mount, path),
     members,
-    oomKills: () =>
-      Number(
-        readLines(tree, file('memory.events'))
-          .join('\n')
-          .match(/^oom_kill (\d+)$/m)?.[1] ?? 0,
-      ),
+    oomKills: () => readCounter(tree, file('memory.events'), 'oom_kill'),
+    refusedForks: () => readCounter(tree, file('pids.events'), 'max'),
     kill,
     async end(signal) {
       for (let round = 0; round < emptyRounds; round++) {
@@ -216,6 +214,12 @@ function remove(tree: CgroupTree, path: string): boolean {
   if (!attempt(() => tree.list(path))) return true;
   for (const name of tree.list(path)) remove(tree, posix.join(path, name));
   return attempt(() => tree.remove(path));
+}
+
+/** One of a file of counters; 0 where the kernel does not count it. */
+function readCounter(tree: CgroupTree, path: string, name: string): number {
+  const line = readLines(tree, path).find(each => each.startsWith(`${name} `));
+  return Number(line?.slice(name.length) ?? 0);
 }
 
 function readLines(tree: CgroupTree, path: string): string[] {

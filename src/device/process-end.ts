@@ -72,11 +72,14 @@ export async function endOfRun(
   signal: AbortSignal,
   end: ChildEnd = { code: null, signal: null },
 ): Promise<TaskExit> {
-  const outOfMemory = (cgroup?.oomKills() ?? 0) > 0;
+  const bounds: Pick<TaskExit, 'outOfMemory' | 'outOfProcesses'> = {
+    ...((cgroup?.oomKills() ?? 0) > 0 && { outOfMemory: true }),
+    ...((cgroup?.refusedForks() ?? 0) > 0 && { outOfProcesses: true }),
+  };
   await clearGroup(clock, identity, signal);
   await cgroup?.end(signal);
   const exit = (await readExit(run)) ?? seenEnd(end);
-  return outOfMemory ? { ...exit, outOfMemory } : exit;
+  return { ...exit, ...bounds };
 }
 
 function seenEnd({ code, signal }: ChildEnd): TaskExit {

@@ -7,10 +7,17 @@ export type TaskExit = (
 ) & {
   /** The kernel has ended a process of it, since together they had used up their memory. */
   readonly outOfMemory?: true;
+  /** The kernel has refused it a process, since it had all that it may have. */
+  readonly outOfProcesses?: true;
 };
 
-/** An exit in words for a status message. */
+/** An exit in words for a status message, with what the kernel held it to. */
 export function describeExit(exit: TaskExit): string {
+  const bounds = [exit.outOfMemory && 'out of memory; ', exit.outOfProcesses && 'had all processes that it may have; '];
+  return bounds.filter(Boolean).join('') + describeEnd(exit);
+}
+
+function describeEnd(exit: TaskExit): string {
   switch (exit.kind) {
     case 'exited':
       return `exit code ${exit.code}${shellMeaning(exit.code)}`;

@@ -43,7 +43,7 @@ export function exitFacts(
   ranMs: number,
   stop: Stop | undefined,
 ): Pick<TaskReport, 'exitCode' | 'signal' | 'ranMs'> & { readonly message: string } {
-  const said = (exit.outOfMemory === true ? 'out of memory; ' : '') + describeExit(exit);
+  const said = describeExit(exit);
   return {
     message: stop === undefined ? said : `${stop.message}; ${said}`,
     ranMs,

@@ -47,6 +47,7 @@ export function cgroupContract(t: Test, { tree, newProcess }: CgroupStage): void
       [one, two].sort((a, b) => a - b),
     );
     t.equal(group.oomKills(), 0);
+    t.equal(group.refusedForks(), 0);
     await group.end(signal);
     t.throws(() => tree.list(inTree(group.path)), 'killed, and removed');
     await group.end(signal);

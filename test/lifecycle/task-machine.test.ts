@@ -110,6 +110,12 @@ t.test('what the kernel ends for want of memory is told apart from a crash', asy
     reason: 'REASON_CONTAINER_LIMITATION_MEMORY',
     message: /^out of memory; ended by SIGKILL/,
   });
+  const bomb = new Play(restarting('onFailure', 1)).run().exit({ kind: 'exited', code: 2, outOfProcesses: true });
+  t.match(bomb.last, {
+    state: 'TASK_FAILED',
+    reason: 'REASON_COMMAND_EXECUTOR_FAILED',
+    message: /^had all processes that it may have; exit code 2/,
+  });
 });
 
 t.test('a task that ends with 0 goes from STARTING over RUNNING to FINISHED', async t => {
