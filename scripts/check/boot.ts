@@ -1,33 +1,38 @@
 /**
- * Boots a Debian under systemd, whose agent comes from our Debian package and joins a master on this machine: what holds its tasks, what becomes
- * of them when the unit restarts, hangs, is reloaded or upgraded, and after a power cut without a network. It has a kernel and cgroup v2 of its
- * own, under qemu, which computes its processors where the machine lends none (KVM); with `--container` it is one of systemd-nspawn, in seconds,
- * on this machine's kernel and what that has of cgroup v2. `--only limits|service|power` (all); `--cache DIR` (or MESOLITE_CACHE) keeps the
- * Debian, 0.4 GB; `--packages DIR` has packages that are made already; `--json` prints one object a row. Needs root; the exit code is 1 when
- * something does not hold.
+ * Boots a Debian under systemd, whose agent comes from our Debian package and joins a master on this machine: what holds its tasks (`limits`),
+ * what the unit lets them do (`unit`), what becomes of them when it restarts, hangs, is reloaded or upgraded (`service`), and after a power cut
+ * without a network (`power`). It has a kernel and cgroup v2 of its own, under qemu, which computes its processors where the machine lends none
+ * (KVM); with `--container` it is one of systemd-nspawn, in seconds, on this machine's kernel, which limits nothing then. `--only PART` (all);
+ * `--cache DIR` (or MESOLITE_CACHE) keeps the Debian, 0.4 GB; `--packages DIR` has packages that are made already; `--json` prints one object
+ * a row. Needs root; the exit code is 1 when something does not hold.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { messageOf } from '../../src/base/errors.ts';
 import type { NodeView } from '../../src/model/api.ts';
 import { Board, startMaster, unit } from './boot/board.ts';
-import { patienceMs } from './boot/guest.ts';
+import { Counter } from './boot/counter.ts';
+import { consoleName, type Guest, patienceMs } from './boot/guest.ts';
 import { imagePrograms, makeBootable, makeImage, makePackages } from './boot/image.ts';
-import { Counter, checkLimits } from './boot/limits.ts';
+import { checkLimits } from './boot/limits.ts';
 import { Container, nspawnPrograms } from './boot/nspawn.ts';
 import { Machine, qemuPrograms } from './boot/qemu.ts';
 import { checkPowerCut, checkService } from './boot/service.ts';
+import { checkUnit } from './boot/unit.ts';
 import { insistOn } from './debian/needs.ts';
 import { fact, type Hold, printRow, say } from './rows.ts';
+
+const checks = { limits: checkLimits, unit: checkUnit, service: checkService, power: checkPowerCut } as const;
 
 const { values } = parseArgs({
   options: {
     cache: { type: 'string', default: process.env.MESOLITE_CACHE ?? join(tmpdir(), 'mesolite-debian') },
     container: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
-    only: { type: 'string', multiple: true, default: ['limits', 'service', 'power'] },
+    only: { type: 'string', multiple: true, default: Object.keys(checks) },
     packages: { type: 'string' },
   },
 });
@@ -48,29 +53,66 @@ async function check(folder: string): Promise<void> {
   const guest = values.container
     ? await Container.make({ tree, packages }, folder)
     : new Machine(await makeImage(tree, packages, folder), folder);
-  const start = performance.now();
-  // in a network namespace of its own that is nobody else's; qemu leads its guest to our loopback
-  const master = await startMaster(values.container ? '0.0.0.0' : '127.0.0.1', folder);
   try {
-    await guest.booted();
-    const seconds = (performance.now() - start) / 1_000;
-    hold('boot under systemd', { value: seconds, unit: 's', goal: patienceMs / 1_000, met: true });
-    const board = new Board(guest, master.mesolite, folder);
-    const { controllers = [], warnings = [] } = await installAndJoin(board);
-    const counter = await Counter.start(board);
-    const isWanted = (part: string) => values.only.includes(part);
-    if (controllers.length === 3 && isWanted('limits')) await checkLimits(board, hold, counter);
-    else if (isWanted('limits')) process.stderr.write(`  limits are not shown: ${warnings.join('; ')}\n`);
-    if (isWanted('service')) await checkService(board, hold, counter);
-    if (isWanted('power')) await checkPowerCut(board, hold, counter);
-  } catch (error) {
-    const log = await guest.run(`journalctl --no-pager --lines 40 --unit ${unit}`, 60_000).catch(() => undefined);
-    process.stderr.write(`${log?.output ?? readFileSync(join(folder, 'console.log'), 'utf8').slice(-4_000)}\n`);
-    throw error;
+    // in a network namespace of its own that is nobody else's; qemu leads its guest to our loopback
+    const master = await startMaster(values.container ? '0.0.0.0' : '127.0.0.1', folder);
+    try {
+      await Promise.race([interrupted(), boot(guest, new Board(guest, master.mesolite, folder), folder)]);
+    } finally {
+      await master.stop();
+    }
   } finally {
     await guest.stop();
-    await master.stop();
   }
+}
+
+/** Rejects when somebody ends this process: what it has started is to end with it. */
+function interrupted(): Promise<never> {
+  return new Promise((_, reject) => {
+    for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => reject(new Error(`ended by ${name}`)));
+  });
+}
+
+async function boot(guest: Guest, board: Board, folder: string): Promise<void> {
+  const toItsEnd = async <T>(name: string, part: () => Promise<T>) => {
+    try {
+      return await part();
+    } catch (error) {
+      hold(`${name}: to its end`, fact(false, 'parts'));
+      process.stderr.write(`${messageOf(error)}\n${await lastWords(guest, folder)}\n`);
+      return undefined;
+    }
+  };
+  const counter = await toItsEnd('join', () => start(guest, board));
+  if (counter === undefined) return;
+  for (const [name, part] of Object.entries(checks)) {
+    // a container has the controllers of this machine, which may be in cgroup v1, and its memory, which is not to run out
+    const isShown = values.only.includes(name) && (part !== checkLimits || guest.isMachine);
+    if (isShown) await toItsEnd(name, () => part(board, hold, counter));
+  }
+}
+
+async function start(guest: Guest, board: Board): Promise<Counter> {
+  const start = performance.now();
+  await guest.booted();
+  const seconds = (performance.now() - start) / 1_000;
+  hold('boot under systemd', { value: seconds, unit: 's', goal: patienceMs / 1_000, met: true });
+  const { length } = (await installAndJoin(board)).controllers ?? [];
+  if (guest.isMachine) {
+    hold('joined: the kernel limits what tasks take', {
+      value: length,
+      unit: 'controllers',
+      goal: 3,
+      met: length === 3,
+    });
+  }
+  return Counter.start(board);
+}
+
+/** What agent and systemd have said last, or else the kernel. */
+async function lastWords(guest: Guest, folder: string): Promise<string> {
+  const asked = await guest.run(`journalctl --no-pager --lines 40 --unit ${unit}`, 120_000).catch(() => undefined);
+  return asked?.output ?? readFileSync(join(folder, consoleName), 'utf8').slice(-2_000);
 }
 
 async function installAndJoin(board: Board): Promise<NodeView> {
@@ -90,6 +132,11 @@ async function installAndJoin(board: Board): Promise<NodeView> {
   return node;
 }
 
+const unknown = values.only.filter(name => !(name in checks));
+if (unknown.length > 0) {
+  process.stderr.write(`--only: expected ${Object.keys(checks).join(', ')}, got ${unknown.join(', ')}\n`);
+  process.exit(2);
+}
 insistOn({ ...imagePrograms, ...(values.container ? nspawnPrograms : qemuPrograms) });
 if (values.container && process.env[ownNamespaces] === undefined) {
   const again = [process.execPath, ...process.argv.slice(1)];
@@ -100,7 +147,7 @@ const folder = mkdtempSync(join(tmpdir(), 'mesolite-boot-'));
 try {
   await check(folder);
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : error}\n`);
+  process.stderr.write(`${messageOf(error)}\n`);
   process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -10,6 +10,9 @@ const hostAddress = '10.0.2.2';
 export const unit = 'mesolite-agent';
 export const dataDir = '/var/lib/mesolite-agent';
 
+export const isRunning = ({ state }: TaskView) => state === 'TASK_RUNNING';
+export const hasFailed = ({ state }: TaskView) => state === 'TASK_FAILED';
+
 export interface MasterHere {
   readonly mesolite: Mesolite;
   stop(): Promise<void>;
@@ -104,16 +107,36 @@ export class Board {
     });
   }
 
+  /** What a task writes, as a file of the guest. */
+  logOf({ id }: Pick<TaskView, 'id'>): string {
+    return `${dataDir}/tasks/${id}/stdout.log`;
+  }
+
   /** The first process of a task's newest run. */
   async shimPid({ id }: Pick<TaskView, 'id'>): Promise<string> {
     return this.text(`head -n 1 "$(ls -td ${dataDir}/tasks/${id}/run.*/pid | head -n 1)"`);
   }
 
-  /** A file of the group that a task is in. */
-  async cgroup(pid: string, file: string): Promise<string> {
-    return this.text(`cat "/sys/fs/cgroup$(cut -d: -f3 /proc/${pid}/cgroup)/${file}"`);
+  /** The group that a process is in. */
+  group(pid: string): Promise<string> {
+    return this.text(`sed -n 's/^0:://p' /proc/${pid}/cgroup`);
   }
 
+  /** A file of it. */
+  async cgroup(pid: string, file: string): Promise<string> {
+    return this.text(`cat "/sys/fs/cgroup${await this.group(pid)}/${file}"`);
+  }
+
+  /** Runs the agent's unit anew, with `settings` in a drop-in or without any, until the master hears of it again. */
+  async restart(settings = ''): Promise<void> {
+    const [before, since] = [await this.property('MainPID'), (await this.node())?.lastSeen];
+    const folder = `/run/systemd/system/${unit}.service.d`;
+    const change =
+      settings === '' ? `rm -rf ${folder}` : `mkdir -p ${folder}; cat > ${folder}/check.conf <<'END'\n${settings}\nEND`;
+    await this.text(`${change}\nsystemctl daemon-reload; systemctl restart ${unit}`);
+    await this.another(before);
+    await this.ready(since);
+  }
   /** Resident memory of a process, in MB. */
   async residentMb(pid: string): Promise<number> {
     return Number(await this.text(`sed -n 's/^VmRSS: *\\([0-9]*\\).*/\\1/p' /proc/${pid}/status`)) / 1024;

@@ -3,8 +3,13 @@ import type { Ended } from '../debian/program.ts';
 /** A processor that is computed takes its time. */
 export const patienceMs = 900_000;
 
+/** What it says on its console, as a file in the folder of the check. */
+export const consoleName = 'console.log';
+
 /** A system that systemd has booted, and that sees this machine as 10.0.2.2. */
 export interface Guest {
+  /** A kernel of its own, that has all controllers and may run out of memory. */
+  readonly isMachine: boolean;
   /** Resolves when it has booted, for the first time or again. */
   booted(): Promise<void>;
   /** Puts the Debian packages of this checkout into its /root/packages. */

@@ -1,18 +1,16 @@
-import type { TaskView } from '../../../src/model/api.ts';
 import { eventually } from '../../quickstart/programs.ts';
 import { fact, type Hold } from '../rows.ts';
-import { type Board, dataDir } from './board.ts';
+import { type Board, isRunning, unit } from './board.ts';
+import type { Counter } from './counter.ts';
 import { patienceMs } from './guest.ts';
-
-const isRunning = ({ state }: TaskView) => state === 'TASK_RUNNING';
-const hasFailed = ({ state }: TaskView) => state === 'TASK_FAILED';
-const never = { policy: 'never' };
+import { checkMemory } from './memory.ts';
 
 /** What the kernel holds tasks to: each takes more than it may, while `counter` must go on. */
 export async function checkLimits(board: Board, hold: Hold, counter: Counter): Promise<void> {
   await checkProcessors(board, hold);
-  await checkMemory(board, hold);
+  await checkMemory(board, hold, counter);
   await checkProcesses(board, hold, counter);
+  await checkBoard(board, hold, counter);
 }
 
 async function checkProcessors(board: Board, hold: Hold): Promise<void> {
@@ -39,18 +37,7 @@ async function checkProcessors(board: Board, hold: Hold): Promise<void> {
   await board.end('busy');
 }
 
-async function checkMemory(board: Board, hold: Hold): Promise<void> {
-  const grows = { command: ['perl', '-e', '$x .= "a" x 1048576 while 1'], limits: { mem: 48 }, restart: never };
-  const ended = await board.task('grows', { type: 'batch', ...grows }, hasFailed);
-  const isTold = ended.reason === 'REASON_CONTAINER_LIMITATION_MEMORY';
-  hold('memory.max: a task that takes more is told so', fact(isTold, 'tasks'));
-  const crashes = { type: 'batch', command: ['sh', '-c', 'kill -KILL $$'], limits: { mem: 48 }, restart: never };
-  const crashed = await board.task('crashes', crashes, hasFailed);
-  const isApart = crashed.reason !== ended.reason;
-  hold('memory.max: one that is killed is not', fact(isApart, 'tasks'));
-  for (const job of ['grows', 'crashes']) await board.end(job);
-}
-
+const bomb = ['perl', '-e', 'fork while 1'];
 /** More than it grows by itself while tasks come and go. */
 const maxGrowthMb = 10;
 
@@ -58,12 +45,8 @@ async function checkProcesses(board: Board, hold: Hold, counter: Counter): Promi
   const pids = 64;
   const agent = await board.property('MainPID');
   const before = await board.residentMb(agent);
-  const bomb = { command: ['perl', '-e', 'fork while 1'], limits: { pids, cpus: 0.5 } };
-  const pid = await board.shimPid(await board.task('bomb', bomb, isRunning));
-  await eventually('the bomb meets its bound', patienceMs, async () => {
-    const events = await board.cgroup(pid, 'pids.events');
-    return Number(/^max (\d+)/m.exec(events)?.[1]) > 100 ? true : undefined;
-  });
+  const pid = await board.shimPid(await board.task('bomb', { command: bomb, limits: { pids, cpus: 0.5 } }, isRunning));
+  await meetsBound(board, pid);
   const peak = Number(await board.cgroup(pid, 'pids.peak'));
   // its shim is one of them
   hold('pids.max: processes of a fork bomb', { value: peak, unit: 'processes', goal: pids + 1, met: peak <= pids + 1 });
@@ -79,33 +62,35 @@ async function checkProcesses(board: Board, hold: Hold, counter: Counter): Promi
   const since = (await board.ready()).lastSeen;
   await board.ready(since);
   await board.end('bomb');
-  await eventually('nothing of the bomb is left', patienceMs, async () =>
-    (await board.guest.run('pgrep -f "^perl -e fork"')).code === 1 ? true : undefined,
-  );
+  await isGone(board);
   hold('pids.max: processes that are left of it', { value: 0, unit: 'processes', goal: 0, met: true });
 }
 
-/** A task that says each second which process it is. */
-export class Counter {
-  readonly #board: Board;
-  readonly task: TaskView;
+/** A task that says nothing of its processes may have more of them than systemd gives to a unit on a small board. */
+async function checkBoard(board: Board, hold: Hold, counter: Counter): Promise<void> {
+  const process = await counter.goesOn();
+  const pid = await board.shimPid(await board.task('swarm', { command: bomb, limits: { cpus: 0.5 } }, isRunning));
+  await meetsBound(board, pid);
+  const most = Number(await board.cgroup(pid, 'pids.max'));
+  const before = await board.property('MainPID');
+  await board.text(`systemctl restart ${unit}`);
+  await board.another(before);
+  await board.task('beside', { command: ['sleep', '100000'] }, isRunning);
+  const isSame = (await counter.goesOn()) === process;
+  hold(`pids.max: beside ${most} processes of a bomb the agent and another task start`, fact(isSame, 'nodes'));
+  for (const job of ['swarm', 'beside']) await board.end(job);
+  await isGone(board);
+}
 
-  private constructor(board: Board, task: TaskView) {
-    this.#board = board;
-    this.task = task;
-  }
+async function meetsBound(board: Board, pid: string): Promise<void> {
+  await eventually('the bomb meets its bound', patienceMs, async () => {
+    const events = await board.cgroup(pid, 'pids.events');
+    return Number(/^max (\d+)/m.exec(events)?.[1]) > 100 ? true : undefined;
+  });
+}
 
-  static async start(board: Board): Promise<Counter> {
-    const command = ['sh', '-c', 'while :; do echo $$; sleep 1; done'];
-    return new Counter(board, await board.task('counter', { command }, isRunning));
-  }
-
-  /** Waits for more of it; resolves to the process that says it. */
-  async goesOn(): Promise<string> {
-    const file = `${dataDir}/tasks/${this.task.id}/stdout.log`;
-    const lines = async () => Number(await this.#board.text(`wc -l < ${file}`));
-    const before = await lines();
-    await eventually('the counter goes on', patienceMs, async () => ((await lines()) > before + 1 ? true : undefined));
-    return this.#board.text(`tail -n 1 ${file}`);
-  }
+async function isGone(board: Board): Promise<void> {
+  await eventually('nothing of the bomb is left', patienceMs, async () =>
+    (await board.guest.run('pgrep -f "^perl -e fork"')).code === 1 ? true : undefined,
+  );
 }

@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from '../../quickstart/programs.ts';
 import { type Ended, runProgram, watchProgram } from '../debian/program.ts';
-import { type Guest, patienceMs } from './guest.ts';
+import { consoleName, type Guest, patienceMs } from './guest.ts';
 
 /** Programs that this file calls, and Debian's packages with them. */
 export const nspawnPrograms = { 'systemd-nspawn': 'systemd-container', nsenter: 'util-linux', ip: 'iproute2' };
@@ -24,6 +24,7 @@ const cable = 've-board';
  * cgroup v1 it has none. This process must be in network and mount namespaces of its own.
  */
 export class Container implements Guest {
+  readonly isMachine = false;
   readonly #root: string;
   readonly #folder: string;
   readonly #packages: string;
@@ -50,7 +51,7 @@ export class Container implements Guest {
   }
 
   #start(): void {
-    const log = openSync(join(this.#folder, 'console.log'), 'a');
+    const log = openSync(join(this.#folder, consoleName), 'a');
     const options = [
       '--register=no',
       '--keep-unit',

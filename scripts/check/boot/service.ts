@@ -1,8 +1,8 @@
 import { eventually } from '../../quickstart/programs.ts';
 import { fact, type Hold } from '../rows.ts';
 import { type Board, unit } from './board.ts';
+import type { Counter } from './counter.ts';
 import { patienceMs } from './guest.ts';
-import type { Counter } from './limits.ts';
 
 const watchdogSeconds = 20;
 
@@ -23,16 +23,13 @@ export async function checkService(board: Board, hold: Hold, counter: Counter): 
   await keeps('reload, MAINPID handed over', () => board.text(`systemctl reload ${unit}`));
   await keeps('upgrade of the package', () => board.text('dpkg --install /root/packages/mesolite_*_all.deb'));
   await keeps('watchdog', async () => {
-    await board.text(`mkdir -p /run/systemd/system/${unit}.service.d`);
-    const drop = `/run/systemd/system/${unit}.service.d/watchdog.conf`;
-    await board.text(`printf '[Service]\\nWatchdogSec=${watchdogSeconds}\\n' > ${drop}; systemctl daemon-reload`);
-    await board.text(`systemctl restart ${unit}`);
+    await board.restart(`[Service]\nWatchdogSec=${watchdogSeconds}`);
     const stopped = await board.property('MainPID');
     await board.text(`kill -STOP ${stopped}`);
     await board.another(stopped);
     const said = await board.guest.run(`journalctl --no-pager --unit ${unit} | grep 'Watchdog timeout'`);
     hold('watchdog: systemd ends an agent that hangs', fact(said.code === 0, 'times'));
-    await board.text(`rm ${drop}; systemctl daemon-reload; systemctl restart ${unit}`);
+    await board.restart();
   });
   await checkActivation(board, hold);
 }
