@@ -53,16 +53,16 @@ export function agentPackage(version: string, runtime?: Runtime): Package {
 }
 
 /** The service of a master for an architecture whose native database is at hand. */
-export function masterPackage(version: string, { architecture, folder }: Library): Package {
+export function masterPackage(version: string, { architecture, name, modules }: Library): Package {
   const service = 'mesolite-master';
   const places = placesOf(service, [`${service}.service`]);
-  const modules = ['libsql', '@neon-rs/load', 'detect-libc', folder];
-  const native = join('node_modules', folder, 'index.node');
+  const ours = ['libsql', '@neon-rs/load', 'detect-libc'].map(part => ({ part, from: 'node_modules' }));
+  const native = readFileSync(join(modules, name, 'index.node'));
   return {
     name: service,
     version,
     architecture,
-    depends: [`mesolite (>= ${version})`, 'adduser', `libc6 (>= ${glibcOf(readFileSync(native))})`, 'libgcc-s1'],
+    depends: [`mesolite (>= ${version})`, 'adduser', `libc6 (>= ${glibcOf(native)})`, 'libgcc-s1'],
     recommends: ['systemd'],
     description: [
       'fleet of small machines: the master',
@@ -70,7 +70,10 @@ export function masterPackage(version: string, { architecture, folder }: Library
       'certificates and policies, and has its own MQTT broker and database.',
     ],
     entries: [
-      ...modules.map(name => ({ path: `${home}/node_modules/${name}`, content: { from: join('node_modules', name) } })),
+      ...[...ours, { part: name, from: modules }].map(({ part, from }) => ({
+        path: `${home}/node_modules/${part}`,
+        content: { from: join(from, part) },
+      })),
       unitOf(`${service}.service`, places),
       ...documentsOf(service, version),
       defaultsOf(service),
@@ -82,16 +85,27 @@ export function masterPackage(version: string, { architecture, folder }: Library
 
 /** The native part of the database. */
 export interface Library {
+  /** Debian's name of it. */
   readonly architecture: string;
-  readonly folder: string;
+  /** npm's package of it. */
+  readonly name: string;
+  /** The `node_modules` that has it. */
+  readonly modules: string;
 }
+
+/** npm's packages of it, by Debian's architectures. */
+export const libraryNames = {
+  amd64: '@libsql/linux-x64-gnu',
+  arm64: '@libsql/linux-arm64-gnu',
+  armhf: '@libsql/linux-arm-gnueabihf',
+} as const;
 
 /** Those that npm has installed: here that of this machine, others by `npm install --no-save --force @libsql/linux-arm64-gnu`. */
 export function librariesHere(): readonly Library[] {
-  const names = { 'linux-x64-gnu': 'amd64', 'linux-arm64-gnu': 'arm64', 'linux-arm-gnueabihf': 'armhf' };
-  return Object.entries(names)
-    .map(([name, architecture]) => ({ architecture, folder: `@libsql/${name}` }))
-    .filter(({ folder }) => existsSync(join('node_modules', folder)));
+  const modules = 'node_modules';
+  return Object.entries(libraryNames)
+    .map(([architecture, name]) => ({ architecture, name, modules }))
+    .filter(({ name }) => existsSync(join(modules, name)));
 }
 
 function placesOf(service: string, unitNames: readonly string[], runtime?: Runtime): Places {

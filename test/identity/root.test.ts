@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { dayMs, minuteMs } from '../../src/base/clock.ts';
+import { dayMs } from '../../src/base/clock.ts';
 import { makeAuthority } from '../../src/identity/authority.ts';
 import { createGeneration } from '../../src/identity/authority-state.ts';
 import { readCertificate, readCertificates } from '../../src/identity/certificate.ts';
@@ -11,8 +11,8 @@ import { createRequest } from '../../src/identity/request.ts';
 import { bridge, createRoot, openRoot, type RootState } from '../../src/identity/root.ts';
 import { openssl, opensslMissing } from '../fixtures/openssl.ts';
 
-// openssl dates from now on
-const now = Date.now() + minuteMs;
+// openssl dates from now on, whenever its turn comes
+const now = Date.now() + dayMs;
 const trustDomain = 'test.mesolite';
 const settings = { trustDomain };
 
@@ -64,7 +64,7 @@ t.test('a root of the user carries all that is issued', { skip: opensslMissing }
     issuing: issuing ?? '',
     config: authority.signers[0] ?? '',
   });
-  const verify = ['verify', '-x509_strict', '-CAfile', join(dir, 'root')];
+  const verify = ['verify', '-attime', String(Math.floor(now / 1_000)), '-x509_strict', '-CAfile', join(dir, 'root')];
   for (const args of [['-untrusted', join(dir, 'issuing'), join(dir, 'leaf')], [join(dir, 'config')]]) {
     const run = openssl([...verify, ...args]);
     t.equal(run.status, 0, run.text);

@@ -52,7 +52,8 @@ t.test(
     ];
     for (const unit of units) {
       const text = readFileSync(join('scripts/package/systemd', unit), 'utf8');
-      writeFileSync(join(home, unit), text.replaceAll('@NODE@', process.execPath).replaceAll('@PROGRAM@', 'main.js'));
+      const started = text.replaceAll(/@NODE@|(?<==)\/usr\/bin\/mesolite/g, process.execPath);
+      writeFileSync(join(home, unit), started.replaceAll('@PROGRAM@', 'main.js'));
     }
     const paths = units.map(unit => join(home, unit));
     const { status, stderr } = spawnSync('systemd-analyze', ['verify', ...paths], { encoding: 'utf8' });
