@@ -2,22 +2,33 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { type Ended, watchProgram } from '../debian/program.ts';
 
-/** What is run as if on a board; Debian's and qemu's name of it. */
-export type Architecture = 'arm64' | 'armhf';
-const qemuNames = { arm64: 'aarch64', armhf: 'arm' } as const;
+/** What is run as if on a board, by Debian's name. */
+export type Architecture = 'amd64' | 'arm64' | 'armhf';
+
+/** What this machine runs without an emulator. */
+const own = new Map<string, Architecture>([
+  ['x64', 'amd64'],
+  ['arm64', 'arm64'],
+  ['arm', 'armhf'],
+]).get(process.arch);
+const qemuNames = { amd64: 'x86_64', arm64: 'aarch64', armhf: 'arm' } as const;
 
 /** Programs that this file calls, and Debian's packages with them. */
-export const emulationPrograms = {
-  'qemu-aarch64-static': 'qemu-user-static',
-  'qemu-arm-static': 'qemu-user-static',
-  unshare: 'util-linux',
-  ip: 'iproute2',
-};
+export function emulationPrograms(architectures: readonly Architecture[]): Readonly<Record<string, string>> {
+  const emulated = architectures.filter(each => each !== own);
+  return {
+    ...Object.fromEntries(emulated.map(each => [`qemu-${qemuNames[each]}-static`, 'qemu-user-static'])),
+    unshare: 'util-linux',
+    setpriv: 'util-linux',
+    ip: 'iproute2',
+  };
+}
 
 const registry = '/proc/sys/fs/binfmt_misc';
 
 /** Lets the kernel start programs of `architecture` by qemu, as Debian's package has it done at boot; the returned function ends that. */
 export async function registerEmulator(architecture: Architecture): Promise<() => void> {
+  if (architecture === own) return () => {};
   const name = `qemu-${qemuNames[architecture]}`;
   const entry = join(registry, name);
   if (!existsSync(join(registry, 'register'))) {
@@ -70,7 +81,8 @@ export async function runEmulated(
     const namespaces = ['--mount', '--pid', '--net', '--ipc', '--uts', '--fork', '--kill-child'];
     const settings = Object.entries(env).map(([name, value]) => `${name}=${value}`);
     const args = ['sh', '-c', enter, 'sh', tree, project.join(':'), work, ...settings, ...command];
-    return await watchProgram('unshare', [...namespaces, ...args], { timeoutMs });
+    // nor does it outlive a check that was ended
+    return await watchProgram('setpriv', ['--pdeathsig', 'KILL', 'unshare', ...namespaces, ...args], { timeoutMs });
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

@@ -8,4 +8,5 @@ import fc from 'fast-check';
 
 const numRuns = Number(process.env.MESOLITE_CASES ?? 100);
 fc.configureGlobal({ numRuns });
-for (const file of process.argv.slice(2)) await import(pathToFileURL(resolve(file)).href);
+// out of the arguments: tap would name the directories of tests after all of them
+for (const file of process.argv.splice(2)) await import(pathToFileURL(resolve(file)).href);

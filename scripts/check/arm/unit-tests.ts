@@ -9,16 +9,20 @@ export interface TestGroup {
   readonly files: readonly string[];
 }
 
-/** Rooms of pure code: loading tap is what takes longest under emulation, and their files can share a process. */
+/**
+ * Rooms by what another processor can change: in pure code the engine's numbers, strings and regular expressions, in the others files, clocks,
+ * /proc and processes (device), native cryptography (identity), and the database's library (store).
+ */
 const pure = ['base', 'model', 'policy', 'traffic', 'scheduling', 'lifecycle'];
-/** Rooms that touch a machine; each file is a process of its own. */
 const hands = ['device', 'identity', 'store'];
+/*
+ * Left out are the rooms of many processes, connections and timers: their tests wait for what an emulator is too slow for, and what they
+ * have of the machine they have from those above. The quickstart and the packages show them at work: broker, link, proxy, agent, master, cli.
+ */
 
-/** Those of one machine that take this long elsewhere because they wait, or that another program decides. */
+/** A room of tests is a process: loading tap takes longer there than most of them. */
 export function testGroups(short: boolean): readonly TestGroup[] {
-  const together = pure.map(room => ({ name: room, files: testsIn(room) }));
-  if (short) return together;
-  return [...together, ...hands.flatMap(room => testsIn(room).map(file => ({ name: nameOf(file), files: [file] })))];
+  return (short ? ['base', 'identity'] : [...pure, ...hands]).map(name => ({ name, files: testsIn(name) }));
 }
 
 const root = join('build', 'test');
@@ -26,10 +30,6 @@ const root = join('build', 'test');
 function testsIn(room: string): string[] {
   const names = readdirSync(join(root, room)).filter(name => name.endsWith('.test.js'));
   return names.sort().map(name => join(root, room, name));
-}
-
-function nameOf(file: string): string {
-  return file.slice(root.length + 1).replace('.test.js', '');
 }
 
 export interface Verdicts {
