@@ -48,7 +48,7 @@ export async function openBoard(
   const { clock, log, files, wear, inBackground, introduce } = parts;
   const onChanged = () => inBackground('telling what is used up', introduce());
   const appliedProfiles = new Cell(await readApplied(files, log));
-  const facts = await openNodeFacts({ clock, log }, config, appliedProfiles.value);
+  const facts = await openNodeFacts({ clock, log, files }, config, appliedProfiles.value);
   const speed = await openNodeSpeed({ files, log, measureRates: s => measureRates(clock, s) }, facts, config.speed);
   const data = await openDataUse(
     { clock, log, readMetered: () => readMetered(readNetwork()), onChanged },

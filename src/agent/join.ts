@@ -5,7 +5,6 @@ import type { Log } from '../base/log.ts';
 import { decodeJson } from '../base/shape.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
-import { readInventory } from '../device/inventory.ts';
 import { profileOf as profileOfBoard } from '../device/profiles.ts';
 import { trapsHere } from '../device/traps.ts';
 import { parseJoinString } from '../identity/join-string.ts';
@@ -17,6 +16,7 @@ import { certificateFilePrefix } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
 import type { AgentConfig } from './config.ts';
 import { enroll } from './enrollment.ts';
+import { openBoardFacts } from './known-board.ts';
 import { loadIdentity, type NodeIdentity, storeIdentity } from './node-identity.ts';
 import { forgetTrust } from './trust.ts';
 
@@ -83,7 +83,7 @@ async function joinFleet(
 ): Promise<NodeIdentity> {
   const { node, labels, join } = config;
   const keys = await openKeys(files, parseJoinString(join).id);
-  const profile = await profileOf(config, log);
+  const profile = await profileOf(config, files, log);
   log.info('this node asks to be let in', { node, profile, key: keyIdOf(keys.publicKey).slice(0, 16) });
   const parts = { clock, log, random: systemRandom, proxyFor: readProxyRules(config.proxy ?? {}) };
   const identity = await enroll(parts, { join, node, labels, profile, keys }, signal);
@@ -116,8 +116,8 @@ async function replaceIdentity(files: Files, identity: NodeIdentity): Promise<vo
 }
 
 /** Who sits at the board is told what it is seen to be in, with what helps. */
-async function profileOf({ profile: asked, ...folders }: JoinConfig, log: Log): Promise<string> {
-  const { inventory } = await readInventory();
+async function profileOf({ profile: asked, ...folders }: JoinConfig, files: Files, log: Log): Promise<string> {
+  const { inventory } = await openBoardFacts(files, log);
   const profile = profileOfBoard(inventory, await profilesFor(folders, []), asked);
   for (const { trap, fix, when } of trapsHere(profile))
     if (when !== undefined) log.warn('a known trap of this board', { trap, fix });

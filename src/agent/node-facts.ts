@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { capacityOf, freePorts, numberedPorts } from '../device/capacity.ts';
 import { readDisk } from '../device/disk.ts';
-import { readInventory } from '../device/inventory.ts';
+import type { Files } from '../device/files.ts';
 import { readNetwork } from '../device/network.ts';
 import { openProbe } from '../device/probe.ts';
 import { chooseProfile } from '../device/profiles.ts';
@@ -11,6 +11,7 @@ import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
 import { profilesFor } from './applied-profiles.ts';
 import type { AgentConfig } from './config.ts';
+import { openBoardFacts } from './known-board.ts';
 import type { UpBody } from './sender.ts';
 
 /** What this board is and how it fares. */
@@ -28,13 +29,13 @@ export interface NodeFacts {
   close(): void;
 }
 
-/** Reads the board once, and chooses its profile: where there is none of the name that is asked for (any more), the one of the board. */
+/** Knows the board, and chooses its profile: where there is none of the name that is asked for (any more), the one of the board. */
 export async function openNodeFacts(
-  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  { clock, log, files }: { readonly clock: Clock; readonly log: Log; readonly files: Files },
   { dataDir, taskPorts, labels, resources, profile: asked, ...told }: AgentConfig,
   applied: readonly FirmwareProfile[] = [],
 ): Promise<NodeFacts> {
-  const { inventory: read, warnings } = await readInventory();
+  const { inventory: read, warnings } = await openBoardFacts(files, log);
   // an operator knows better
   const { cpuCount = read.cpuCount, memoryMb = read.memoryMb } = told;
   const inventory = { ...read, cpuCount, memoryMb };

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { arch, availableParallelism, cpus, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -7,15 +8,20 @@ import * as v from 'valibot';
 import type { Clock } from '../base/clock.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { Inventory } from '../model/profile.ts';
-import { type Board, readBoard } from './board.ts';
 import { systemClock } from './clock.ts';
-import { textOf } from './kernel-files.ts';
 import { readNetwork } from './network.ts';
 
 /** What a board says of itself, unchecked: a CPU of 0 cores and a memory of 0 bytes are known lies of real boards. */
-export interface RawInventory extends Board {
+export interface RawInventory {
   readonly arch: string;
+  readonly cpuModel: string;
+  readonly cpuCount: number;
+  readonly memoryBytes: number;
   readonly deviceTreeModel: string;
+  readonly dmiProduct: string;
+  readonly virtual: boolean;
+  readonly os: string;
+  readonly kernel: string;
   readonly network?: Inventory['network'];
 }
 
@@ -39,13 +45,28 @@ const memoryBounds = [16, 64 * 1024 * 1024, 128] as const;
 const maxText = 200;
 const bytesPerMb = 1024 * 1024;
 
-/** The facts of this board, read once: from the files of Linux, elsewhere by `systeminformation`, which starts some programs. */
+/** The facts of this board, read once: `systeminformation` (it starts some programs) beside the device tree and DMI. */
 export async function readInventory(settings: InventorySettings = {}): Promise<CheckedInventory> {
   const { root = '/', clock = systemClock, timeoutMs = 10_000 } = settings;
-  const board = readBoard(root) ?? (await askBoard(clock, timeoutMs));
-  const deviceTreeModel = textOf(join(root, 'proc/device-tree/model'));
+  const { cpu, memory, system, os } = await askBoard(clock, timeoutMs);
+  const [deviceTreeModel, product, vendor] = await Promise.all([
+    readText(join(root, 'proc/device-tree/model')),
+    readText(join(root, 'sys/class/dmi/id/product_name')),
+    readText(join(root, 'sys/class/dmi/id/sys_vendor')),
+  ]);
   return checkInventory(
-    { ...board, arch: arch(), deviceTreeModel, network: readNetwork(root) },
+    {
+      arch: arch(),
+      cpuModel: words(cpu?.manufacturer, cpu?.brand) || (cpus()[0]?.model ?? ''),
+      cpuCount: cpu?.cores ?? availableParallelism(),
+      memoryBytes: memory?.total ?? totalmem(),
+      deviceTreeModel,
+      dmiProduct: words(vendor, product) || words(system?.manufacturer, system?.model),
+      virtual: system?.virtual === true,
+      os: words(os?.distro, os?.release) || type(),
+      kernel: os?.kernel || release(),
+      network: readNetwork(root),
+    },
     { cores: availableParallelism(), memoryBytes: totalmem() },
   );
 }
@@ -59,28 +80,14 @@ const boardSchema = v.object({
   system: v.nullable(v.object({ manufacturer: text, model: text, virtual: v.fallback(v.boolean(), false) })),
   os: v.nullable(v.object({ distro: text, release: text, kernel: text })),
 });
-type Answer = v.InferOutput<typeof boardSchema>;
+type Board = v.InferOutput<typeof boardSchema>;
 
-const noAnswer: Answer = { cpu: null, memory: null, system: null, os: null };
+const noAnswer: Board = { cpu: null, memory: null, system: null, os: null };
 const reader = fileURLToPath(new URL('./board-reader.js', import.meta.url));
 const answerBounds = { maxBytes: 16_384, maxDepth: 4 };
 
-/** The same of another system. */
-async function askBoard(clock: Clock, timeoutMs: number): Promise<Board> {
-  const { cpu, memory, system, os } = await askSystem(clock, timeoutMs);
-  return {
-    cpuModel: words(cpu?.manufacturer, cpu?.brand) || (cpus()[0]?.model ?? ''),
-    cpuCount: cpu?.cores ?? availableParallelism(),
-    memoryBytes: memory?.total ?? totalmem(),
-    dmiProduct: words(system?.manufacturer, system?.model),
-    virtual: system?.virtual === true,
-    os: words(os?.distro, os?.release) || type(),
-    kernel: os?.kernel || release(),
-  };
-}
-
 /** What `systeminformation` says, in a process that is gone again after; nothing when it fails or is late. */
-async function askSystem(clock: Clock, timeoutMs: number): Promise<Answer> {
+async function askBoard(clock: Clock, timeoutMs: number): Promise<Board> {
   const late = new AbortController();
   const cancel = clock.after(timeoutMs, () => late.abort());
   try {
@@ -138,4 +145,12 @@ function clean(text: string): string {
     .replace(/\s+/g, ' ')
     .trim()
     .slice(0, maxText);
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch {
+    return '';
+  }
 }

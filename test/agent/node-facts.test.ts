@@ -1,10 +1,14 @@
 import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type AgentConfig, checkAgentConfig, defaultAgentConfig, defaultNodeId } from '../../src/agent/config.ts';
+import { openBoardFacts } from '../../src/agent/known-board.ts';
 import { openNodeFacts } from '../../src/agent/node-facts.ts';
-import { silentLog } from '../../src/base/log.ts';
+import { type Log, silentLog } from '../../src/base/log.ts';
+import { openFiles } from '../../src/device/files.ts';
+import type { CheckedInventory } from '../../src/device/inventory.ts';
 import { unknownBoard } from '../../src/device/profiles.ts';
 import { countInRanges, isInRanges } from '../../src/model/resources.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
@@ -20,8 +24,16 @@ const configOf = (t: Test, more: Partial<AgentConfig> = {}): AgentConfig => ({
   ...more,
 });
 
+/** Of a data directory of its own. */
+const partsOf = async (config: AgentConfig, log: Log = silentLog) => ({
+  clock: new FakeClock(),
+  log,
+  files: await openFiles(config.dataDir),
+});
+
 async function open(t: Test, more: Partial<AgentConfig> = {}) {
-  const facts = await openNodeFacts({ clock: new FakeClock(), log: silentLog }, configOf(t, more));
+  const config = configOf(t, more);
+  const facts = await openNodeFacts(await partsOf(config), config);
   t.teardown(() => facts.close());
   return facts;
 }
@@ -67,7 +79,7 @@ t.test('what is applied is chosen from at once, behind what is in a folder of th
   t.same(facts.profile, before);
   const profiles = t.testdir({ 'mine.json': JSON.stringify({ ...mine, title: 'of the node' }) });
   const config = { ...defaultAgentConfig, dataDir: profiles, node: 'pi-1', profilesDir, profiles };
-  const own = await openNodeFacts({ clock: new FakeClock(), log: silentLog }, config, [mine]);
+  const own = await openNodeFacts(await partsOf(config), config, [mine]);
   t.teardown(() => own.close());
   t.equal(own.profile.title, 'of the node');
 });
@@ -98,7 +110,8 @@ t.test('a profile may be named, and labels say what the board cannot', async t =
 t.test('a node goes on without the profile that it was told to take, and takes it when it is there', async t => {
   const log = new CapturedLog();
   const toaster = { ...unknownBoard, name: 'toaster' };
-  const facts = await openNodeFacts({ clock: new FakeClock(), log }, configOf(t, { profile: 'toaster' }));
+  const config = configOf(t, { profile: 'toaster' });
+  const facts = await openNodeFacts(await partsOf(config, log), config);
   t.teardown(() => facts.close());
   const ofBoard = (await open(t)).profile.name;
   t.equal(facts.profile.name, ofBoard);
@@ -109,6 +122,28 @@ t.test('a node goes on without the profile that it was told to take, and takes i
   t.equal(facts.profile.name, 'toaster');
   t.equal(await facts.rematch([]), true);
   t.equal(facts.profile.name, ofBoard);
+});
+
+t.test('a board is read once after a start of the machine, and again where that is not known or damaged', async t => {
+  const dataDir = t.testdir();
+  let reads = 0;
+  const words = { deviceTreeModel: '', dmiProduct: '', virtual: true, os: 'Debian GNU/Linux 13', kernel: '6.12.0' };
+  const inventory = { arch: 'arm64', cpuModel: 'Cortex-A72', cpuCount: 4, memoryMb: 4096, ...words };
+  const read = async (): Promise<CheckedInventory> => ({ inventory, warnings: [`read ${++reads}`] });
+  const facts = async (log = new CapturedLog()) => ({
+    ...(await openBoardFacts(await openFiles(dataDir), log, read)),
+    log,
+  });
+  t.match(await facts(), { inventory, warnings: ['read 1'] });
+  t.match(await facts(), { inventory, warnings: ['read 1'] });
+  const kept = join(dataDir, 'board');
+  writeFileSync(kept, readFileSync(kept, 'utf8').replace('read 1', 'read 7'));
+  const { warnings, log } = await facts();
+  t.same(warnings, ['read 2']);
+  t.equal(log.all('what is kept of this board cannot be read').length, 1);
+  const files = await openFiles(dataDir);
+  await files.write('board', Buffer.from(JSON.stringify({ of: 'another boot', inventory, warnings: ['read 9'] })));
+  t.match(await facts(), { warnings: ['read 3'] });
 });
 
 t.test('settings that cannot be an agent’s are refused, the rest is taken', async t => {

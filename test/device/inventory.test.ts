@@ -27,6 +27,11 @@ t.test('this machine says what it is', async t => {
   t.ok(inventory.os.length > 0 && inventory.kernel.length > 0);
 });
 
+t.test('the model comes from the device tree of the board', async t => {
+  const root = t.testdir({ proc: { 'device-tree': { model: 'Raspberry Pi 5 Model B Rev 1.0\0' } } });
+  t.equal((await readInventory({ root })).inventory.deviceTreeModel, 'Raspberry Pi 5 Model B Rev 1.0');
+});
+
 t.test('a board whose tools give no answer is described by what Node sees', async t => {
   const clock = new FakeClock();
   const reading = readInventory({ clock, timeoutMs: 0, root: t.testdir() });
