@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import { type Cadence, cadenceOf } from '../lifecycle/cadence.ts';
 import type { Dial } from '../link/dial.ts';
 import { type CountedPacket, wireBytes } from '../link/packets.ts';
-import { isOverData, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
+import { isOverData, mostOf, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
 import { parseTopic, type UpKind } from '../model/topics.ts';
 import type { OpenSource } from './artifact-cache.ts';
 
@@ -159,7 +159,7 @@ export async function openDataUse(
 }
 
 function sentence({ byPurpose, dayBytes, budgetBytes = 0 }: NonNullable<Spent['link']>): string {
-  const [most = 'link'] = Object.entries(byPurpose).sort(([, a], [, b]) => b - a)[0] ?? [];
+  const [most = 'link'] = mostOf(byPurpose);
   const took = `${printMegabytes(dayBytes)} went over a metered link in 24 hours, in the last one mostly ${most}`;
   return `${took}; ${printMegabytes(budgetBytes)} a day are meant: ${advice[most] ?? 'raise --data-budget'}`;
 }

@@ -6,7 +6,7 @@ import type { FileOperations } from '../device/file-operations.ts';
 import type { Processes } from '../device/process.ts';
 import { countedOperations } from '../device/wear.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
-import { isOverBudget, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
+import { isOverBudget, mostOf, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
 import { certificateFilePrefix } from './certificates.ts';
 
 /** What an agent writes for: `tasks` are the wanted set and who runs it, `state` what it must know of itself after a restart. */
@@ -130,7 +130,7 @@ export function makeWearWatch(
   }
 
   function sentence({ byPurpose, budgetBytes = 0 }: Spent['disk']): string {
-    const [most = '', bytes = 0] = Object.entries(byPurpose).sort(([, a], [, b]) => b - a)[0] ?? [];
+    const [most = '', bytes = 0] = mostOf(byPurpose);
     const wrote = `${printMegabytes(sumOf(byPurpose))} were written to the disk in 24 hours, ${printMegabytes(bytes)} of it ${most}`;
     return `${wrote}; profile ${profile().name} allows ${printMegabytes(budgetBytes)}: ${advice[most] ?? usualAdvice}`;
   }

@@ -1,6 +1,6 @@
 import { minuteMs } from '../base/clock.ts';
 import type { Birth, DocumentAck } from '../model/message.ts';
-import { isOverBudget, isOverData, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
+import { isOverBudget, isOverData, mostOf, printMegabytes, type Spent, sumOf } from '../model/spent.ts';
 import type { TaskStatus } from '../model/task.ts';
 import type { Events } from './events.ts';
 import type { FleetChange } from './fleet.ts';
@@ -56,7 +56,7 @@ export function makeNodeEvents({ events }: { readonly events: Pick<Events, 'reco
       if (spent === undefined) return;
       const { disk, link } = spent;
       if (isOverBudget(disk) && !(before && isOverBudget(before.disk))) {
-        const [most = ''] = Object.entries(disk.byPurpose).sort(([, a], [, b]) => b - a)[0] ?? [];
+        const [most = ''] = mostOf(disk.byPurpose);
         const written = `${printMegabytes(sumOf(disk.byPurpose))} in 24 hours, most of it ${most}`;
         const message = `its disk is written to more than its profile allows: ${written}, of ${printMegabytes(disk.budgetBytes ?? 0)}`;
         events.record('node-wears-out', { node, message });

@@ -35,6 +35,11 @@ export function sumOf(bytes: Readonly<Record<string, number>>): number {
   return Object.values(bytes).reduce((sum, each) => sum + each, 0);
 }
 
+/** What took most of them, and how much; neither where nothing took any. */
+export function mostOf(bytes: Readonly<Record<string, number>>): readonly [purpose?: string, bytes?: number] {
+  return Object.entries(bytes).sort(([, a], [, b]) => b - a)[0] ?? [];
+}
+
 /** Has its disk taken more than it should? */
 export function isOverBudget({ byPurpose, budgetBytes }: Spent['disk']): boolean {
   return budgetBytes !== undefined && sumOf(byPurpose) > budgetBytes;
