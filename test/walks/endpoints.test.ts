@@ -36,7 +36,8 @@ const reviews = (version: string) => ({
     env: { VERSION: version },
     ports: [{ name: 'http' }],
     service: { name: 'reviews', port: 'http' },
-    health: { type: 'http', port: 'http', path: '/health', interval: '200ms', threshold: 2 },
+    // on a machine with much else to do it takes its time to begin
+    health: { type: 'http', port: 'http', path: '/health', interval: '200ms', threshold: 2, gracePeriod: '3m' },
   },
 });
 
