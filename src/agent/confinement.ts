@@ -47,7 +47,6 @@ export async function openConfinement(
     watch: (tasks, signal) =>
       watchTasks(
         { clock, log, dataDir, tasks, holdsMemory: ({ cgroup }) => hasMemory && cgroup !== undefined },
-        {},
         signal,
       ),
   };

@@ -1,4 +1,4 @@
-import type { Clock } from '../base/clock.ts';
+import { type Clock, minuteMs } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Stock } from '../model/artifact.ts';
@@ -8,8 +8,8 @@ import type { Trial } from '../model/rollout.ts';
 import type { Spent } from '../model/spent.ts';
 import type { Sender, UpBody } from './sender.ts';
 
-/** After so many deltas all values are sent once more, in case one was lost. */
-const fullEvery = 30;
+/** After so many deltas, and so long, all values are sent once more, in case one was lost. */
+const fullEvery = { beats: 30, ms: 15 * minuteMs };
 
 /** Tells the master who this node is on each connection, and how it fares in between: only what changed. */
 export interface Heartbeat {
@@ -49,12 +49,15 @@ export function makeHeartbeat(
   /** What the last birth has said. */
   let saidMs = everyMs;
   let beats = 0;
+  let fullAt = Number.NEGATIVE_INFINITY;
 
   async function beat(): Promise<void> {
     if (!isUp()) return;
     const usage = await readUsage();
-    const full = said === undefined || beats % fullEvery === 0;
+    const now = clock.monotonic();
+    const full = said === undefined || (beats % fullEvery.beats === 0 && now - fullAt >= fullEvery.ms);
     beats++;
+    if (full) fullAt = now;
     const news = full ? usage : changes(said ?? usage, usage);
     const told = await progress(full);
     const held = heldHash();
@@ -99,12 +102,14 @@ export function makeHeartbeat(
 }
 
 /** By so much at the least a value must have moved. */
-const least: Partial<Record<keyof Usage, number>> = { cpu: 0.05, load1: 0.25 };
+const least: Partial<Record<keyof Usage, number>> = { cpu: 0.05, load1: 0.5 };
 const leastShare = 0.05;
+/** It is never at rest, and its use is to tell a crowded node from a free one. */
+const leastLoadShare = 0.2;
 /** Between hot and too hot there are a few degrees: a share of it would hide the step. */
 const leastC = 1;
 
-/** Fields that moved by more than a twentieth of themselves, a temperature by a degree; the rest is not worth the bytes until all is said. */
+/** Fields that moved by more than a twentieth of themselves, a load by a fifth, a temperature by a degree; the rest is not worth the bytes until all is said. */
 function changes(before: Usage, now: Usage): Partial<Usage> {
   return Object.fromEntries(
     Object.entries(now).filter(([key, value]) => {
@@ -112,7 +117,8 @@ function changes(before: Usage, now: Usage): Partial<Usage> {
       const old = before[field];
       if (value === undefined || old === undefined) return value !== undefined;
       if (field === 'temperatureC') return Math.abs(value - old) >= leastC;
-      return Math.abs(value - old) > Math.max(least[field] ?? 0.01, Math.abs(old) * leastShare);
+      const share = field === 'load1' ? leastLoadShare : leastShare;
+      return Math.abs(value - old) > Math.max(least[field] ?? 0.01, Math.abs(old) * share);
     }),
   );
 }

@@ -102,7 +102,7 @@ export function makeMasterLink(
       keepaliveSeconds: () =>
         data.isMetered
           ? maxKeepaliveSeconds
-          : Math.max(leastKeepaliveSeconds, Math.ceil((3 * facts.profile.heartbeatMs) / 1000)),
+          : Math.max(leastKeepaliveSeconds, Math.ceil((4 * facts.profile.heartbeatMs) / 1000)),
     },
   );
   const outbox = new Outbox({ link, log });

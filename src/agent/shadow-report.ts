@@ -2,8 +2,11 @@ import { type Clock, minuteMs, secondMs } from '../base/clock.ts';
 import type { ShadowCount } from '../model/shadow-count.ts';
 import type { Sender } from './sender.ts';
 
-/** How often it is looked whether there is something to say; what has not changed is said once a minute, for a master that was started again. */
-export const shadowReportMs = { every: 5 * secondMs, again: minuteMs } as const;
+/**
+ * How often it is looked whether there is something to say, and where there is no such policy; what has not changed is said once a minute,
+ * for a master that was started again.
+ */
+export const shadowReportMs = { every: 5 * secondMs, idle: 10 * secondMs, again: minuteMs } as const;
 
 /** Tells the master what policies that decide nothing would have done; nothing where there are none. */
 export interface ShadowReport {
@@ -38,7 +41,7 @@ export function makeShadowReport(parts: {
   return {
     look,
     async run(signal) {
-      while (await clock.sleep(shadowReportMs.every, signal)) look();
+      while (await clock.sleep(shadowReportMs[said === '[]' ? 'idle' : 'every'], signal)) look();
     },
   };
 }

@@ -2,6 +2,7 @@ import { join, resolve } from 'node:path';
 import type { Log } from '../base/log.ts';
 import { startLogGuard } from '../device/log-guard.ts';
 import { defaultLogRate, type LogKeeper, makeLogKeeper, maxLogBytes } from '../device/task-log.ts';
+import { untilWritten } from '../device/written.ts';
 import type { Ask } from '../model/message.ts';
 import type { AgentConfig } from './config.ts';
 import { type ExecAnswersParts, makeExecAnswers } from './exec-answers.ts';
@@ -30,7 +31,7 @@ export async function openTaskOutput(
   const { clock, log, sender, wear, directories, find } = parts;
   const { bytesPerSecond, burstBytes } = defaultLogRate;
   const rate = { bytesPerSecond: config.taskLogBytesPerSecond ?? bytesPerSecond, burstBytes };
-  const logKeeper = makeLogKeeper({ clock, log }, { rate, onWritten: wear.for('task-logs') });
+  const logKeeper = makeLogKeeper({ clock, log, untilWritten }, { rate, onWritten: wear.for('task-logs') });
   const dataDir = resolve(config.dataDir);
   const guarded = { tasks: join(dataDir, 'tasks'), file: join(dataDir, 'log-guard'), maxBytes: maxLogBytes };
   await startLogGuard({ log }, guarded, signal);

@@ -17,10 +17,11 @@ export interface WatchedTask {
   exceeded(what: Limited, message: string): void;
 }
 
-export interface TaskWatchSettings {
-  readonly memoryEveryMs?: number;
-  readonly diskEveryMs?: number;
-}
+const everyMs = { memory: 2_000, disk: 6_000 };
+
+/** So often where there is nothing to look at, or where each task has as much of its memory left as it has taken. */
+const idleMs = 10_000;
+const nearShare = 0.5;
 
 /** However little has grown, what was given back elsewhere may hide what a task has taken. */
 const countAgainMs = 10 * minuteMs;
@@ -38,39 +39,42 @@ export async function watchTasks(
     /** Does the kernel hold this process to its memory? */
     readonly holdsMemory: (process: RunningProcess) => boolean;
   },
-  { memoryEveryMs = 2_000, diskEveryMs = 6_000 }: TaskWatchSettings,
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, dataDir, tasks, holdsMemory } = parts;
   const log = parts.log;
 
-  function lookAtMemory(): void {
+  /** How soon to look again. */
+  function lookAtMemory(): number {
     const watched = tasks().flatMap(task => {
       const limit = memoryBytesOf(task.spec);
       const { pid, cgroup } = task.process;
       return limit === undefined || holdsMemory(task.process) ? [] : [{ task, limit, pid, cgroup }];
     });
-    if (watched.length === 0) return;
-    for (const [{ task, limit }, bytes] of readTaskMemory(watched)) {
-      if (bytes > limit) end(task, 'memory', bytes, limit);
-    }
+    let isNear = false;
+    if (watched.length > 0)
+      for (const [{ task, limit }, bytes] of readTaskMemory(watched)) {
+        if (bytes > limit) end(task, 'memory', bytes, limit);
+        if (bytes > nearShare * limit) isNear = true;
+      }
+    return isNear ? everyMs.memory : idleMs;
   }
 
   let counted:
     | { readonly tasks: string; readonly at: number; readonly usedMb: number; readonly leastLeftMb: number }
     | undefined;
 
-  async function lookAtDisk(): Promise<void> {
+  async function lookAtDisk(): Promise<number> {
     const watched = tasks().flatMap(task => {
       const limit = diskBytesOf(task.spec);
       return limit === undefined ? [] : [{ task, limit }];
     });
-    if (watched.length === 0) return;
+    if (watched.length === 0) return idleMs;
     const names = watched.map(({ task }) => task.spec.id).join(' ');
     const usedMb = (await readDisk(dataDir))?.usedMb ?? 0;
     const isNear = counted === undefined || usedMb - counted.usedMb >= counted.leastLeftMb;
     const isOld = counted === undefined || clock.monotonic() - counted.at >= countAgainMs;
-    if (!isNear && !isOld && counted?.tasks === names) return;
+    if (!isNear && !isOld && counted?.tasks === names) return everyMs.disk;
     const used = await readDiskUsage(
       watched.map(({ task }) => task.directory),
       signal,
@@ -82,6 +86,7 @@ export async function watchTasks(
       else leastLeft = Math.min(leastLeft, limit - bytes);
     }
     counted = { tasks: names, at: clock.monotonic(), usedMb, leastLeftMb: leastLeft / 1_048_576 };
+    return everyMs.disk;
   }
 
   function end(task: WatchedTask, what: Limited, bytes: number, limit: number): void {
@@ -91,11 +96,11 @@ export async function watchTasks(
     task.exceeded(what, message);
   }
 
-  async function every(ms: number, look: () => void | Promise<void>): Promise<void> {
-    while (await clock.sleep(ms, signal)) await look();
+  async function again(look: () => number | Promise<number>): Promise<void> {
+    for (let ms = idleMs; await clock.sleep(ms, signal); ) ms = await look();
   }
 
-  await Promise.all([every(memoryEveryMs, lookAtMemory), every(diskEveryMs, lookAtDisk)]);
+  await Promise.all([again(lookAtMemory), again(lookAtDisk)]);
 }
 
 function megabytes(bytes: number): string {

@@ -5,17 +5,20 @@ import { onAbort } from '../base/signal.ts';
 /** The longest delay that a Node timer takes; longer ones would fire at once. */
 const maxTimerMs = 2 ** 31 - 1;
 
-/** Loops that sleep for so long end on whole seconds, as far as they are so little late for. */
+/** Loops that sleep for so long end together. */
 const alignedFromMs = 2 * secondMs;
-const slackMs = 100;
+/** On multiples of one of these. */
+const [stepMs, slowStepMs, tenStepMs] = [secondMs, 5 * secondMs, 10 * secondMs];
 
 /**
  * How long to sleep at `nowMs` so that loops wake together: a process at rest costs what it wakes, however little it does then. It may be
- * `slackMs` less than was asked for, and up to a second more.
+ * half a step less than was asked for, or more; who has just woken with the others keeps its period.
  */
 export function alignedMs(nowMs: number, delayMs: number): number {
   if (delayMs < alignedFromMs) return delayMs;
-  return Math.ceil((nowMs + delayMs - slackMs) / secondMs) * secondMs - nowMs;
+  const slowMs = delayMs % tenStepMs === 0 ? tenStepMs : slowStepMs;
+  const to = delayMs < tenStepMs ? stepMs : slowMs;
+  return Math.round((nowMs + delayMs) / to) * to - nowMs;
 }
 
 /** The real clock. */

@@ -1,13 +1,14 @@
 import { statSync } from 'node:fs';
 import { type FileHandle, open, rename, truncate } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { onAbort } from '../base/signal.ts';
 import { type OutputStreamName, outputStreams } from '../model/output.ts';
 import { LogAllowance, type LogRate } from './log-allowance.ts';
 import { LogHistory } from './log-history.ts';
-import { AppendedBytes, syncedBytes } from './wear.ts';
+import { AppendedBytes, syncedBytes, writebackMs } from './wear.ts';
 
 /** A log that is longer is cut: its last part of this length is kept beside it. */
 export const maxLogBytes = 5 * 1024 * 1024;
@@ -63,20 +64,32 @@ export interface LogKeeper {
   start(signal: AbortSignal): Promise<void>;
 }
 
+export interface LogKeeperParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** `written.ts`: with it logs are looked at only while they grow. */
+  readonly untilWritten?: (directories: Iterable<string>, signal: AbortSignal) => Promise<boolean>;
+}
+
 /**
  * Each stream of a task takes at most twice `maxBytes`, and what is written between two looks: a file is copied and cut while the
  * task writes on (it has it open for appending), so that lines written during the copy can be lost. While no agent runs, `log-guard.ts` cuts.
  */
 export function makeLogKeeper(
-  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  { clock, log, untilWritten }: LogKeeperParts,
   { maxBytes = maxLogBytes, everyMs = 2_000, rate = defaultLogRate, onWritten = () => {} }: LogKeeperSettings = {},
 ): LogKeeper {
   let isFlooded = false;
+  /** Nothing has grown at the last look. */
+  let isQuiet = false;
+  /** Ends a wait for the next write, since there is one more to wait for. */
+  let wake = () => {};
   const all = new Map<string, Watched>();
 
   async function look(path: string, watched: Watched): Promise<void> {
     const { size, at } = lookAt(path);
     const before = Math.min(watched.size, size);
+    if (size !== watched.size) isQuiet = false;
     const over = watched.allowance.spend(size - before, clock.monotonic());
     watched.size = over > 0 ? await leaveOut(path, watched, size - over) : size;
     watched.appended.grew(Math.max(0, watched.size - before), clock.monotonic());
@@ -108,8 +121,25 @@ export function makeLogKeeper(
     }
   }
 
+  /** While nothing is written to any log nothing is looked at. */
+  async function untilGrowing(signal: AbortSignal): Promise<void> {
+    if (!isQuiet || untilWritten === undefined) return;
+    const waiting = new AbortController();
+    wake = () => waiting.abort();
+    const forget = onAbort(signal, wake);
+    const written = untilWritten(new Set([...all.keys()].map(path => dirname(path))), waiting.signal);
+    // what came before anybody waited for it
+    if ([...all].some(([path, { size }]) => lookAt(path).size !== size)) wake();
+    const isCounted = [...all.values()].every(({ appended }) => !appended.isWaiting);
+    const cancel = isCounted ? () => {} : clock.after(writebackMs, wake);
+    await written;
+    cancel();
+    forget();
+  }
+
   return {
     watch(directory) {
+      wake();
       for (const stream of outputStreams) {
         const path = logPath(directory, stream);
         // what is there was written while nobody looked
@@ -130,11 +160,13 @@ export function makeLogKeeper(
       // who has just filled a log within one look may fill the disk within the next
       while (await clock.sleep(isFlooded ? everyMs / floodFactor : everyMs, signal)) {
         isFlooded = false;
+        isQuiet = true;
         for (const [path, watched] of all) {
           await look(path, watched).catch(error => {
             log.warn('a task log cannot be looked after', { path, why: messageOf(error) });
           });
         }
+        await untilGrowing(signal);
       }
     },
   };

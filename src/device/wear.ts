@@ -10,7 +10,7 @@ export function syncedBytes(bytes: number): number {
 }
 
 /** Linux writes what is not synced when it is so old, for all files together. */
-const writebackMs = 30_000;
+export const writebackMs = 30_000;
 
 /** Counts what is appended to one file and never synced: each time the system writes it that takes the block it ends in and the inode, too. */
 export class AppendedBytes {
@@ -28,6 +28,11 @@ export class AppendedBytes {
     if (this.#waiting === 0 || now - this.#countedAt < writebackMs) return;
     this.#countedAt = now;
     this.end();
+  }
+
+  /** Has it grown by what is not told yet? */
+  get isWaiting(): boolean {
+    return this.#waiting > 0;
   }
 
   /** Nobody looks any more. */

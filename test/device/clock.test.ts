@@ -39,9 +39,13 @@ t.test('dice fall in [0, 1), and ids are new', async t => {
   t.not(newId(), newId());
 });
 
-t.test('sleeps of loops end on the same whole seconds', async t => {
+t.test('sleeps of loops end on the same whole seconds, those of slow ones on every fifth or tenth', async t => {
   t.equal(alignedMs(10_000.5, 2_000), 1_999.5, 'one that has just woken keeps its period');
-  t.equal(alignedMs(10_300, 2_000), 2_700);
-  t.equal(alignedMs(10_300, 10_000), 10_700);
+  t.equal(alignedMs(10_300, 2_000), 1_700);
+  t.equal(alignedMs(10_700, 2_000), 2_300);
   t.equal(alignedMs(10_300, 1_900), 1_900, 'a short one is kept to');
+  t.equal(alignedMs(12_400, 10_000), 7_600);
+  t.equal(alignedMs(17_400, 60_000), 62_600);
+  t.equal(alignedMs(20_900, 10_000), 9_100, 'one that is late falls in again');
+  t.equal(alignedMs(20_000.3, 15_000), 14_999.7);
 });

@@ -84,6 +84,24 @@ t.test('who answers something else is unhealthy', async t => {
   t.match(await checkHealth(systemClock, check(port), never), { healthy: false });
 });
 
+t.test('an answer that is no last one is read over, and comes in any pieces', async t => {
+  const port = await portOf(
+    t,
+    createServer(socket => {
+      socket.on('error', () => {});
+      socket.once('data', () => {
+        socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 20');
+        setImmediate(() => socket.write('4 No Content\r\nX: y\r\n\r\n'));
+      });
+    }),
+  );
+  t.match(await checkHealth(systemClock, check(port), never), { healthy: true, message: /status 204/ });
+  t.match(await checkHealth(systemClock, check(port, { path: '/a\r\nX: y' }), never), {
+    healthy: false,
+    message: /no path/,
+  });
+});
+
 t.test('a head without an end is not read for ever', async t => {
   const port = await portOf(
     t,

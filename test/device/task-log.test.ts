@@ -14,6 +14,7 @@ import { silentLog } from '../../src/base/log.ts';
 import { LogHistory } from '../../src/device/log-history.ts';
 import { type LogPiece, LogReader } from '../../src/device/log-reader.ts';
 import { makeLogKeeper, splitForWire } from '../../src/device/task-log.ts';
+import { untilWritten } from '../../src/device/written.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
 async function readAll(directory: string, tailBytes: number, history = new LogHistory(), stream = 'stdout' as const) {
@@ -134,6 +135,65 @@ t.test('a log that grows over its bound is cut while its writer writes on', asyn
   t.equal(statSync(path).size, 506, 'a log that nobody asks for any more is left alone');
   ending.abort();
   await done;
+});
+
+t.test('logs that do not grow are not looked at, and the next line is seen', async t => {
+  const directory = t.testdir({ 'stdout.log': '' });
+  const path = join(directory, 'stdout.log');
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  let waits = () => {};
+  const isWaiting = () => new Promise<void>(resolve => (waits = resolve));
+  const keeper = makeLogKeeper(
+    {
+      clock,
+      log: silentLog,
+      untilWritten: (...of) => {
+        const told = untilWritten(...of);
+        waits();
+        return told;
+      },
+    },
+    { maxBytes: 100, everyMs: 1_000 },
+  );
+  keeper.watch(directory);
+  const done = keeper.start(ending.signal);
+  let waiting = isWaiting();
+  await clock.untilSleeping();
+  await clock.advance(1_000);
+  await waiting;
+  t.equal(clock.sleepers, 0, 'nothing has grown: until something is written nothing wakes');
+
+  appendFileSync(path, 'x'.repeat(120));
+  await clock.untilSleeping();
+  waiting = isWaiting();
+  await clock.advance(1_000);
+  await clock.untilSleeping();
+  t.equal(statSync(path).size, 0, 'what is over the bound is cut');
+  await clock.advance(1_000);
+  await waiting;
+  t.equal(clock.sleepers, 0);
+  appendFileSync(path, 'y');
+  await clock.untilSleeping();
+  waiting = isWaiting();
+  await clock.advance(2_000);
+  await waiting;
+  t.equal(clock.sleepers, 1, 'what the system writes out later is counted then');
+
+  keeper.watch(t.testdir({ more: {} }));
+  await clock.untilSleeping();
+  ending.abort();
+  await done;
+});
+
+t.test('who waits for a directory that is not there is told at once that nobody will tell', async t => {
+  const ending = new AbortController();
+  t.equal(await untilWritten([join(t.testdir(), 'none')], ending.signal), false);
+  const directory = t.testdir({});
+  const written = untilWritten([directory], ending.signal);
+  ending.abort();
+  t.equal(await written, true);
+  t.equal(await untilWritten([directory], ending.signal), true);
 });
 
 t.test('a log that cannot be kept is emptied all the same', async t => {

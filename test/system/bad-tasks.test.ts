@@ -72,7 +72,7 @@ t.test('an archive that leads out, and one that cannot be read, fail their tasks
 });
 
 t.test('a memory hog is ended when it has more than it may have', async t => {
-  const script = 'const all = []; setInterval(() => all.push(Buffer.alloc(4e6, 1)), 20)';
+  const script = 'const all = []; setInterval(() => all.push(Buffer.alloc(1e6, 1)), 20)';
   await api.apply(batch('hog', { resources: { mem: 96 }, command: [process.execPath, '-e', script] }));
   t.match(await endOf('hog'), { reason: 'REASON_CONTAINER_LIMITATION_MEMORY', message: /memory/ });
 });
