@@ -6,7 +6,7 @@
  * `--cache DIR` (or MESOLITE_CACHE) keeps the Debian, 0.4 GB; `--packages DIR` has packages that are made already; `--json` prints one object
  * a row. Needs root; the exit code is 1 when something does not hold.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -37,6 +37,8 @@ const { values } = parseArgs({
   },
 });
 
+/** By what somebody ends this process. */
+const ends = ['SIGINT', 'SIGTERM'] as const;
 /** Says that this process has a network and mounts of its own. */
 const ownNamespaces = 'MESOLITE_BOOT_APART';
 
@@ -50,6 +52,7 @@ const hold: Hold = (name, row) => {
 async function check(folder: string): Promise<void> {
   const tree = await makeBootable(resolve(values.cache));
   const packages = values.packages ?? (await makePackages(folder));
+  const since = performance.now();
   const guest = values.container
     ? await Container.make({ tree, packages }, folder)
     : new Machine(await makeImage(tree, packages, folder), folder);
@@ -57,7 +60,7 @@ async function check(folder: string): Promise<void> {
     // in a network namespace of its own that is nobody else's; qemu leads its guest to our loopback
     const master = await startMaster(values.container ? '0.0.0.0' : '127.0.0.1', folder);
     try {
-      await Promise.race([interrupted(), boot(guest, new Board(guest, master.mesolite, folder), folder)]);
+      await Promise.race([interrupted(), boot(guest, new Board(guest, master.mesolite, folder), folder, since)]);
     } finally {
       await master.stop();
     }
@@ -69,11 +72,11 @@ async function check(folder: string): Promise<void> {
 /** Rejects when somebody ends this process: what it has started is to end with it. */
 function interrupted(): Promise<never> {
   return new Promise((_, reject) => {
-    for (const name of ['SIGINT', 'SIGTERM']) process.once(name, () => reject(new Error(`ended by ${name}`)));
+    for (const name of ends) process.once(name, () => reject(new Error(`ended by ${name}`)));
   });
 }
 
-async function boot(guest: Guest, board: Board, folder: string): Promise<void> {
+async function boot(guest: Guest, board: Board, folder: string, since: number): Promise<void> {
   const toItsEnd = async <T>(name: string, part: () => Promise<T>) => {
     try {
       return await part();
@@ -83,7 +86,7 @@ async function boot(guest: Guest, board: Board, folder: string): Promise<void> {
       return undefined;
     }
   };
-  const counter = await toItsEnd('join', () => start(guest, board));
+  const counter = await toItsEnd('join', () => start(guest, board, since));
   if (counter === undefined) return;
   for (const [name, part] of Object.entries(checks)) {
     // a container has the controllers of this machine, which may be in cgroup v1, and its memory, which is not to run out
@@ -92,10 +95,9 @@ async function boot(guest: Guest, board: Board, folder: string): Promise<void> {
   }
 }
 
-async function start(guest: Guest, board: Board): Promise<Counter> {
-  const start = performance.now();
+async function start(guest: Guest, board: Board, since: number): Promise<Counter> {
   await guest.booted();
-  const seconds = (performance.now() - start) / 1_000;
+  const seconds = (performance.now() - since) / 1_000;
   hold('boot under systemd', { value: seconds, unit: 's', goal: patienceMs / 1_000, met: true });
   const { length } = (await installAndJoin(board)).controllers ?? [];
   if (guest.isMachine) {
@@ -141,7 +143,9 @@ insistOn({ ...imagePrograms, ...(values.container ? nspawnPrograms : qemuProgram
 if (values.container && process.env[ownNamespaces] === undefined) {
   const again = [process.execPath, ...process.argv.slice(1)];
   const env = { ...process.env, [ownNamespaces]: '1' };
-  process.exit(spawnSync('unshare', ['--net', '--mount', ...again], { stdio: 'inherit', env }).status ?? 1);
+  const child = spawn('unshare', ['--net', '--mount', ...again], { stdio: 'inherit', env });
+  for (const name of ends) process.on(name, () => child.kill(name));
+  process.exit(await new Promise<number>(resolve => child.once('exit', code => resolve(code ?? 1))));
 }
 const folder = mkdtempSync(join(tmpdir(), 'mesolite-boot-'));
 try {

@@ -56,9 +56,9 @@ const prefix = 'mesolite-';
 const cpuPeriodUs = 100_000;
 /** Of all processes that there can be on the machine: what is left is for the agent, and for whoever comes to look. */
 const tasksShare = 0.75;
-/** How often, and how many times, a group that should be empty is looked at. */
-const emptyMs = 10;
-const emptyRounds = 200;
+/** How often, and how many times, a group that should be empty is looked at: a small board needs its time to bury a thousand processes. */
+const emptyMs = 25;
+const emptyRounds = 1_200;
 
 const noTree = 'tasks are in no cgroups (their memory is watched instead): ';
 const howToGet = 'run the agent as root, or give its systemd unit Delegate=yes and DelegateSubgroup=agent';

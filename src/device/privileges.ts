@@ -20,6 +20,9 @@ export interface Privileges {
   readonly warnings: readonly string[];
 }
 
+/** Somebody else than root, for the trial. */
+const nobody: User = { uid: 65_534, gid: 65_534 };
+
 /** No right of root, and none by a set-user-id program or a file's capabilities (setpriv(1)). */
 function withoutRights(capabilities: readonly string[]): string[] {
   const kept = ['-all', ...capabilities.map(name => `+${name.toLowerCase()}`)].join(',');
@@ -49,14 +52,19 @@ export async function openPrivileges({
   }
   const setpriv = await findSetpriv();
   const missing = 'tasks run with all rights of root: there is no setpriv (of util-linux) on this node that works';
+  // systemd, and who runs containers, may have taken from this process what root has elsewhere
+  const canChange =
+    setpriv !== undefined && (await succeeds(setpriv, [...idsOf(nobody), ...withoutRights([]), '--', 'true']));
+  const held = 'tasks run as no other user than root: the agent lacks CAP_SETUID or CAP_SETGID';
   return {
-    warnings: setpriv === undefined ? [missing] : [],
+    warnings: setpriv === undefined ? [missing] : canChange ? [] : [held],
     async lower(user = defaultUser, capabilities = []) {
       const owner = user === undefined ? undefined : await findUser(user);
       if (user !== undefined && owner === undefined) return { why: `user: there is no ${user} on this node` };
       if (owner?.uid === 0 && defaultUser !== undefined)
         return { why: 'user: no task is root on this node (--task-user)' };
       if (setpriv === undefined) return owner === undefined ? { prefix: [] } : { why: `user: ${missing}` };
+      if (owner !== undefined && !canChange) return { why: `user: ${held}` };
       const prefix = [setpriv, ...(owner ? idsOf(owner) : []), ...withoutRights(capabilities), '--'];
       return { prefix, ...(owner && { owner: { uid: owner.uid, gid: owner.gid } }) };
     },

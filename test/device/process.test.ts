@@ -249,6 +249,17 @@ t.test(
     const guarded = await openPrivileges({ isRoot: true, defaultUser: 'nobody' });
     t.match(await guarded.lower('root', []), { why: /no task is root/ });
     t.match(await guarded.lower(undefined, []), { owner: { uid: 65_534 } });
+    const module = new URL('../../src/device/privileges.js', import.meta.url).href;
+    const script = `import { openPrivileges } from ${JSON.stringify(module)};
+      const { lower, warnings } = await openPrivileges({ isRoot: true });
+      console.log(JSON.stringify([warnings, await lower('nobody', []), await lower(undefined, [])]));`;
+    const held = ['--bounding-set=-setuid', process.execPath, '--input-type=module', '--eval', script];
+    const why = /as no other user than root: the agent lacks CAP_SETUID/;
+    t.match(JSON.parse(execFileSync('setpriv', held, { encoding: 'utf8' })), [
+      [why],
+      { why },
+      { prefix: [/setpriv$/] },
+    ]);
   },
 );
 

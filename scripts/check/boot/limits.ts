@@ -1,6 +1,6 @@
 import { eventually } from '../../quickstart/programs.ts';
 import { fact, type Hold } from '../rows.ts';
-import { type Board, isRunning, unit } from './board.ts';
+import { type Board, isRunning } from './board.ts';
 import type { Counter } from './counter.ts';
 import { patienceMs } from './guest.ts';
 import { checkMemory } from './memory.ts';
@@ -46,6 +46,7 @@ async function checkProcesses(board: Board, hold: Hold, counter: Counter): Promi
   const agent = await board.property('MainPID');
   const before = await board.residentMb(agent);
   const pid = await board.shimPid(await board.task('bomb', { command: bomb, limits: { pids, cpus: 0.5 } }, isRunning));
+  const group = await board.group(pid);
   await meetsBound(board, pid);
   const peak = Number(await board.cgroup(pid, 'pids.peak'));
   // its shim is one of them
@@ -62,7 +63,7 @@ async function checkProcesses(board: Board, hold: Hold, counter: Counter): Promi
   const since = (await board.ready()).lastSeen;
   await board.ready(since);
   await board.end('bomb');
-  await isGone(board);
+  await isGone(board, group);
   hold('pids.max: processes that are left of it', { value: 0, unit: 'processes', goal: 0, met: true });
 }
 
@@ -70,16 +71,15 @@ async function checkProcesses(board: Board, hold: Hold, counter: Counter): Promi
 async function checkBoard(board: Board, hold: Hold, counter: Counter): Promise<void> {
   const process = await counter.goesOn();
   const pid = await board.shimPid(await board.task('swarm', { command: bomb, limits: { cpus: 0.5 } }, isRunning));
+  const group = await board.group(pid);
   await meetsBound(board, pid);
   const most = Number(await board.cgroup(pid, 'pids.max'));
-  const before = await board.property('MainPID');
-  await board.text(`systemctl restart ${unit}`);
-  await board.another(before);
+  await board.restart();
   await board.task('beside', { command: ['sleep', '100000'] }, isRunning);
   const isSame = (await counter.goesOn()) === process;
   hold(`pids.max: beside ${most} processes of a bomb the agent and another task start`, fact(isSame, 'nodes'));
   for (const job of ['swarm', 'beside']) await board.end(job);
-  await isGone(board);
+  await isGone(board, group);
 }
 
 async function meetsBound(board: Board, pid: string): Promise<void> {
@@ -89,8 +89,9 @@ async function meetsBound(board: Board, pid: string): Promise<void> {
   });
 }
 
-async function isGone(board: Board): Promise<void> {
-  await eventually('nothing of the bomb is left', patienceMs, async () =>
-    (await board.guest.run('pgrep -f "^perl -e fork"')).code === 1 ? true : undefined,
+/** Waits until the group of a task is no more, and with it all of its processes. */
+async function isGone(board: Board, group: string): Promise<void> {
+  await eventually(`${group} is gone`, patienceMs, async () =>
+    (await board.guest.run(`test ! -e "/sys/fs/cgroup${group}"`)).code === 0 ? true : undefined,
   );
 }
