@@ -60,28 +60,14 @@ export function makeMasterLink(
 ): MasterLink {
   const { clock, log, proxyFor, trust, moments, ownIdentity } = parts;
   const { facts, data } = parts.board;
-  const { node, boot, fallbackRetryMs } = settings;
+  const { node, boot } = settings;
   const masterCheck = makeMasterCheck({ trust, moments });
   const tls = {
     tls: () => clientTlsOptions(ownIdentity(), trust.current.value.bundle, 'caller'),
     verifyServer: masterCheck.verify,
     proxyFor,
   };
-  const dials = masterDials(tls, settings.masters);
-  const ways = new Fallback(
-    {
-      mqtts: dialAny(dials.mqtts),
-      wss: dials.wss.length === 0 ? undefined : dialAny(dials.wss),
-      clock,
-      random: systemRandom,
-      log,
-    },
-    {
-      failures: Math.max(3, dials.mqtts.length),
-      failuresAtFirst: dials.mqtts.length,
-      ...(fallbackRetryMs !== undefined && { retryMs: fallbackRetryMs }),
-    },
-  );
+  const ways = waysTo(settings.masters, tls, parts, settings.fallbackRetryMs);
   let isHeldBack = false;
   const link = new MqttLink(
     {
@@ -129,4 +115,28 @@ export function makeMasterLink(
     },
     run: signal => ways.run(link, signal),
   };
+}
+
+/** By MQTT over TLS, and by WebSocket where that is not let out. */
+function waysTo(
+  masters: readonly MasterAddress[],
+  tls: TlsDialParts,
+  { clock, log }: { readonly clock: NodeClock; readonly log: Log },
+  retryMs: number | undefined,
+): Fallback {
+  const { mqtts, wss } = masterDials(tls, masters);
+  return new Fallback(
+    {
+      mqtts: dialAny(mqtts),
+      wss: wss.length === 0 ? undefined : dialAny(wss),
+      clock,
+      random: systemRandom,
+      log,
+    },
+    {
+      failures: Math.max(3, mqtts.length),
+      failuresAtFirst: mqtts.length,
+      ...(retryMs !== undefined && { retryMs }),
+    },
+  );
 }

@@ -1,4 +1,4 @@
-import { secondMs } from '../base/clock.ts';
+import { type Clock, secondMs } from '../base/clock.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import type { Files } from '../device/files.ts';
 import { goodCiphers, type TlsIdentity } from '../identity/contexts.ts';
@@ -108,21 +108,26 @@ export function makeMesh(parts: MeshParts, config: AgentConfig, identity: NodeId
     },
     async untilServing() {
       await wantServices();
-      const isServing = () =>
-        liveTasks().every(({ spec }) => spec.service === undefined || workloads.known.value.get(spec.id)?.endpoint);
-      await new Promise<void>(resolve => {
-        const done = () => {
-          cancel();
-          forget();
-          resolve();
-        };
-        const cancel = clock.after(secondMs, done);
-        const forget = workloads.known.watch(() => isServing() && done());
-        if (isServing()) done();
-      });
+      await untilServed(clock, workloads, liveTasks);
     },
     run: signal => [shadows.run(signal), certificates.run(signal)],
   };
+}
+
+/** Settles when each task that serves has its endpoint, or after a second. */
+async function untilServed(clock: Clock, { known }: Workloads, liveTasks: MeshParts['liveTasks']): Promise<void> {
+  const isServing = () =>
+    liveTasks().every(({ spec }) => spec.service === undefined || known.value.get(spec.id)?.endpoint);
+  await new Promise<void>(resolve => {
+    const done = () => {
+      cancel();
+      forget();
+      resolve();
+    };
+    const cancel = clock.after(secondMs, done);
+    const forget = known.watch(() => isServing() && done());
+    if (isServing()) done();
+  });
 }
 
 /** With the node's own in it. */
