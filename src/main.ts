@@ -60,14 +60,15 @@ async function runAgent(
       import('./device/clock.ts'),
       import('./device/log.ts'),
     ]);
-  const [{ findPredecessor, startSuccessor }, { systemdSockets }, { openServiceManager, whyNotFollowed }] =
+  const [{ findPredecessor, ownProgram, startSuccessor }, { systemdSockets }, { openServiceManager, whyNotFollowed }] =
     await Promise.all([
       import('./device/handover.ts'),
       import('./device/given-sockets.ts'),
       import('./device/service-manager.ts'),
     ]);
-  const [{ openVersions }, { versionVariable }, { installedVersion }] = await Promise.all([
+  const [{ openVersions }, { runtimeOfNext }, { versionVariable }, { installedVersion }] = await Promise.all([
     import('./agent/agent-versions.ts'),
+    import('./agent/process-runtime.ts'),
     import('./agent/launch.ts'),
     import('./lifecycle/agent-version.ts'),
   ]);
@@ -94,7 +95,10 @@ async function runAgent(
     sockets: predecessor ?? systemdSockets(process.env, process.pid),
     onUp: () => predecessor?.release(),
     onHandover: hearUserSignal(),
-    startSuccessor: (id: string) => startSuccessor({ clock }, undefined, { [versionVariable]: id }),
+    startSuccessor: (id: string) => {
+      const { nodeFlags, env } = runtimeOfNext(dataDir, process.env) ?? {};
+      return startSuccessor({ clock }, ownProgram(nodeFlags), { ...env, [versionVariable]: id });
+    },
     onMain: manager.isUp,
     onReload: manager.isReloading,
     onWorking: (signal: AbortSignal) => void manager.stayAlive(clock, signal),

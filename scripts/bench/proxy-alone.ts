@@ -77,7 +77,7 @@ async function run(signal: AbortSignal): Promise<void> {
       meshPort: role === 'inbound' ? listenPort : 0,
       meshHost: '127.0.0.1',
       outboundPort: 0,
-      bounds: { maxConnections: 20_000, maxUpstreamConnections: 1024, decisionCacheEntries: 10_000 },
+      bounds: { maxConnections: 20_000, maxUpstreamConnections: 1024, decisionCacheEntries: 10_000, buffersMb: 16 },
       unnamed: role === 'inbound' ? { serverName, ...files } : undefined,
     },
   );

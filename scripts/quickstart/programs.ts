@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { defaultRuntime, mallocOf, nodeFlagsOf } from '../../src/model/runtime.ts';
 
 /** A role of Mesolite as a process of its own, its output in a file. */
 export interface Role {
@@ -18,14 +19,10 @@ export interface Role {
  * says so. It is what its steady memory is made of, and the proxy is the faster for it. `--optimize-for-size` would save 2 MB and cost a
  * tenth of its CPU.
  */
-export const agentNodeFlags = ['--max-semi-space-size=1', '--v8-pool-size=0', '--expose-gc'];
+export const agentNodeFlags = nodeFlagsOf(defaultRuntime);
 
 /** And glibc: what is freed goes back to the system at once, and all threads share one heap. */
-export const agentEnvironment = {
-  MALLOC_ARENA_MAX: '1',
-  MALLOC_MMAP_THRESHOLD_: '131072',
-  MALLOC_TRIM_THRESHOLD_: '65536',
-};
+export const agentEnvironment = mallocOf(defaultRuntime);
 
 export const mainFile = join(import.meta.dirname, '..', '..', 'dist', 'main.js');
 

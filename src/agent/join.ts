@@ -18,6 +18,7 @@ import type { AgentConfig } from './config.ts';
 import { enroll } from './enrollment.ts';
 import { openBoardFacts } from './known-board.ts';
 import { loadIdentity, type NodeIdentity, storeIdentity } from './node-identity.ts';
+import { keepRuntime } from './process-runtime.ts';
 import { forgetTrust } from './trust.ts';
 
 /** The part of an agent's settings that a join needs. */
@@ -121,5 +122,6 @@ async function profileOf({ profile: asked, ...folders }: JoinConfig, files: File
   const profile = profileOfBoard(inventory, await profilesFor(folders, []), asked);
   for (const { trap, fix, when } of trapsHere(profile))
     if (when !== undefined) log.warn('a known trap of this board', { trap, fix });
+  await keepRuntime(files, profile, log);
   return profile.name;
 }

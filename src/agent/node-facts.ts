@@ -12,6 +12,7 @@ import { nodePorts, type Resources } from '../model/resources.ts';
 import { profilesFor } from './applied-profiles.ts';
 import type { AgentConfig } from './config.ts';
 import { openBoardFacts } from './known-board.ts';
+import { keepRuntime } from './process-runtime.ts';
 import type { UpBody } from './sender.ts';
 
 /** What this board is and how it fares. */
@@ -50,6 +51,7 @@ export async function openNodeFacts(
     return profile;
   };
   let profile = await choose(applied);
+  await keepRuntime(files, profile, log);
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
   for (const { trap, fix } of trapsHere(profile)) log.debug('a known trap of this board', { trap, fix });
   // read once: what tasks write afterwards is in what they hold, and is not to be taken from what there is to give as well
@@ -65,6 +67,7 @@ export async function openNodeFacts(
       if (JSON.stringify(next) === JSON.stringify(profile)) return false;
       log.info('another firmware profile holds for this board', { before: profile.name, profile: next.name });
       profile = next;
+      await keepRuntime(files, profile, log);
       return true;
     },
     readUsage: () => probe.sample(),

@@ -102,8 +102,13 @@ export interface Successor {
 const readyMs = 30 * secondMs;
 const upMs = minuteMs;
 
-/** The program of this process with the same arguments; it may be a newer version by now. */
-const ownProgram = (): readonly string[] => [...process.execArgv, ...process.argv.slice(1)];
+/** The program of this process with the same arguments; it may be a newer version by now. `nodeFlags` replace those of their names. */
+export function ownProgram(nodeFlags: readonly string[] = []): readonly string[] {
+  const nameOf = (flag: string) => flag.split('=', 1)[0];
+  const replaced = new Set(nodeFlags.map(nameOf));
+  const kept = process.execArgv.filter(flag => !replaced.has(nameOf(flag)));
+  return [...kept, ...nodeFlags, ...process.argv.slice(1)];
+}
 
 /** Starts what follows this process, beside it: `args` are those of Node. */
 export function startSuccessor(

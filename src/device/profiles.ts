@@ -10,6 +10,7 @@ import {
   profileProblem,
   profileSchema,
 } from '../model/profile.ts';
+import { defaultRuntime } from '../model/runtime.ts';
 import { explain } from './files.ts';
 
 const bounds = { maxBytes: 64 * 1024, maxDepth: 8 };
@@ -24,7 +25,8 @@ export const unknownBoard: FirmwareProfile = {
   reserve: { cpus: 0.2, memMb: 128, diskMb: 256 },
   heartbeatMs: 10_000,
   diskSampleMs: 60_000,
-  proxy: { maxConnections: 1024, maxUpstreamConnections: 256, decisionCacheEntries: 4096 },
+  proxy: { maxConnections: 1024, maxUpstreamConnections: 256, decisionCacheEntries: 4096, buffersMb: 8 },
+  runtime: { ...defaultRuntime, heapMb: 128 },
   flashWear: {
     medium: 'microSD card of 16 GB',
     bytesPerDay: 20_000_000,

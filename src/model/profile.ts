@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { customResourcesSchema } from './resources.ts';
+import { defaultRuntime, runtimeSchema } from './runtime.ts';
 
 const whole = (min: number, max: number) => v.pipe(v.number(), v.integer(), v.minValue(min), v.maxValue(max));
 const text = v.pipe(v.string(), v.maxLength(512));
@@ -41,6 +42,8 @@ export const thermalSchema = v.strictObject({
 
 export type Thermal = v.InferOutput<typeof thermalSchema>;
 
+const defaultBuffersMb = 16;
+
 /** A board: how it is recognised and how the agent behaves on it; one JSON file in `firmware-profiles/`. */
 export const profileSchema = v.strictObject({
   $schema: v.optional(text),
@@ -63,7 +66,11 @@ export const profileSchema = v.strictObject({
     maxConnections: whole(16, 100_000),
     maxUpstreamConnections: whole(16, 100_000),
     decisionCacheEntries: whole(64, 1_000_000),
+    /** MB that all connections together may hold for slow readers, and buffers to spare. */
+    buffersMb: v.optional(whole(1, 1024), defaultBuffersMb),
   }),
+  /** How the agent's process is started. */
+  runtime: v.optional(runtimeSchema, defaultRuntime),
   thermal: v.optional(thermalSchema),
   /** What it may cost the medium of the data directory that the agent writes. */
   flashWear: v.optional(

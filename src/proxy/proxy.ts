@@ -44,7 +44,7 @@ import { Head } from './wire/head.ts';
 import { Mirrors } from './wire/mirror.ts';
 import { muxProtocol } from './wire/mux/frame.ts';
 import { Loans } from './wire/mux/loans.ts';
-import { readBufferBytes, WriteBuffers } from './wire/write-buffers.ts';
+import { readBufferBytes, spareBuffersPerMb, WriteBuffers } from './wire/write-buffers.ts';
 import { indexWorkloads, type LocalWorkload, servedByName, servedOnPort, type WorkloadIndex } from './workload.ts';
 
 const loopback = '127.0.0.1';
@@ -73,7 +73,7 @@ class JoinedProxy implements NodeProxy {
   readonly #settings: ProxySettings;
   readonly #deadlines: Deadlines;
   readonly #budget: ConnectionBudget;
-  readonly #loans = new Loans();
+  readonly #loans: Loans;
   readonly #counters = new Counters();
   readonly #tallies = new Tallies();
   readonly #index: Cell<WorkloadIndex>;
@@ -102,8 +102,9 @@ class JoinedProxy implements NodeProxy {
     this.#deadlines = new Deadlines(clock);
     this.#budget = new ConnectionBudget(bounds.maxUpstreamConnections);
     this.#index = new Cell(indexWorkloads(workloads.value));
+    this.#loans = new Loans(bounds.buffersMb * 1024 * 1024);
     const readBuffer = Buffer.allocUnsafeSlow(readBufferBytes);
-    const writeBuffers = new WriteBuffers(this.#deadlines);
+    const writeBuffers = new WriteBuffers(this.#deadlines, spareBuffersPerMb * bounds.buffersMb);
     const forwarding = { clock, random: parts.random, responseHead: new Head(), writeBuffers };
     this.#wire = {
       ...forwarding,

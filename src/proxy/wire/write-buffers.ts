@@ -7,7 +7,8 @@ import { joined, stringBytes } from './rewrite.ts';
 /** All upstream connections read into one buffer, one after another; a smaller one costs more calls for large bodies. */
 export const readBufferBytes = 128 * 1024;
 const bufferBytes = maxHeadBytes + readBufferBytes;
-export const maxSpareBuffers = 32;
+/** So many are kept for each MB that the proxy may hold for slow readers. */
+export const spareBuffersPerMb = 2;
 const spareMs = 10 * secondMs;
 
 /** What takes the bytes; `done` is called once they are needed no longer. */
@@ -23,11 +24,13 @@ export interface Sink {
 export class WriteBuffers implements Timed {
   deadlineAt = never;
   readonly #deadlines: Deadlines;
+  readonly #maxSpare: number;
   readonly #spare: WriteBuffer[] = [];
   #closed = false;
 
-  constructor(deadlines: Deadlines) {
+  constructor(deadlines: Deadlines, maxSpare = 32) {
     this.#deadlines = deadlines;
+    this.#maxSpare = maxSpare;
   }
 
   /** Writes `text` followed by the bytes from `from` to `end`, which may be overwritten at once; returns what the sink says. */
@@ -52,7 +55,7 @@ export class WriteBuffers implements Timed {
   }
 
   readonly #keep = (buffer: WriteBuffer): void => {
-    if (this.#closed || this.#spare.length >= maxSpareBuffers) return;
+    if (this.#closed || this.#spare.length >= this.#maxSpare) return;
     if (this.#spare.length === 0) this.#deadlines.add(this);
     this.#spare.push(buffer);
     this.deadlineAt = this.#deadlines.now + spareMs;

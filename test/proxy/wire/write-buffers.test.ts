@@ -2,8 +2,10 @@ import { Buffer } from 'node:buffer';
 import t from 'tap';
 import { secondMs } from '../../../src/base/clock.ts';
 import { Deadlines } from '../../../src/proxy/deadlines.ts';
-import { maxSpareBuffers, readBufferBytes, type Sink, WriteBuffers } from '../../../src/proxy/wire/write-buffers.ts';
+import { readBufferBytes, type Sink, WriteBuffers } from '../../../src/proxy/wire/write-buffers.ts';
 import { FakeClock } from '../../fixtures/fake-clock.ts';
+
+const maxSpare = 8;
 
 /** Keeps what it is given and sends it when told. */
 class SlowSink implements Sink {
@@ -25,7 +27,7 @@ class SlowSink implements Sink {
 function setUp() {
   const clock = new FakeClock();
   const sink = new SlowSink();
-  return { clock, sink, buffers: new WriteBuffers(new Deadlines(clock)) };
+  return { clock, sink, buffers: new WriteBuffers(new Deadlines(clock), maxSpare) };
 }
 
 const large = Buffer.alloc(readBufferBytes, 'a');
@@ -63,14 +65,14 @@ t.test('so many are kept to spare, and none after ten seconds without use', asyn
     for (let i = 0; i < count; i++) buffers.write(sink, '', large, 0, large.length);
     return new Set(sink.waiting.map(({ data }) => memoryOf(data)));
   };
-  const before = fill(maxSpareBuffers + 8);
+  const before = fill(maxSpare + 8);
   while (sink.waiting.length > 0) sink.send();
-  const known = [...fill(maxSpareBuffers + 8)].filter(memory => before.has(memory));
-  t.equal(known.length, maxSpareBuffers);
+  const known = [...fill(maxSpare + 8)].filter(memory => before.has(memory));
+  t.equal(known.length, maxSpare);
   const kept = new Set(sink.waiting.map(({ data }) => memoryOf(data)));
   while (sink.waiting.length > 0) sink.send();
   for (let second = 0; second < 12; second++) await clock.advance(secondMs);
-  t.notOk([...fill(maxSpareBuffers)].some(memory => kept.has(memory)));
+  t.notOk([...fill(maxSpare)].some(memory => kept.has(memory)));
 });
 
 t.test('nothing is kept, and no timer, after the proxy has stopped', t => {

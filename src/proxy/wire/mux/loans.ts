@@ -1,6 +1,3 @@
-/** Of all connections of a proxy together. */
-const maxLoans = 16 * 1024 * 1024;
-
 /**
  * What all multiplexed connections of a proxy may hold for their readers beyond the initial windows of streams. Once all of it is lent,
  * streams keep the window that they have, until others close.
@@ -9,7 +6,7 @@ export class Loans {
   #left: number;
 
   /** Bytes. */
-  constructor(total = maxLoans) {
+  constructor(total = 16 * 1024 * 1024) {
     this.#left = total;
   }
 
