@@ -86,24 +86,54 @@ export function makeSupervisor(
     heldHash = assignmentHash(next.tasks.values(), sha256);
   }
 
-  /** Returns the tasks that are not as they are wanted. */
-  async function bringAbout(): Promise<readonly string[]> {
+  /** Ends what is not wanted; what is to be launched then is the caller's to launch. */
+  async function clear(): Promise<ReturnType<typeof reconcile>> {
     const steps = reconcile(desired.tasks, runners, sha256);
     for (const id of steps.kill) runners.get(id)?.kill('the master does not want it any more');
     for (const id of steps.forget) await forget(id);
-    for (const spec of steps.launch) await launch(spec);
     onChanged();
-    return steps.conflict;
+    return steps;
+  }
+
+  /** One by one, so that a thousand of them do not keep those that end meanwhile, nor the next assignment. */
+  async function launchAll(specs: readonly TaskSpec[]): Promise<void> {
+    for (const spec of specs) await gate.run(() => launch(spec));
+    if (specs.length > 0) onChanged();
+  }
+
+  async function take(
+    assignment: Assignment,
+  ): Promise<{ readonly why?: string | undefined; readonly launch?: readonly TaskSpec[] }> {
+    const applied = applyAssignment(desired, assignment);
+    switch (applied.result) {
+      case 'taken': {
+        await store(applied.desired);
+        const { conflict, launch } = await clear();
+        return { why: describeConflicts(conflict), launch };
+      }
+      case 'ignored':
+        return {};
+      case 'gap':
+        return { why: 'it does not stand on what is held' };
+      case 'refused':
+        return { why: applied.reason };
+      default:
+        return applied satisfies never;
+    }
   }
 
   async function launch(spec: TaskSpec): Promise<void> {
-    const directory = directories.of(spec.id);
+    const { id } = spec;
+    // an assignment that came meanwhile does not want it, or launches it itself
+    if (!desired.tasks.has(id)) sayUnwanted(id);
+    if (runners.has(id) || desired.tasks.get(id) !== spec) return;
+    const directory = directories.of(id);
     const runner = makeTaskRunner(
       { ...parts, onReady: onChanged, onEnded: onTaskEnded },
-      { spec, directory, hasEnded: ended.has(spec.id) },
+      { spec, directory, hasEnded: ended.has(id) },
       watching,
     );
-    runners.set(spec.id, runner);
+    runners.set(id, runner);
     logKeeper.watch(directory);
     await runner.begin();
   }
@@ -150,9 +180,14 @@ export function makeSupervisor(
       cancel();
     }
     if (watching.aborted) return;
-    const message = 'ended: the master does not want it any more';
-    onStatus({ uuid: newId(), task: id, state: 'TASK_KILLED', message, at: clock.now() });
+    sayUnwanted(id);
     await directories.retire(id);
+  }
+
+  /** Of a task that has no runner. */
+  function sayUnwanted(task: string): void {
+    const message = 'ended: the master does not want it any more';
+    onStatus({ uuid: newId(), task, state: 'TASK_KILLED', message, at: clock.now() });
   }
 
   return {
@@ -161,30 +196,19 @@ export function makeSupervisor(
       desired = await load();
       heldHash = assignmentHash(desired.tasks.values(), sha256);
       for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
-      await gate.run(bringAbout);
+      const { launch: wanted } = await gate.run(clear);
+      await launchAll(wanted);
       isStarted = true;
       onChanged();
       for (const status of ended.values()) onStatus(status);
       const strays = (await directories.list()).filter(id => !runners.has(id));
       for (const id of strays) inBackground('ending a stray task', endStray(id));
     },
-    assign: assignment =>
-      gate.run(async () => {
-        const applied = applyAssignment(desired, assignment);
-        switch (applied.result) {
-          case 'taken':
-            await store(applied.desired);
-            return describeConflicts(await bringAbout());
-          case 'ignored':
-            return undefined;
-          case 'gap':
-            return 'it does not stand on what is held';
-          case 'refused':
-            return applied.reason;
-          default:
-            return applied satisfies never;
-        }
-      }),
+    async assign(assignment) {
+      const { why, launch: wanted = [] } = await gate.run(() => take(assignment));
+      await launchAll(wanted);
+      return why;
+    },
     get held() {
       return { epoch: desired.epoch, generation: desired.generation, hash: heldHash };
     },

@@ -38,6 +38,8 @@ export function makeWorkloads(
   const known = new Cell<ReadonlyMap<string, LocalWorkload>>(new Map());
   const contexts = new Map<string, Cell<SecureContext>>();
   let present: readonly { readonly spec: TaskSpec; readonly ready: boolean }[] = [];
+  /** Of those that are known, what each was made of: a thousand tasks that come one by one are not all made a thousand times. */
+  let ready: ReadonlyMap<string, boolean> = new Map();
 
   const minVersion = settings.minTls ?? 'TLSv1.3';
   const tlsOptions = (identity: TlsIdentity) => clientTlsOptions(identity, bundle(), 'tls', { minVersion });
@@ -60,11 +62,8 @@ export function makeWorkloads(
     return new Set(upstreams.map(upstream => serviceKey(parseServiceRef(upstream, namespace))));
   }
 
-  /** Undefined until it has a certificate. */
-  function toWorkload(spec: TaskSpec, ready: boolean): LocalWorkload | undefined {
+  function toWorkload(spec: TaskSpec, ready: boolean, tls: Cell<SecureContext>): LocalWorkload {
     const spiffeId = spiffeIdOf(spec);
-    const tls = contextOf(spiffeId);
-    if (tls === undefined) return undefined;
     const { id: task, namespace, serviceAccount, labels } = spec;
     return {
       task,
@@ -82,16 +81,19 @@ export function makeWorkloads(
     };
   }
 
-  /** The object of before where nothing changed: for the proxy a new object is a changed task. */
+  /** Of those whose certificate has come. The object of before where nothing changed: for the proxy a new object is a changed task. */
   function publish(): void {
     const next = new Map<string, LocalWorkload>();
-    for (const { spec, ready } of present) {
-      const made = toWorkload(spec, ready);
-      if (made === undefined) continue;
+    for (const { spec, ready: isReady } of present) {
       const before = known.value.get(spec.id);
-      const same = before !== undefined && before.tls === made.tls && isServed(before) === isServed(made);
-      next.set(spec.id, same ? before : made);
+      const tls = contextOf(spiffeIdOf(spec));
+      if (tls === undefined) continue;
+      const isKnown = before?.tls === tls && ready.get(spec.id) === isReady;
+      const made = isKnown ? before : toWorkload(spec, isReady, tls);
+      const isSame = before?.tls === tls && isServed(before) === isServed(made);
+      next.set(spec.id, isSame ? before : made);
     }
+    ready = new Map(present.map(({ spec, ready: isReady }) => [spec.id, isReady]));
     known.set(next);
   }
 

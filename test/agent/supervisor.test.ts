@@ -1,0 +1,68 @@
+import { setMaxListeners } from 'node:events';
+import t, { type Test } from 'tap';
+import { makeSupervisor } from '../../src/agent/supervisor.ts';
+import { openTaskDirectories } from '../../src/agent/task-directories.ts';
+import { makeTaskEndings } from '../../src/agent/task-endings.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { systemClock } from '../../src/device/clock.ts';
+import { newId } from '../../src/device/dice.ts';
+import { openFiles } from '../../src/device/files.ts';
+import { makeProcesses } from '../../src/device/process.ts';
+import { makeLogKeeper } from '../../src/device/task-log.ts';
+import { sha256Hex } from '../../src/identity/keys.ts';
+import type { TaskSpec, TaskStatus } from '../../src/model/task.ts';
+import { until } from '../fixtures/fleet-until.ts';
+import { taskSpec } from '../fixtures/task-spec.ts';
+
+/** With real processes and files. */
+async function stage(t: Test) {
+  const dataDir = t.testdir();
+  const files = await openFiles(dataDir);
+  const ending = new AbortController();
+  setMaxListeners(0, ending.signal);
+  t.teardown(() => ending.abort());
+  const [clock, log, said] = [systemClock, silentLog, [] as TaskStatus[]];
+  const supervisor = makeSupervisor({
+    ...{ clock, log, files, newId, sha256: sha256Hex, random: () => 1 },
+    processes: makeProcesses({ clock }, { pollMs: 20 }),
+    directories: await openTaskDirectories(dataDir),
+    endings: makeTaskEndings({ files, clock, newId, log }),
+    logKeeper: makeLogKeeper({ clock, log }),
+    lower: async () => ({ prefix: [] }),
+    environmentOf: () => ({ PATH: '/usr/bin:/bin' }),
+    artifacts: { place: async () => {} },
+    identities: { ready: async () => {} },
+    inBackground: (_, work) => void work.catch(error => t.fail(String(error))),
+    onStatus: status => said.push(status),
+    onChanged: () => {},
+  });
+  await supervisor.start(ending.signal);
+  const whole = (generation: number, tasks: readonly TaskSpec[]) =>
+    supervisor.assign({ epoch: 1, generation, full: true, base: 0, put: [...tasks], remove: [] });
+  return { supervisor, said, whole };
+}
+
+const tasks = Array.from({ length: 20 }, (_, i) =>
+  taskSpec({ id: `brief.default.${i}-a`, type: 'batch', command: ['/bin/sh', '-c', 'exit 3'] }),
+);
+
+t.test('many tasks that are not wanted any more before they began are told, and none of them begins', async t => {
+  const { supervisor, said, whole } = await stage(t);
+  const answers = await Promise.all([whole(1, tasks), whole(2, [])]);
+  t.same(answers, [undefined, undefined]);
+  t.same(
+    said.map(({ task, state }) => `${task} ${state}`),
+    tasks.map(({ id }) => `${id} TASK_KILLED`),
+  );
+  t.match(supervisor.held, { epoch: 1, generation: 2 });
+  t.same(supervisor.live(), []);
+});
+
+t.test('an assignment that comes while tasks of the one before begin has each of them begin once', async t => {
+  const { said, whole } = await stage(t);
+  const more = taskSpec({ id: 'brief.default.20-a', type: 'batch', command: ['/bin/sh', '-c', 'exit 3'] });
+  // as it comes from the wire: equal, and other objects
+  await Promise.all([whole(1, tasks), whole(2, [...structuredClone(tasks), more])]);
+  await until('all have ended', () => said.filter(({ state }) => state === 'TASK_FAILED').length === 21);
+  t.equal(said.filter(({ state }) => state === 'TASK_RUNNING').length, 21);
+});
