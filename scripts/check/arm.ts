@@ -1,7 +1,7 @@
 /**
  * Runs Mesolite as the processors of boards would: tests of units, the quickstart, and the Debian packages with a master, an agent and tasks,
  * in a Debian of each architecture under qemu-user. `--arch arm64|armhf` (both; `amd64` shows the same without an emulator), `--only
- * tests|quickstart|packages` (all), `--short` (two rooms of tests alone), `--cases N` a property, `--minutes N` for each architecture (120),
+ * tests|quickstart|packages` (all), `--room NAME` of tests (all that are run), `--cases N` a property, `--minutes N` for each architecture (120),
  * after which it is given up; `--cache DIR` (or MESOLITE_CACHE) keeps the Debians, 0.5 GB each, and what was said last; `--json` prints one
  * object a row. Needs root; the exit code is 1 when something does not hold.
  */
@@ -11,7 +11,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Architecture, emulationPrograms, registerEmulator, runEmulated } from './arm/emulation.ts';
 import { buildPackages, fetchNative, packagePrograms } from './arm/packages.ts';
-import { readTap, type TestGroup, testGroups } from './arm/unit-tests.ts';
+import { readTap, rooms, testsIn } from './arm/unit-tests.ts';
 import { insistOn } from './debian/needs.ts';
 import type { Ended } from './debian/program.ts';
 import { makeTree, treePrograms } from './debian/tree.ts';
@@ -26,13 +26,12 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
     minutes: { type: 'string', default: '120' },
     only: { type: 'string', multiple: true, default: ['tests', 'quickstart', 'packages'] },
-    short: { type: 'boolean', default: false },
+    room: { type: 'string', multiple: true, default: rooms },
   },
 });
 const cache = resolve(values.cache);
 const cases = String(wholeNumber(values.cases));
 const wholeMs = wholeNumber(values.minutes) * 60_000;
-const parts = values.short ? ['tests'] : values.only;
 const parallel = 2;
 /** A processor that is computed takes its time. */
 const patience = { MESOLITE_PATIENCE: '20' };
@@ -68,9 +67,9 @@ async function check(architecture: Architecture): Promise<void> {
       writeFileSync(join(cache, `${architecture}-${name}.log`), ended.output);
       return ended;
     };
-    if (parts.includes('tests')) await runTests(architecture, testGroups(values.short), run);
-    if (parts.includes('quickstart')) await runQuickstart(architecture, run);
-    if (parts.includes('packages')) {
+    if (values.only.includes('tests')) await runTests(architecture, run);
+    if (values.only.includes('quickstart')) await runQuickstart(architecture, run);
+    if (values.only.includes('packages')) {
       buildPackages(architecture, native, join(packages, 'packages'));
       await runPackages(architecture, run);
     }
@@ -81,19 +80,19 @@ async function check(architecture: Architecture): Promise<void> {
   report({ case: `${architecture}: all of it`, value: minutes, unit: 'minutes', goal: wholeMs / 60_000, met: true });
 }
 
-async function runTests(architecture: Architecture, groups: readonly TestGroup[], run: Run): Promise<void> {
-  const left = [...groups];
+async function runTests(architecture: Architecture, run: Run): Promise<void> {
+  const left = [...values.room];
   const env = {
     TAP_TIMEOUT: '7200',
     MESOLITE_CASES: cases,
     NODE_OPTIONS: '--import=/mesolite/build/scripts/without-loader.js',
   };
   const work = async (): Promise<void> => {
-    for (let group = left.shift(); group !== undefined; group = left.shift()) {
-      const command = ['node', 'build/scripts/check/arm/room.js', ...group.files];
-      const { passed, failed, skipped, failures } = readTap(await run(group.name, command, env));
+    for (let room = left.shift(); room !== undefined; room = left.shift()) {
+      const command = ['node', 'build/scripts/check/arm/room.js', ...testsIn(room)];
+      const { passed, failed, skipped, failures } = readTap(await run(room, command, env));
       const row = { value: passed, unit: skipped > 0 ? `tests (${skipped} skipped)` : 'tests', goal: passed + failed };
-      report({ case: `${architecture}: ${group.name}`, ...row, met: failed === 0 }, failures);
+      report({ case: `${architecture}: ${room}`, ...row, met: failed === 0 }, failures);
     }
   };
   await Promise.all(Array.from({ length: parallel }, work));

@@ -127,7 +127,7 @@ async function check(): Promise<void> {
   await step('what is purged leaves nothing', async () => {
     for (const service of services) await stop(service);
     await shell('dpkg --purge mesolite-master mesolite');
-    const gone = before.split('\n').filter(path => !/\/(node|nodejs|libnode\.so\S*)$/.test(path));
+    const gone = before.split('\n').filter(path => !/^\/usr\/(bin\/node(js)?|lib\/.*\/libnode\.so.*)$/.test(path));
     expectSame(gone.join('\n'), await shell(everything));
   });
 }

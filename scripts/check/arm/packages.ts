@@ -56,6 +56,8 @@ export function buildPackages(architecture: Architecture, native: string, out: s
   const { name, sha256 } = runtimes[architecture];
   const [runtime] = readRuntimes(join(modules, name, 'bin', 'node'), sha256);
   process.env.SOURCE_DATE_EPOCH ??= '1700000000';
+  // nobody keeps them: Node takes dpkg-deb a minute otherwise
+  process.env.DPKG_DEB_COMPRESSOR_LEVEL = '1';
   const made = [
     agentPackage(version),
     agentPackage(version, runtime),

@@ -2,32 +2,18 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Ended } from '../debian/program.ts';
 
-/** What runs as one process: `name` is the row's. */
-export interface TestGroup {
-  readonly name: string;
-  /** Relative to the project. */
-  readonly files: readonly string[];
-}
-
 /**
- * Rooms by what another processor can change: in pure code the engine's numbers, strings and regular expressions, in the others files, clocks,
- * /proc and processes (device), native cryptography (identity), and the database's library (store).
+ * Rooms by what another processor can change: in pure code the engine's numbers, strings and regular expressions, then files, clocks, /proc and
+ * processes (device), native cryptography (identity), and the database's library (store). Left out are those of many processes, connections
+ * and timers, whose tests wait for what an emulator is too slow for: broker, link, proxy, agent, master, cli. What they have of the machine they
+ * have from these; the quickstart and the packages show them at work.
  */
-const pure = ['base', 'model', 'policy', 'traffic', 'scheduling', 'lifecycle'];
-const hands = ['device', 'identity', 'store'];
-/*
- * Left out are the rooms of many processes, connections and timers: their tests wait for what an emulator is too slow for, and what they
- * have of the machine they have from those above. The quickstart and the packages show them at work: broker, link, proxy, agent, master, cli.
- */
-
-/** A room of tests is a process: loading tap takes longer there than most of them. */
-export function testGroups(short: boolean): readonly TestGroup[] {
-  return (short ? ['base', 'identity'] : [...pure, ...hands]).map(name => ({ name, files: testsIn(name) }));
-}
+export const rooms = ['base', 'model', 'policy', 'traffic', 'scheduling', 'lifecycle', 'device', 'identity', 'store'];
 
 const root = join('build', 'test');
 
-function testsIn(room: string): string[] {
+/** The test files of a room, relative to the project. They are one process: loading tap takes longer there than most of them. */
+export function testsIn(room: string): string[] {
   const names = readdirSync(join(root, room)).filter(name => name.endsWith('.test.js'));
   return names.sort().map(name => join(root, room, name));
 }

@@ -1,6 +1,6 @@
-/** A script that lists what packages may leave of themselves; what systemd and dpkg remember of packages is theirs. */
+/** A script that lists what packages may leave of themselves; what systemd, dpkg and useradd remember is theirs. */
 export const everything =
-  "find /etc /usr /var/lib /opt /srv -xdev ! -path '/var/lib/dpkg*' ! -path '/var/lib/systemd/deb-systemd-helper*' ! -name '*-' | sort; cat /etc/passwd /etc/group";
+  "find /etc /usr /var/lib /opt /srv -xdev ! -path '/var/lib/dpkg*' ! -path '/var/lib/systemd/deb-systemd-helper*' ! -name '*-' ! -name .pwd.lock | sort; cat /etc/passwd /etc/group";
 
 /** Throws where that script printed something else after than before. */
 export function expectSame(before: string, after: string): void {

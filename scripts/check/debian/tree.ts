@@ -18,27 +18,31 @@ export const treePrograms = { mmdebstrap: 'mmdebstrap' };
 const suite = 'trixie';
 const madeFile = 'etc/mesolite-packages';
 
-/** What dpkg would have noted, for packages that were unpacked without it. */
+/** Without updates: a mirror may be in the midst of them, and what is kept here would not get them. */
+const releaseAlone = `sed -i '/ ${suite}-/d' "$1/etc/apt/sources.list"`;
+
+/** What dpkg and the packages' scripts would have noted, for those that were unpacked without. */
 const noteUnpacked = `for deb in "$1"/var/cache/apt/archives/*.deb; do
   dpkg-deb --field "$deb" | sed '/^Package:/a Status: install ok installed'; echo
 done > "$1/var/lib/dpkg/status"
-for file in passwd group; do cp "$1/usr/share/base-passwd/$file.master" "$1/etc/$file"; done`;
+for file in passwd group; do cp "$1/usr/share/base-passwd/$file.master" "$1/etc/$file"; done
+for kind in account auth password session; do echo "$kind required pam_permit.so" > "$1/etc/pam.d/common-$kind"; done`;
 /** Of Debian's essential packages those that ours and their scripts call. */
 const base =
-  'base-files base-passwd bash coreutils dash dpkg findutils grep hostname init-system-helpers perl-base sed tar util-linux';
+  'base-files base-passwd bash coreutils dash diffutils dpkg findutils grep hostname init-system-helpers libc-bin perl-base sed tar util-linux';
 
 /** A Debian of an architecture as a folder: made anew when it is not there, or other packages are wanted. */
 export async function makeTree({ architecture, packages, cache, isConfigured }: TreeSettings): Promise<string> {
   const tree = join(cache, `${suite}-${architecture}`);
-  const wanted = `${packages.join()}\n`;
+  const all = isConfigured ? packages : [...base.split(' '), ...packages];
+  const wanted = `${all.join()}\n`;
   const made = join(tree, madeFile);
   if (existsSync(made) && readFileSync(made, 'utf8') === wanted) return tree;
   const unfinished = `${tree}.new`;
   mkdirSync(cache, { recursive: true });
   for (const each of [tree, unfinished]) rmSync(each, { recursive: true, force: true });
-  const all = isConfigured ? packages : [...base.split(' '), ...packages];
   const unpacked = ['--variant=extract', `--extract-hook=${noteUnpacked}`];
-  const options = [`--architectures=${architecture}`, `--include=${all.join()}`];
+  const options = [`--architectures=${architecture}`, `--include=${all.join()}`, `--setup-hook=${releaseAlone}`];
   const variant = isConfigured ? ['--variant=essential'] : unpacked;
   await runProgram('mmdebstrap', ['--quiet', ...variant, ...options, suite, unfinished]);
   // the names that a system installer gives
