@@ -5,7 +5,7 @@
  * after which it is given up; `--cache DIR` (or MESOLITE_CACHE) keeps the Debians, 0.5 GB each, and what was said last; `--json` prints one
  * object a row. Needs root; the exit code is 1 when something does not hold.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -52,7 +52,7 @@ function report(row: Pick<Row, 'case' | 'value' | 'unit' | 'goal' | 'met'>, why:
 type Run = (name: string, command: readonly string[], env?: Readonly<Record<string, string>>) => Promise<Ended>;
 
 async function check(architecture: Architecture): Promise<void> {
-  const start = performance.now();
+  const [start, before] = [performance.now(), childSeconds()];
   const native = await fetchNative(architecture, cache);
   const packages = join(cache, `packages-${architecture}`);
   const unregister = await registerEmulator(architecture);
@@ -76,8 +76,17 @@ async function check(architecture: Architecture): Promise<void> {
   } finally {
     unregister();
   }
-  const minutes = Math.round((performance.now() - start) / 6_000) / 10;
-  report({ case: `${architecture}: all of it`, value: minutes, unit: 'minutes', goal: wholeMs / 60_000, met: true });
+  const minutes = oneDigit((performance.now() - start) / 60_000);
+  const unit = `minutes (${oneDigit((childSeconds() - before) / 60)} of processors)`;
+  report({ case: `${architecture}: all of it`, value: minutes, unit, goal: wholeMs / 60_000, met: true });
+}
+
+const oneDigit = (value: number) => Math.round(value * 10) / 10;
+
+/** What all that this process has started, and that has ended, took of processors: fields 16 and 17 of proc_pid_stat(5), in clock ticks. */
+function childSeconds(): number {
+  const fields = readFileSync('/proc/self/stat', 'latin1').split(') ')[1]?.split(' ') ?? [];
+  return (Number(fields[13]) + Number(fields[14])) / 100;
 }
 
 async function runTests(architecture: Architecture, run: Run): Promise<void> {
