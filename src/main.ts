@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { AgentOptions, DoctorOptions, Joined, JoinOptions, MasterOptions } from './cli/roles.ts';
@@ -53,6 +53,9 @@ async function runAgent(
   { dataDir, logLevel, ports, node, upgrade, ...options }: AgentOptions,
   signal: AbortSignal,
 ): Promise<void> {
+  // at a first start another process reads the board while the rest of the agent is loaded
+  const isNew = !existsSync(join(dataDir, 'identity'));
+  const board = isNew ? (await import('./device/inventory.ts')).readInventory() : undefined;
   const [{ serveAgent }, { checkAgentConfig, defaultAgentConfig, defaultNodeId }, { systemClock: clock }, { makeLog }] =
     await Promise.all([
       import('./agent/serve.ts'),
@@ -89,6 +92,7 @@ async function runAgent(
     clock,
     log,
     version,
+    readBoard: board && (() => board),
     running: launched ?? installedVersion,
     versions: await openVersions(dataDir),
     whyNot: upgrade === false ? 'it was started with --no-upgrade' : whyNotFollowed(process.env, process.pid),

@@ -2,6 +2,7 @@ import type { Server } from 'node:net';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { GivenSockets } from '../device/given-sockets.ts';
+import type { CheckedInventory } from '../device/inventory.ts';
 import type { AccessRecord } from '../model/access.ts';
 import type { VersionChange } from './upgrade.ts';
 
@@ -9,6 +10,8 @@ export interface AgentParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
+  /** What the board is, where somebody reads it already; absent: whoever needs it does. */
+  readonly readBoard?: (() => Promise<CheckedInventory>) | undefined;
   /** Sockets that listen already; absent: none. */
   readonly sockets?: GivenSockets | undefined;
   /** How another version takes the place of this one; absent: none does. */

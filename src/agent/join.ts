@@ -11,6 +11,7 @@ import { parseJoinString } from '../identity/join-string.ts';
 import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, readPrivateKey } from '../identity/keys.ts';
 import { readProxyRules } from '../link/proxy-rules.ts';
 import { encodeMessage } from '../model/message.ts';
+import type { AgentParts } from './agent-parts.ts';
 import { profilesFor } from './applied-profiles.ts';
 import { certificateFilePrefix } from './certificates.ts';
 import { type NodeClock, openNodeClock } from './clock.ts';
@@ -30,9 +31,8 @@ export type JoinConfig = Pick<
   readonly join: string;
 };
 
-export interface JoinParts {
+export interface JoinParts extends Pick<AgentParts, 'log' | 'readBoard'> {
   readonly clock: NodeClock;
-  readonly log: Log;
 }
 
 const keyFile = 'joining';
@@ -77,14 +77,14 @@ export async function joinFirst(
 
 /** Joins and keeps what it was given; the agent that starts next uses it. Throws as `enroll` does. */
 async function joinFleet(
-  { clock, log }: JoinParts,
+  { clock, log, readBoard }: JoinParts,
   config: JoinConfig,
   files: Files,
   signal: AbortSignal,
 ): Promise<NodeIdentity> {
   const { node, labels, join } = config;
   const keys = await openKeys(files, parseJoinString(join).id);
-  const profile = await profileOf(config, files, log);
+  const profile = await profileOf(config, files, log, readBoard);
   log.info('this node asks to be let in', { node, profile, key: keyIdOf(keys.publicKey).slice(0, 16) });
   const parts = { clock, log, random: systemRandom, proxyFor: readProxyRules(config.proxy ?? {}) };
   const identity = await enroll(parts, { join, node, labels, profile, keys }, signal);
@@ -117,8 +117,13 @@ async function replaceIdentity(files: Files, identity: NodeIdentity): Promise<vo
 }
 
 /** Who sits at the board is told what it is seen to be in, with what helps. */
-async function profileOf({ profile: asked, ...folders }: JoinConfig, files: Files, log: Log): Promise<string> {
-  const { inventory } = await openBoardFacts(files, log);
+async function profileOf(
+  { profile: asked, ...folders }: JoinConfig,
+  files: Files,
+  log: Log,
+  readBoard: JoinParts['readBoard'],
+): Promise<string> {
+  const { inventory } = await openBoardFacts(files, log, readBoard);
   const profile = profileOfBoard(inventory, await profilesFor(folders, []), asked);
   for (const { trap, fix, when } of trapsHere(profile))
     if (when !== undefined) log.warn('a known trap of this board', { trap, fix });

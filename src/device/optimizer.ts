@@ -12,8 +12,9 @@ export function interpretAlone(): void {
 /** So much work within so short a time is worth compiled code. */
 const worth = { requests: 256, withinMs: 5_000, cpu: 0.05 };
 
-/** What is moved, and that functions lose their bytecode: most of it is of the start, the rest is compiled again when it is called. */
-const tidyFlags = ['compact-on-every-full-gc', 'stress-flush-code'];
+/** What is left is moved together, and functions lose their bytecode that were not called since the collection before, not in the last five: most of it is of the start. */
+const tidyFlags = ['--compact-on-every-full-gc', '--bytecode-old-age=1'];
+const usualFlags = ['--no-compact-on-every-full-gc', '--bytecode-old-age=5'];
 
 /**
  * Collects all garbage and moves what is left together, so that whole pages go back to the system; nothing without `--expose-gc`. It takes
@@ -21,9 +22,11 @@ const tidyFlags = ['compact-on-every-full-gc', 'stress-flush-code'];
  */
 function tidy(): void {
   if (globalThis.gc === undefined) return;
-  for (const flag of tidyFlags) setFlagsFromString(`--${flag}`);
+  for (const flag of tidyFlags) setFlagsFromString(flag);
+  // the first ages what the second drops
   globalThis.gc();
-  for (const flag of tidyFlags) setFlagsFromString(`--no-${flag}`);
+  globalThis.gc();
+  for (const flag of usualFlags) setFlagsFromString(flag);
 }
 
 /** Lets V8 compile what is hot, once there is work (it stays so), and has it tidy up when work, or the start, is over. */
