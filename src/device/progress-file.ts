@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, lstatSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Progress } from '../model/task.ts';
@@ -18,15 +18,19 @@ export interface SeenProgress {
 
 /** What a task says of itself; `before` as it is when the file has not changed since, undefined when there is none. */
 export async function readProgress(sandbox: string, before?: SeenProgress): Promise<SeenProgress | undefined> {
+  const path = join(sandbox, progressName);
   try {
+    // most tasks have none, and it is asked with each heartbeat: the kernel answers from memory, where the thread pool costs two wakes
+    const seen = lstatSync(path, { throwIfNoEntry: false });
+    if (seen?.isFile() !== true) return undefined;
+    if (before?.mtimeMs === seen.mtimeMs && before.size === seen.size) return before;
     // a task may have put a pipe or a link in its place
     const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
-    const file = await open(join(sandbox, progressName), flags);
+    const file = await open(path, flags);
     try {
       const stat = await file.stat();
       const { mtimeMs, size } = stat;
       if (!stat.isFile()) return undefined;
-      if (before?.mtimeMs === mtimeMs && before.size === size) return before;
       const length = Math.min(size, progressBounds.lineBytes);
       const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, size - length);
       return { mtimeMs, size, progress: parseProgress(buffer.toString('utf8', 0, bytesRead)) ?? before?.progress };
