@@ -51,13 +51,13 @@ function rssMb(pid: number, peak = false): number {
   return Number(line.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
 
-/** How many tasks of a job are in each state, once a second until `isDone`; what changes is said. */
+/** How many tasks of a job are in each state, every few seconds until `isDone`; what changes is said. */
 async function follow(
   api: FleetApi,
   name: string,
   isDone: (states: ReadonlyMap<TaskState | 'waiting', number>) => boolean,
 ) {
-  for (let said = ''; ; await setTimeout(1_000)) {
+  for (let said = ''; ; await setTimeout(3_000)) {
     const tasks = await api.tasks(name);
     const states = new Map<TaskState | 'waiting', number>();
     for (const { node, state } of tasks) {

@@ -117,6 +117,8 @@ export function makeRounds(parts: {
   const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake, onEmptied });
   let wakeUp: (() => void) | undefined;
   let isDue = false;
+  /** What the last plan took: rounds have at most half of the time, so that nodes and operators are answered while thousands of tasks wait. */
+  let planMs = 0;
 
   function change(events: readonly LedgerEvent[]): Applied {
     const applied = applyEvents(ledger, events);
@@ -188,10 +190,12 @@ export function makeRounds(parts: {
     }
     const granted = sharing.share(input.roster.nodes, input.pending);
     const earlier = waiting;
+    const begin = clock.monotonic();
     const plan = planRound(
       { ...input, ledger, granted, search: searchOf(task => earlier.get(task)?.expected?.node) },
       scheduler,
     );
+    planMs = clock.monotonic() - begin;
     for (const { task, why } of plan.refused) log.error('a placement was refused', { task, why });
     waiting = new Map([...plan.waiting, ...early].map(entry => [entry.task, entry]));
     moves.tell(task => waiting.get(task));
@@ -252,7 +256,7 @@ export function makeRounds(parts: {
       wake();
       while (!signal.aborted) {
         await untilDue(replanAt, signal);
-        if (!(await clock.sleep(masterTimes.roundDelayMs, signal))) return;
+        if (!(await clock.sleep(Math.max(masterTimes.roundDelayMs, planMs), signal))) return;
         isDue = false;
         try {
           replanAt = await round();
