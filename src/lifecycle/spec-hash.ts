@@ -1,9 +1,14 @@
 import type { Sha256 } from '../model/audit-chain.ts';
 import type { TaskSpec } from '../model/task.ts';
 
+/** A spec does not change; that of each task of a node is wanted whenever one of them ends. */
+const known = new WeakMap<TaskSpec, string>();
+
 /** Names a spec: two that say the same have the same hash, in whatever order their fields came. */
 export function specHash(spec: TaskSpec, sha256: Sha256): string {
-  return sha256(canonical(spec));
+  const hash = known.get(spec) ?? sha256(canonical(spec));
+  known.set(spec, hash);
+  return hash;
 }
 
 /** The hash of a set of tasks that birth and heartbeat carry as `held`; the order of the tasks does not matter. */

@@ -173,15 +173,11 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
   function shapeOf(task: PendingTask): Shape {
     const known = ofTask.get(task);
     if (known !== undefined) return known;
-    const whereKey = whereKeyOf(task);
-    const where = wheres.get(whereKey) ?? makeWhere(task);
-    wheres.set(whereKey, where);
-    const { class: name, type, strategy, expectedMs: told, maxRunMs } = task;
-    const { spreadOver, togetherWith } = task;
-    const asked = [name, jobKey(task), type, strategy, told, maxRunMs, spreadOver, togetherWith];
-    const key = `${JSON.stringify(asked)}${whereKey}`;
-    const shape = shapes.get(key) ?? makeShape(task, where);
-    shapes.set(key, shape);
+    const keys = keysOf(task);
+    const where = wheres.get(keys.where) ?? makeWhere(task);
+    wheres.set(keys.where, where);
+    const shape = shapes.get(keys.shape) ?? makeShape(task, where);
+    shapes.set(keys.shape, shape);
     ofTask.set(task, shape);
     return shape;
   }
@@ -231,7 +227,7 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
       return entered;
     },
     rankingOf(task, make) {
-      const key = `${jobKey(task)} ${task.strategy} ${task.spreadOver} ${task.togetherWith} ${whereKeyOf(task)}`;
+      const key = `${jobKey(task)} ${task.strategy} ${task.spreadOver} ${task.togetherWith} ${keysOf(task).where}`;
       const ranking = rankings.get(key) ?? make();
       rankings.set(key, ranking);
       return ranking;
@@ -263,10 +259,37 @@ export function makeBoard(offers: Offers, pending: readonly PendingTask[], conte
   };
 }
 
-/** Tasks that share it ask the same nodes for the same room. */
-function whereKeyOf(task: PendingTask): string {
+interface Keys {
+  /** Tasks that share it ask the same nodes for the same room, */
+  readonly where: string;
+  /** and those that share this are alike to the scheduler. */
+  readonly shape: string;
+}
+
+/** A task that waits does so for many rounds, and does not change. */
+const known = new WeakMap<PendingTask, Keys>();
+
+function keysOf(task: PendingTask): Keys {
+  const keys = known.get(task) ?? makeKeys(task);
+  known.set(task, keys);
+  return keys;
+}
+
+function makeKeys(task: PendingTask): Keys {
+  const { class: name, type, strategy, expectedMs, maxRunMs, spreadOver, togetherWith } = task;
   const { needs, portCount, nodePorts, constraints, affinities, artifacts, maxPerNode, apartFrom } = task;
   // where tasks of one job are in each other's way, its nodes are its own
   const own = maxPerNode !== undefined || apartFrom !== undefined ? [jobKey(task), maxPerNode, apartFrom] : [];
-  return JSON.stringify([needs.scalars, needs.sets, portCount, nodePorts, constraints, affinities, artifacts, own]);
+  const where = JSON.stringify([
+    needs.scalars,
+    needs.sets,
+    portCount,
+    nodePorts,
+    constraints,
+    affinities,
+    artifacts,
+    own,
+  ]);
+  const asked = [name, jobKey(task), type, strategy, expectedMs, maxRunMs, spreadOver, togetherWith];
+  return { where, shape: `${JSON.stringify(asked)}${where}` };
 }

@@ -41,9 +41,22 @@ export interface Assignments {
   adopt(version: AssignmentVersion): Promise<void>;
 }
 
+/** So many are remembered as they were read: a node's assignment is read anew with each of its tasks that ends. */
+const maxSpecs = 4_000;
+
 export function makeAssignments(db: Kysely<Schema>, listeners: readonly TaskListener[]): Assignments {
   const tell = (ids: readonly string[]) => {
     for (const listener of listeners) listener(ids);
+  };
+  const specs = new Map<string, { readonly json: string; readonly spec: TaskSpec }>();
+  const specOf = (task: string, json: string): TaskSpec => {
+    const known = specs.get(task);
+    if (known?.json === json) return known.spec;
+    const spec = readSpec(task, json);
+    specs.set(task, { json, spec });
+    const [oldest] = specs.keys();
+    if (specs.size > maxSpecs && oldest !== undefined) specs.delete(oldest);
+    return spec;
   };
   return {
     async place(placements) {
@@ -56,7 +69,7 @@ export function makeAssignments(db: Kysely<Schema>, listeners: readonly TaskList
       tell(tasks);
       return versions;
     },
-    of: node => db.transaction().execute(tx => assignmentOf(tx, node)),
+    of: node => db.transaction().execute(tx => assignmentOf(tx, node, specOf)),
     isKnown: version => db.transaction().execute(tx => isKnown(tx, version)),
     adopt: version =>
       db.transaction().execute(async tx => {
@@ -108,7 +121,11 @@ async function stop(
   return raiseGenerations(tx, [...nodes]);
 }
 
-async function assignmentOf(tx: Transaction<Schema>, node: string): Promise<NodeAssignment | undefined> {
+async function assignmentOf(
+  tx: Transaction<Schema>,
+  node: string,
+  specOf: (task: string, json: string) => TaskSpec,
+): Promise<NodeAssignment | undefined> {
   const version = await tx
     .selectFrom('nodes')
     .select(['epoch', 'generation'])
@@ -123,6 +140,6 @@ async function assignmentOf(tx: Transaction<Schema>, node: string): Promise<Node
     .where('state', 'in', liveStates)
     .orderBy('id')
     .execute();
-  const tasks = rows.flatMap(row => (row.specJson === null ? [] : [readSpec(row.id, row.specJson)]));
+  const tasks = rows.flatMap(row => (row.specJson === null ? [] : [specOf(row.id, row.specJson)]));
   return { node, ...version, tasks };
 }
