@@ -32,6 +32,8 @@ const { values } = parseArgs({
 const cache = resolve(values.cache);
 const cases = String(wholeNumber(values.cases));
 const wholeMs = wholeNumber(values.minutes) * 60_000;
+/** What the packages depend on; a Node of nodejs.org wants libatomic1 where Debian's does not. */
+const packages = ['nodejs', 'adduser', 'libatomic1'];
 const parallel = 2;
 /** A processor that is computed takes its time. */
 const patience = { MESOLITE_PATIENCE: '20' };
@@ -57,7 +59,7 @@ async function check(architecture: Architecture): Promise<void> {
   const above = join(cache, `above-${architecture}`);
   const unregister = await registerEmulator(architecture);
   try {
-    const tree = await makeTree({ architecture, packages: ['nodejs', 'adduser'], cache, isConfigured: false });
+    const tree = await makeTree({ architecture, packages, cache, isConfigured: false });
     const system = { tree, project: [above, native, resolve('.')], cache };
     rmSync(above, { recursive: true, force: true });
     const jobs = join('scripts', 'quickstart');
