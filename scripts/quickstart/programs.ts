@@ -110,12 +110,13 @@ export async function eventually<T>(
   what: string,
   withinMs: number,
   ask: () => Promise<T | undefined> | T | undefined,
+  everyMs = 100,
 ): Promise<T> {
   const end = performance.now() + withinMs * patience;
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
     if (performance.now() > end) throw new Error(`${what}: not within ${(withinMs * patience) / 1000} s`);
-    await new Promise(resolve => setTimeout(resolve, 100 * patience));
+    await new Promise(resolve => setTimeout(resolve, everyMs * patience));
   }
 }

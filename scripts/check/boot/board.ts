@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { NodeView, TaskView } from '../../../src/model/api.ts';
 import { eventually, lastWords, type Mesolite, makeMesolite, type Role, startRole } from '../../quickstart/programs.ts';
-import { type Guest, patienceMs, textOf } from './guest.ts';
+import { type Guest, patienceMs, patiently, textOf } from './guest.ts';
 
 /** What a guest sees of this machine. */
 const hostAddress = '10.0.2.2';
@@ -71,7 +71,7 @@ export class Board {
 
   /** Waits until the master has heard of it after `since`, milliseconds since 1970. */
   ready(since = 0): Promise<NodeView> {
-    return eventually('the node is ready', patienceMs, async () => {
+    return patiently('the node is ready', async () => {
       const node = await this.node();
       return node?.state === 'ready' && node.lastSeen > since ? node : undefined;
     });
@@ -83,7 +83,7 @@ export class Board {
     const job = { apiVersion: 'mesolite/v1', kind: 'Job', metadata: { name }, spec };
     writeFileSync(file, JSON.stringify(job));
     await this.mesolite.text('apply', '-f', file);
-    return eventually(`task ${name}`, patienceMs, async () => (await this.tasks(name)).find(isDone));
+    return patiently(`task ${name}`, async () => (await this.tasks(name)).find(isDone));
   }
 
   async tasks(job: string): Promise<TaskView[]> {
@@ -101,7 +101,7 @@ export class Board {
 
   /** Waits until the unit is up with another main process than `before`. */
   another(before: string): Promise<string> {
-    return eventually('another process is the agent', patienceMs, async () => {
+    return patiently('another process is the agent', async () => {
       const [pid, state] = [await this.property('MainPID'), await this.property('ActiveState')];
       return pid !== '0' && pid !== before && state === 'active' ? pid : undefined;
     });
@@ -110,6 +110,14 @@ export class Board {
   /** What a task writes, as a file of the guest. */
   logOf({ id }: Pick<TaskView, 'id'>): string {
     return `${dataDir}/tasks/${id}/stdout.log`;
+  }
+
+  /** Waits until what a task has written matches `pattern`. */
+  said(task: Pick<TaskView, 'id'>, pattern: RegExp): Promise<string> {
+    return patiently(`${task.id} says ${pattern.source}`, async () => {
+      const { output } = await this.guest.run(`cat ${this.logOf(task)}`);
+      return pattern.test(output) ? output : undefined;
+    });
   }
 
   /** The first process of a task's newest run. */

@@ -1,7 +1,6 @@
 import type { TaskView } from '../../../src/model/api.ts';
-import { eventually } from '../../quickstart/programs.ts';
 import { type Board, isRunning } from './board.ts';
-import { patienceMs } from './guest.ts';
+import { patiently } from './guest.ts';
 
 /** A task that says each second which process it is: whatever befalls the others, and the agent, it is to go on. */
 export class Counter {
@@ -23,7 +22,7 @@ export class Counter {
     const file = this.#board.logOf(this.task);
     const lines = async () => Number(await this.#board.text(`wc -l < ${file}`));
     const before = await lines();
-    await eventually('the counter goes on', patienceMs, async () => ((await lines()) > before + 1 ? true : undefined));
+    await patiently('the counter goes on', async () => ((await lines()) > before + 1 ? true : undefined));
     return this.#board.text(`tail -n 1 ${file}`);
   }
 }

@@ -1,7 +1,13 @@
+import { eventually } from '../../quickstart/programs.ts';
 import type { Ended } from '../debian/program.ts';
 
 /** A processor that is computed takes its time. */
 export const patienceMs = 900_000;
+
+/** Asks until there is an answer, not so often that the asking takes the time of what is waited for. */
+export function patiently<T>(what: string, ask: () => Promise<T | undefined>): Promise<T> {
+  return eventually(what, patienceMs, ask, 2_000);
+}
 
 /** What it says on its console, as a file in the folder of the check. */
 export const consoleName = 'console.log';

@@ -33,6 +33,8 @@ const files = {
   'etc/hostname': 'board\n',
   'etc/systemd/network/10-lan.network':
     '[Match]\nName=eth0 host0\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\nIPv6AcceptRA=no\n',
+  // on a processor that is computed, and waits for others
+  'etc/systemd/system/mesolite-agent.service.d/slow.conf': '[Service]\nTimeoutStartSec=900\n',
   'etc/systemd/system/shell.service': `[Unit]
 BindsTo=dev-virtio\\x2dports-shell.device
 After=dev-virtio\\x2dports-shell.device

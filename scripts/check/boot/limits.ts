@@ -1,8 +1,7 @@
-import { eventually } from '../../quickstart/programs.ts';
 import { fact, type Hold } from '../rows.ts';
 import { type Board, isRunning } from './board.ts';
 import type { Counter } from './counter.ts';
-import { patienceMs } from './guest.ts';
+import { patiently } from './guest.ts';
 import { checkMemory } from './memory.ts';
 
 /** What the kernel holds tasks to: each takes more than it may, while `counter` must go on. */
@@ -22,7 +21,7 @@ async function checkProcessors(board: Board, hold: Hold): Promise<void> {
     return { usedMs: Number(/^usage_usec (\d+)/m.exec(used)?.[1]) / 1_000, nowMs: Number(now) * 1_000 };
   };
   const first = await sample();
-  const cores = await eventually('ten seconds of work', patienceMs, async () => {
+  const cores = await patiently('ten seconds of work', async () => {
     const { usedMs, nowMs } = await sample();
     return nowMs - first.nowMs >= 10_000 ? (usedMs - first.usedMs) / (nowMs - first.nowMs) : undefined;
   });
@@ -83,7 +82,7 @@ async function checkBoard(board: Board, hold: Hold, counter: Counter): Promise<v
 }
 
 async function meetsBound(board: Board, pid: string): Promise<void> {
-  await eventually('the bomb meets its bound', patienceMs, async () => {
+  await patiently('the bomb meets its bound', async () => {
     const events = await board.cgroup(pid, 'pids.events');
     return Number(/^max (\d+)/m.exec(events)?.[1]) > 100 ? true : undefined;
   });
@@ -91,7 +90,7 @@ async function meetsBound(board: Board, pid: string): Promise<void> {
 
 /** Waits until the group of a task is no more, and with it all of its processes. */
 async function isGone(board: Board, group: string): Promise<void> {
-  await eventually(`${group} is gone`, patienceMs, async () =>
+  await patiently(`${group} is gone`, async () =>
     (await board.guest.run(`test ! -e "/sys/fs/cgroup${group}"`)).code === 0 ? true : undefined,
   );
 }

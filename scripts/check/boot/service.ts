@@ -1,8 +1,7 @@
-import { eventually } from '../../quickstart/programs.ts';
 import { fact, type Hold } from '../rows.ts';
 import { type Board, unit } from './board.ts';
 import type { Counter } from './counter.ts';
-import { patienceMs } from './guest.ts';
+import { patienceMs, patiently } from './guest.ts';
 
 const watchdogSeconds = 20;
 
@@ -36,7 +35,7 @@ export async function checkService(board: Board, hold: Hold, counter: Counter): 
 
 async function checkActivation(board: Board, hold: Hold): Promise<void> {
   await board.text(`systemctl stop ${unit}.service`);
-  await eventually('the agent has ended', patienceMs, async () =>
+  await patiently('the agent has ended', async () =>
     (await board.property('ActiveState')) === 'inactive' ? true : undefined,
   );
   const since = (await board.node())?.lastSeen ?? 0;

@@ -1,9 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { eventually } from '../../quickstart/programs.ts';
 import { fact, type Hold } from '../rows.ts';
 import { type Board, isRunning, unit } from './board.ts';
 import type { Counter } from './counter.ts';
-import { patienceMs } from './guest.ts';
 
 /** What systemd calls OK, from 0 to 10. */
 const maxExposure = 2.5;
@@ -39,10 +37,7 @@ export async function checkUnit(board: Board, hold: Hold, counter: Counter): Pro
 
 async function tell(board: Board, name: string, more: object) {
   const task = await board.task(name, { command: says, ...more }, isRunning);
-  const text = await eventually(`${name} says who it is`, patienceMs, async () => {
-    const said = await board.text(`cat ${board.logOf(task)}`);
-    return said.includes('NoNewPrivs:') ? said : undefined;
-  });
+  const text = await board.said(task, /^NoNewPrivs:/m);
   return { name: text.split('\n')[0], status: text, pid: await board.shimPid(task) };
 }
 
