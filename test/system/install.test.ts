@@ -66,11 +66,16 @@ t.test('a machine becomes a node by the script of the master, and is one no more
 
   // as its unit starts it
   const [, command = ''] =
-    /^ExecStart=(.*) \$MESOLITE/m.exec(run('cat /etc/systemd/system/mesolite-agent.service')) ?? [];
+    /^ExecStart=(.*) \$MESOLITE_AGENT/m.exec(run('cat /etc/systemd/system/mesolite-agent.service')) ?? [];
   t.match(command, /^\/usr\/local\/lib\/mesolite\/node /);
   const user = ['setpriv', '--reuid=mesolite-agent', '--regid=mesolite-agent', '--clear-groups', '--'];
   const options = ['--mesh-port', `${await ports.take()}`, '--outbound-port', `${await ports.take()}`, '--speed', '1'];
-  const [program = '', ...args] = [...machine.prefix, ...user, ...command.split(' '), ...options];
+  const [program = '', ...args] = [
+    ...machine.prefix,
+    ...user,
+    ...command.replace(' $MESOLITE_NODE_FLAGS', '').split(' '),
+    ...options,
+  ];
   const agent = spawn(program, args, { stdio: 'ignore', env: { PATH: '/usr/bin:/bin' } });
   const ended = new Promise(resolve => agent.once('close', resolve));
   await untilReady(api, 'pi-1');
