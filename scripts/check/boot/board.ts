@@ -94,9 +94,12 @@ export class Board {
     await this.mesolite.text('delete', 'Job', job);
   }
 
-  /** A property of the agent's unit, as systemd shows it. */
+  /** A property of the agent's unit, as systemd shows it: asked again where it has no time to answer. */
   property(name: string): Promise<string> {
-    return this.text(`systemctl show --property=${name} --value ${unit}`);
+    return patiently(`systemd shows ${name}`, async () => {
+      const { code, output } = await this.guest.run(`systemctl show --property=${name} --value ${unit}`);
+      return code === 0 ? output.trim() : undefined;
+    });
   }
 
   /** Waits until the unit is up with another main process than `before`. */
