@@ -62,6 +62,8 @@ export function makeSupervisor(
   // room for the ends of all tasks at once
   const gate = new Gate(2 * maxTasksPerNode);
   const runners = new Map<string, TaskRunner>();
+  /** Wanted, and not begun. */
+  const waiting = new Map<string, TaskSpec>();
   /** The ends of the tasks that are still here. */
   const ended = new Map<string, TaskStatus>();
   let desired: DesiredSet = nothingDesired;
@@ -86,47 +88,50 @@ export function makeSupervisor(
     heldHash = assignmentHash(next.tasks.values(), sha256);
   }
 
-  /** Ends what is not wanted; what is to be launched then is the caller's to launch. */
-  async function clear(): Promise<ReturnType<typeof reconcile>> {
+  /** Ends what is not wanted, and has what is missing wait for `launchAll`. Returns the tasks that are not as they are wanted. */
+  async function clear(): Promise<readonly string[]> {
     const steps = reconcile(desired.tasks, runners, sha256);
+    for (const id of waiting.keys()) {
+      if (desired.tasks.has(id)) continue;
+      waiting.delete(id);
+      sayUnwanted(id);
+    }
+    for (const spec of steps.launch) waiting.set(spec.id, spec);
     for (const id of steps.kill) runners.get(id)?.kill('the master does not want it any more');
     for (const id of steps.forget) await forget(id);
     onChanged();
-    return steps;
+    return steps.conflict;
   }
 
   /** One by one, so that a thousand of them do not keep those that end meanwhile, nor the next assignment. */
-  async function launchAll(specs: readonly TaskSpec[]): Promise<void> {
-    for (const spec of specs) await gate.run(() => launch(spec));
-    if (specs.length > 0) onChanged();
+  async function launchAll(): Promise<void> {
+    while (waiting.size > 0) await gate.run(launchNext);
+    onChanged();
   }
 
-  async function take(
-    assignment: Assignment,
-  ): Promise<{ readonly why?: string | undefined; readonly launch?: readonly TaskSpec[] }> {
+  async function take(assignment: Assignment): Promise<string | undefined> {
     const applied = applyAssignment(desired, assignment);
     switch (applied.result) {
-      case 'taken': {
+      case 'taken':
         await store(applied.desired);
-        const { conflict, launch } = await clear();
-        return { why: describeConflicts(conflict), launch };
-      }
+        return describeConflicts(await clear());
       case 'ignored':
-        return {};
+        return undefined;
       case 'gap':
-        return { why: 'it does not stand on what is held' };
+        return 'it does not stand on what is held';
       case 'refused':
-        return { why: applied.reason };
+        return applied.reason;
       default:
         return applied satisfies never;
     }
   }
 
-  async function launch(spec: TaskSpec): Promise<void> {
+  async function launchNext(): Promise<void> {
+    const [spec] = waiting.values();
+    // another assignment has launched the last
+    if (spec === undefined) return;
     const { id } = spec;
-    // an assignment that came meanwhile does not want it, or launches it itself
-    if (!desired.tasks.has(id)) sayUnwanted(id);
-    if (runners.has(id) || desired.tasks.get(id) !== spec) return;
+    waiting.delete(id);
     const directory = directories.of(id);
     const runner = makeTaskRunner(
       { ...parts, onReady: onChanged, onEnded: onTaskEnded },
@@ -196,8 +201,8 @@ export function makeSupervisor(
       desired = await load();
       heldHash = assignmentHash(desired.tasks.values(), sha256);
       for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
-      const { launch: wanted } = await gate.run(clear);
-      await launchAll(wanted);
+      await gate.run(clear);
+      await launchAll();
       isStarted = true;
       onChanged();
       for (const status of ended.values()) onStatus(status);
@@ -205,8 +210,8 @@ export function makeSupervisor(
       for (const id of strays) inBackground('ending a stray task', endStray(id));
     },
     async assign(assignment) {
-      const { why, launch: wanted = [] } = await gate.run(() => take(assignment));
-      await launchAll(wanted);
+      const why = await gate.run(() => take(assignment));
+      await launchAll();
       return why;
     },
     get held() {

@@ -30,6 +30,7 @@ export function addDelete(program: Command, shell: Shell): void {
     .option('--force', 'a node that is up, too')
     .option('-f, --file <path>', 'all documents of a file, directory or -; may be repeated', collect);
   command.action(async (kind: string | undefined, name: string | undefined, options: DeleteOptions) => {
+    if (options.force === true && kind !== 'node') throw usageError('--force is for a node that is up');
     if (kind === 'artifact' && options.file === undefined)
       return removeArtifact(openSession(shell, command), name, shell);
     if (kind === 'node' && options.file === undefined)

@@ -168,7 +168,7 @@ export function makeApiFace(parts: {
       if (node.state === 'ready' && !force) {
         throw new MesoliteError(
           'CONFLICT',
-          `node ${id} is up: drain it and stop its agent first, or say force, by which its tasks run on until then`,
+          `node ${id} is up: drain it and stop its agent first; with force its tasks run on there until it joins anew`,
         );
       }
       await parts.deleteNode(id, `${operator} deleted it`);

@@ -56,7 +56,7 @@ export interface Fleet {
   quarantine(node: string, reason: string): Promise<void>;
   /** Throws NOT_FOUND. */
   drain(node: string, drain: Drain | null): Promise<void>;
-  /** It is no more of the fleet, until it has joined with a new key. */
+  /** One in quarantine is no more of the fleet, until it has joined with a new key. */
   remove(node: string): Promise<void>;
   setAhead(node: string, ahead: Ahead | null): void;
   get(node: string): FleetNode | undefined;
@@ -167,7 +167,8 @@ export function makeFleet(parts: {
     },
     async remove(id) {
       await nodes.remove(id);
-      entries.delete(id);
+      // it may have joined meanwhile
+      if (entries.get(id)?.node.state === 'quarantined') entries.delete(id);
       inOrder = undefined;
     },
     setAhead(id, ahead) {

@@ -117,7 +117,7 @@ export function makeRounds(parts: {
   const moves = makeMoves({ store, jobs, fleet, pool, clock, log, events, ledger: () => ledger, wake, onEmptied });
   let wakeUp: (() => void) | undefined;
   let isDue = false;
-  /** What the last plan took: rounds have at most half of the time, so that nodes and operators are answered while thousands of tasks wait. */
+  /** What the last plan took: plans have at most half of the time, so that nodes and operators are answered while thousands of tasks wait. */
   let planMs = 0;
 
   function change(events: readonly LedgerEvent[]): Applied {
@@ -183,6 +183,7 @@ export function makeRounds(parts: {
     const { open, early } = await inOrder(pool.pending());
     hasHeld = early.length > 0;
     const input = inputOf(open);
+    planMs = 0;
     if (input.pending.length === 0) {
       waiting = new Map(early.map(entry => [entry.task, entry]));
       sharing.share(input.roster.nodes, []);

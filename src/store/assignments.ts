@@ -41,21 +41,26 @@ export interface Assignments {
   adopt(version: AssignmentVersion): Promise<void>;
 }
 
-/** So many are remembered as they were read: a node's assignment is read anew with each of its tasks that ends. */
-const maxSpecs = 4_000;
+/** So much of specs is remembered, in characters of their JSON: a node's assignment is read anew with each of its tasks that ends. */
+const maxSpecChars = 16 * 1024 * 1024;
 
 export function makeAssignments(db: Kysely<Schema>, listeners: readonly TaskListener[]): Assignments {
   const tell = (ids: readonly string[]) => {
     for (const listener of listeners) listener(ids);
   };
   const specs = new Map<string, { readonly json: string; readonly spec: TaskSpec }>();
+  let specChars = 0;
   const specOf = (task: string, json: string): TaskSpec => {
     const known = specs.get(task);
     if (known?.json === json) return known.spec;
     const spec = readSpec(task, json);
     specs.set(task, { json, spec });
-    const [oldest] = specs.keys();
-    if (specs.size > maxSpecs && oldest !== undefined) specs.delete(oldest);
+    specChars += json.length - (known?.json.length ?? 0);
+    for (const [oldest, { json: left }] of specs) {
+      if (specChars <= maxSpecChars) break;
+      specs.delete(oldest);
+      specChars -= left.length;
+    }
     return spec;
   };
   return {

@@ -49,6 +49,7 @@ export interface Nodes {
   list(): Promise<NodeRecord[]>;
   /** Throws NOT_FOUND. */
   update(id: string, change: NodeChange): Promise<void>;
+  /** Only while it is in quarantine: one that joins meanwhile stays. */
   remove(id: string): Promise<void>;
 }
 
@@ -75,7 +76,12 @@ export function makeNodes(db: Kysely<Schema>): Nodes {
       if (numUpdatedRows === 0n) throw new MesoliteError('NOT_FOUND', `there is no node ${id}`);
     },
     async remove(id) {
-      await db.updateTable('nodes').set({ state: removedState, birthJson: null }).where('id', '=', id).execute();
+      await db
+        .updateTable('nodes')
+        .set({ state: removedState, birthJson: null })
+        .where('id', '=', id)
+        .where('state', '=', 'quarantined')
+        .execute();
     },
   };
 }

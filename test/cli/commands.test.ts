@@ -340,6 +340,7 @@ t.test('a node is deleted by its name', async t => {
   t.equal(server.calls.at(-1)?.what, 'DELETE /v1/nodes/pi-1?force=true');
   t.match(await mesolite('delete node Pi_1'), { code: 2, err: /the name of a node/ });
   t.match(await mesolite('delete node'), { code: 2 });
+  t.match(await mesolite('delete job web --force'), { code: 2, err: /--force is for a node/ });
 });
 
 t.test('a node is drained and let in again', async t => {

@@ -242,12 +242,13 @@ async function nodeContract(t: Test, open: Open): Promise<void> {
   t.test('a node that was removed is not there, and its name joins with another key, by any token', async t => {
     const { nodes, joinTokens } = await open(t);
     await enter({ joinTokens }, 'pi-1', 'pi-2');
-    await nodes.update('pi-1', { birth: birth(3) });
-    await nodes.remove('pi-1');
+    await nodes.update('pi-1', { birth: birth(3), state: 'quarantined' });
+    for (const id of ['pi-1', 'pi-2']) await nodes.remove(id);
     t.equal(await nodes.get('pi-1'), undefined);
     t.same(
       (await nodes.list()).map(each => each.id),
       ['pi-2'],
+      'one that is not in quarantine stays',
     );
     await joinTokens.add({ ...joinToken, id: 'next', uses: 5 });
     const before = attempt('key of pi-1', { tokenId: 'next' });
