@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream';
 // the client alone: the package's main entry also loads WebSocket, SOCKS and its command line (up to 5 MB of RSS)
 import mqttClient, { type IClientOptions } from 'mqtt/lib/client';
 import type { Packet } from 'mqtt-packet';
-import type { Clock } from '../base/clock.ts';
 import { MesoliteError, messageOf } from '../base/errors.ts';
 import { PacketGuard } from '../model/packet-guard.ts';
 import type { MessageHandler } from './link.ts';
@@ -39,13 +38,13 @@ export class MqttConnection {
   #failure: MesoliteError | undefined;
 
   constructor(
-    { clock, stream }: { readonly clock: Clock; readonly stream: Duplex },
+    stream: Duplex,
     settings: MqttConnectionSettings,
     onMessage: MessageHandler,
     onPacket?: (packet: CountedPacket) => void,
   ) {
     this.#stream = stream;
-    this.#client = new mqttClient.default(() => stream, clientOptions(clock, settings));
+    this.#client = new mqttClient.default(() => stream, clientOptions(settings));
     this.#client.on('error', error => this.destroy(asRefusal(error)));
     this.#client.on('message', (topic, payload) => {
       // what came in one piece with a packet that breaks the rules
@@ -134,7 +133,7 @@ export class MqttConnection {
   }
 }
 
-function clientOptions(clock: Clock, settings: MqttConnectionSettings): IClientOptions {
+function clientOptions(settings: MqttConnectionSettings): IClientOptions {
   const { clientId, username, will, keepaliveSeconds, connectTimeoutMs } = settings;
   return {
     clientId,
@@ -149,25 +148,9 @@ function clientOptions(clock: Clock, settings: MqttConnectionSettings): IClientO
     reconnectPeriod: 0,
     resubscribe: false,
     queueQoSZero: false,
-    timerVariant: keepaliveTimer(clock),
+    timerVariant: 'native',
     // mqtt-packet would build all 65,536 numbers: 18 MB
     writeCache: false,
-  };
-}
-
-/** The client's only timer: it pings when loops that sleep as long wake, too. */
-function keepaliveTimer(clock: Clock): Exclude<IClientOptions['timerVariant'], string | undefined> {
-  let ending = new AbortController();
-  return {
-    set(task, ms = 0) {
-      ending = new AbortController();
-      const { signal } = ending;
-      void (async () => {
-        while (await clock.sleep(ms, signal)) task();
-      })();
-      return 1;
-    },
-    clear: () => ending.abort(),
   };
 }
 

@@ -198,12 +198,7 @@ export class MqttLink implements Link {
         this.#received++;
         this.#handlers.deliver(topic, payload);
       };
-      const connection = new MqttConnection(
-        { clock, stream },
-        { ...this.#settings, keepaliveSeconds },
-        onMessage,
-        onPacket,
-      );
+      const connection = new MqttConnection(stream, { ...this.#settings, keepaliveSeconds }, onMessage, onPacket);
       const unhook = onAbort(attempt.signal, () => connection.destroy(attempt.signal.reason));
       await connection.accepted();
       this.#connection = connection;
