@@ -146,7 +146,8 @@ async function joinFleet({ logLevel, replace, ...options }: JoinOptions, signal:
   const log = makeLog({ name: 'join', level: logLevel });
   const config = { ...defaultAgentConfig, profilesDir, node: defaultNodeId(), proxy: proxyOf(process.env), ...options };
   checkAgentConfig(config);
-  return joinNode({ clock: systemClock, log }, config, { replace, keepName: options.node === undefined }, signal);
+  const keepName = options.node === undefined;
+  return joinNode({ clock: systemClock, log, version }, config, { replace, keepName }, signal);
 }
 
 async function examineNode(options: DoctorOptions, signal: AbortSignal): Promise<readonly Finding[]> {

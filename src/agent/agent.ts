@@ -6,6 +6,7 @@ import { newId } from '../device/dice.ts';
 import { lockDirectory } from '../device/directory-lock.ts';
 import { type FileOperations, systemFileOperations } from '../device/file-operations.ts';
 import { type Files, openFiles } from '../device/files.ts';
+import type { CheckedInventory } from '../device/inventory.ts';
 import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
 import { topics } from '../model/topics.ts';
@@ -18,6 +19,7 @@ import { reserveBytes } from './disk-watch.ts';
 import { WearMeter } from './flash-wear.ts';
 import { makeIncoming } from './incoming.ts';
 import { joinFirst } from './join.ts';
+import { openBoardFacts } from './known-board.ts';
 import { makeMasterLink } from './master-link.ts';
 import { makeMasterWords } from './master-words.ts';
 import { makeMesh } from './mesh.ts';
@@ -46,7 +48,14 @@ export async function startAgent(parts: AgentParts, config: AgentConfig, signal:
   const letGo = await lockDirectory(config.dataDir);
   try {
     const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
-    const runParts = { ...parts, clock, proxyFor, letGo, wear, disk };
+    const { log, version } = parts;
+    // once, where it cannot be kept either
+    let board: Promise<CheckedInventory> | undefined;
+    const readBoard = () => {
+      board ??= openBoardFacts({ files, log, version }, parts.readBoard);
+      return board;
+    };
+    const runParts = { ...parts, clock, proxyFor, letGo, wear, disk, readBoard };
     const known = await loadIdentity(files);
     if (known !== undefined && config.join !== undefined) {
       const next = `mesolite join --replace --node ${known.node}`;
@@ -68,6 +77,7 @@ interface RunParts extends AgentParts {
   /** Lets another agent have the data directory. */
   readonly letGo: () => Promise<void>;
   readonly proxyFor: ProxyRules;
+  readonly readBoard: () => Promise<CheckedInventory>;
   readonly wear: WearMeter;
   /** The files of the data directory, as `wear` counts them. */
   readonly disk: FileOperations;
@@ -91,7 +101,7 @@ type Parts = Awaited<ReturnType<typeof makeParts>>;
 
 /** The list of the agent's parts, each from its own file, and of who hears what from whom. */
 async function makeParts(
-  { clock, log, version, proxyFor, sockets, change, serving, late, wear, disk }: RunParts,
+  { clock, log, version, readBoard, proxyFor, sockets, change, serving, late, wear, disk }: RunParts,
   config: AgentConfig,
   files: Files,
   identity: NodeIdentity,
@@ -111,7 +121,7 @@ async function makeParts(
     { clock, revoked: () => trust.current.value.revoked, isUp: () => master.isUp() },
     { offlineGraceMs, waitForTimeMs },
   );
-  const board = await openBoard({ clock, log, files, wear, inBackground, introduce }, config);
+  const board = await openBoard({ clock, log, files, wear, readBoard, inBackground, introduce }, config);
   const master = makeMasterLink(
     { clock, log, proxyFor, trust, moments, board, ownIdentity: () => mesh.ownIdentity },
     { node, boot, masters, fallbackRetryMs },

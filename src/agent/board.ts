@@ -2,6 +2,7 @@ import { Cell } from '../base/cell.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
 import type { Files } from '../device/files.ts';
+import type { CheckedInventory } from '../device/inventory.ts';
 import { readMetered, readNetwork } from '../device/network.ts';
 import { Optimizer } from '../device/optimizer.ts';
 import { measureRates } from '../device/speed.ts';
@@ -39,16 +40,17 @@ export async function openBoard(
     readonly log: Log;
     readonly files: Files;
     readonly wear: WearMeter;
+    readonly readBoard: () => Promise<CheckedInventory>;
     readonly inBackground: (what: string, work: Promise<unknown>) => void;
     /** Tells the master of what has changed here, where there is a link. */
     readonly introduce: () => Promise<void>;
   },
   config: AgentConfig,
 ): Promise<Board> {
-  const { clock, log, files, wear, inBackground, introduce } = parts;
+  const { clock, log, files, wear, readBoard, inBackground, introduce } = parts;
   const onChanged = () => inBackground('telling what is used up', introduce());
   const appliedProfiles = new Cell(await readApplied(files, log));
-  const facts = await openNodeFacts({ clock, log, files }, config, appliedProfiles.value);
+  const facts = await openNodeFacts({ clock, log, files, readBoard }, config, appliedProfiles.value);
   const speed = await openNodeSpeed({ files, log, measureRates: s => measureRates(clock, s) }, facts, config.speed);
   const data = await openDataUse(
     { clock, log, readMetered: () => readMetered(readNetwork()), onChanged },

@@ -1,10 +1,10 @@
 import * as v from 'valibot';
-import type { Clock } from '../base/clock.ts';
 import { MesoliteError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { decodeJson } from '../base/shape.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
+import type { CheckedInventory } from '../device/inventory.ts';
 import { profileOf as profileOfBoard } from '../device/profiles.ts';
 import { trapsHere } from '../device/traps.ts';
 import { parseJoinString } from '../identity/join-string.ts';
@@ -31,8 +31,9 @@ export type JoinConfig = Pick<
   readonly join: string;
 };
 
-export interface JoinParts extends Pick<AgentParts, 'log' | 'readBoard'> {
+export interface JoinParts extends Pick<AgentParts, 'log'> {
   readonly clock: NodeClock;
+  readonly readBoard: () => Promise<CheckedInventory>;
 }
 
 const keyFile = 'joining';
@@ -43,7 +44,7 @@ const keySchema = v.object({ token: v.string(), keyPem: v.string() });
  * is called then as it was.
  */
 export async function joinNode(
-  { clock: system, log }: { readonly clock: Clock; readonly log: Log },
+  { clock: system, log, version }: Pick<AgentParts, 'clock' | 'log' | 'version'>,
   config: JoinConfig,
   { replace, keepName = false }: { readonly replace: boolean; readonly keepName?: boolean },
   signal: AbortSignal,
@@ -58,7 +59,8 @@ export async function joinNode(
   }
   const clock = await openNodeClock({ system, files, log, newId });
   const node = keepName ? (known?.node ?? config.node) : config.node;
-  return joinFleet({ clock, log }, { ...config, node }, files, signal);
+  const readBoard = () => openBoardFacts({ files, log, version });
+  return joinFleet({ clock, log, readBoard }, { ...config, node }, files, signal);
 }
 
 /** An agent's first start; throws START_FAILED when it was given nothing to join with. */
@@ -123,7 +125,7 @@ async function profileOf(
   log: Log,
   readBoard: JoinParts['readBoard'],
 ): Promise<string> {
-  const { inventory } = await openBoardFacts(files, log, readBoard);
+  const { inventory } = await readBoard();
   const profile = profileOfBoard(inventory, await profilesFor(folders, []), asked);
   for (const { trap, fix, when } of trapsHere(profile))
     if (when !== undefined) log.warn('a known trap of this board', { trap, fix });

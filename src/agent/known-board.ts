@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import * as v from 'valibot';
 import { messageOf } from '../base/errors.ts';
@@ -18,18 +19,27 @@ const storedSchema = v.object({
 });
 
 /**
- * The board, which is read once after each start of the machine: `systeminformation` starts some thirty programs for it, most of a second
- * of CPU on a server and more on a board, before an agent can join.
+ * The board, which is read once after each start of the machine, by each version of the agent and of the system: `systeminformation` starts
+ * some thirty programs for it, most of a second of CPU on a server and more on a board, before an agent can join.
  */
-export async function openBoardFacts(files: Files, log: Log, read = readInventory): Promise<CheckedInventory> {
-  const of = `${currentBoot()} ${availableParallelism()} ${totalmem()}`;
+export async function openBoardFacts(
+  { files, log, version }: { readonly files: Files; readonly log: Log; readonly version: string },
+  read = readInventory,
+): Promise<CheckedInventory> {
+  const of = `${version} ${currentBoot()} ${availableParallelism()} ${totalmem()} ${osReleaseTime()}`;
   const known = await stored(files, log);
   if (known?.of === of && hasProc()) return known;
-  const { inventory, warnings } = await read();
+  const { inventory, warnings, isPartial } = await read();
+  if (isPartial) return { inventory, warnings, isPartial };
   await files.write(fileName, encodeMessage({ of, inventory, warnings })).catch(error => {
     log.warn('what this board is could not be kept', { reason: messageOf(error) });
   });
   return { inventory, warnings };
+}
+
+/** Another one when the system was upgraded. */
+function osReleaseTime(): number {
+  return statSync('/etc/os-release', { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
 async function stored(files: Files, log: Log) {

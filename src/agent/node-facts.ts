@@ -3,6 +3,7 @@ import type { Log } from '../base/log.ts';
 import { capacityOf, freePorts, numberedPorts } from '../device/capacity.ts';
 import { readDisk } from '../device/disk.ts';
 import type { Files } from '../device/files.ts';
+import type { CheckedInventory } from '../device/inventory.ts';
 import { readNetwork } from '../device/network.ts';
 import { openProbe } from '../device/probe.ts';
 import { chooseProfile } from '../device/profiles.ts';
@@ -11,7 +12,6 @@ import type { FirmwareProfile, Inventory, Usage } from '../model/profile.ts';
 import { nodePorts, type Resources } from '../model/resources.ts';
 import { profilesFor } from './applied-profiles.ts';
 import type { AgentConfig } from './config.ts';
-import { openBoardFacts } from './known-board.ts';
 import { keepRuntime } from './process-runtime.ts';
 import type { UpBody } from './sender.ts';
 
@@ -30,13 +30,20 @@ export interface NodeFacts {
   close(): void;
 }
 
+export interface NodeFactsParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly files: Files;
+  readonly readBoard: () => Promise<CheckedInventory>;
+}
+
 /** Knows the board, and chooses its profile: where there is none of the name that is asked for (any more), the one of the board. */
 export async function openNodeFacts(
-  { clock, log, files }: { readonly clock: Clock; readonly log: Log; readonly files: Files },
+  { clock, log, files, readBoard }: NodeFactsParts,
   { dataDir, taskPorts, labels, resources, profile: asked, ...told }: AgentConfig,
   applied: readonly FirmwareProfile[] = [],
 ): Promise<NodeFacts> {
-  const { inventory: read, warnings } = await openBoardFacts(files, log);
+  const { inventory: read, warnings } = await readBoard();
   // an operator knows better
   const { cpuCount = read.cpuCount, memoryMb = read.memoryMb } = told;
   const inventory = { ...read, cpuCount, memoryMb };

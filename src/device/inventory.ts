@@ -29,6 +29,8 @@ export interface CheckedInventory {
   readonly inventory: Inventory;
   /** A sentence for each value that could not be believed, with what is used instead. */
   readonly warnings: readonly string[];
+  /** Some of it was not told in time, and is what Node sees; another reading may tell more. */
+  readonly isPartial?: true;
 }
 
 export interface InventorySettings {
@@ -48,13 +50,14 @@ const bytesPerMb = 1024 * 1024;
 /** The facts of this board, read once: `systeminformation` (it starts some programs) beside the device tree and DMI. */
 export async function readInventory(settings: InventorySettings = {}): Promise<CheckedInventory> {
   const { root = '/', clock = systemClock, timeoutMs = 10_000 } = settings;
-  const { cpu, memory, system, os } = await askBoard(clock, timeoutMs);
+  const board = await askBoard(clock, timeoutMs);
+  const { cpu, memory, system, os } = board;
   const [deviceTreeModel, product, vendor] = await Promise.all([
     readText(join(root, 'proc/device-tree/model')),
     readText(join(root, 'sys/class/dmi/id/product_name')),
     readText(join(root, 'sys/class/dmi/id/sys_vendor')),
   ]);
-  return checkInventory(
+  const checked = checkInventory(
     {
       arch: arch(),
       cpuModel: words(cpu?.manufacturer, cpu?.brand) || (cpus()[0]?.model ?? ''),
@@ -69,7 +72,11 @@ export async function readInventory(settings: InventorySettings = {}): Promise<C
     },
     { cores: availableParallelism(), memoryBytes: totalmem() },
   );
+  if (Object.values(board).every(part => part !== null)) return checked;
+  return { ...checked, warnings: [...checked.warnings, unansweredWarning], isPartial: true };
 }
+
+const unansweredWarning = 'what the board is was not told in time or in full: what Node sees of it is used';
 
 const text = v.fallback(v.string(), '');
 const number = v.fallback(v.number(), Number.NaN);

@@ -25,11 +25,11 @@ const configOf = (t: Test, more: Partial<AgentConfig> = {}): AgentConfig => ({
 });
 
 /** Of a data directory of its own. */
-const partsOf = async (config: AgentConfig, log: Log = silentLog) => ({
-  clock: new FakeClock(),
-  log,
-  files: await openFiles(config.dataDir),
-});
+const partsOf = async (config: AgentConfig, log: Log = silentLog) => {
+  const files = await openFiles(config.dataDir);
+  const readBoard = () => openBoardFacts({ files, log, version: '1.0.0' });
+  return { clock: new FakeClock(), log, files, readBoard };
+};
 
 async function open(t: Test, more: Partial<AgentConfig> = {}) {
   const config = configOf(t, more);
@@ -124,16 +124,18 @@ t.test('a node goes on without the profile that it was told to take, and takes i
   t.equal(facts.profile.name, ofBoard);
 });
 
-t.test('a board is read once after a start of the machine, and again where that is not known or damaged', async t => {
+t.test('a board is read once after a start of the machine, and again where that is not known in full', async t => {
   const dataDir = t.testdir();
   let reads = 0;
   const words = { deviceTreeModel: '', dmiProduct: '', virtual: true, os: 'Debian GNU/Linux 13', kernel: '6.12.0' };
   const inventory = { arch: 'arm64', cpuModel: 'Cortex-A72', cpuCount: 4, memoryMb: 4096, ...words };
   const read = async (): Promise<CheckedInventory> => ({ inventory, warnings: [`read ${++reads}`] });
-  const facts = async (log = new CapturedLog()) => ({
-    ...(await openBoardFacts(await openFiles(dataDir), log, read)),
-    log,
-  });
+  const facts = async (version = '1.0.0', reader = read) => {
+    const log = new CapturedLog();
+    return { ...(await openBoardFacts({ files: await openFiles(dataDir), log, version }, reader)), log };
+  };
+  const failing = async (): Promise<CheckedInventory> => ({ inventory, warnings: ['late'], isPartial: true });
+  t.match(await facts('1.0.0', failing), { warnings: ['late'] });
   t.match(await facts(), { inventory, warnings: ['read 1'] });
   t.match(await facts(), { inventory, warnings: ['read 1'] });
   const kept = join(dataDir, 'board');
@@ -144,6 +146,7 @@ t.test('a board is read once after a start of the machine, and again where that 
   const files = await openFiles(dataDir);
   await files.write('board', Buffer.from(JSON.stringify({ of: 'another boot', inventory, warnings: ['read 9'] })));
   t.match(await facts(), { warnings: ['read 3'] });
+  t.match(await facts('1.0.1'), { warnings: ['read 4'] });
 });
 
 t.test('settings that cannot be an agent’s are refused, the rest is taken', async t => {

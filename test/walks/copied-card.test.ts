@@ -66,7 +66,7 @@ t.test('a join with a new key brings the node back, and its task was not touched
   await agent.stop();
   const config = { ...agent.config, join: await api.joinString({ node: 'node' }) };
   const { signal } = new AbortController();
-  const parts = { clock: systemClock, log: silentLog };
+  const parts = { clock: systemClock, log: silentLog, version: '1.0.0' };
   await t.rejects(joinNode(parts, config, { replace: false }, signal), { code: 'CONFLICT', message: /--replace/ });
   await joinNode(parts, { ...config, node: 'name-of-the-host' }, { replace: true, keepName: true }, signal);
   await runAgent(t, agent.config);
@@ -97,7 +97,7 @@ t.test('a node that is deleted is of the fleet no more, and its name is free for
   await until('it is cut off', () => agent.log.all('the link is down').length > 0);
   await agent.stop();
   const config = { ...agent.config, join: await api.joinString() };
-  const parts = { clock: systemClock, log: silentLog };
+  const parts = { clock: systemClock, log: silentLog, version: '1.0.0' };
   await joinNode(parts, config, { replace: true, keepName: true }, new AbortController().signal);
   agent = await runAgent(t, agent.config);
   await until('another task runs in its place', async () =>
