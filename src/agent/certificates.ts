@@ -200,7 +200,7 @@ export function makeCertificates(parts: {
     },
     async run(signal) {
       do check();
-      while (await clock.sleep(checkEveryMs, signal));
+      while (await clock.sleep(checkEveryMs, signal, 'loop'));
     },
   };
 }

@@ -119,7 +119,7 @@ export async function openNodeClock(parts: {
     },
     monotonic: () => system.monotonic(),
     after: (delayMs, task) => system.after(delayMs, task),
-    sleep: (delayMs, signal) => system.sleep(delayMs, signal),
+    sleep: (delayMs, signal, as) => system.sleep(delayMs, signal, as),
     get known() {
       look();
       return isTold || system.now() >= lowest() - clockBounds.slackMs;
@@ -151,7 +151,7 @@ export async function openNodeClock(parts: {
     async run(hasOwnClock, signal) {
       await keep();
       if (hasOwnClock) await aborted(signal);
-      else while (await system.sleep(clockBounds.keepEveryMs, signal)) await keep();
+      else while (await system.sleep(clockBounds.keepEveryMs, signal, 'loop')) await keep();
       await keep();
     },
   };

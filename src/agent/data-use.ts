@@ -153,7 +153,7 @@ export async function openDataUse(
       return stream;
     },
     async run(signal) {
-      while (await clock.sleep(everyMs, signal)) look();
+      while (await clock.sleep(everyMs, signal, 'loop')) look();
     },
   };
 }

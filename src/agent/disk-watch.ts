@@ -53,7 +53,7 @@ export function makeDiskWatch(
       do {
         await look();
         if (freeMb === undefined) await files.keepReserve();
-      } while (await clock.sleep(everyMs, signal));
+      } while (await clock.sleep(everyMs, signal, 'loop'));
     },
   };
 }

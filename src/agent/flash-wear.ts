@@ -139,7 +139,7 @@ export function makeWearWatch(
     spent,
     warnings: () => (isOver ? [sentence(spent())] : []),
     async run(signal) {
-      while (await clock.sleep(everyMs, signal)) {
+      while (await clock.sleep(everyMs, signal, 'loop')) {
         const now = spent();
         if (isOverBudget(now) === isOver) continue;
         isOver = !isOver;

@@ -93,7 +93,7 @@ export function makeHeartbeat(
       said = usage;
     },
     async run(signal) {
-      while (await clock.sleep(everyMs, signal)) {
+      while (await clock.sleep(everyMs, signal, 'loop')) {
         everyMs = settings.intervalMs();
         await beat().catch(error => log.warn('a heartbeat could not be made', { reason: messageOf(error) }));
       }

@@ -41,7 +41,7 @@ export function makeShadowReport(parts: {
   return {
     look,
     async run(signal) {
-      while (await clock.sleep(shadowReportMs[said === '[]' ? 'idle' : 'every'], signal)) look();
+      while (await clock.sleep(shadowReportMs[said === '[]' ? 'idle' : 'every'], signal, 'loop')) look();
     },
   };
 }

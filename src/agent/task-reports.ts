@@ -104,7 +104,7 @@ export function makeTaskReports(parts: {
     },
     repeat,
     async run(signal) {
-      while (await clock.sleep(reportBounds.repeatEveryMs, signal)) repeat();
+      while (await clock.sleep(reportBounds.repeatEveryMs, signal, 'loop')) repeat();
     },
     get waiting() {
       return underWay.size + waiting.size;

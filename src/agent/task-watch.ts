@@ -97,7 +97,7 @@ export async function watchTasks(
   }
 
   async function again(look: () => number | Promise<number>): Promise<void> {
-    for (let ms = idleMs; await clock.sleep(ms, signal); ) ms = await look();
+    for (let ms = idleMs; await clock.sleep(ms, signal, 'loop'); ) ms = await look();
   }
 
   await Promise.all([again(lookAtMemory), again(lookAtDisk)]);

@@ -31,7 +31,7 @@ export async function watchForWithheld(
   const { clock, refusals, isUp } = parts;
   let missedBefore: ReadonlySet<string> = new Set();
   const reported = new Map<string, string>();
-  while (await clock.sleep(lookEveryMs, signal)) {
+  while (await clock.sleep(lookEveryMs, signal, 'loop')) {
     const missing = isUp() ? missingNow(parts) : [];
     for (const refusal of missing) {
       const name = `${refusal.kind} ${refusal.subject}`;

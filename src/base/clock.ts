@@ -6,8 +6,11 @@ export interface Clock {
   monotonic(): number;
   /** Calls `task` once after `delayMs` and keeps the process alive for it; the returned function cancels. */
   after(delayMs: number, task: () => void): () => void;
-  /** True after `delayMs`; false as soon as `signal` aborts. So a loop is `while (await clock.sleep(ms, signal)) …`. */
-  sleep(delayMs: number, signal: AbortSignal): Promise<boolean>;
+  /**
+   * True after `delayMs`, never before; false as soon as `signal` aborts. A loop that rests is `while (await clock.sleep(ms, signal, 'loop')) …`:
+   * it may wake earlier or later than that, by half at most, so that it wakes with others.
+   */
+  sleep(delayMs: number, signal: AbortSignal, as?: 'loop'): Promise<boolean>;
 }
 
 export const secondMs = 1_000;

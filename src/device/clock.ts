@@ -5,7 +5,7 @@ import { onAbort } from '../base/signal.ts';
 /** The longest delay that a Node timer takes; longer ones would fire at once. */
 const maxTimerMs = 2 ** 31 - 1;
 
-/** Loops that sleep for so long end together. */
+/** Loops that sleep for so long wake together. */
 const alignedFromMs = 2 * secondMs;
 /** On multiples of one of these. */
 const [stepMs, slowStepMs, tenStepMs] = [secondMs, 5 * secondMs, 10 * secondMs];
@@ -26,10 +26,11 @@ export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after,
-  sleep(delayMs, signal) {
+  sleep(delayMs, signal, as) {
     if (signal.aborted) return Promise.resolve(false);
     return new Promise(resolve => {
-      const cancel = after(alignedMs(performance.now(), delayMs), () => {
+      const ms = as === 'loop' ? alignedMs(performance.now(), delayMs) : delayMs;
+      const cancel = after(ms, () => {
         forget();
         resolve(true);
       });

@@ -68,7 +68,7 @@ export async function openLineFile(
       return true;
     },
     async run(signal) {
-      while (await clock.sleep(flushEveryMs, signal)) await flush();
+      while (await clock.sleep(flushEveryMs, signal, 'loop')) await flush();
       await flush();
       appended.end();
       await file.close();

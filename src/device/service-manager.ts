@@ -56,7 +56,8 @@ export function openServiceManager(
     isStopping: () => tell('STOPPING=1'),
     async stayAlive(clock, signal) {
       if (NOTIFY_SOCKET === undefined || everyMs === undefined) return;
-      while (await clock.sleep(everyMs, signal)) await tell(...(isMain ? [`MAINPID=${pid}`] : []), 'WATCHDOG=1');
+      while (await clock.sleep(everyMs, signal, 'loop'))
+        await tell(...(isMain ? [`MAINPID=${pid}`] : []), 'WATCHDOG=1');
     },
   };
 }

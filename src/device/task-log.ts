@@ -158,7 +158,7 @@ export function makeLogKeeper(
     historyOf: (directory, stream) => all.get(logPath(directory, stream))?.history ?? new LogHistory(),
     async start(signal) {
       // who has just filled a log within one look may fill the disk within the next
-      while (await clock.sleep(isFlooded ? everyMs / floodFactor : everyMs, signal)) {
+      while (await clock.sleep(isFlooded ? everyMs / floodFactor : everyMs, signal, 'loop')) {
         isFlooded = false;
         isQuiet = true;
         for (const [path, watched] of all) {

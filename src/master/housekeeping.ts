@@ -27,7 +27,7 @@ export function keepHouse(
 ): Promise<void>[] {
   const { store, book, auditIntake, trust, server, wire, clock, inBackground, publishAll } = parts;
   const tidy = async (): Promise<void> => {
-    while (await clock.sleep(masterTimes.housekeepingEveryMs, signal)) {
+    while (await clock.sleep(masterTimes.housekeepingEveryMs, signal, 'loop')) {
       inBackground('tending the book of certificates', book.tend());
       inBackground('pruning the audit', auditIntake.prune(signal));
       inBackground('trimming ended tasks', store.tasks.trimEnded(keepEndedTasks));
@@ -35,7 +35,7 @@ export function keepHouse(
     }
   };
   const keepTrust = async (): Promise<void> => {
-    while (await clock.sleep(masterTimes.trustEveryMs, signal)) {
+    while (await clock.sleep(masterTimes.trustEveryMs, signal, 'loop')) {
       inBackground(
         'renewing certificates of the master',
         trust.tend().then(() => server.renew()),
@@ -44,7 +44,8 @@ export function keepHouse(
     }
   };
   const renewDocuments = async (): Promise<void> => {
-    while (await clock.sleep(masterTimes.manifestEveryMs, signal)) inBackground('renewing documents', publishAll());
+    while (await clock.sleep(masterTimes.manifestEveryMs, signal, 'loop'))
+      inBackground('renewing documents', publishAll());
   };
   return [tidy(), keepTrust(), renewDocuments()];
 }

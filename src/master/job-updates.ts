@@ -208,7 +208,7 @@ export function makeJobUpdates(parts: {
     },
     command: ({ namespace, job: name }, word, by) => gate.run(() => command({ namespace, name }, word, by)),
     async run(signal) {
-      while (await clock.sleep(lookEveryMs, signal)) {
+      while (await clock.sleep(lookEveryMs, signal, 'loop')) {
         for (const update of updates.values()) {
           if (!isOpen(update)) continue;
           try {

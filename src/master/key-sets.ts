@@ -200,7 +200,7 @@ export async function openKeySets(parts: {
       do {
         const now = clock.monotonic();
         for (const entry of entries.values()) if (entry.dueAt <= now) void fetchNow(entry);
-      } while (await clock.sleep(keySetTimes.lookEveryMs, signal));
+      } while (await clock.sleep(keySetTimes.lookEveryMs, signal, 'loop'));
       stopping.abort();
       await Promise.all([...entries.values()].flatMap(({ underWay }) => underWay ?? []));
     },

@@ -60,7 +60,7 @@ export function makeNodeWeights(parts: {
     weightOf: node => strainWeights[strains.get(node)?.level ?? 'calm'],
     strainOf: node => strains.get(node)?.level ?? 'calm',
     async run(signal) {
-      while (await clock.sleep(publishEveryMs, signal)) {
+      while (await clock.sleep(publishEveryMs, signal, 'loop')) {
         if (!changed) continue;
         changed = false;
         await publish();

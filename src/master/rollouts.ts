@@ -208,7 +208,7 @@ export function makeRollouts(parts: {
     onHeartbeat: trials.onHeartbeat,
     async run(signal) {
       lookedAt = clock.monotonic();
-      while (await clock.sleep(rolloutTimes.lookEveryMs, signal)) {
+      while (await clock.sleep(rolloutTimes.lookEveryMs, signal, 'loop')) {
         if (active === undefined && isPublished) continue;
         await gate.run(look).catch(error => {
           log.error('a rollout could not be looked after', { rollout: active?.name, reason: messageOf(error), error });

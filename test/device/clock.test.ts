@@ -1,3 +1,4 @@
+import { mock } from 'node:test';
 import t from 'tap';
 import { alignedMs, systemClock } from '../../src/device/clock.ts';
 import { newId, systemRandom } from '../../src/device/dice.ts';
@@ -15,6 +16,17 @@ t.test('a sleep ends with false as soon as it is aborted', async t => {
   ending.abort();
   t.equal(await sleep, false);
   t.equal(await systemClock.sleep(1_000_000, ending.signal), false);
+});
+
+t.test('a single wait is as long as was asked for, whenever loops wake', async t => {
+  const delays: unknown[] = [];
+  const timer = mock.method(globalThis, 'setTimeout', (task: () => void, ms: number) => {
+    delays.push(ms);
+    queueMicrotask(task);
+  });
+  t.equal(await systemClock.sleep(10_000, never), true);
+  timer.mock.restore();
+  t.strictSame(delays, [10_000]);
 });
 
 t.test('a task comes after its delay, unless it is cancelled', async t => {

@@ -241,7 +241,7 @@ export function makeMesos(parts: {
       onAbort(signal, () => {
         isStopping = true;
       });
-      while (await clock.sleep(mesosTimes.sweepEveryMs, signal)) sweep();
+      while (await clock.sleep(mesosTimes.sweepEveryMs, signal, 'loop')) sweep();
     },
   };
 }
