@@ -42,7 +42,7 @@ const sources = 'scripts/package';
 const units = ['mesolite-agent.service', 'mesolite-agent.socket', 'mesolite-agent-outbound.socket'];
 mkdirSync(join(outdir, 'install'));
 for (const file of [
-  ...['install.sh', 'mesolite', 'mesolite-join', 'debian/mesolite-agent.default'],
+  ...['install.sh', 'mesolite', 'mesolite-join', 'start-agent', 'debian/mesolite-agent.default'],
   ...units.map(unit => `systemd/${unit}`),
 ]) {
   cpSync(join(sources, file), join(outdir, 'install', basename(file)));

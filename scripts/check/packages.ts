@@ -198,8 +198,8 @@ async function check(machine: SpareMachine): Promise<void> {
     for (const service of ['mesolite-agent', 'mesolite-master']) {
       const unit = join(folder, `${service}.service`);
       const text = readFileSync(unit, 'utf8');
-      // the command is not installed any more
-      writeFileSync(unit, text.replace('=/usr/bin/mesolite', `=${join(tree, 'usr/bin/mesolite')}`));
+      // what they start is not installed any more
+      writeFileSync(unit, text.replace(/^ExecStart=/m, `ExecStart=${tree}`));
       const { error, stderr } = spawnSync('systemd-analyze', ['verify', unit], { encoding: 'utf8' });
       if (error !== undefined) return say('  systemd-analyze is not installed');
       const complaints = stderr.split('\n').filter(line => line !== '' && !line.includes("'DelegateSubgroup'"));

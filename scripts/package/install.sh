@@ -100,7 +100,7 @@ make_user() {
 # place FILE TARGET MODE: one of the bundle's texts, with where things are here
 place() {
   mkdir -p "${2%/*}"
-  sed -e "s|@NODE@|$node|g" -e "s|@PROGRAM@|$home/current/build/dist/main.js|g" \
+  sed -e "s|@NODE@|$node|g" -e "s|@HOME@|$home|g" -e "s|@PROGRAM@|$home/current/build/dist/main.js|g" \
     "$home/current/build/dist/install/$1" >"$2.new"
   chmod "$3" "$2.new"
   mv -f "$2.new" "$2"
@@ -145,6 +145,7 @@ install_agent() {
   [ -d "$state" ] || install -d -o "$service" -g "$service" -m 0700 "$state"
   place mesolite "$command" 755
   place mesolite-join "$join" 755
+  place start-agent "$home/start-agent" 755
   cp "$home/current/build/dist/install/install.sh" "$home/install.sh"
   [ -e /etc/default/$service ] || place $service.default /etc/default/$service 644
   if command -v systemctl >/dev/null; then

@@ -7,7 +7,7 @@ const sources = 'scripts/package';
 const home = 'usr/lib/mesolite';
 const units = 'usr/lib/systemd/system';
 
-/** What each text is written for: where Node and the program are, and which service it is. */
+/** What each text is written for: where Node, the program and what belongs to it are, and which service it is. */
 type Places = Readonly<Record<string, string>>;
 
 /** The command and the agent; with a `runtime` it brings its own Node. */
@@ -38,6 +38,7 @@ export function agentPackage(version: string, runtime?: Runtime): Package {
       ...(runtime === undefined ? [] : [{ path: `${home}/node`, content: { text: runtime.bytes }, isProgram: true }]),
       { path: 'usr/bin/mesolite', content: { text: textOf('mesolite', places) }, isProgram: true },
       { path: 'usr/sbin/mesolite-join', content: { text: textOf('mesolite-join', places) }, isProgram: true },
+      { path: `${home}/start-agent`, content: { text: textOf('start-agent', places) }, isProgram: true },
       ...[...sockets, `${service}.service`].map(unit => unitOf(unit, places)),
       {
         path: `usr/share/doc/mesolite/examples/run-as-root.conf`,
@@ -111,6 +112,7 @@ export function librariesHere(): readonly Library[] {
 function placesOf(service: string, unitNames: readonly string[], runtime?: Runtime): Places {
   return {
     NODE: runtime === undefined ? '/usr/bin/node' : `/${home}/node`,
+    HOME: `/${home}`,
     PROGRAM: `/${home}/build/dist/main.js`,
     SERVICE: service,
     UNITS: unitNames.join(' '),

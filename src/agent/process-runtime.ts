@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -6,8 +6,9 @@ import type { Files } from '../device/files.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
 import { flagsVariable, parseRuntime, printRuntime } from '../model/runtime.ts';
 
-/** In the data directory: how the agent's process is started next. The unit of systemd reads it; the line before its text is none to systemd. */
+/** In the data directory: how the agent's process is started next. Its service reads it, too (scripts/package/start-agent). */
 const fileName = 'runtime';
+const maxBytes = 4096;
 
 /** A process cannot change most of it for itself: the next one is started as the profile says. Writes nothing where that is known already. */
 export async function keepRuntime(
@@ -24,8 +25,19 @@ export async function keepRuntime(
 export function runtimeOfNext(dataDir: string, env: NodeJS.ProcessEnv): ReturnType<typeof parseRuntime> | undefined {
   if (env[flagsVariable] === undefined) return undefined;
   try {
-    return parseRuntime(readFileSync(join(dataDir, fileName), 'utf8'));
+    return parseRuntime(readPlain(join(dataDir, fileName)));
   } catch {
     return undefined;
+  }
+}
+
+/** Tasks may be of the agent's user: a link is not followed, and nobody who would write into a pipe is waited for. */
+function readPlain(path: string): string {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const bytes = Buffer.alloc(maxBytes);
+    return bytes.toString('utf8', 0, readSync(file, bytes));
+  } finally {
+    closeSync(file);
   }
 }

@@ -49,22 +49,28 @@ export function mallocOf({ mallocArenas, mallocMmapKb, mallocTrimKb }: Runtime):
   };
 }
 
-/** In the environment of an agent, by which the service manager gives Node its flags. */
+/** In the environment of an agent that its service has started by the profile: the flags that Node has got. */
 export const flagsVariable = 'MESOLITE_NODE_FLAGS';
 
-/** As an `EnvironmentFile` of systemd.exec(5) and as a shell reads it. */
+/** As a shell reads it. */
 export function printRuntime(runtime: Runtime): string {
   const lines = Object.entries({ [flagsVariable]: nodeFlagsOf(runtime).join(' '), ...mallocOf(runtime) });
   return lines.map(([name, value]) => `${name}="${value}"\n`).join('');
 }
 
-/** What was printed, out of whatever stands around it. */
+const flagForm = /^--(?:(?:max-semi-space-size|max-old-space-size|v8-pool-size)=\d{1,5}|expose-gc)$/;
+const numberForm = /^\d{1,10}$/;
+
+/** What was printed, out of whatever stands around it: a task may have written that, and a flag of Node can run a program. */
 export function parseRuntime(text: string): {
   readonly nodeFlags: readonly string[];
   readonly env: Record<string, string>;
 } {
-  const { [flagsVariable]: flags = '', ...malloc } = Object.fromEntries(
-    [...text.matchAll(/^([A-Z_]+)="([^"\n]*)"$/gm)].map(([, name = '', value = '']) => [name, value]),
-  );
-  return { nodeFlags: flags.split(' ').filter(flag => flag !== ''), env: { [flagsVariable]: flags, ...malloc } };
+  const lines = new Map([...text.matchAll(/^([A-Z_]+)="([^"\n]*)"$/gm)].map(([, name, value = '']) => [name, value]));
+  const nodeFlags = (lines.get(flagsVariable) ?? '').split(' ').filter(flag => flagForm.test(flag));
+  const malloc = Object.keys(mallocOf(defaultRuntime)).flatMap(name => {
+    const value = lines.get(name) ?? '';
+    return numberForm.test(value) ? [[name, value]] : [];
+  });
+  return { nodeFlags, env: { [flagsVariable]: nodeFlags.join(' '), ...Object.fromEntries(malloc) } };
 }

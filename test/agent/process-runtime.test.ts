@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { keepRuntime, runtimeOfNext } from '../../src/agent/process-runtime.ts';
@@ -16,7 +17,9 @@ t.test('what a profile says of the process is what Node and malloc are told, and
   t.same(mallocOf(runtime), malloc);
   const printed = printRuntime(runtime);
   t.same(parseRuntime(printed), { nodeFlags: flags.split(' '), env: { MESOLITE_NODE_FLAGS: flags, ...malloc } });
-  t.same(parseRuntime('nothing of it'), { nodeFlags: [], env: { MESOLITE_NODE_FLAGS: '' } });
+  const others =
+    'NODE_OPTIONS="--inspect"\nMESOLITE_NODE_FLAGS="--inspect --require=/tmp/x.js"\nMALLOC_ARENA_MAX="x"\n';
+  t.same(parseRuntime(others), { nodeFlags: [], env: { MESOLITE_NODE_FLAGS: '' } });
 });
 
 t.test('Node takes the flags, and its heap has that bound', async t => {
@@ -28,7 +31,7 @@ t.test('Node takes the flags, and its heap has that bound', async t => {
   t.equal(collects, 'function');
 });
 
-t.test('it is kept where the next process is started by it: as systemd reads it, and a shell', async t => {
+t.test('it is kept where the next process is started by it: as a shell reads it', async t => {
   const directory = t.testdir({});
   await keepRuntime(await openFiles(directory), { runtime }, silentLog);
   const shell = `tail -n +2 ${join(directory, 'runtime')} >vars; . ./vars; echo "$MESOLITE_NODE_FLAGS $MALLOC_ARENA_MAX"`;
@@ -36,7 +39,10 @@ t.test('it is kept where the next process is started by it: as systemd reads it,
   t.equal(runtimeOfNext(directory, {}), undefined, 'one that no unit has started is followed by one like it');
   const next = runtimeOfNext(directory, { MESOLITE_NODE_FLAGS: '--expose-gc' });
   t.same(next?.nodeFlags, flags.split(' '));
-  t.equal(runtimeOfNext(t.testdir({ none: {} }), { MESOLITE_NODE_FLAGS: '' }), undefined);
+  const other = t.testdir({ none: {} });
+  t.equal(runtimeOfNext(other, { MESOLITE_NODE_FLAGS: '' }), undefined);
+  symlinkSync(join(directory, 'runtime'), join(other, 'runtime'));
+  t.equal(runtimeOfNext(other, { MESOLITE_NODE_FLAGS: '' }), undefined, 'a link is not followed');
 });
 
 t.test('flags of a process that takes over replace those of their names', async t => {

@@ -1,10 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import t from 'tap';
 import { buildDeb } from '../../scripts/package/deb.ts';
 import { agentPackage } from '../../scripts/package/packages.ts';
 import { readRuntimes } from '../../scripts/package/runtime.ts';
+import { defaultRuntime, nodeFlagsOf, printRuntime } from '../../src/model/runtime.ts';
 
 const isThere = (program: string) => spawnSync(program, ['--version']).error === undefined;
 const run = (program: string, ...args: string[]) => execFileSync(program, args, { encoding: 'utf8' });
@@ -52,8 +53,8 @@ t.test(
     ];
     for (const unit of units) {
       const text = readFileSync(join('scripts/package/systemd', unit), 'utf8');
-      const started = text.replaceAll(/@NODE@|(?<==)\/usr\/bin\/mesolite/g, process.execPath);
-      writeFileSync(join(home, unit), started.replaceAll('@PROGRAM@', 'main.js'));
+      const started = text.replaceAll('=/usr/bin/mesolite', `=${process.execPath}`);
+      writeFileSync(join(home, unit), started.replaceAll('@HOME@', resolve('scripts/package')));
     }
     const paths = units.map(unit => join(home, unit));
     const { status, stderr } = spawnSync('systemd-analyze', ['verify', ...paths], { encoding: 'utf8' });
@@ -67,10 +68,57 @@ t.test(
   },
 );
 
+t.test('the agent is started as its profile says, by what a task cannot turn against it', async t => {
+  const home = t.testdir({
+    node: 'echo "$* $MALLOC_ARENA_MAX $(printenv MESOLITE_NODE_FLAGS || echo none)"\n',
+    secret: 'MALLOC_ARENA_MAX="7"\n',
+    data: {},
+  });
+  const [script, kept, secret] = [join(home, 'start-agent'), join(home, 'data/runtime'), join(home, 'secret')];
+  const filled = readFileSync('scripts/package/start-agent', 'utf8')
+    .replace('/var/lib/mesolite-agent', join(home, 'data'))
+    .replace('@NODE@', `sh ${join(home, 'node')}`)
+    .replace('@PROGRAM@', 'main.js');
+  writeFileSync(script, filled);
+  const start = (env = {}) => {
+    const { stdout } = spawnSync('sh', [script, '--label', 'a=b c'], {
+      encoding: 'utf8',
+      env: { PATH: process.env.PATH, ...env },
+    });
+    return stdout.trim();
+  };
+  const expected = (flags: string, arenas: string, told = flags) =>
+    `${flags} main.js agent --data ${join(home, 'data')} --label a=b c ${arenas} ${told}`;
+  const plain = '--max-semi-space-size=1 --v8-pool-size=0 --expose-gc';
+  t.equal(start(), expected(plain, '1'), 'without the file');
+
+  const runtime = { ...defaultRuntime, youngMb: 64, heapMb: 65_536, v8Threads: 16, mallocArenas: 64 };
+  const flags = nodeFlagsOf(runtime).join(' ');
+  const content = `mesolite-file ${'0'.repeat(64)} 1\n${printRuntime(runtime)}`;
+  writeFileSync(kept, content);
+  t.equal(start(), expected(flags, '64'));
+  t.equal(start({ MALLOC_ARENA_MAX: '2' }), expected(flags, '2', 'none'), 'what the operator says goes before it');
+  t.equal(start({ MESOLITE_NODE_FLAGS: '--expose-gc' }), expected('--expose-gc', '64', 'none'));
+
+  writeFileSync(kept, `${content.replace('--expose-gc', '--require=/tmp/x')}NODE_OPTIONS="--inspect"\nPATH="/tmp"\n`);
+  t.equal(start(), expected(plain, '64'));
+  rmSync(kept);
+  symlinkSync(secret, kept);
+  t.equal(start(), expected(plain, '1'), 'a link is not followed');
+  rmSync(kept);
+  execFileSync('mkfifo', [kept]);
+  t.equal(start(), expected(plain, '1'), 'nobody is waited for');
+  rmSync(kept);
+  writeFileSync(kept, content);
+  truncateSync(kept, 2 ** 40);
+  t.equal(start(), expected(flags, '64'), 'no more of it is read than it may have');
+});
+
 const scripts = [
   'install.sh',
   'mesolite',
   'mesolite-join',
+  'start-agent',
   ...['postinst', 'prerm', 'postrm'].map(name => `debian/${name}`),
 ];
 const paths = scripts.map(name => join('scripts/package', name));

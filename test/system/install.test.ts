@@ -55,7 +55,7 @@ t.test('a machine becomes a node by the script of the master, and is one no more
   t.match(installed, /pi-1 has joined/);
   t.match(run('mesolite version'), /^mesolite \d/);
   t.match(run('stat -c "%U %a" /var/lib/mesolite-agent/identity'), 'mesolite-agent 600');
-  t.match(run('cat /etc/systemd/system/mesolite-agent.service'), 'ExecStart=/usr/bin/node ');
+  t.match(run('cat /usr/local/lib/mesolite/start-agent'), 'exec /usr/bin/node ');
   t.ok(there('/etc/systemd/system/multi-user.target.wants/mesolite-agent.service') || !there('/usr/bin/systemctl'));
 
   // a second time nothing changes but that a Node is brought where there is none
@@ -67,15 +67,11 @@ t.test('a machine becomes a node by the script of the master, and is one no more
   // as its unit starts it
   const [, command = ''] =
     /^ExecStart=(.*) \$MESOLITE_AGENT/m.exec(run('cat /etc/systemd/system/mesolite-agent.service')) ?? [];
-  t.match(command, /^\/usr\/local\/lib\/mesolite\/node /);
+  t.equal(command, '/usr/local/lib/mesolite/start-agent');
+  t.match(run(`cat ${command}`), 'exec /usr/local/lib/mesolite/node ');
   const user = ['setpriv', '--reuid=mesolite-agent', '--regid=mesolite-agent', '--clear-groups', '--'];
   const options = ['--mesh-port', `${await ports.take()}`, '--outbound-port', `${await ports.take()}`, '--speed', '1'];
-  const [program = '', ...args] = [
-    ...machine.prefix,
-    ...user,
-    ...command.replace(' $MESOLITE_NODE_FLAGS', '').split(' '),
-    ...options,
-  ];
+  const [program = '', ...args] = [...machine.prefix, ...user, command, ...options];
   const agent = spawn(program, args, { stdio: 'ignore', env: { PATH: '/usr/bin:/bin' } });
   const ended = new Promise(resolve => agent.once('close', resolve));
   await untilReady(api, 'pi-1');
