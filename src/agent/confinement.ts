@@ -33,9 +33,18 @@ export async function openConfinement(
   const privileges = await openPrivileges({ isRoot, defaultUser: taskUser });
   const warnings = [...ofCgroups, ...privileges.warnings];
   for (const warning of warnings) log.warn('tasks are not held to all that they may use', { warning });
+  const processes = makeProcesses({ clock, cgroups });
+  let onStarted = () => {};
   const hasMemory = cgroups?.controllers.has('memory') === true;
   return {
-    processes: makeProcesses({ clock, cgroups }),
+    processes: {
+      ...processes,
+      async start(...request) {
+        const result = await processes.start(...request);
+        onStarted();
+        return result;
+      },
+    },
     async lower(user, capabilities) {
       const lowered = await privileges.lower(user, capabilities);
       // the way to its directory, with nothing to be listed on it
@@ -46,7 +55,13 @@ export async function openConfinement(
     warnings,
     watch: (tasks, signal) =>
       watchTasks(
-        { clock, log, dataDir, tasks, holdsMemory: ({ cgroup }) => hasMemory && cgroup !== undefined },
+        {
+          ...{ clock, log, dataDir, tasks },
+          holdsMemory: ({ cgroup }) => hasMemory && cgroup !== undefined,
+          onStarted(task) {
+            onStarted = task;
+          },
+        },
         signal,
       ),
   };

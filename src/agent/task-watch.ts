@@ -1,5 +1,6 @@
 import { type Clock, minuteMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { onAbort } from '../base/signal.ts';
 import { readDisk } from '../device/disk.ts';
 import { readDiskUsage } from '../device/disk-usage.ts';
 import type { RunningProcess } from '../device/process.ts';
@@ -19,9 +20,12 @@ export interface WatchedTask {
 
 const everyMs = { memory: 2_000, disk: 6_000 };
 
-/** So often where there is nothing to look at, or where each task has as much of its memory left as it has taken. */
+/** So often where there is nothing to look at, or where no task is likely to take more than it may have before the next look. */
 const idleMs = 10_000;
+/** One is that is new, or has so much of its limit, or has so much more of it than at the last look. */
+const youngMs = minuteMs;
 const nearShare = 0.5;
+const grownShare = 0.1;
 
 /** However little has grown, what was given back elsewhere may hide what a task has taken. */
 const countAgainMs = 10 * minuteMs;
@@ -38,11 +42,23 @@ export async function watchTasks(
     readonly tasks: () => readonly WatchedTask[];
     /** Does the kernel hold this process to its memory? */
     readonly holdsMemory: (process: RunningProcess) => boolean;
+    /** Has `task` called each time that one was started. */
+    readonly onStarted: (task: () => void) => void;
   },
   signal: AbortSignal,
 ): Promise<void> {
   const { clock, dataDir, tasks, holdsMemory } = parts;
   const log = parts.log;
+
+  const seen = new WeakMap<RunningProcess, { readonly since: number; readonly bytes: number }>();
+
+  function mayTakeMore(process: RunningProcess, bytes: number, limit: number): boolean {
+    const now = clock.monotonic();
+    const before = seen.get(process) ?? { since: now - process.ranMs, bytes };
+    seen.set(process, { since: before.since, bytes });
+    const isYoung = now - before.since < youngMs;
+    return isYoung || bytes > nearShare * limit || bytes - before.bytes > grownShare * limit;
+  }
 
   /** How soon to look again. */
   function lookAtMemory(): number {
@@ -51,13 +67,13 @@ export async function watchTasks(
       const { pid, cgroup } = task.process;
       return limit === undefined || holdsMemory(task.process) ? [] : [{ task, limit, pid, cgroup }];
     });
-    let isNear = false;
+    let isSoon = false;
     if (watched.length > 0)
       for (const [{ task, limit }, bytes] of readTaskMemory(watched)) {
         if (bytes > limit) end(task, 'memory', bytes, limit);
-        if (bytes > nearShare * limit) isNear = true;
+        if (mayTakeMore(task.process, bytes, limit)) isSoon = true;
       }
-    return isNear ? everyMs.memory : idleMs;
+    return isSoon ? everyMs.memory : idleMs;
   }
 
   let counted:
@@ -96,11 +112,26 @@ export async function watchTasks(
     task.exceeded(what, message);
   }
 
-  async function again(look: () => number | Promise<number>): Promise<void> {
-    for (let ms = idleMs; await clock.sleep(ms, signal, 'loop'); ) ms = await look();
+  async function watchDisk(): Promise<void> {
+    for (let ms = idleMs; await clock.sleep(ms, signal, 'loop'); ) ms = await lookAtDisk();
   }
 
-  await Promise.all([again(lookAtMemory), again(lookAtDisk)]);
+  let hurry = () => {};
+  parts.onStarted(() => hurry());
+
+  async function watchMemory(): Promise<void> {
+    for (let ms = everyMs.memory; !signal.aborted; ) {
+      const waiting = new AbortController();
+      const stop = () => waiting.abort();
+      const forget = onAbort(signal, stop);
+      hurry = ms > everyMs.memory ? stop : () => {};
+      const isOver = await clock.sleep(ms, waiting.signal, 'loop');
+      forget();
+      ms = isOver ? lookAtMemory() : everyMs.memory;
+    }
+  }
+
+  await Promise.all([watchMemory(), watchDisk()]);
 }
 
 function megabytes(bytes: number): string {
