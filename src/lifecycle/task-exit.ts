@@ -7,13 +7,15 @@ export type TaskExit = (
 ) & {
   /** The kernel has ended a process of it, since together they had used up their memory. */
   readonly outOfMemory?: true;
-  /** The kernel has refused it a process, since it had all that it may have. */
+  /** The kernel has refused it a process: it had all that it may have or, before Linux 6.11, those around it had. */
   readonly outOfProcesses?: true;
 };
 
 /** An exit in words for a status message, with what the kernel held it to. */
 export function describeExit(exit: TaskExit): string {
-  const bounds = [exit.outOfMemory && 'out of memory; ', exit.outOfProcesses && 'had all processes that it may have; '];
+  // who has done its work has done without
+  const isRefused = exit.outOfProcesses && !isSuccess(exit);
+  const bounds = [exit.outOfMemory && 'out of memory; ', isRefused && 'was refused a process; '];
   return bounds.filter(Boolean).join('') + describeEnd(exit);
 }
 

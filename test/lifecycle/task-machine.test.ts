@@ -114,8 +114,10 @@ t.test('what the kernel ends for want of memory is told apart from a crash', asy
   t.match(bomb.last, {
     state: 'TASK_FAILED',
     reason: 'REASON_COMMAND_EXECUTOR_FAILED',
-    message: /^had all processes that it may have; exit code 2/,
+    message: /^was refused a process; exit code 2/,
   });
+  const done = new Play().run().exit({ kind: 'exited', code: 0, outOfProcesses: true });
+  t.match(done.last, { state: 'TASK_FINISHED', message: /^exit code 0/ });
 });
 
 t.test('a task that ends with 0 goes from STARTING over RUNNING to FINISHED', async t => {
