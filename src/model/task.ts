@@ -59,8 +59,11 @@ export const taskSpecSchema = v.strictObject({
   env: v.record(v.string(), v.string()),
   /** Reserved for the task on its node, the allocated ports among them. */
   resources: resourcesSchema,
-  /** What it is held to: `cpus` and memory in the units of `resources`; what is absent is not limited, but for `pids` by the agent. */
-  limits: v.optional(v.partial(v.strictObject({ cpus: amount, mem: amount, memHigh: amount, pids: amount }))),
+  /**
+   * What it is held to: `cpus` and memory in the units of `resources`; what is absent is not limited, but for `pids` by the agent.
+   * One that only a newer master knows is kept, since the hash of the whole counts it.
+   */
+  limits: v.optional(v.partial(v.looseObject({ cpus: amount, mem: amount, memHigh: amount, pids: amount }))),
   user: v.optional(userSchema),
   capabilities: v.optional(v.array(capabilitySchema)),
   /** The job's ports with the numbers that were allocated, in the job's order. */

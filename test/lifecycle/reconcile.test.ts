@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import t from 'tap';
+import { decode } from '../../src/base/shape.ts';
 import { type HeldTask, reconcile } from '../../src/lifecycle/reconcile.ts';
 import { assignmentHash, specHash } from '../../src/lifecycle/spec-hash.ts';
-import type { TaskSpec } from '../../src/model/task.ts';
+import { type TaskSpec, taskSpecSchema } from '../../src/model/task.ts';
 import { taskSpec } from '../fixtures/task-spec.ts';
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
@@ -41,6 +42,14 @@ t.test('a task that has ended is not run again while it is still wanted', async 
 t.test('another spec under the same id is a conflict, and what runs goes on', async t => {
   const result = reconcile(desired(spec('a', { command: ['other'] })), held(running(spec('a'))), sha256);
   t.strictSame(result, { launch: [], keep: [], kill: [], forget: [], conflict: ['a'] });
+});
+
+t.test('a limit that only a newer master knows counts in the hash, and nowhere else', async t => {
+  const newer = { ...spec('a.default.1'), limits: { mem: 64_000, newer: 1 } };
+  const heard = decode(taskSpecSchema, structuredClone(newer), 'task');
+  t.equal(specHash(heard, sha256), specHash(newer, sha256));
+  t.not(specHash(heard, sha256), specHash({ ...newer, limits: { mem: 64_000 } }, sha256));
+  t.throws(() => decode(taskSpecSchema, { ...newer, limits: { mem: 'all' } }, 'task'), { message: /limits\.mem/ });
 });
 
 t.test('a hash names what a spec says, not how it was written', async t => {
