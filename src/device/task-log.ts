@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { type FileHandle, open, rename, truncate } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
@@ -121,15 +121,23 @@ export function makeLogKeeper(
     }
   }
 
+  /** What tells of the next write: a task that still waits for an artifact has no directory, and gets one in the directory of all. */
+  function places(): ReadonlySet<string> {
+    const directories = new Set([...all.keys()].map(path => dirname(path)));
+    return new Set([...directories].map(each => (existsSync(each) ? each : dirname(each))));
+  }
+
   /** While nothing is written to any log nothing is looked at. */
   async function untilGrowing(signal: AbortSignal): Promise<void> {
     if (!isQuiet || untilWritten === undefined) return;
     const waiting = new AbortController();
     wake = () => waiting.abort();
     const forget = onAbort(signal, wake);
-    const written = untilWritten(new Set([...all.keys()].map(path => dirname(path))), waiting.signal);
+    const watched = places();
+    const written = untilWritten(watched, waiting.signal);
     // what came before anybody waited for it
-    if ([...all].some(([path, { size }]) => lookAt(path).size !== size)) wake();
+    const hasGrown = [...all].some(([path, { size }]) => lookAt(path).size !== size);
+    if (hasGrown || [...places()].some(each => !watched.has(each))) wake();
     const isCounted = [...all.values()].every(({ appended }) => !appended.isWaiting);
     const cancel = isCounted ? () => {} : clock.after(writebackMs, wake);
     await written;

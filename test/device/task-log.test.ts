@@ -1,6 +1,7 @@
 import {
   appendFileSync,
   closeSync,
+  mkdirSync,
   openSync,
   readFileSync,
   statSync,
@@ -181,6 +182,33 @@ t.test('logs that do not grow are not looked at, and the next line is seen', asy
   t.equal(clock.sleepers, 1, 'what the system writes out later is counted then');
 
   keeper.watch(t.testdir({ more: {} }));
+  await clock.untilSleeping();
+  ending.abort();
+  await done;
+});
+
+t.test('a task that has no directory yet keeps nobody awake, and is seen when it gets one', async t => {
+  const directory = join(t.testdir({ other: { 'stdout.log': '' } }), 'later');
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  let waits = () => {};
+  const waiting = new Promise<void>(resolve => (waits = resolve));
+  const keeper = makeLogKeeper({
+    clock,
+    log: silentLog,
+    untilWritten(...of) {
+      waits();
+      return untilWritten(...of);
+    },
+  });
+  keeper.watch(directory);
+  keeper.watch(join(directory, '..', 'other'));
+  const done = keeper.start(ending.signal);
+  await clock.advance(2_000);
+  await waiting;
+  await new Promise(resolve => setImmediate(resolve));
+  t.equal(clock.sleepers, 0);
+  mkdirSync(directory);
   await clock.untilSleeping();
   ending.abort();
   await done;
