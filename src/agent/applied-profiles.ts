@@ -4,12 +4,13 @@ import type { Log } from '../base/log.ts';
 import { decodeJson } from '../base/shape.ts';
 import type { Files } from '../device/files.ts';
 import { loadProfiles, mergeProfiles } from '../device/profiles.ts';
-import { type FirmwareProfile, profileSchema } from '../model/profile.ts';
+import { type FirmwareProfile, knownProfile, profileSchema } from '../model/profile.ts';
 import type { AgentConfig } from './config.ts';
 import type { PolicySet } from './policy.ts';
 
 const fileName = 'profiles';
-const storedSchema = v.array(profileSchema);
+/** A newer version of the agent may have written it, which has given way to this one. */
+const storedSchema = v.array(v.pipe(v.unknown(), v.transform(knownProfile), profileSchema));
 const bounds = { maxBytes: 4 * 1024 * 1024, maxDepth: 10 };
 
 /** The firmware profiles that operators have applied. */

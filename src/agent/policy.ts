@@ -1,3 +1,4 @@
+import * as v from 'valibot';
 import type { Cell } from '../base/cell.ts';
 import { decode } from '../base/shape.ts';
 import type { AgentVersionSpec } from '../model/agent-version.ts';
@@ -10,6 +11,7 @@ import {
   type PolicyOf,
 } from '../model/document.ts';
 import { type PolicyBody, policyBodySchema } from '../model/message.ts';
+import { knownProfile } from '../model/profile.ts';
 import { type CompiledPolicy, compilePolicy } from '../policy/compile.ts';
 import { type CompiledPeerAuthentication, compilePeerAuthentication } from '../policy/peer-authentication.ts';
 import { type CompiledRequestAuthentication, compileRequestAuthentication } from '../policy/request-authentication.ts';
@@ -128,8 +130,15 @@ function changedBy(
   return [...documents.filter(document => !gone.has(describeDocument(document))), ...added];
 }
 
+const profileShape = v.looseObject({ kind: v.literal('Profile'), spec: v.unknown() });
+
+/**
+ * A fleet's master is upgraded first. What only a newer one knows of a profile is left out, rather than all policies for it; in anything else it is
+ * refused, for there it may be what forbids a call.
+ */
 function asPolicy(sent: unknown, what: string): PolicyDocument {
-  const document = decodeDocument(sent, what);
+  const isProfile = v.is(profileShape, sent);
+  const document = decodeDocument(isProfile ? { ...sent, spec: knownProfile(sent.spec) } : sent, what);
   if (!isPolicyDocument(document)) throw new TypeError(`${what}: a ${document.kind} is no policy`);
   return document;
 }

@@ -16,6 +16,16 @@ export function namesAt(
   return [...new Set(names.map(([name]) => name))];
 }
 
+/** The value without the fields that the schema does not know, at any depth; nothing of it is checked. */
+export function keepKnown(schema: v.GenericSchema, value: unknown, path: readonly unknown[] = []): unknown {
+  if (Array.isArray(value)) return value.map((item, i) => keepKnown(schema, item, [...path, i]));
+  if (typeof value !== 'object' || value === null) return value;
+  const names = namesAt(schema, path);
+  // a record has none of its own
+  const known = Object.entries(value).filter(([name]) => names.length === 0 || names.includes(name));
+  return Object.fromEntries(known.map(([name, inner]) => [name, keepKnown(schema, inner, [...path, name])]));
+}
+
 /** What of valibot's schemas leads further: each kind has some of these. */
 interface Part {
   readonly type?: string;

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { keepKnown } from '../base/known-fields.ts';
 import { customResourcesSchema } from './resources.ts';
 import { defaultRuntime, runtimeSchema } from './runtime.ts';
 
@@ -91,6 +92,27 @@ export const profileSchema = v.strictObject({
 /** The same as operators apply it to a fleet, where the document has the name. */
 const { $schema: _, name: __, ...specEntries } = profileSchema.entries;
 export const profileSpecSchema = v.strictObject(specEntries);
+
+/** Each match is looked at as a whole. */
+const keptSchema = v.object({ ...profileSchema.entries, match: v.unknown() });
+const listsSchema = v.looseObject({ match: v.array(v.unknown()), traps: v.optional(v.array(v.unknown()), []) });
+/** There is none that has so much and so little. */
+const noBoard: ProfileMatch = { minMemoryMb: 1, maxMemoryMb: 0 };
+
+/**
+ * The part of a profile that this version can use, where a newer one may have written it: fields and traps that are not known are left out. A match
+ * that asks for what is not known here matches nothing: without that it would match more boards than was meant.
+ */
+export function knownProfile(profile: unknown): unknown {
+  const known = v.safeParse(listsSchema, keepKnown(keptSchema, profile));
+  if (!known.success) return profile;
+  const { match, traps } = known.output;
+  return {
+    ...known.output,
+    match: match.map(entry => (v.is(matchSchema, entry) ? entry : noBoard)),
+    traps: traps.filter(trap => v.is(trapSchema, trap)),
+  };
+}
 
 export type Trap = v.InferOutput<typeof trapSchema>;
 export type FirmwareProfile = v.InferOutput<typeof profileSchema>;

@@ -1,13 +1,17 @@
 import t from 'tap';
+import { appliedIn, readApplied } from '../../src/agent/applied-profiles.ts';
 import { authorizationOf, compileInto, denyAll, policySlot } from '../../src/agent/policy.ts';
 import { makeSignedInbox } from '../../src/agent/signed-inbox.ts';
 import { Cell } from '../../src/base/cell.ts';
 import { openFiles } from '../../src/device/files.ts';
+import { chooseProfile, unknownBoard } from '../../src/device/profiles.ts';
 import type { Envelope } from '../../src/model/envelope.ts';
 import type { AuthorizationRequest } from '../../src/model/policy.ts';
+import type { FirmwareProfile } from '../../src/model/profile.ts';
 import { authorize } from '../../src/policy/authorize.ts';
 import type { CompiledPolicy } from '../../src/policy/compile.ts';
 import { AgentWords } from '../fixtures/agent-words.ts';
+import { birthOf } from '../fixtures/board.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 import { CapturedLog } from '../fixtures/fleet-log.ts';
 import { makeSignedWords } from '../fixtures/signed-words.ts';
@@ -108,6 +112,42 @@ t.test('what one part of the proxy cannot use no part gets', async t => {
   t.same(names.value, ['deny']);
   await t.rejects(async () => take(body([]), envelope(2)), /not this one/);
   t.equal(inForce.value.revision, 1);
+});
+
+t.test('what only a newer master knows of a profile is left out, and of anything else refused', async t => {
+  const log = new CapturedLog();
+  const files = await openFiles(t.testdir());
+  const inForce = new Cell<readonly FirmwareProfile[]>([]);
+  const { take } = policySlot([compileInto(inForce, appliedIn)], alone);
+  const { name: _, ...spec } = unknownBoard;
+  const profile = (more: object) => ({
+    apiVersion: 'mesolite/v1',
+    kind: 'Profile',
+    metadata: { name: 'mine', namespace: 'istio-system' },
+    spec: { ...spec, ...more },
+  });
+  const newer = {
+    fan: 'quiet',
+    proxy: { ...spec.proxy, streams: 7 },
+    match: [{ dmiProduct: 'ACME', socket: 'LGA' }, { arch: 'riscv64' }, { dmiProduct: 'Emca' }],
+    traps: [
+      { trap: 'no fan', fix: 'add one', when: 'fan-missing' },
+      { trap: 'late', fix: 'wait', since: '2030' },
+    ],
+  };
+  await take(body([profile(newer), deny()]), envelope(1));
+  const expected = { ...unknownBoard, name: 'mine', traps: [{ trap: 'late', fix: 'wait' }] };
+  t.match(inForce.value, [{ ...expected, match: [{}, {}, { dmiProduct: 'Emca' }] }]);
+  const chosen = (dmiProduct: string) =>
+    chooseProfile({ ...birthOf({ boot: 1, seq: 0 }).inventory, dmiProduct }, inForce.value).name;
+  t.same([chosen('ACME'), chosen('Emca')], ['unknown-board', 'mine'], 'no board is taken for another');
+
+  await files.write('profiles', Buffer.from(JSON.stringify([{ ...spec, ...newer, name: 'mine' }])));
+  t.same(await readApplied(files, log), inForce.value, 'nor does what such an agent has kept stop an older one');
+  await t.rejects(async () => take(body([profile({ heartbeatMs: 1 })]), envelope(2)), { message: /heartbeatMs/ });
+  await t.rejects(async () => take(body([{ ...deny(), spec: { ...deny().spec, fan: 1 } }]), envelope(2)), {
+    message: /^policy document 1: spec\.fan: unknown field/,
+  });
 });
 
 /** A slot of a node, and what it has in force. */
