@@ -1,10 +1,11 @@
 /**
- * Boots a Debian under systemd, whose agent comes from our Debian package and joins a master on this machine: what holds its tasks (`limits`),
- * what the unit lets them do (`unit`), what becomes of them when it restarts, hangs, is reloaded or upgraded (`service`), and after a power cut
- * without a network (`power`). It has a kernel and cgroup v2 of its own, under qemu, which computes its processors where the machine lends none
- * (KVM); with `--container` it is one of systemd-nspawn, in seconds, on this machine's kernel, which limits nothing then. `--only PART` (all);
- * `--cache DIR` (or MESOLITE_CACHE) keeps the Debian, 0.4 GB; `--packages DIR` has packages that are made already; `--json` prints one object
- * a row. Needs root; the exit code is 1 when something does not hold.
+ * Boots a Debian under systemd, whose agent comes from our Debian package and joins a master on this machine: what holds its tasks (`cpu`,
+ * `memory`, `pids`; `node-memory` and `node-pids` where one takes all that there is), what the unit lets them do (`unit`), what becomes of them
+ * when it restarts, hangs, is reloaded or upgraded (`service`), and after a power cut without a network (`power`). It has a kernel and cgroup v2
+ * of its own, under qemu, which computes its processors where the machine lends none (KVM); with `--container` it is one of systemd-nspawn, in
+ * seconds, on this machine's kernel, which limits nothing then. `--only PART` (all); `--cache DIR` (or MESOLITE_CACHE) keeps the Debian, 0.4 GB;
+ * `--packages DIR` has packages that are made already; `--json` prints one object a row. Needs root; the exit code is 1 when something does not
+ * hold.
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -17,7 +18,7 @@ import { Board, startMaster, unit } from './boot/board.ts';
 import { Counter } from './boot/counter.ts';
 import { consoleName, type Guest, patienceMs } from './boot/guest.ts';
 import { imagePrograms, makeBootable, makeImage, makePackages } from './boot/image.ts';
-import { checkLimits } from './boot/limits.ts';
+import { limits } from './boot/limits.ts';
 import { Container, nspawnPrograms } from './boot/nspawn.ts';
 import { Machine, qemuPrograms } from './boot/qemu.ts';
 import { checkPowerCut, checkService } from './boot/service.ts';
@@ -25,7 +26,7 @@ import { checkUnit } from './boot/unit.ts';
 import { insistOn } from './debian/needs.ts';
 import { fact, type Hold, printRow, say } from './rows.ts';
 
-const checks = { limits: checkLimits, unit: checkUnit, service: checkService, power: checkPowerCut } as const;
+const checks = { ...limits, unit: checkUnit, service: checkService, power: checkPowerCut } as const;
 
 const { values } = parseArgs({
   options: {
@@ -90,7 +91,7 @@ async function boot(guest: Guest, board: Board, folder: string, since: number): 
   if (counter === undefined) return;
   for (const [name, part] of Object.entries(checks)) {
     // a container has the controllers of this machine, which may be in cgroup v1, and its memory, which is not to run out
-    const isShown = values.only.includes(name) && (part !== checkLimits || guest.isMachine);
+    const isShown = values.only.includes(name) && (guest.isMachine || !(name in limits));
     if (isShown) await toItsEnd(name, () => part(board, hold, counter));
   }
 }

@@ -49,7 +49,6 @@ async function create(path: string, text: string): Promise<boolean> {
   }
 }
 
-/** The process that has locked this very directory and lives. */
 /** The process that has the directory; undefined when none lives that has. */
 export function lockHolder(directory: string): Promise<number | undefined> {
   return holderOf(join(directory, fileName), directory);

@@ -31,9 +31,12 @@ export function readText(path: string): string | undefined {
   }
 }
 
-/** What /proc tells of a process; undefined when it is gone. */
+/**
+ * What /proc tells of a process, as of its first thread; undefined when it is gone. Not `/proc/PID/stat`: an emulator of processors (qemu-user)
+ * answers a process that asks for its own, with a start time that nobody else is told.
+ */
 export function readStat(pid: number | string): Stat | undefined {
-  const text = readText(`/proc/${pid}/stat`);
+  const text = readText(`/proc/${pid}/task/${pid}/stat`);
   if (text === undefined) return undefined;
   // the name stands in parentheses and may hold anything, parentheses too
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');

@@ -23,7 +23,7 @@ exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
 trap : HUP INT QUIT TERM USR1 USR2
 start=- boot=-
 if [ -r /proc/sys/kernel/random/boot_id ]; then
-  read -r stat </proc/$$/stat && start=$(set -- \${stat##*) }; echo "\${20}")
+  read -r stat </proc/$$/task/$$/stat && start=$(set -- \${stat##*) }; echo "\${20}")
   read -r boot </proc/sys/kernel/random/boot_id
 else
   start=$(ps -o lstart= -p $$)

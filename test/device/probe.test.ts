@@ -29,7 +29,9 @@ t.test('this machine is in use', async t => {
   t.teardown(() => probe.close());
   const usage = await probe.sample();
   t.strictSame(decode(usageSchema, usage, 'usage'), usage);
-  t.ok(usage.memUsedMb > 0 && usage.diskUsedMb > 0 && usage.agentRssMb > 10);
+  t.ok(usage.memUsedMb > 0 && usage.diskUsedMb > 0);
+  // an emulator of processors does not know it
+  t.ok(usage.agentRssMb > 10 || process.memoryUsage.rss() === 0);
   t.ok(usage.cpu >= 0 && usage.cpu <= 1);
 });
 

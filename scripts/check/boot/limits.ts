@@ -2,15 +2,16 @@ import { fact, type Hold } from '../rows.ts';
 import { type Board, isRunning } from './board.ts';
 import type { Counter } from './counter.ts';
 import { patiently } from './guest.ts';
-import { checkMemory } from './memory.ts';
+import { checkMemory, checkNodeMemory } from './memory.ts';
 
 /** What the kernel holds tasks to: each takes more than it may, while `counter` must go on. */
-export async function checkLimits(board: Board, hold: Hold, counter: Counter): Promise<void> {
-  await checkProcessors(board, hold);
-  await checkMemory(board, hold, counter);
-  await checkProcesses(board, hold, counter);
-  await checkBoard(board, hold, counter);
-}
+export const limits = {
+  cpu: checkProcessors,
+  memory: checkMemory,
+  'node-memory': checkNodeMemory,
+  pids: checkProcesses,
+  'node-pids': checkNodeProcesses,
+} as const;
 
 async function checkProcessors(board: Board, hold: Hold): Promise<void> {
   const cpus = 0.2;
@@ -67,7 +68,7 @@ async function checkProcesses(board: Board, hold: Hold, counter: Counter): Promi
 }
 
 /** A task that says nothing of its processes may have more of them than systemd gives to a unit on a small board. */
-async function checkBoard(board: Board, hold: Hold, counter: Counter): Promise<void> {
+async function checkNodeProcesses(board: Board, hold: Hold, counter: Counter): Promise<void> {
   const process = await counter.goesOn();
   const pid = await board.shimPid(await board.task('swarm', { command: bomb, limits: { cpus: 0.5 } }, isRunning));
   const group = await board.group(pid);

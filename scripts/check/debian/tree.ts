@@ -27,9 +27,9 @@ const noteUnpacked = `for deb in "$1"/var/cache/apt/archives/*.deb; do
 done > "$1/var/lib/dpkg/status"
 for file in passwd group; do cp "$1/usr/share/base-passwd/$file.master" "$1/etc/$file"; done
 for kind in account auth password session; do echo "$kind required pam_permit.so" > "$1/etc/pam.d/common-$kind"; done`;
-/** Of Debian's essential packages those that ours and their scripts call. */
+/** Of Debian's essential packages those that ours, their scripts and the tests call. */
 const base =
-  'base-files base-passwd bash coreutils dash diffutils dpkg findutils grep hostname init-system-helpers libc-bin perl-base sed tar util-linux';
+  'base-files base-passwd bash bsdutils coreutils dash diffutils dpkg findutils grep gzip hostname init-system-helpers libc-bin perl-base sed tar util-linux';
 
 /** A Debian of an architecture as a folder: made anew when it is not there, or other packages are wanted. */
 export async function makeTree({ architecture, packages, cache, isConfigured }: TreeSettings): Promise<string> {
