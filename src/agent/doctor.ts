@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type Clock, dayMs, hourMs } from '../base/clock.ts';
-import { messageOf } from '../base/errors.ts';
+import { isMesoliteError, messageOf } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { missingControllers } from '../device/cgroup.ts';
 import { findCgroupTree } from '../device/cgroup-tree.ts';
@@ -12,7 +12,7 @@ import { viewFiles } from '../device/files.ts';
 import { readInventory } from '../device/inventory.ts';
 import { openPrivileges } from '../device/privileges.ts';
 import { listeningPorts } from '../device/proc.ts';
-import { profileOf, unknownBoard } from '../device/profiles.ts';
+import { chooseProfile, unknownBoard } from '../device/profiles.ts';
 import { trapsHere } from '../device/traps.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { parseJoinString } from '../identity/join-string.ts';
@@ -21,6 +21,7 @@ import type { FirmwareProfile } from '../model/profile.ts';
 import { profilesFor, readApplied } from './applied-profiles.ts';
 import { releasedAt } from './clock.ts';
 import type { AgentConfig } from './config.ts';
+import { mastersOf } from './enrollment.ts';
 import { examineMasters, type MasterPlace } from './master-reach.ts';
 import { loadIdentity, type NodeIdentity } from './node-identity.ts';
 import { readRoots } from './trust.ts';
@@ -61,20 +62,28 @@ async function examineBoard(
   const { inventory, warnings } = await readInventory();
   const applied = await readApplied(viewFiles(config.dataDir), silentLog);
   const profiles = await profilesFor(config, applied);
-  const profile = profileOf(inventory, profiles, config.profile);
-  const board = `${profile.name}: ${profile.title}`;
-  const isKnown = profile.name !== unknownBoard.name;
-  const fix = 'write a profile for it (see firmware-profiles), or name the nearest with --profile';
+  const profile = chooseProfile(inventory, profiles, config.profile);
   return {
     profile,
     findings: [
-      isKnown
-        ? { check: 'profile', state: 'ok', what: board }
-        : { check: 'profile', state: 'warning', what: 'no profile knows this board: it is treated carefully', fix },
-      ...warnings.map(what => ({ check: 'board', state: 'warning', what }) as const),
+      examineProfile(profile, config.profile),
+      ...warnings.map(what => ({ check: 'board', state: 'warning', what, fix: sayWhatItHas }) as const),
       ...trapsHere(profile, root).map(({ trap, fix }) => ({ check: 'board', state: 'note', what: trap, fix }) as const),
     ],
   };
+}
+
+const sayWhatItHas = 'where `mesolite profiles inventory` is wrong, give the agent --cpus, --memory or --profile';
+
+function examineProfile({ name, title }: FirmwareProfile, asked = name): Finding {
+  const check = 'profile';
+  if (asked !== name) {
+    const fix = `apply a Profile ${asked} to the fleet, put ${asked}.json into the folder of --profiles, or give the agent another --profile`;
+    return { check, state: 'warning', what: `there is no ${asked}: it is treated as a ${name}`, fix };
+  }
+  if (name !== unknownBoard.name) return { check, state: 'ok', what: `${name}: ${title}` };
+  const fix = 'write a profile for it (see firmware-profiles), or name the nearest with --profile';
+  return { check, state: 'warning', what: 'no profile knows this board: it is treated carefully', fix };
 }
 
 async function examineClock(clock: Clock, root: string): Promise<Finding[]> {
@@ -112,7 +121,7 @@ async function examineDisk({ dataDir }: DoctorConfig, { reserve }: FirmwareProfi
   try {
     await access(place, constants.W_OK | constants.X_OK);
   } catch (error) {
-    const fix = 'run the agent as its owner, or name another directory with --data';
+    const fix = `${asOwner}; or name another directory with --data`;
     return [{ check, state: 'failure', what: `${place} cannot be written: ${messageOf(error)}`, fix }];
   }
   const disk = await readDisk(place);
@@ -132,6 +141,8 @@ async function examineDisk({ dataDir }: DoctorConfig, { reserve }: FirmwareProfi
     },
   ];
 }
+
+const asOwner = 'look as root or as its owner, who must be the user of the agent: `sudo mesolite doctor`';
 
 async function nearestDirectory(path: string): Promise<string> {
   const parent = dirname(path);
@@ -165,7 +176,9 @@ async function examineIdentity(
   try {
     identity = await loadIdentity(files);
   } catch (error) {
-    const fix = 'join anew: `mesolite join --replace` with a string of `mesolite token create`';
+    // not damaged, but kept from us
+    const isDenied = isMesoliteError(error, 'UNAVAILABLE');
+    const fix = isDenied ? asOwner : 'join anew: `mesolite join --replace` with a string of `mesolite token create`';
     return {
       findings: [{ check, state: 'failure', what: `the identity cannot be read: ${messageOf(error)}`, fix }],
       places: [],
@@ -178,7 +191,7 @@ async function examineIdentity(
   }
   const what = `this node has not joined: there is no identity in ${dataDir}`;
   const fix = 'give the agent what `mesolite token create` prints with --join-file';
-  const places = joinString === undefined ? [] : parseJoinString(joinString).addresses;
+  const places = joinString === undefined ? [] : mastersOf(parseJoinString(joinString));
   return { findings: [{ check, state: joinString === undefined ? 'failure' : 'note', what, fix }], places };
 }
 

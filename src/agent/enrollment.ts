@@ -106,7 +106,7 @@ interface Door {
 }
 
 /** Whom the join string names. */
-function mastersOf({ addresses, wssPort }: JoinString): readonly MasterAddress[] {
+export function mastersOf({ addresses, wssPort }: JoinString): readonly MasterAddress[] {
   return wssPort === undefined ? addresses : addresses.map(address => ({ ...address, wssPort }));
 }
 

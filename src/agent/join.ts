@@ -5,7 +5,7 @@ import { decodeJson } from '../base/shape.ts';
 import { newId, systemRandom } from '../device/dice.ts';
 import { type Files, openFiles } from '../device/files.ts';
 import type { CheckedInventory } from '../device/inventory.ts';
-import { profileOf as profileOfBoard } from '../device/profiles.ts';
+import { chooseProfile } from '../device/profiles.ts';
 import { trapsHere } from '../device/traps.ts';
 import { parseJoinString } from '../identity/join-string.ts';
 import { generateKeyPair, type KeyPair, keyIdOf, printPrivateKey, readPrivateKey } from '../identity/keys.ts';
@@ -118,7 +118,7 @@ async function replaceIdentity(files: Files, identity: NodeIdentity): Promise<vo
   await files.remove(keyFile);
 }
 
-/** Who sits at the board is told what it is seen to be in, with what helps. */
+/** Who sits at the board is told what it is seen to be in, with what helps. One that is asked for may be the master's, which tells it later. */
 async function profileOf(
   { profile: asked, ...folders }: JoinConfig,
   files: Files,
@@ -126,9 +126,9 @@ async function profileOf(
   readBoard: JoinParts['readBoard'],
 ): Promise<string> {
   const { inventory } = await readBoard();
-  const profile = profileOfBoard(inventory, await profilesFor(folders, []), asked);
+  const profile = chooseProfile(inventory, await profilesFor(folders, []), asked);
   for (const { trap, fix, when } of trapsHere(profile))
     if (when !== undefined) log.warn('a known trap of this board', { trap, fix });
   await keepRuntime(files, profile, log);
-  return profile.name;
+  return asked ?? profile.name;
 }

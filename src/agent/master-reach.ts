@@ -53,11 +53,24 @@ async function examineMaster(
     if (through !== undefined || place.roots === undefined) return [reached];
     return [reached, await examineTls(clock, socket, place, place.roots, signal)];
   } catch (error) {
-    const other = place.wssPort === undefined ? '' : `; MQTT over WebSocket on ${place.wssPort} is tried by itself`;
-    const fix = `see that the master runs and that no firewall on the way closes ${port}${other}`;
-    return [{ check: 'master', state: 'failure', what: `${what} is not reached: ${messageOf(error)}`, fix }];
+    const unreached = `${what} is not reached: ${messageOf(error)}`;
+    const fix = `see that the master runs and that no firewall on the way closes ${port}`;
+    const { wssPort } = place;
+    if (through !== undefined || wssPort === undefined || !(await isReached(clock, signal, host, wssPort)))
+      return [{ check: 'master', state: 'failure', what: unreached, fix }];
+    const instead = `${unreached}; the agent goes by WebSocket on ${wssPort}, which is`;
+    return [{ check: 'master', state: 'warning', what: instead, fix }];
   } finally {
     socket?.destroy();
+  }
+}
+
+async function isReached(clock: Clock, signal: AbortSignal, host: string, port: number): Promise<boolean> {
+  try {
+    (await within(clock, signal, late => opened(host, port, late))).destroy();
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -49,11 +49,9 @@ export async function openNodeFacts(
   const inventory = { ...read, cpuCount, memoryMb };
   // read anew each time: the profiles of other boards need not stay in memory
   const choose = async (applied: readonly FirmwareProfile[]) => {
-    const profiles = await profilesFor(told, applied);
-    const named = asked === undefined ? undefined : profiles.find(({ name }) => name === asked);
-    const profile = named ?? chooseProfile(inventory, profiles);
+    const profile = chooseProfile(inventory, await profilesFor(told, applied), asked);
     // an operator may have deleted it: the tasks of a node do not wait for somebody who puts that right
-    if (asked !== named?.name)
+    if (asked !== undefined && asked !== profile.name)
       log.error('there is no firmware profile of the name that was asked for', { asked, profile: profile.name });
     return profile;
   };

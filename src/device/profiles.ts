@@ -66,25 +66,21 @@ async function readFolder(folder: string): Promise<FirmwareProfile[]> {
   return profiles;
 }
 
-/** The profile of a board: of those that match the one with the highest precedence (then the first by name), else `unknownBoard`. */
-export function chooseProfile(inventory: Inventory, profiles: readonly FirmwareProfile[]): FirmwareProfile {
+/**
+ * The profile that was asked for by name, where there is one; else that of the board: of those that match the one with the highest precedence
+ * (then the first by name), else `unknownBoard`.
+ */
+export function chooseProfile(
+  inventory: Inventory,
+  profiles: readonly FirmwareProfile[],
+  asked?: string,
+): FirmwareProfile {
+  const named = profiles.find(({ name }) => name === asked);
+  if (named !== undefined) return named;
   const [best = unknownBoard] = profiles
     .filter(profile => whyNot(profile, inventory) === undefined)
     .sort((a, b) => b.precedence - a.precedence || (a.name < b.name ? -1 : 1));
   return best;
-}
-
-/** The profile that was asked for by name, or else that of the board; throws INVALID_INPUT where there is none of that name. */
-export function profileOf(
-  inventory: Inventory,
-  profiles: readonly FirmwareProfile[],
-  asked: string | undefined,
-): FirmwareProfile {
-  if (asked === undefined) return chooseProfile(inventory, profiles);
-  const profile = profiles.find(({ name }) => name === asked);
-  if (profile !== undefined) return profile;
-  const known = profiles.map(({ name }) => name).join(', ');
-  throw new MesoliteError('INVALID_INPUT', `profile: there is no ${asked}; there are ${known}`);
 }
 
 /** What keeps a profile from this board: for each entry of `match` the first thing that does not hold; nothing when it matches. */

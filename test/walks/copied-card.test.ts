@@ -65,10 +65,16 @@ t.test('both boards are put aside, and their tasks are left alone', async t => {
 t.test('a join with a new key brings the node back, and its task was not touched', async t => {
   await agent.stop();
   const config = { ...agent.config, join: await api.joinString({ node: 'node' }) };
+  // a profile that only the fleet has is heard of after the join
+  const told = {
+    ...config,
+    join: await api.joinString({ node: 'node', profile: 'of-the-fleet' }),
+    profile: 'of-the-fleet',
+  };
   const { signal } = new AbortController();
   const parts = { clock: systemClock, log: silentLog, version: '1.0.0' };
   await t.rejects(joinNode(parts, config, { replace: false }, signal), { code: 'CONFLICT', message: /--replace/ });
-  await joinNode(parts, { ...config, node: 'name-of-the-host' }, { replace: true, keepName: true }, signal);
+  await joinNode(parts, { ...told, node: 'name-of-the-host' }, { replace: true, keepName: true }, signal);
   await runAgent(t, agent.config);
   await untilReady(api, 'node');
   await until('its endpoint is back', async () => (await api.endpoints()).length === 1);

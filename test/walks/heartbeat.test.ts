@@ -1,5 +1,5 @@
 /** Walk 2: what a node says of itself reaches the fleet's view; its silence is noticed, and so is its return. */
-import { readdirSync, statSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { type DoctorConfig, examineNode } from '../../src/agent/doctor.ts';
@@ -234,12 +234,22 @@ t.test('a doctor looks at the node beside its agent, and says where the way to t
     addresses: [
       { host: 'nowhere.invalid', port: 8883 },
       { host: '127.0.0.1', port: 1 },
+      // where nothing listens for WebSockets either
+      { host: '127.0.0.2', port: 1 },
     ],
   });
-  const lost = await look(systemClock, { dataDir, join: unheard });
+  mkdirSync(join(dataDir, 'identity'));
+  const kept = await look(systemClock, { dataDir });
+  t.match(kept('certificate'), [{ state: 'failure', what: /cannot be read/, fix: /sudo mesolite doctor/ }]);
+  rmdirSync(join(dataDir, 'identity'));
+  const lost = await look(systemClock, { dataDir, join: unheard, profile: 'of-nobody' });
+  t.match(lost('profile'), [{ state: 'warning', what: /^there is no of-nobody: it is treated as a test-board$/ }]);
   t.match(lost('certificate'), [{ state: 'note' }]);
   t.match(lost('dns'), [{ state: 'failure', what: /^nowhere\.invalid has no address/, fix: /getent/ }]);
-  t.match(lost('master'), [{ state: 'failure', what: /^127\.0\.0\.1:1 is not reached: .*ECONNREFUSED/ }]);
+  t.match(lost('master'), [
+    { state: 'warning', what: /^127\.0\.0\.1:1 is not reached: .*ECONNREFUSED.*by WebSocket on \d+, which is$/ },
+    { state: 'failure', what: /^127\.0\.0\.2:1 is not reached: .*ECONNREFUSED/ },
+  ]);
 });
 
 t.test('nothing of all this was an error', async t => {
