@@ -52,8 +52,9 @@ export async function readInventory(settings: InventorySettings = {}): Promise<C
   const { root = '/', clock = systemClock, timeoutMs = 10_000 } = settings;
   const board = await askBoard(clock, timeoutMs);
   const { cpu, memory, system, os } = board;
-  const [deviceTreeModel, product, vendor] = await Promise.all([
+  const [deviceTreeModel, processors, product, vendor] = await Promise.all([
     readText(join(root, 'proc/device-tree/model')),
+    readText(join(root, 'proc/cpuinfo')),
     readText(join(root, 'sys/class/dmi/id/product_name')),
     readText(join(root, 'sys/class/dmi/id/sys_vendor')),
   ]);
@@ -63,7 +64,8 @@ export async function readInventory(settings: InventorySettings = {}): Promise<C
       cpuModel: words(cpu?.manufacturer, cpu?.brand) || (cpus()[0]?.model ?? ''),
       cpuCount: cpu?.cores ?? availableParallelism(),
       memoryBytes: memory?.total ?? totalmem(),
-      deviceTreeModel,
+      // a container has no device tree, and the kernel of a Raspberry Pi says it twice
+      deviceTreeModel: deviceTreeModel || (/^Model\s*:(.*)$/m.exec(processors)?.[1] ?? ''),
       dmiProduct: words(vendor, product) || words(system?.manufacturer, system?.model),
       virtual: system?.virtual === true,
       os: words(os?.distro, os?.release) || type(),

@@ -75,7 +75,10 @@ function isSoftware(path: string): boolean {
 function defaultInterface(root: string): string | undefined {
   const up = 1;
   const routes4 = rows(join(root, 'proc/net/route'))
-    .filter(([, to, , flags = '0']) => to === '00000000' && (Number.parseInt(flags, 16) & up) !== 0)
+    // with a mask it is half of everywhere, as OpenVPN has its tunnel go before the way that carries it
+    .filter(([, to, , flags = '0', , , , mask]) => {
+      return to === '00000000' && mask === '00000000' && (Number.parseInt(flags, 16) & up) !== 0;
+    })
     .map(([name = '', , , , , , metric = '0']) => ({ name, metric: Number(metric) }));
   const routes6 = rows(join(root, 'proc/net/ipv6_route'))
     .filter(([to = '', bits, , , , , , , flags = '0', name]) => {

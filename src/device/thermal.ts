@@ -17,13 +17,18 @@ export function readTemperature(root = '/'): number | undefined {
 /** Bits of `get_throttled` that speak of now: under-voltage, frequency capped, throttled, soft temperature limit. */
 const throttledNow = 0xf;
 
+/** By the firmware's driver in the kernel of Raspberry Pi OS: on boards up to the 4, and from the 5 on, whose device tree numbers its buses. */
+const firmwares = ['soc', 'soc@107c000000'].map(soc => `sys/devices/platform/${soc}/${soc}:firmware/get_throttled`);
+
 /**
  * Is the processor slower than it could be, because it is too hot or lacks power? As the Raspberry Pi's firmware says, or else the
  * kernel's cooling devices (thermal/sysfs-api); undefined where neither is there.
  */
 export function readThrottled(root = '/'): boolean | undefined {
-  const firmware = Number.parseInt(textOf(join(root, 'sys/devices/platform/soc/soc:firmware/get_throttled')), 16);
-  if (Number.isInteger(firmware)) return (firmware & throttledNow) !== 0;
+  for (const path of firmwares) {
+    const firmware = Number.parseInt(textOf(join(root, path)), 16);
+    if (Number.isInteger(firmware)) return (firmware & throttledNow) !== 0;
+  }
   const folder = join(root, 'sys/class/thermal');
   const states = namesIn(folder)
     .filter(name => name.startsWith('cooling_device') && /cpufreq|^processor/i.test(textOf(join(folder, name, 'type'))))

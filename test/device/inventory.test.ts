@@ -31,6 +31,9 @@ t.test('this machine says what it is', async t => {
 t.test('the model comes from the device tree of the board', async t => {
   const root = t.testdir({ proc: { 'device-tree': { model: 'Raspberry Pi 5 Model B Rev 1.0\0' } } });
   t.equal((await readInventory({ root })).inventory.deviceTreeModel, 'Raspberry Pi 5 Model B Rev 1.0');
+  const cpuinfo = 'processor\t: 0\nmodel\t\t: 1\n\nRevision\t: c03114\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n';
+  const container = t.testdir({ proc: { cpuinfo, 'device-tree': {} } });
+  t.equal((await readInventory({ root: container })).inventory.deviceTreeModel, 'Raspberry Pi 4 Model B Rev 1.4');
 });
 
 t.test('a board whose tools give no answer is described by what Node sees', async t => {

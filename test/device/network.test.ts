@@ -29,7 +29,8 @@ function board(t: Test, { route = '', route6 = '' } = {}): string {
 }
 
 t.test('the ways out are told, with what they are, and the one to everywhere first', async t => {
-  const network = readNetwork(board(t, { route: [route4('eth0', 600), route4('wwan0', 100)].join('\n') }));
+  const half = route4('tun0', 0).replace(/00000000(?=\t0\t0\t0$)/, '00000080');
+  const network = readNetwork(board(t, { route: [half, route4('eth0', 600), route4('wwan0', 100)].join('\n') }));
   t.same(network, [
     { name: 'wwan0', kind: 'mobile', isDefault: true },
     { name: 'eth0', kind: 'ethernet' },

@@ -37,6 +37,7 @@ t.test('each board gets its profile', async t => {
     [{ arch: 'x64', dmiProduct: 'Dell Inc. OptiPlex 7070' }, 'generic-x86-64'],
     [{ arch: 'x64', cpuModel: 'Intel N97' }, 'intel-n100'],
     [{ arch: 'x64', cpuModel: 'Intel i3-N305' }, 'intel-n100'],
+    [{ arch: 'x64', cpuModel: 'Intel Core 3 N355' }, 'intel-n100'],
     [{ arch: 'x64', cpuModel: 'Intel(R) N100', virtual: true }, 'virtual-machine'],
     [{ arch: 'x64', cpuModel: 'Intel Celeron J4125' }, 'intel-atom'],
     [{ arch: 'x64', cpuModel: 'Intel Celeron G5905' }, 'generic-x86-64'],

@@ -24,6 +24,9 @@ t.test('a Raspberry Pi says by its firmware whether it is slow now', async t => 
   t.equal(readThrottled(board('50000\n')), false, 'it was once');
   t.equal(readThrottled(board('50005\n')), true);
   t.equal(readThrottled(board('e0008\n')), true, 'the soft limit');
+  const firmware = { 'soc@107c000000:firmware': { get_throttled: '4\n' } };
+  const five = t.testdir({ sys: { devices: { platform: { 'soc@107c000000': firmware } } } });
+  t.equal(readThrottled(five), true, 'a Raspberry Pi 5');
 });
 
 t.test('elsewhere the devices that cool the processor tell', async t => {
