@@ -2,16 +2,19 @@ import type { Command } from 'commander';
 import { MesoliteError } from '../base/errors.ts';
 import { decodeJson } from '../base/shape.ts';
 import { readInventory } from '../device/inventory.ts';
-import { chooseProfile, loadProfiles, whyNot } from '../device/profiles.ts';
+import { chooseProfile, loadProfiles, mergeProfiles, whyNot } from '../device/profiles.ts';
+import type { OperatorDocument } from '../model/document.ts';
 import { type FirmwareProfile, type Inventory, inventorySchema } from '../model/profile.ts';
-import { parseName } from './arguments.ts';
-import { readFile } from './document-files.ts';
+import { collect, parseName } from './arguments.ts';
+import { decodeAll } from './document-checks.ts';
+import { readDocumentFiles, readFile } from './document-files.ts';
 import { type OutputOptions, printAs, printRows, withOutput } from './output.ts';
 import { print, type Shell } from './shell.ts';
 import type { Column } from './table.ts';
 
 interface TestOptions extends OutputOptions {
   readonly profiles?: string;
+  readonly file?: readonly string[];
   readonly expect?: string;
 }
 
@@ -27,6 +30,11 @@ export function addProfiles(program: Command, shell: Shell, shipped: string): vo
     .description('which profile a board gets, and why not the others')
     .argument('[file]', 'what `profiles inventory` printed on the board; when left out, this board')
     .option('--profiles <dir>', 'folder with profiles of your own, beside those that come with this program')
+    .option(
+      '-f, --file <path>',
+      'what if the Profiles in it were applied: file, directory or -; may be repeated',
+      collect,
+    )
     .option('--expect <name>', 'end with 1 when it is another profile', parseName);
   withOutput(test).action((file: string | undefined, options: TestOptions) =>
     testProfiles(shell, shipped, file, options),
@@ -52,10 +60,12 @@ async function testProfiles(
   shell: Shell,
   shipped: string,
   file: string | undefined,
-  { profiles: own, expect, output }: TestOptions,
+  { profiles: folder, file: files, expect, output }: TestOptions,
 ): Promise<void> {
   const inventory = file === undefined ? (await readInventory()).inventory : inventoryIn(file);
-  const profiles = await loadProfiles(shipped, ...(own === undefined ? [] : [own]));
+  const applied = files === undefined ? [] : decodeAll(await readDocumentFiles(files, shell)).flatMap(profileIn);
+  const own = folder === undefined ? [] : await loadProfiles(folder);
+  const profiles = mergeProfiles(await loadProfiles(shipped), applied, own);
   const chosen = chooseProfile(inventory, profiles);
   const rows = profiles.map(profile => rowOf(profile, inventory, chosen)).sort(bestFirst);
   printAs(shell, output, { profile: chosen.name, profiles: rows }, () => {
@@ -65,6 +75,10 @@ async function testProfiles(
   if (expect !== undefined && expect !== chosen.name) {
     throw new MesoliteError('CONFLICT', `${file ?? 'this board'}: expected the profile ${expect}, got ${chosen.name}`);
   }
+}
+
+function profileIn(document: OperatorDocument): FirmwareProfile[] {
+  return document.kind === 'Profile' ? [{ name: document.metadata.name, ...document.spec }] : [];
 }
 
 function rowOf(profile: FirmwareProfile, inventory: Inventory, chosen: FirmwareProfile): Row {

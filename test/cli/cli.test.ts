@@ -199,7 +199,26 @@ t.test('a board that is not at hand is recognised by what it said of itself', as
     err: 'mesolite: test/fixtures/boards/beaglebone-black.json: expected the profile other, got beaglebone-black\n',
   });
   t.match(await run(['profiles', 'test', 'no.json']), { code: 1, err: /no\.json: no such file/ });
-  const own = t.testdir({ 'here.json': JSON.stringify({ ...unknownBoard, name: 'here', precedence: 200 }) });
+  const { name: _, ...spec } = unknownBoard;
+  const document = {
+    apiVersion: 'mesolite/v1',
+    kind: 'Profile',
+    metadata: { name: 'fleet', namespace: 'istio-system' },
+    spec: { ...spec, precedence: 150, match: [{ deviceTreeModel: 'Black$' }] },
+  };
+  const files = t.testdir({
+    own: { 'here.json': JSON.stringify({ ...unknownBoard, name: 'here', precedence: 200 }) },
+    'profile.json': JSON.stringify(document),
+    'wrong.json': JSON.stringify({ ...document, spec: { ...document.spec, match: [{ dmiProduct: '(' }] } }),
+  });
+  const own = join(files, 'own');
+  const applied = ['profiles', 'test', board, '-f', join(files, 'profile.json'), '--expect'];
+  t.match(await run([...applied, 'fleet']), { code: 0, out: /^fleet +150 +chosen/m });
+  t.match(await run([...applied, 'here', '--profiles', own]), { code: 0, out: /^fleet +150 +matches/m });
+  t.match(await run(['profiles', 'test', board, '-f', join(files, 'wrong.json')]), {
+    code: 1,
+    err: /wrong\.json: spec\.match\[0\]\.dmiProduct: not a regular expression/,
+  });
   const inventory = await run(['profiles', 'inventory']);
   t.equal(inventory.code, 0, inventory.err);
   const here = await run(['profiles', 'test', '--profiles', own, '-o', 'json']);
