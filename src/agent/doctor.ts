@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type Clock, dayMs, hourMs } from '../base/clock.ts';
 import { isMesoliteError, messageOf } from '../base/errors.ts';
@@ -102,9 +102,12 @@ async function examineClock(clock: Clock, root: string): Promise<Finding[]> {
   return [{ check, state: 'warning', what, fix }];
 }
 
-async function examineLimits({ taskUser }: DoctorConfig, root: string): Promise<Finding[]> {
-  const isRoot = process.getuid?.() === 0;
-  const missing = missingControllers(findCgroupTree(root));
+/** For the agent that runs, which may not be root as who looks; else for one that would be. */
+async function examineLimits({ dataDir, taskUser }: DoctorConfig, root: string): Promise<Finding[]> {
+  const agent = await lockHolder(dataDir).catch(() => undefined);
+  const user = agent === undefined ? process.getuid?.() : (await stat(`/proc/${agent}`).catch(() => undefined))?.uid;
+  const isRoot = user === 0;
+  const missing = missingControllers(findCgroupTree(root, agent), isRoot || agent === undefined);
   const { warnings } = await openPrivileges({ isRoot, defaultUser: taskUser });
   return [
     ...(missing.length === 0

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 export interface CgroupTree {
   /** Where the tree is in the file system. */
   readonly mount: string;
-  /** The group that this process is in. */
+  /** The group that the process is in. */
   readonly own: string;
   /** Processes and threads that the kernel has room for in all. */
   readonly maxProcesses: number;
@@ -23,12 +23,12 @@ export interface CgroupTree {
 /** The bound on 32 bits, where the kernel does not tell (proc_sys_kernel(5)). */
 const fewProcesses = 32_768;
 
-/** Finds the tree of this system; undefined where there is none. */
-export function findCgroupTree(root = '/'): CgroupTree | undefined {
+/** Finds the tree of this system, as `process` is in it; undefined where there is none. */
+export function findCgroupTree(root = '/', process: number | 'self' = 'self'): CgroupTree | undefined {
   // proc_pid_mountinfo(5): the mount point is the fifth field, the type stands behind the hyphen
   const mounts = readText(join(root, 'proc/self/mountinfo')).split('\n');
   const mount = mounts.find(line => line.includes(' - cgroup2 '))?.split(' ')[4];
-  const own = /^0::(\/.*)$/m.exec(readText(join(root, 'proc/self/cgroup')))?.[1];
+  const own = /^0::(\/.*)$/m.exec(readText(join(root, 'proc', `${process}`, 'cgroup')))?.[1];
   if (mount === undefined || own === undefined) return undefined;
   const controllers = readText(join(root, 'proc/cgroups'));
   const bounds = ['threads-max', 'pid_max'].map(

@@ -61,7 +61,8 @@ const emptyMs = 25;
 const emptyRounds = 1_200;
 
 const noTree = 'tasks are in no cgroups (their memory is watched instead): ';
-const howToGet = 'run the agent as root, or give its systemd unit Delegate=yes and DelegateSubgroup=agent';
+const howToGet =
+  'run the agent as root, or give its systemd unit Delegate=yes and DelegateSubgroup=agent, which systemd 254 and newer know';
 const howToSwitch = 'boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all on the kernel\u2019s command line';
 const howToEnable =
   'add cgroup_enable=memory cgroup_memory=1 to the kernel\u2019s command line (on a Raspberry Pi to the one line of /boot/firmware/cmdline.txt) and reboot';
@@ -75,9 +76,8 @@ export function openCgroups(
   { owner, isRoot }: { readonly owner: string; readonly isRoot: boolean },
 ): FoundCgroups {
   if (tree === undefined) return { warnings: [`${noTree}this system has no cgroup v2: ${howToSwitch}`] };
-  const isDelegated = posix.basename(tree.own) === agentLeaf;
-  if (!isDelegated && !isRoot) return { warnings: [`${noTree}none was delegated: ${howToGet}`] };
-  const base = isDelegated ? posix.dirname(tree.own) : '/';
+  if (!isDelegated(tree) && !isRoot) return { warnings: [`${noTree}none was delegated: ${howToGet}`] };
+  const base = isDelegated(tree) ? posix.dirname(tree.own) : '/';
   const parent = posix.join(base, `${prefix}${owner}`);
   let enabled: ReadonlySet<Controller>;
   try {
@@ -93,14 +93,19 @@ export function openCgroups(
   return { cgroups: makeCgroups(tree, clock, parent, enabled), warnings: describeMissing(tree, missing) };
 }
 
-/** What the kernel could not limit here for an agent that is root, and what helps; reads, and changes nothing. */
-export function missingControllers(tree: CgroupTree | undefined): readonly string[] {
+/** What the kernel cannot limit here for the agent whose tree that is, and what helps; reads, and changes nothing. */
+export function missingControllers(tree: CgroupTree | undefined, isRoot: boolean): readonly string[] {
   if (tree === undefined) return [`${noTree}this system has no cgroup v2: ${howToSwitch}`];
+  if (!isRoot && !isDelegated(tree)) return [`${noTree}none was delegated: ${howToGet}`];
   const has = tree.read('/cgroup.controllers').split(/\s+/);
   return describeMissing(
     tree,
     controllers.filter(each => !has.includes(each)),
   );
+}
+
+function isDelegated({ own }: CgroupTree): boolean {
+  return posix.basename(own) === agentLeaf;
 }
 
 /** The group above those of the runs is there while they are. */

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
-import { type FoundCgroups, openCgroups } from '../../src/device/cgroup.ts';
+import { type FoundCgroups, missingControllers, openCgroups } from '../../src/device/cgroup.ts';
 import { findCgroupTree } from '../../src/device/cgroup-tree.ts';
 import { systemClock } from '../../src/device/clock.ts';
 import { cgroupContract } from '../contracts/cgroup-contract.ts';
@@ -58,6 +58,9 @@ t.test('what cannot be limited is told with what helps', async t => {
   t.match(open(new FakeCgroups({ own: '/user.slice/session-1.scope' }), false).warnings, [
     /none was delegated: .*Delegate=yes and DelegateSubgroup=agent/,
   ]);
+  const before254 = new FakeCgroups({ own: '/system.slice/mesolite-agent.service' });
+  t.match(missingControllers(before254, false), [/none was delegated: .*systemd 254/]);
+  t.same(missingControllers(before254, true), [], 'root makes them at the top');
   const pi = open(new FakeCgroups({ controllers: ['cpu', 'pids'] }));
   t.same([...(pi.cgroups?.controllers ?? [])], ['cpu', 'pids']);
   t.match(pi.warnings, [
