@@ -5,7 +5,7 @@ import { aborted } from '../base/signal.ts';
 import { newId } from '../device/dice.ts';
 import { lockDirectory } from '../device/directory-lock.ts';
 import { type FileOperations, systemFileOperations } from '../device/file-operations.ts';
-import { type Files, openFiles } from '../device/files.ts';
+import { type Files, giveUpReserve, openFiles } from '../device/files.ts';
 import type { CheckedInventory } from '../device/inventory.ts';
 import { type ProxyRules, readProxyRules } from '../link/proxy-rules.ts';
 import type { EnvelopeVerifier } from '../model/envelope.ts';
@@ -44,9 +44,10 @@ export async function startAgent(parts: AgentParts, config: AgentConfig, signal:
   const proxyFor = readProxyRules(config.proxy ?? {});
   const wear = new WearMeter(parts.clock);
   const disk = wear.counting(systemFileOperations);
-  const files = await openFiles(config.dataDir, { operations: disk, reserveBytes });
-  const letGo = await lockDirectory(config.dataDir);
+  // first of all, for who opens the files clears away what is half written
+  const letGo = await lockDirectory(config.dataDir, () => giveUpReserve(config.dataDir));
   try {
+    const files = await openFiles(config.dataDir, { operations: disk, reserveBytes });
     const clock = await openNodeClock({ system: parts.clock, files, log: parts.log, newId });
     const { log, version } = parts;
     // once, where it cannot be kept either

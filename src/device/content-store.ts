@@ -3,8 +3,8 @@ import { createReadStream } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
+import { explain } from './file-errors.ts';
 import { systemFileOperations } from './file-operations.ts';
-import { explain } from './files.ts';
 import { blockBytes, syncedBytes } from './wear.ts';
 
 /** A file of the store; times in milliseconds since 1970. */

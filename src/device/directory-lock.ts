@@ -1,7 +1,8 @@
-import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { MesoliteError } from '../base/errors.ts';
 import { newId } from './dice.ts';
+import { cannotWriteIn, isFull } from './file-errors.ts';
 import { identify, isAlive } from './process-identity.ts';
 
 const fileName = 'lock';
@@ -9,15 +10,26 @@ const fileName = 'lock';
 const tries = 5;
 
 /**
- * Keeps a directory for this process; the returned function lets it go. Who holds it is in a file there, with the start of the process
- * and the number of the directory, so that neither a power cut nor a copy of the directory keeps anybody out. Throws START_FAILED when a
- * process that lives has it.
+ * Keeps a directory for this process, making it where needed; the returned function lets it go. Who holds it is in a file there, with the
+ * start of the process and the number of the directory, so that neither a power cut nor a copy of the directory keeps anybody out. Where the
+ * disk is full and nobody has the directory `makeRoom` is called, and the file of who has ended gives its room. Throws START_FAILED when a process that lives has it.
  */
-export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
+export async function lockDirectory(
+  directory: string,
+  makeRoom: () => Promise<void> = async () => {},
+): Promise<() => Promise<void>> {
   const path = join(directory, fileName);
+  await mkdir(directory, { recursive: true, mode: 0o700 }).catch(cause => {
+    throw cannotWriteIn(directory, cause);
+  });
   const own = await describeHolder(directory);
+  const makeAllRoom = async () => {
+    if ((await holderOf(path, directory)) !== undefined) return;
+    await makeRoom();
+    await rm(path, { force: true });
+  };
   for (let i = 0; i < tries; i++) {
-    if (await create(path, own)) return () => rm(path, { force: true });
+    if (await create(path, own, makeAllRoom)) return () => rm(path, { force: true });
     const pid = await holderOf(path, directory);
     if (pid !== undefined) {
       const advice = 'stop it first, or give this one a directory of its own with --data';
@@ -35,15 +47,20 @@ async function describeHolder(directory: string): Promise<string> {
 }
 
 /** The file is there whole or not at all: nobody may take one that is half written for one that was left. */
-async function create(path: string, text: string): Promise<boolean> {
+async function create(path: string, text: string, makeRoom: () => Promise<void>): Promise<boolean> {
   const whole = `${path}.${newId()}`;
+  const write = () => writeFile(whole, text, { mode: 0o600 });
   try {
-    await writeFile(whole, text, { flag: 'wx', mode: 0o600 });
+    await write().catch(async cause => {
+      if (!isFull(cause)) throw cause;
+      await makeRoom();
+      await write();
+    });
     await link(whole, path);
     return true;
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return false;
-    throw new MesoliteError('START_FAILED', `${path} cannot be written: ${messageOf(cause)}`, { cause });
+    throw cannotWriteIn(dirname(path), cause);
   } finally {
     await rm(whole, { force: true });
   }

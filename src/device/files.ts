@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MesoliteError, messageOf } from '../base/errors.ts';
+import { MesoliteError } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
+import { cannotWriteIn, codeOf, explain, isFull } from './file-errors.ts';
 import { type FileOperations, systemFileOperations } from './file-operations.ts';
 
 /**
@@ -50,6 +52,11 @@ export async function openFiles(directory: string, settings: FilesSettings = {})
   return files;
 }
 
+/** Gives up what was set aside in a directory of durable files, for who has to write there before he opens it. */
+export async function giveUpReserve(directory: string): Promise<void> {
+  await rm(join(directory, reserveName), { force: true });
+}
+
 /** What another process writes there, to be read only: nothing is made or cleared away. */
 export function viewFiles(directory: string): Pick<Files, 'read' | 'list'> {
   return new DurableFiles(directory, systemFileOperations, defaultMaxBytes, 0);
@@ -75,19 +82,23 @@ class DurableFiles implements Files {
   async open(): Promise<void> {
     try {
       await this.#disk.makeDirectory(this.#directory);
-      const probe = join(this.#directory, `probe${newSuffix}`);
-      await (await this.#disk.create(probe)).close();
+      await this.#probe();
       for (const entry of await this.#disk.list(this.#directory)) {
         if (entry.endsWith(newSuffix)) await this.#disk.remove(join(this.#directory, entry));
         if (entry === reserveName) this.#hasReserve = true;
       }
       await this.#takeReserve();
     } catch (cause) {
-      throw new MesoliteError(
-        'START_FAILED',
-        `cannot write in the directory ${this.#directory} (${explain(cause)}): make it writable or choose another`,
-        { cause },
-      );
+      throw cannotWriteIn(this.#directory, cause);
+    }
+  }
+
+  /** A disk that is full is no reason not to begin: what is there already can be read. */
+  async #probe(): Promise<void> {
+    try {
+      await (await this.#disk.create(join(this.#directory, `probe${newSuffix}`))).close();
+    } catch (cause) {
+      if (!isFull(cause)) throw cause;
     }
   }
 
@@ -112,10 +123,7 @@ class DurableFiles implements Files {
       const current = await this.#load(path);
       if (current.state === 'good' && current.value.equals(bytes)) return;
       try {
-        await this.#writeBeside(path, bytes).catch(async cause => {
-          if (!isFull(cause) || !(await this.#giveReserve())) throw cause;
-          await this.#writeBeside(path, bytes);
-        });
+        await this.#writeWithRoom(path, bytes, current);
         // a damaged file must not push out the good one before it
         if (current.state === 'good') await this.#disk.rename(path, path + previousSuffix);
         await this.#disk.rename(path + newSuffix, path);
@@ -168,9 +176,19 @@ class DurableFiles implements Files {
     return this.#hasReserve;
   }
 
-  async #giveReserve(): Promise<boolean> {
-    this.#hasReserve = false;
-    return this.#removeCopy(join(this.#directory, reserveName));
+  /** On a full disk what was set aside makes room, and then the copy before: a good one is there at every moment. */
+  async #writeWithRoom(path: string, bytes: Uint8Array, current: Copy): Promise<void> {
+    const rooms = [join(this.#directory, reserveName), ...(current.state === 'good' ? [path + previousSuffix] : [])];
+    for (;;) {
+      try {
+        return await this.#writeBeside(path, bytes);
+      } catch (cause) {
+        const room = isFull(cause) ? rooms.shift() : undefined;
+        if (room === undefined) throw cause;
+        await this.#removeCopy(room);
+        this.#hasReserve = false;
+      }
+    }
   }
 
   #path(name: string): string {
@@ -222,30 +240,4 @@ function parse(bytes: Buffer): Copy {
   const value = bytes.subarray(end + 1);
   const good = end > 0 && head(value).equals(bytes.subarray(0, end + 1));
   return good ? { state: 'good', value } : { state: 'damaged' };
-}
-
-function isFull(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT'].includes(codeOf(error) ?? '');
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
-}
-
-const plainWords: Readonly<Record<string, string>> = {
-  EACCES: 'permission denied',
-  EPERM: 'not permitted',
-  EROFS: 'the file system is read-only',
-  ENOSPC: 'no space is left on the disk',
-  EDQUOT: 'the disk quota is used up',
-  ENOENT: 'it does not exist',
-  ENOTDIR: 'a part of the path is not a directory',
-  EEXIST: 'there is a file of that name',
-  EISDIR: 'it is a directory',
-  EIO: 'the medium cannot be read or written',
-};
-
-/** What went wrong with a file in a few plain words. */
-export function explain(error: unknown): string {
-  return plainWords[codeOf(error) ?? ''] ?? messageOf(error);
 }

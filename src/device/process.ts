@@ -8,7 +8,7 @@ import type { TaskExit } from '../lifecycle/task-exit.ts';
 import type { Cgroup, CgroupLimits, Cgroups } from './cgroup.ts';
 import { whyNotExecutable } from './command.ts';
 import { newId } from './dice.ts';
-import { explain } from './files.ts';
+import { explain } from './file-errors.ts';
 import type { Lowered } from './privileges.ts';
 import { type ChildEnd, endOfChild, endOfRun, endOfStranger, type RunLeft, settle } from './process-end.ts';
 import { identify, isAlive, type ProcessIdentity, ranMs, signalGroup } from './process-identity.ts';

@@ -11,7 +11,7 @@ import {
   profileSchema,
 } from '../model/profile.ts';
 import { defaultRuntime } from '../model/runtime.ts';
-import { explain } from './files.ts';
+import { explain } from './file-errors.ts';
 
 const bounds = { maxBytes: 64 * 1024, maxDepth: 8 };
 const maxProfiles = 256;

@@ -6,7 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, gunzipSync, constants as zlib } from 'node:zlib';
 import type { ReadEntry } from 'tar/read-entry';
 import { isMesoliteError, MesoliteError, messageOf } from '../base/errors.ts';
-import { explain } from './files.ts';
+import { explain } from './file-errors.ts';
 
 /**
  * A directory that archives are unpacked into, which nobody else writes to meanwhile. INVARIANT: no symbolic link is in it before

@@ -1,7 +1,9 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import t from 'tap';
 import { lockDirectory } from '../../src/device/directory-lock.ts';
 import { identify } from '../../src/device/process-identity.ts';
@@ -49,3 +51,19 @@ t.test('the lock of a copied directory is not that of the copy', async t => {
   cpSync(join(directory, 'one'), join(directory, 'two'), { recursive: true });
   await t.resolves(lockDirectory(join(directory, 'two')));
 });
+
+/** A file system of 256 KB in memory, which only the command behind it sees. */
+const small = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs -o size=256k small "$0" && exec "$@" "$0"'];
+const [unshare = '', ...rest] = small;
+const skip = spawnSync(unshare, [...rest, '/mnt', 'true']).status !== 0 && 'nothing can be mounted here';
+
+t.test(
+  'on a full disk there is room for it in what was set aside, and in what who has ended left',
+  { skip },
+  async t => {
+    const main = fileURLToPath(new URL('../fixtures/full-disk-main.js', import.meta.url));
+    const args = [...rest, t.testdir(), process.execPath, main];
+    const said = await promisify(execFile)(unshare, args, { encoding: 'utf8' });
+    t.same(JSON.parse(said.stdout), { kept: 'refused', withReserve: 'had', withLeftLock: 'had', written: 'second' });
+  },
+);

@@ -39,6 +39,15 @@ t.test('what was set aside is given up when the disk is full, so that what is sm
   t.equal(await (await openFiles(directory, settings)).keepReserve(), true, 'and is found again');
 });
 
+t.test('with nothing left the copy before makes room, and one good copy is there at every moment', async t => {
+  const directory = t.testdir();
+  const files = await openFiles(directory, { operations: fullDisk(directory, 6 * 1024) });
+  for (const letter of ['a', 'b', 'c']) await files.write('boot', Buffer.alloc(2 * 1024, letter));
+  t.same(await files.read('boot'), { value: Buffer.alloc(2 * 1024, 'c'), recovered: false });
+  await t.rejects(files.write('boot', Buffer.alloc(5 * 1024)), { code: 'UNAVAILABLE', message: /no space is left/ });
+  t.same((await files.read('boot'))?.value, Buffer.alloc(2 * 1024, 'c'));
+});
+
 /** The real one, with room for so many bytes. */
 function fullDisk(directory: string, room: number): FileOperations {
   const used = () => readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
