@@ -1,17 +1,31 @@
 import { join } from 'node:path';
 import { namesIn, textOf } from './kernel-files.ts';
 
-/** The temperature of the processor in °C, of the zone that says it is one or else the first that makes sense. */
+/** Drivers of sensors in processors that are in no zone, as those of AMD's never are. */
+const sensors = /^(k10temp|zenpower|coretemp|cpu_thermal)$/;
+
+/** The temperature of the processor in °C: of the zone or the sensor that says it is one, or else of the first zone that makes sense. */
 export function readTemperature(root = '/'): number | undefined {
   const folder = join(root, 'sys/class/thermal');
   let first: number | undefined;
   for (const zone of namesIn(folder).filter(name => name.startsWith('thermal_zone'))) {
-    const celsius = Number.parseInt(textOf(join(folder, zone, 'temp')), 10) / 1000;
-    if (!(celsius > -60 && celsius < 150)) continue;
+    const celsius = celsiusIn(join(folder, zone, 'temp'));
+    if (celsius === undefined) continue;
     if (/cpu|soc|pkg/i.test(textOf(join(folder, zone, 'type')))) return celsius;
     first ??= celsius;
   }
-  return first;
+  return readSensor(join(root, 'sys/class/hwmon')) ?? first;
+}
+
+function readSensor(folder: string): number | undefined {
+  const sensor = namesIn(folder).find(name => sensors.test(textOf(join(folder, name, 'name'))));
+  return sensor === undefined ? undefined : celsiusIn(join(folder, sensor, 'temp1_input'));
+}
+
+/** Undefined for what cannot be. */
+function celsiusIn(path: string): number | undefined {
+  const celsius = Number.parseInt(textOf(path), 10) / 1000;
+  return celsius > -60 && celsius < 150 ? celsius : undefined;
 }
 
 /** Bits of `get_throttled` that speak of now: under-voltage, frequency capped, throttled, soft temperature limit. */

@@ -17,6 +17,15 @@ t.test('the temperature is that of the processor', async t => {
   t.equal(readTemperature(t.testdir()), undefined);
 });
 
+t.test("where no zone is the processor's its sensor tells, as on AMD's", async t => {
+  const nvme = { name: 'nvme\n', temp1_input: '33850\n' };
+  const amd = { name: 'k10temp\n', temp1_input: '61500\n' };
+  const thermal = { thermal_zone0: { type: 'acpitz\n', temp: '16800\n' } };
+  const board = (hwmon: Record<string, typeof amd>) => t.testdir({ sys: { class: { thermal, hwmon } } });
+  t.equal(readTemperature(board({ hwmon0: nvme, hwmon1: amd })), 61.5);
+  t.equal(readTemperature(board({ hwmon0: nvme })), 16.8);
+});
+
 t.test('a Raspberry Pi says by its firmware whether it is slow now', async t => {
   const board = (word: string) =>
     t.testdir({ sys: { devices: { platform: { soc: { 'soc:firmware': { get_throttled: word } } } } } });
