@@ -54,16 +54,18 @@ async function check(machine: SpareMachine): Promise<void> {
     return output;
   };
   const isThere = (path: string) => machine.run(`test -e ${path}`).code === 0;
-  const install = (path: string) => run(`dpkg --install --force-confdef --ignore-depends=nodejs ${path} 2>&1`);
+  const install = (...paths: string[]) =>
+    run(`dpkg --install --force-confdef --ignore-depends=nodejs ${paths.join(' ')} 2>&1`);
   const before = run(everything);
 
-  let [older = '', newer = '', master = ''] = [] as string[];
+  let [older = '', newer = '', master = '', newerMaster = ''] = [] as string[];
   await step('packages are built', () => {
     older = buildDeb(agentPackage('0.1.0'), home);
     newer = buildDeb(agentPackage('0.2.0'), home);
     const [library] = librariesHere();
     if (library === undefined) throw new Error('npm has installed no library of the database for Linux');
     master = buildDeb(masterPackage('0.1.0', library), home);
+    newerMaster = buildDeb(masterPackage('0.2.0', library), home);
   });
   await step('the agent is installed: its user, its data, its units, which start at boot', () => {
     install(older);
@@ -138,20 +140,29 @@ async function check(machine: SpareMachine): Promise<void> {
     );
     await startAgent();
     await until('the node is ready', () => /pi-1 +ready/.test(run('mesolite get nodes')));
+    const { output: found } = machine.run('cd / && mesolite doctor');
+    expect(
+      /^ok +ports: the agent runs.*^ok +certificate: pi-1 /ms.test(found),
+      `the doctor finds the service:\n${found}`,
+    );
   });
-  await step('an upgrade keeps the identity and the settings that were changed, and so does the way back', async () => {
+  await step('an upgrade keeps fleet, node and changed settings, and so does the way back', async () => {
     run('echo \'MESOLITE_AGENT_OPTIONS="--label zone=hall"\' >/etc/default/mesolite-agent');
-    for (const [path, version] of [
-      [newer, '0.2.0'],
-      [older, '0.1.0'],
+    for (const [ofAgent, ofMaster, version] of [
+      [newer, newerMaster, '0.2.0'],
+      [older, master, '0.1.0'],
     ] as const) {
-      const [agent] = services.splice(1);
-      agent?.child.kill();
-      await agent?.ended;
-      install(path);
-      expect(run('dpkg-query --show mesolite').trim().endsWith(`\t${version}`), `it is ${version}`);
+      await stop();
+      install(ofAgent, ofMaster);
+      const installed = run('dpkg-query --show mesolite mesolite-master').trim().split('\n');
+      expect(
+        installed.every(line => line.endsWith(`\t${version}`)),
+        `both are ${version}`,
+      );
       expect(run('cat /etc/default/mesolite-agent').includes('zone=hall'), 'the settings are kept');
+      await startMaster();
       await startAgent();
+      await until('the node is ready again', () => /pi-1 +ready/.test(run('mesolite get nodes')));
     }
     await stop();
   });
