@@ -13,6 +13,7 @@ import { readInventory } from '../device/inventory.ts';
 import { openPrivileges } from '../device/privileges.ts';
 import { listeningPorts } from '../device/proc.ts';
 import { chooseProfile, unknownBoard } from '../device/profiles.ts';
+import { heldPorts } from '../device/service-manager.ts';
 import { trapsHere } from '../device/traps.ts';
 import { readCertificates } from '../identity/certificate.ts';
 import { parseJoinString } from '../identity/join-string.ts';
@@ -152,6 +153,9 @@ async function nearestDirectory(path: string): Promise<string> {
   return parent === path || (await any([path])) ? path : nearestDirectory(parent);
 }
 
+/** Of the agent's service. */
+const socketUnits = ['mesolite-agent.socket', 'mesolite-agent-outbound.socket'];
+
 async function examinePorts({ dataDir, meshPort, outboundPort }: DoctorConfig, root: string): Promise<Finding[]> {
   const check = 'ports';
   const holder = await lockHolder(dataDir).catch(() => undefined);
@@ -161,12 +165,22 @@ async function examinePorts({ dataDir, meshPort, outboundPort }: DoctorConfig, r
   const ports = { '--mesh-port': meshPort, '--outbound-port': outboundPort };
   const taken = Object.entries(ports).filter(([, port]) => listening.has(port));
   if (taken.length === 0) return [{ check, state: 'ok', what: `${meshPort} and ${outboundPort} are free` }];
-  return taken.map(([option, port]) => ({
-    check,
-    state: 'failure',
-    what: `another program listens on ${port}`,
-    fix: `\`ss -ltnp 'sport = :${port}'\` names it; give the agent another with ${option}`,
-  }));
+  const held = await heldPorts(socketUnits, process.env);
+  return taken.map(([option, port]) =>
+    held.has(port)
+      ? {
+          check,
+          state: 'warning',
+          what: `systemd keeps ${port} open for the agent, which does not run`,
+          fix: 'see why: `systemctl status mesolite-agent`, `journalctl -u mesolite-agent`',
+        }
+      : {
+          check,
+          state: 'failure',
+          what: `another program listens on ${port}`,
+          fix: `\`ss -ltnp 'sport = :${port}'\` names it; give the agent another with ${option}`,
+        },
+  );
 }
 
 async function examineIdentity(

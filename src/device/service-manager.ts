@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { type Clock, secondMs } from '../base/clock.ts';
 
 /** Why no other process may take the place of this one; undefined where it may. systemd would take its end for that of the service. */
@@ -8,6 +9,15 @@ export function whyNotFollowed(
 ): string | undefined {
   if (SYSTEMD_EXEC_PID !== `${pid}` || NOTIFY_SOCKET !== undefined) return undefined;
   return 'systemd does not let another process follow this one: set NotifyAccess=all in its unit';
+}
+
+/** The ports that systemd keeps open for these units, as `mesolite-agent.socket`, whether or not their service runs. */
+export async function heldPorts(units: readonly string[], { PATH }: NodeJS.ProcessEnv): Promise<ReadonlySet<number>> {
+  const options = { env: { PATH }, timeout: 5 * secondMs };
+  const asked = promisify(execFile)('systemctl', ['show', '--property=ActiveState,Listen', ...units], options);
+  const { stdout } = await asked.catch(() => ({ stdout: '' }));
+  const active = stdout.split('\n\n').filter(unit => /^ActiveState=active$/m.test(unit));
+  return new Set(active.flatMap(unit => [...unit.matchAll(/:(\d+) \(Stream\)/g)].map(([, port]) => Number(port))));
 }
 
 /** What systemd is told by a process that it has started, or that follows such a one; nothing where another has started it. */

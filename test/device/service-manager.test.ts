@@ -1,17 +1,32 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { openServiceManager, whyNotFollowed } from '../../src/device/service-manager.ts';
+import { heldPorts, openServiceManager, whyNotFollowed } from '../../src/device/service-manager.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
-const home = t.testdir({ 'systemd-notify': '#!/bin/sh\necho "$*" >>"$NOTIFY_SOCKET"\n' });
+/** As a systemd of ours prints it. */
+const shown = `Listen=[::]:15008 (Stream)
+ActiveState=active
+
+Listen=127.0.0.1:15001 (Stream)
+ActiveState=inactive
+`;
+const home = t.testdir({
+  'systemd-notify': '#!/bin/sh\necho "$*" >>"$NOTIFY_SOCKET"\n',
+  systemctl: `#!/bin/sh\n[ "$*" = "show --property=ActiveState,Listen a.socket b.socket" ] && cat <<'END'\n${shown}END\n`,
+});
 const log = join(home, 'told');
 const env = { NOTIFY_SOCKET: log, PATH: `${home}:/usr/bin:/bin`, WATCHDOG_USEC: '180000000' };
 const told = () => readFileSync(log, 'utf8').trim().split('\n');
 
-chmodSync(join(home, 'systemd-notify'), 0o755);
+for (const program of ['systemd-notify', 'systemctl']) chmodSync(join(home, program), 0o755);
 t.beforeEach(() => writeFileSync(log, ''));
+
+t.test('systemd tells which ports it keeps open for a service', async t => {
+  t.same(await heldPorts(['a.socket', 'b.socket'], env), new Set([15008]));
+  t.same(await heldPorts(['a.socket'], { PATH: t.testdir() }), new Set(), 'where there is none');
+});
 
 t.test('systemd is told which process is the service, and how it is', async t => {
   const manager = openServiceManager(env, 7);
