@@ -17,6 +17,7 @@ import {
   exitFacts,
   failedReason,
   healthReason,
+  inARow,
   killedDuringLaunch,
   limitReasons,
   maxRunReason,
@@ -149,11 +150,10 @@ function conclude(
   const rules = life.spec.restart;
   if (outcome === 'success' && rules.policy !== 'always') return finish(life, { state: 'TASK_FINISHED', ...facts });
   const failures = failuresAfter(rules, outcome, life.failures, ranMs);
-  const reason = reasonOf(exit, stop);
-  if (shouldRestart(rules, outcome, failures)) return pause({ ...life, failures }, { reason, ...facts }, now, random);
+  const told = { ...facts, reason: reasonOf(exit, stop), message: inARow(facts.message, failures) };
+  if (shouldRestart(rules, outcome, failures)) return pause({ ...life, failures }, told, now, random);
   if (outcome === 'unseen') return finish(life, { state: 'TASK_LOST', reason: 'REASON_AGENT_RESTARTED', ...facts });
-  const message = failures > 1 ? `${facts.message}, failure ${failures} in a row` : facts.message;
-  return finish(life, { state: 'TASK_FAILED', reason, ...facts, message });
+  return finish(life, { state: 'TASK_FAILED', ...told });
 }
 
 function outcomeOf(exit: TaskExit, stop: Stop | undefined): RunOutcome {

@@ -51,3 +51,8 @@ export function exitFacts(
     ...(exit.kind === 'signaled' ? { signal: exit.signal } : {}),
   };
 }
+
+/** What is told of a failure that was not the first. */
+export function inARow(message: string, failures: number): string {
+  return failures > 1 ? `${message}, failure ${failures} in a row` : message;
+}

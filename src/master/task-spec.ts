@@ -57,6 +57,9 @@ function limitsOf({ spec }: Job, needs: Needs): Pick<TaskSpec, 'limits'> {
   };
   return Object.keys(limits).length === 0 ? {} : { limits };
 }
+/** So many failures in a row of a task that is to come to an end. */
+export const batchAttempts = 10;
+
 /** Callers hear within so long that an endpoint goes, unless their node is away. */
 const shutdownDelayMs = secondMs;
 
@@ -70,6 +73,7 @@ export function makeTaskSpec(
 ): TaskSpec {
   const { spec, metadata } = job;
   const { command, env, needs } = taskOf(job, task.label);
+  const isService = taskTypeOf(spec) === 'service';
   const localPorts = localPortsOf(job, ports.slice(spec.ports.length));
   if (command === undefined) throw new MesoliteError('INTERNAL', `task ${task.id} has no command`);
   return {
@@ -103,8 +107,9 @@ export function makeTaskSpec(
     ...(spec.service && { shutdownDelayMs: spec.shutdownDelay ?? shutdownDelayMs }),
     ...(spec.maxRunTime !== undefined && { maxRunMs: spec.maxRunTime }),
     restart: {
-      policy: spec.restart.policy ?? (taskTypeOf(spec) === 'service' ? 'always' : 'never'),
-      attempts: spec.restart.attempts,
+      policy: spec.restart.policy ?? (isService ? 'always' : 'never'),
+      // who would start it again once its network is back?
+      attempts: spec.restart.attempts ?? (isService ? Number.MAX_SAFE_INTEGER : batchAttempts),
       backoffMs: spec.restart.backoff,
       maxBackoffMs: spec.restart.maxBackoff,
       resetAfterMs: spec.restart.resetAfter,

@@ -116,8 +116,8 @@ const jobNames = v.optional(v.pipe(v.array(nameSchema), v.maxLength(32)));
 
 const restartSchema = v.strictObject({
   policy: v.optional(v.picklist(['always', 'onFailure', 'never'])),
-  /** After this many failures in a row the task is TASK_FAILED; a run of `resetAfter` clears the count. */
-  attempts: v.optional(count(0, 1_000_000), 10),
+  /** After this many failures in a row the task is TASK_FAILED, 10 of a batch; a service is never given up unless it says so. A run of `resetAfter` clears the count. */
+  attempts: v.optional(count(0, 1_000_000)),
   backoff: v.optional(durationSchema, '1s'),
   maxBackoff: v.optional(durationSchema, '1m'),
   resetAfter: v.optional(durationSchema, '10s'),

@@ -157,11 +157,22 @@ t.test('failures are followed by longer and longer waits, until there were as ma
   const play = new Play(restarting('onFailure', 3)).run().exit(code(1));
   const waits = [(play.wakeAt ?? 0) - play.now];
   play.wake().send({ on: 'started', run: 2, pid: 43 }).exit(code(1));
+  t.match(play.last, { state: 'TASK_STARTING', message: /exit code 1, failure 2 in a row; starts again in 1\.1 s/ });
   waits.push((play.wakeAt ?? 0) - play.now);
   t.strictSame(waits, [550, 1_100]);
   play.wake().send({ on: 'started', run: 3, pid: 44 }).exit(code(1));
   t.match(play.last, { state: 'TASK_FAILED', restarts: 2, message: /failure 3 in a row/ });
 });
+
+t.test(
+  'a service that nobody has bounded is tried for as long as it takes, never more than its longest wait apart',
+  async t => {
+    const play = new Play(restarting('always', Number.MAX_SAFE_INTEGER)).run().exit(code(1));
+    for (let run = 2; run <= 2_000; run++) play.wake().send({ on: 'started', run, pid: 43 }).exit(code(1));
+    t.match(play.last, { state: 'TASK_STARTING', restarts: 1_999, message: /failure 2000 in a row/ });
+    t.equal((play.wakeAt ?? 0) - play.now, 33_000);
+  },
+);
 
 t.test('a long run clears the count of failures', async t => {
   const play = new Play(restarting('onFailure', 2)).run().exit(code(1)).wake();

@@ -113,9 +113,17 @@ t.test('a task spec has the allocated ports in the job’s order and the task’
       ['raw', 20_000],
     ],
   );
-  t.equal(spec.restart.policy, 'never');
+  t.match(spec.restart, { policy: 'never', attempts: 10 });
   t.strictSame(spec.resources.scalars, { cpus: 100, mem: 32_000, disk: 0 });
   t.notOk('limits' in spec, 'what it did not ask for holds it to nothing');
+});
+
+t.test('a service is started again for ever, unless it says after how many failures it is not', async t => {
+  const restartOf = (spec: object) =>
+    makeTaskSpec(job(spec), { id: 'x', label: '0' }, resourcesOf(job(spec).spec.resources), [], onPi).restart;
+  t.match(restartOf({}), { policy: 'always', attempts: Number.MAX_SAFE_INTEGER });
+  t.match(restartOf({ type: 'system', restart: { policy: 'onFailure' } }), { attempts: Number.MAX_SAFE_INTEGER });
+  t.match(restartOf({ restart: { attempts: 3 } }), { attempts: 3 });
 });
 
 t.test('a task is held to the memory that it asked for, or to its limits', t => {
