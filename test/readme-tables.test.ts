@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import { auditBounds, defaultAuditSettings } from '../src/agent/audit-trail.ts';
 import { defaultArtifactBytes } from '../src/agent/config.ts';
-import { maxRetired } from '../src/agent/task-directories.ts';
+import { retiredBounds } from '../src/agent/task-directories.ts';
 import { environmentOf } from '../src/agent/task-environment.ts';
 import { identityVariable } from '../src/agent/task-identities.ts';
 import { defaultPids } from '../src/agent/task-limits.ts';
@@ -206,7 +206,7 @@ t.test('limits are what the code has', async t => {
     ['access records that wait for the disk', auditBounds.waiting],
     ['audit on a node', `${defaultAuditSettings.diskBytes / 1024 / 1024} MiB`],
     ['audit of the master', `${defaultAuditKeeping.ms / 86_400_000} days, ${mebi(defaultAuditKeeping.bytes)}`],
-    ['ended tasks whose output', maxRetired],
+    ['ended tasks whose output', `${retiredBounds.tasks}, ${mebi(retiredBounds.bytes)}`],
     ['head of a request', `${kibi(maxHeadBytes)}, ${maxHeaders} headers`],
     ['trailers', kibi(maxTrailerBytes)],
     ['series of counters', maxSeries],

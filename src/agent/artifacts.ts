@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { chmod, copyFile, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
-import { openContentStore } from '../device/content-store.ts';
+import { type ContentStore, openContentStore } from '../device/content-store.ts';
 import { explain } from '../device/file-errors.ts';
 import { exists, systemFileOperations } from '../device/file-operations.ts';
 import { sandboxName } from '../device/process.ts';
@@ -42,7 +42,7 @@ export async function openArtifacts(
     readonly onWritten?: (bytes: number) => void;
   },
   settings: { readonly directory: string; readonly totalBytes: number; readonly keys?: readonly string[] },
-): Promise<Artifacts & { readonly stock: NodeStock }> {
+): Promise<Artifacts & Pick<ContentStore, 'giveBack'> & { readonly stock: NodeStock }> {
   const signed = makeSignatureCheck(settings.keys ?? []);
   const store = await openContentStore(settings.directory, {
     maxBytes: artifactBounds.bytes,
@@ -56,7 +56,13 @@ export async function openArtifacts(
     onWritten,
   });
   const stock = makeNodeStock(store, onStock);
-  return { ...makeArtifacts({ cache: makeArtifactCache({ ...parts, store, stock }), signed, onWritten }), stock };
+  const artifacts = makeArtifacts({ cache: makeArtifactCache({ ...parts, store, stock }), signed, onWritten });
+  async function giveBack(bytes: number): Promise<number> {
+    const given = await store.giveBack(bytes);
+    if (given > 0) stock.onChanged();
+    return given;
+  }
+  return { ...artifacts, stock, giveBack };
 }
 
 export function makeArtifacts(

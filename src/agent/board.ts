@@ -13,7 +13,7 @@ import { keepApplied, readApplied } from './applied-profiles.ts';
 import type { NodeClock } from './clock.ts';
 import type { AgentConfig } from './config.ts';
 import { type DataUse, defaultMeteredMbPerMonth, openDataUse } from './data-use.ts';
-import { makeDiskWatch } from './disk-watch.ts';
+import { type DiskWatch, makeDiskWatch } from './disk-watch.ts';
 import { makeWearWatch, type WearMeter } from './flash-wear.ts';
 import { type NodeFacts, openNodeFacts } from './node-facts.ts';
 import { type NodeSpeed, openNodeSpeed } from './node-speed.ts';
@@ -30,6 +30,7 @@ export interface Board {
   readUsage(): Promise<Usage>;
   spent(): Spent;
   warnings(): string[];
+  readonly whenFull: DiskWatch['whenFull'];
   run(signal: AbortSignal): Promise<void>[];
 }
 
@@ -91,6 +92,7 @@ export async function openBoard(
       optimizer.look();
       return facts.readUsage();
     },
+    whenFull: room.whenFull,
     spent: () => ({ disk: wearing.spent(), link: data.spent() }),
     warnings: () => [...room.warnings(), ...wearing.warnings(), ...data.warnings()],
     run: signal => [

@@ -1,11 +1,12 @@
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists } from '../device/file-operations.ts';
 import { sandboxName } from '../device/process.ts';
+import { removeTree } from '../device/remove-tree.ts';
 import { unfinishedSandbox } from './artifacts.ts';
 
-/** The output of so many ended tasks is kept, the newest; older ones are removed. */
-export const maxRetired = 200;
+/** The output of so many ended tasks is kept, the newest, and of no more than take so much of the disk; older ones are removed. */
+export const retiredBounds = { tasks: 200, bytes: 256 * 1024 * 1024 } as const;
 
 /** Where tasks live on the disk: `tasks/<id>` while the node has them, `ended/<id>` with their output after that. */
 export interface TaskDirectories {
@@ -16,35 +17,62 @@ export interface TaskDirectories {
   list(): Promise<string[]>;
   /** Where the output of a task is, present or ended; undefined when the node has none. */
   findOutput(task: string): Promise<string | undefined>;
+  /** Removes the oldest output of ended tasks until that gives `bytes`; returns how many it gave. */
+  makeRoom(bytes: number): Promise<number>;
 }
 
-export async function openTaskDirectories(dataDirectory: string): Promise<TaskDirectories> {
+export async function openTaskDirectories(
+  dataDirectory: string,
+  bounds: typeof retiredBounds | { readonly tasks: number; readonly bytes: number } = retiredBounds,
+): Promise<TaskDirectories> {
   const present = join(dataDirectory, 'tasks');
   const ended = join(dataDirectory, 'ended');
   for (const directory of [present, ended]) await mkdir(directory, { recursive: true, mode: 0o700 });
+  /** The bytes of each, the oldest first. */
+  const retired = new Map<string, number>();
+  const found = await Promise.all(
+    (await readdir(ended)).map(async name => ({ name, at: (await stat(join(ended, name))).mtimeMs })),
+  );
+  for (const { name } of found.sort((a, b) => a.at - b.at)) retired.set(name, await sizeOf(join(ended, name)));
 
-  async function prune(): Promise<void> {
-    const names = await readdir(ended);
-    if (names.length <= maxRetired) return;
-    const aged = await Promise.all(names.map(async name => ({ name, at: (await stat(join(ended, name))).mtimeMs })));
-    aged.sort((a, b) => b.at - a.at);
-    for (const { name } of aged.slice(maxRetired)) await rm(join(ended, name), { recursive: true, force: true });
+  const total = () => [...retired.values()].reduce((sum, bytes) => sum + bytes, 0);
+
+  async function removeOldest(): Promise<number> {
+    const [oldest] = retired;
+    if (oldest === undefined) return 0;
+    const [name, bytes] = oldest;
+    retired.delete(name);
+    await removeTree(join(ended, name));
+    return bytes;
   }
 
   return {
     of: task => join(present, task),
     async retire(task) {
-      const from = join(present, task);
+      const [from, to] = [join(present, task), join(ended, task)];
       if (!(await exists(from))) return;
-      for (const name of [sandboxName, unfinishedSandbox]) await rm(join(from, name), { recursive: true, force: true });
-      await rm(join(ended, task), { recursive: true, force: true });
-      await rename(from, join(ended, task));
-      await prune();
+      for (const name of [sandboxName, unfinishedSandbox]) await removeTree(join(from, name));
+      await removeTree(to);
+      retired.delete(task);
+      await rename(from, to);
+      retired.set(task, await sizeOf(to));
+      while (retired.size > bounds.tasks || (retired.size > 1 && total() > bounds.bytes)) await removeOldest();
     },
     list: () => readdir(present),
     async findOutput(task) {
       for (const directory of [join(present, task), join(ended, task)]) if (await exists(directory)) return directory;
       return undefined;
     },
+    async makeRoom(bytes) {
+      let given = 0;
+      while (given < bytes && retired.size > 0) given += await removeOldest();
+      return given;
+    },
   };
+}
+
+/** What the files of a directory have, without those below it. */
+async function sizeOf(directory: string): Promise<number> {
+  const sizes = (await readdir(directory)).map(async name => (await stat(join(directory, name))).size);
+  return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
 }

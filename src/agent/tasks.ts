@@ -53,7 +53,7 @@ export interface TasksParts {
   readonly wear: WearMeter;
   readonly trust: Trust;
   readonly proxyFor: ProxyRules;
-  readonly board: Pick<Board, 'data'>;
+  readonly board: Pick<Board, 'data' | 'whenFull'>;
   readonly master: Pick<MasterLink, 'sender' | 'tls' | 'isUp' | 'isSent'>;
   readonly documents: Pick<SignedDocuments, 'manifest'>;
   readonly mesh: Mesh;
@@ -92,6 +92,10 @@ export async function openTasks(
   const credentials = openTaskCredentials({ log, trust, mesh, lower, inBackground }, config, identity);
   const environment = makeEnvironment({ mesh, credentials, sandboxOf }, config, identity);
   const artifacts = await openTaskArtifacts(parts, config, () => supervisor.desired());
+  parts.board.whenFull(async bytes => {
+    const given = await artifacts.giveBack(bytes);
+    return given < bytes ? given + (await directories.makeRoom(bytes - given)) : given;
+  });
   const reports = makeTaskReports({ sender, clock, log, isUp, isSent });
   const supervisor = makeSupervisor({
     ...{ clock, random: systemRandom, newId, log, files, directories, lower, artifacts, inBackground },

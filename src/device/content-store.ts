@@ -27,6 +27,8 @@ export interface ContentStore {
   /** Marks a file as used now; there may be none. */
   touch(sha256: string): Promise<void>;
   remove(sha256: string): Promise<void>;
+  /** Removes what nobody keeps, unused for longest first, until that gives `bytes`; returns how many it gave. */
+  giveBack(bytes: number): Promise<number>;
   /** Opens a draft of any name, with what it has already. */
   draft(name: string): Promise<Draft>;
   removeDraft(name: string): Promise<void>;
@@ -91,17 +93,21 @@ export async function openContentStore(directory: string, settings: ContentStore
     await rm(pathOf(name), { force: true });
   }
 
-  /** Room for so many bytes more. */
-  async function makeRoom(bytes: number, writing: string): Promise<void> {
-    if (used + bytes <= totalBytes) return;
+  /** What may go, unused for longest first. */
+  async function free() {
     const isKept = await kept();
-    const names = (await readdir(directory)).filter(name => name !== writing && !openDrafts.has(name));
+    const names = (await readdir(directory)).filter(name => !openDrafts.has(name));
     const all = await Promise.all(names.map(async name => ({ name, content: await look(name) })));
-    const free = all
+    return all
       .flatMap(({ name, content }) => (content === undefined ? [] : [{ name, content }]))
       .filter(({ content }) => !isKept(content.sha256, content.usedAt))
       .sort((a, b) => a.content.usedAt - b.content.usedAt);
-    for (const { name } of free) {
+  }
+
+  /** Room for so many bytes more. */
+  async function makeRoom(bytes: number): Promise<void> {
+    if (used + bytes <= totalBytes) return;
+    for (const { name } of await free()) {
       if (used + bytes <= totalBytes) return;
       await removeFile(name);
     }
@@ -130,7 +136,7 @@ export async function openContentStore(directory: string, settings: ContentStore
         if (bytes + piece.length > maxBytes) {
           throw new MesoliteError('TOO_LARGE', `an artifact has at most ${maxBytes} bytes, and this one has more`);
         }
-        await makeRoom(piece.length, file);
+        await makeRoom(piece.length);
         await writeAll(handle, piece);
         onWritten(piece.length);
         hash?.update(piece);
@@ -176,6 +182,15 @@ export async function openContentStore(directory: string, settings: ContentStore
       onWritten(syncedBytes(0));
     },
     remove: removeFile,
+    async giveBack(bytes) {
+      let given = 0;
+      for (const { name, content } of await free()) {
+        if (given >= bytes) break;
+        await removeFile(name);
+        given += content.bytes;
+      }
+      return given;
+    },
     draft: openDraft,
     removeDraft: name => removeFile(name + draftSuffix),
   };

@@ -173,7 +173,7 @@ t.test('what was damaged on the disk is fetched again, and a directory that is t
 });
 
 t.test('what was unused for longest goes where there is no room, and what a wanted task needs never does', async t => {
-  const home = t.testdir(Object.fromEntries(['a', 'b', 'c', 'd'].map(name => [name, {}])));
+  const home = t.testdir(Object.fromEntries(['a', 'b', 'c', 'd', 'again'].map(name => [name, {}])));
   const textOf = (name: string) => name.repeat(1000);
   const { at } = await serve(t, (request, response) => sending(textOf(request.url?.at(-1) ?? ''))(request, response));
   const of = (name: string) => artifact(at.replace('app', name), { sha256: sha256Of(textOf(name)), destination: name });
@@ -187,6 +187,9 @@ t.test('what was unused for longest goes where there is no room, and what a want
   t.same(await artifacts.stock.news(false), { holds }, 'so little says nothing of the rate');
   t.equal(await artifacts.stock.news(false), undefined, 'it is told once');
   t.same(await artifacts.stock.news(true), { holds });
+  t.equal(await artifacts.giveBack(5_000), 1_000, 'what is asked for on a full disk');
+  t.same(cached(home), [sha256Of(textOf('a'))]);
+  await artifacts.place([of('c')], join(home, 'again'), noWords, never);
   desired.push(taskSpec({ artifacts: [of('c')] }));
   const placed = artifacts.place([of('d')], join(home, 'd'), noWords, never);
   await t.rejects(placed, { code: 'TOO_LARGE', message: /no room: artifacts that are needed take 2000 of 2500 bytes/ });

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { maxRetired, openTaskDirectories } from '../../src/agent/task-directories.ts';
+import { openTaskDirectories, retiredBounds } from '../../src/agent/task-directories.ts';
 import { sandboxName } from '../../src/device/process.ts';
 
 /** As a task leaves it. */
@@ -44,7 +44,7 @@ t.test('a task that comes back by the same id leaves its newer output', async t 
 t.test('the output of the newest ended tasks is kept, and of no more than the bound', async t => {
   const data = t.testdir();
   const directories = await openTaskDirectories(data);
-  for (let i = 0; i < maxRetired; i++) {
+  for (let i = 0; i < retiredBounds.tasks; i++) {
     fill(directories.of(`task-${i}`));
     await directories.retire(`task-${i}`);
     utimesSync(join(data, 'ended', `task-${i}`), 1_000 + i, 1_000 + i);
@@ -52,10 +52,29 @@ t.test('the output of the newest ended tasks is kept, and of no more than the bo
   t.ok(await directories.findOutput('task-0'));
   fill(directories.of('last'));
   await directories.retire('last');
-  t.equal(readdirSync(join(data, 'ended')).length, maxRetired);
+  t.equal(readdirSync(join(data, 'ended')).length, retiredBounds.tasks);
   t.equal(await directories.findOutput('task-0'), undefined, 'the oldest made room');
   t.ok(await directories.findOutput('task-1'));
   t.ok(await directories.findOutput('last'));
+});
+
+t.test('of output that is large less is kept, and what is missing on a full disk is taken from the oldest', async t => {
+  const data = t.testdir();
+  const bounds = { tasks: 10, bytes: 3_000 };
+  const directories = await openTaskDirectories(data, bounds);
+  for (const [i, name] of ['a', 'b', 'c', 'd'].entries()) {
+    fill(directories.of(name), 'x'.repeat(1_000));
+    await directories.retire(name);
+    utimesSync(join(data, 'ended', name), 1_000 + i, 1_000 + i);
+  }
+  t.same(readdirSync(join(data, 'ended')).sort(), ['b', 'c', 'd']);
+  const later = await openTaskDirectories(data, bounds);
+  t.equal(await later.makeRoom(1_500), 2_000, 'found again as they are');
+  t.same(readdirSync(join(data, 'ended')), ['d']);
+  t.equal(await later.makeRoom(5_000), 1_000);
+  fill(later.of('huge'), 'x'.repeat(9_000));
+  await later.retire('huge');
+  t.ok(await later.findOutput('huge'), 'the newest is kept whatever it takes');
 });
 
 t.test('nobody else may look into the directories of tasks', async t => {

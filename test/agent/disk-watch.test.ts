@@ -1,0 +1,47 @@
+import t from 'tap';
+import { makeDiskWatch } from '../../src/agent/disk-watch.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { FakeClock } from '../fixtures/fake-clock.ts';
+
+const mb = 1024 * 1024;
+
+t.test('a disk that fills up is said, and what is not needed makes room until there is some again', async t => {
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  let freeMb = 100;
+  const said: string[] = [];
+  const watch = makeDiskWatch(
+    {
+      ...{ clock, log: silentLog, readFreeMb: async () => freeMb },
+      files: { keepReserve: async () => said.push('reserve') > 0 },
+      onChanged: () => said.push('told'),
+    },
+    { dataDir: '/data' },
+  );
+  watch.whenFull(async bytes => {
+    said.push(`wants ${bytes / mb}`);
+    if (freeMb === 4) throw new Error('busy');
+    freeMb += 10;
+    return 10 * mb;
+  });
+  const running = watch.run(ending.signal);
+  const look = async () => {
+    await clock.untilSleeping();
+    said.length = 0;
+    await clock.advance(10_000);
+    await clock.untilSleeping();
+    return [...said];
+  };
+  t.same(await look(), ['reserve']);
+  freeMb = 4;
+  t.same(await look(), ['told', 'wants 28']);
+  t.match(watch.warnings(), [/is full \(4\.0 MB were free\)/]);
+  t.same(await look(), ['wants 28'], 'what cannot be removed now ends nothing');
+  freeMb = 14;
+  t.same(await look(), ['wants 18']);
+  t.same(await look(), ['wants 8']);
+  t.same(await look(), ['told', 'reserve'], 'there is room again');
+  t.same(watch.warnings(), []);
+  ending.abort();
+  await running;
+});
