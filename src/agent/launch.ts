@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { lockHolder } from '../device/directory-lock.ts';
 import { afterStart, installedVersion } from '../lifecycle/agent-version.ts';
 import { hasVersions, openVersions, programOf } from './agent-versions.ts';
 
@@ -22,6 +23,8 @@ export async function versionToRun(args: readonly string[], env: NodeJS.ProcessE
   const { values } = parseArgs({ args: [...args], options: { data: { type: 'string' } }, strict: false });
   const dataDir = resolve(typeof values.data === 'string' ? values.data : defaultDataDir);
   if (!hasVersions(dataDir)) return undefined;
+  // the installed one says that it cannot start beside another, and no start of the one that runs was in vain
+  if (told === undefined && (await lockHolder(dataDir)) !== undefined) return undefined;
   const version = told ?? (await versionAtStart(dataDir));
   const program = programOf(dataDir, version);
   return program === undefined ? undefined : { version, program };

@@ -40,7 +40,13 @@ export interface Supervisor {
 const fileName = 'desired-tasks';
 const strayGraceMs = 5 * secondMs;
 
-const desiredSchema = v.object({ epoch: v.number(), generation: v.number(), tasks: v.array(taskSpecSchema) });
+const desiredSchema = v.object({
+  epoch: v.number(),
+  generation: v.number(),
+  tasks: v.array(taskSpecSchema),
+  /** Tasks that are to end, by id with their grace in milliseconds: an agent that starts meanwhile lets them have it. */
+  ending: v.optional(v.record(v.string(), v.number()), {}),
+});
 const desiredBounds = { maxBytes: 8 * 1024 * 1024, maxDepth: 24 };
 
 export function makeSupervisor(
@@ -66,6 +72,8 @@ export function makeSupervisor(
   const waiting = new Map<string, TaskSpec>();
   /** The ends of the tasks that are still here. */
   const ended = new Map<string, TaskStatus>();
+  /** Of tasks that an earlier agent has told to go. */
+  const graces = new Map<string, number>();
   let desired: DesiredSet = nothingDesired;
   let heldHash = assignmentHash([], sha256);
   let watching: AbortSignal = new AbortController().signal;
@@ -78,12 +86,15 @@ export function makeSupervisor(
     const stored = await files.read(fileName);
     if (stored === undefined) return nothingDesired;
     if (stored.recovered) log.warn('the newest assignment was damaged; the one before it holds');
-    const { epoch, generation, tasks } = decodeJson(desiredSchema, stored.value, fileName, desiredBounds);
+    const { epoch, generation, tasks, ending } = decodeJson(desiredSchema, stored.value, fileName, desiredBounds);
+    for (const each of Object.entries(ending)) graces.set(...each);
     return { epoch, generation, tasks: new Map(tasks.map(task => [task.id, task])) };
   }
 
   async function store(next: DesiredSet): Promise<void> {
-    await files.write(fileName, encodeMessage({ ...next, tasks: [...next.tasks.values()] }));
+    const going = [...runners.values()].filter(({ spec, ended }) => !ended && !next.tasks.has(spec.id));
+    const ending = Object.fromEntries([...graces, ...going.map(({ spec }) => [spec.id, spec.killGraceMs] as const)]);
+    await files.write(fileName, encodeMessage({ ...next, tasks: [...next.tasks.values()], ending }));
     desired = next;
     heldHash = assignmentHash(next.tasks.values(), sha256);
   }
@@ -180,11 +191,12 @@ export function makeSupervisor(
       log.warn('a task that nobody wants was found running', { task: id });
       const { exited, signal } = found.process;
       signal('SIGTERM');
-      const cancel = clock.after(strayGraceMs, () => signal('SIGKILL'));
+      const cancel = clock.after(graces.get(id) ?? strayGraceMs, () => signal('SIGKILL'));
       await exited;
       cancel();
     }
     if (watching.aborted) return;
+    graces.delete(id);
     sayUnwanted(id);
     await directories.retire(id);
   }

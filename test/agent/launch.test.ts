@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { openVersions } from '../../src/agent/agent-versions.ts';
 import { versionToRun, versionVariable } from '../../src/agent/launch.ts';
+import { lockDirectory } from '../../src/device/directory-lock.ts';
 import { installedVersion, keepVersion } from '../../src/lifecycle/agent-version.ts';
 
 async function stage(t: Test) {
@@ -37,6 +38,17 @@ t.test('a start runs what was kept, and what it is told', async t => {
   t.equal(await start({ [versionVariable]: installedVersion }), undefined);
   await versions.change(state => keepVersion(state, installedVersion));
   t.equal(await start(), undefined, 'the one before is not what runs');
+});
+
+t.test('a start beside an agent that works there counts for nothing', async t => {
+  const { data, start, versions, unpack } = await stage(t);
+  const kept = unpack('kept');
+  await versions.change(state => keepVersion(state, 'kept'));
+  const letGo = await lockDirectory(data);
+  for (let i = 0; i < 5; i++) t.equal(await start(), undefined, 'the installed one says what is wrong');
+  t.same(await start({ [versionVariable]: 'kept' }), kept, 'who takes over is told');
+  await letGo();
+  t.same(await start(), kept);
 });
 
 t.test('after three starts that did not last, and where nothing can be read, the installed version runs', async t => {

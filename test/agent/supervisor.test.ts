@@ -1,8 +1,10 @@
 import { setMaxListeners } from 'node:events';
+import { existsSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { makeSupervisor } from '../../src/agent/supervisor.ts';
 import { openTaskDirectories } from '../../src/agent/task-directories.ts';
 import { makeTaskEndings } from '../../src/agent/task-endings.ts';
+import type { Clock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { systemClock } from '../../src/device/clock.ts';
 import { newId } from '../../src/device/dice.ts';
@@ -15,13 +17,15 @@ import { until } from '../fixtures/fleet-until.ts';
 import { taskSpec } from '../fixtures/task-spec.ts';
 
 /** With real processes and files. */
-async function stage(t: Test) {
-  const dataDir = t.testdir();
+async function stage(
+  t: Test,
+  { dataDir = t.testdir(), clock = systemClock }: { dataDir?: string; clock?: Clock } = {},
+) {
   const files = await openFiles(dataDir);
   const ending = new AbortController();
   setMaxListeners(0, ending.signal);
   t.teardown(() => ending.abort());
-  const [clock, log, said] = [systemClock, silentLog, [] as TaskStatus[]];
+  const [log, said] = [silentLog, [] as TaskStatus[]];
   const supervisor = makeSupervisor({
     ...{ clock, log, files, newId, sha256: sha256Hex, random: () => 1 },
     processes: makeProcesses({ clock }, { pollMs: 20 }),
@@ -39,7 +43,7 @@ async function stage(t: Test) {
   await supervisor.start(ending.signal);
   const whole = (generation: number, tasks: readonly TaskSpec[]) =>
     supervisor.assign({ epoch: 1, generation, full: true, base: 0, put: [...tasks], remove: [] });
-  return { supervisor, said, whole };
+  return { supervisor, said, whole, dataDir, die: () => ending.abort() };
 }
 
 const tasks = Array.from({ length: 20 }, (_, i) =>
@@ -65,4 +69,32 @@ t.test('an assignment that comes while tasks of the one before begin has each of
   await Promise.all([whole(1, tasks), whole(2, [...structuredClone(tasks), more])]);
   await until('all have ended', () => said.filter(({ state }) => state === 'TASK_FAILED').length === 21);
   t.equal(said.filter(({ state }) => state === 'TASK_RUNNING').length, 21);
+});
+
+t.test('a task that was told to go keeps its grace when the agent is followed by another', async t => {
+  const first = await stage(t);
+  const { dataDir } = first;
+  const at = (name: string) => `${dataDir}/${name}`;
+  const script = `trap 'echo >${at('told')}; until [ -e ${at('go')} ]; do sleep 0.05; done; echo >${at('gone')}; exit 0' TERM
+    echo >${at('up')}; while :; do sleep 0.05; done`;
+  const task = taskSpec({ command: ['/bin/sh', '-c', script], killGraceMs: 300_000 });
+  await first.whole(1, [task]);
+  await until('it runs', () => existsSync(at('up')));
+  await first.whole(2, []);
+  await until('it was told', () => existsSync(at('told')));
+  first.die();
+  const waits: number[] = [];
+  const clock: Clock = {
+    ...systemClock,
+    after(ms, task) {
+      waits.push(ms);
+      return systemClock.after(ms, task);
+    },
+  };
+  const next = await stage(t, { dataDir, clock });
+  await until('its end is awaited', () => waits.includes(300_000));
+  t.notOk(waits.includes(5_000));
+  writeFileSync(at('go'), '');
+  await until('it is told', () => next.said.some(({ state }) => state === 'TASK_KILLED'));
+  t.ok(existsSync(at('gone')), 'it came to its own end');
 });
