@@ -127,6 +127,10 @@ async function profileOf(
 ): Promise<string> {
   const { inventory } = await readBoard();
   const profile = chooseProfile(inventory, await profilesFor(folders, []), asked);
+  if (asked !== undefined && asked !== profile.name) {
+    const until = 'until the fleet is heard to have a firmware profile of that name, the one of the board holds';
+    log.warn(until, { asked, profile: profile.name });
+  }
   for (const { trap, fix, when } of trapsHere(profile))
     if (when !== undefined) log.warn('a known trap of this board', { trap, fix });
   await keepRuntime(files, profile, log);
