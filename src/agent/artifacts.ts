@@ -21,7 +21,7 @@ export interface Artifacts {
    * not signed, or UNAVAILABLE for the disk.
    */
   place(artifacts: readonly TaskArtifact[], directory: string, say: SayProgress, signal: AbortSignal): Promise<void>;
-  /** Where one is that no task needs; it stays as others do that nothing needs any more. Throws as `ArtifactCache.get`. */
+  /** Where one is that no task needs; it stays as others do that nothing needs any more. Throws as `ArtifactCache.get`, and UNTRUSTED for what is not signed. */
   readonly fetch: ArtifactCache['get'];
 }
 
@@ -97,7 +97,7 @@ export function makeArtifacts(
   }
 
   return {
-    fetch: cache.get,
+    fetch: (artifact, ...how) => signed(artifact, () => cache.get(artifact, ...how)),
     async place(artifacts, directory, say, signal) {
       const sandbox = join(directory, sandboxName);
       if (artifacts.length === 0 || (await exists(sandbox))) return;

@@ -56,18 +56,19 @@ export function makeUpgrade(
     onRefused();
   });
 
-  async function bring(id: string, source: string, signal: AbortSignal): Promise<void> {
+  async function bring(id: string, { source, signature }: AgentVersionSpec, signal: AbortSignal): Promise<void> {
     if (versions.programOf(id) !== undefined) return;
     log.info('another version of the agent is fetched', { version: id });
     await versions.tidy();
-    const path = await artifacts.fetch(toTaskArtifact({ source, unpack: 'tar.gz' }), () => {}, signal);
+    const bundle = toTaskArtifact({ source, unpack: 'tar.gz', ...(signature !== undefined && { signature }) });
+    const path = await artifacts.fetch(bundle, () => {}, signal);
     parts.onWritten(await versions.put(id, path, signal));
   }
 
   async function change(id: string, spec: AgentVersionSpec | undefined, signal: AbortSignal): Promise<void> {
     try {
       if (whyNot !== undefined) throw new Error(whyNot);
-      if (spec !== undefined) await bring(id, spec.source, signal);
+      if (spec !== undefined) await bring(id, spec, signal);
       await tell();
       await versions.change(state => beginVersion(state, id, spec?.reportWithin ?? usualReportMs));
     } catch (error) {

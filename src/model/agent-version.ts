@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { hourMs, secondMs } from '../base/clock.ts';
+import { signatureSchema } from './artifact.ts';
 import { durationSchema } from './duration.ts';
 
 // A kind of our own: which bundle the agents of all nodes run. It goes to the nodes as policies do, so by rings, signed, and kept there.
@@ -17,6 +18,8 @@ export const agentVersionSpecSchema = v.strictObject({
     v.pipe(durationSchema, v.minValue(secondMs, 'expected at least 1s'), v.maxValue(hourMs, 'expected at most 1h')),
     '2m',
   ),
+  /** By whom the bundle is signed, for nodes that ask for it of all that they are given. */
+  signature: v.optional(signatureSchema),
 });
 
 export type AgentVersionSpec = v.InferOutput<typeof agentVersionSpecSchema>;

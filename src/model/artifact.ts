@@ -88,7 +88,7 @@ const destinationSchema = v.pipe(
 );
 
 /** What `minisign -S` writes beside a file. */
-const signatureSchema = v.pipe(
+export const signatureSchema = v.pipe(
   v.string(),
   v.maxLength(1024),
   v.regex(

@@ -227,6 +227,8 @@ t.test('where artifacts have to be signed, one that is not as it should be is re
   );
   await refused(place(ownSignature.replace('file:test', 'file:tset')), /comment of its signature was changed/);
   await refused(place(ownSignature.replace('RUQf', 'RWQf')), /of an old kind/);
+  const fetched = (await open(home, { keys: [minisignKey] })).fetch(artifact(`${at}/test`), noWords, never);
+  await t.rejects(fetched, { code: 'UNTRUSTED', message: /has no signature of it/ }, 'nor what no task asks for');
   await place(ownSignature);
   t.equal(readFileSync(join(home, 'task', 'sandbox', 'test'), 'utf8'), 'test');
   await t.rejects(open(home, { keys: ['RWQ'] }), { code: 'INVALID_INPUT', message: /public key of minisign/ });
