@@ -1,18 +1,17 @@
-import * as v from 'valibot';
 import { type Clock, secondMs } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { Gate } from '../base/gate.ts';
 import type { Log } from '../base/log.ts';
-import { decodeJson } from '../base/shape.ts';
 import type { Files } from '../device/files.ts';
 import type { LogKeeper } from '../device/task-log.ts';
 import { applyAssignment, type DesiredSet, nothingDesired } from '../lifecycle/assignment.ts';
 import { reconcile } from '../lifecycle/reconcile.ts';
 import { assignmentHash } from '../lifecycle/spec-hash.ts';
 import type { Sha256 } from '../model/audit-chain.ts';
-import { type Assignment, encodeMessage } from '../model/message.ts';
-import { type TaskSpec, type TaskStatus, taskSpecSchema } from '../model/task.ts';
+import type { Assignment } from '../model/message.ts';
+import type { TaskSpec, TaskStatus } from '../model/task.ts';
 import { maxTasksPerNode } from '../model/task-slots.ts';
+import { makeDesiredTasks } from './desired-tasks.ts';
 import type { TaskDirectories } from './task-directories.ts';
 import type { TaskEndings } from './task-endings.ts';
 import { makeTaskRunner, type TaskRunner, type TaskRunnerParts } from './task-runner.ts';
@@ -37,17 +36,7 @@ export interface Supervisor {
   running(): WatchedTask[];
 }
 
-const fileName = 'desired-tasks';
 const strayGraceMs = 5 * secondMs;
-
-const desiredSchema = v.object({
-  epoch: v.number(),
-  generation: v.number(),
-  tasks: v.array(taskSpecSchema),
-  /** Tasks that are to end, by id with their grace in milliseconds: an agent that starts meanwhile lets them have it. */
-  ending: v.optional(v.record(v.string(), v.number()), {}),
-});
-const desiredBounds = { maxBytes: 8 * 1024 * 1024, maxDepth: 24 };
 
 export function makeSupervisor(
   parts: Omit<TaskRunnerParts, 'onReady' | 'onEnded'> & {
@@ -65,6 +54,7 @@ export function makeSupervisor(
 ): Supervisor {
   const { files, directories, endings, logKeeper, sha256, processes, clock, newId, log } = parts;
   const { inBackground, onStatus } = parts;
+  const onDisk = makeDesiredTasks({ files, log });
   // room for the ends of all tasks at once
   const gate = new Gate(2 * maxTasksPerNode);
   const runners = new Map<string, TaskRunner>();
@@ -75,6 +65,8 @@ export function makeSupervisor(
   /** Of tasks that an earlier agent has told to go. */
   const graces = new Map<string, number>();
   let desired: DesiredSet = nothingDesired;
+  /** Until it is nothing ends. */
+  let isKnown = false;
   let heldHash = assignmentHash([], sha256);
   let watching: AbortSignal = new AbortController().signal;
   let isStarted = false;
@@ -82,21 +74,23 @@ export function makeSupervisor(
     if (isStarted) parts.onChanged();
   };
 
-  async function load(): Promise<DesiredSet> {
-    const stored = await files.read(fileName);
-    if (stored === undefined) return nothingDesired;
-    if (stored.recovered) log.warn('the newest assignment was damaged; the one before it holds');
-    const { epoch, generation, tasks, ending } = decodeJson(desiredSchema, stored.value, fileName, desiredBounds);
-    for (const each of Object.entries(ending)) graces.set(...each);
-    return { epoch, generation, tasks: new Map(tasks.map(task => [task.id, task])) };
-  }
-
   async function store(next: DesiredSet): Promise<void> {
     const going = [...runners.values()].filter(({ spec, ended }) => !ended && !next.tasks.has(spec.id));
-    const ending = Object.fromEntries([...graces, ...going.map(({ spec }) => [spec.id, spec.killGraceMs] as const)]);
-    await files.write(fileName, encodeMessage({ ...next, tasks: [...next.tasks.values()], ending }));
+    const ending = going.map(({ spec }) => [spec.id, spec.killGraceMs] as const);
+    await onDisk.store({ set: next, graces: new Map([...graces, ...ending]) });
     desired = next;
     heldHash = assignmentHash(next.tasks.values(), sha256);
+  }
+
+  /** What is wanted is known from now on. */
+  async function recall(): Promise<void> {
+    for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
+  }
+
+  async function tellOthers(): Promise<void> {
+    for (const status of ended.values()) onStatus(status);
+    const strays = (await directories.list()).filter(id => !runners.has(id));
+    for (const id of strays) inBackground('ending a stray task', endStray(id));
   }
 
   /** Ends what is not wanted, and has what is missing wait for `launchAll`. Returns the tasks that are not as they are wanted. */
@@ -125,6 +119,7 @@ export function makeSupervisor(
     switch (applied.result) {
       case 'taken':
         await store(applied.desired);
+        if (!isKnown) await recall();
         return describeConflicts(await clear());
       case 'ignored':
         return undefined;
@@ -210,20 +205,24 @@ export function makeSupervisor(
   return {
     async start(signal) {
       watching = signal;
-      desired = await load();
+      const found = await onDisk.load();
+      isKnown = found !== undefined;
+      desired = found?.set ?? nothingDesired;
+      for (const each of found?.graces ?? []) graces.set(...each);
       heldHash = assignmentHash(desired.tasks.values(), sha256);
-      for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
+      if (isKnown) await recall();
       await gate.run(clear);
       await launchAll();
       isStarted = true;
       onChanged();
-      for (const status of ended.values()) onStatus(status);
-      const strays = (await directories.list()).filter(id => !runners.has(id));
-      for (const id of strays) inBackground('ending a stray task', endStray(id));
+      if (isKnown) await tellOthers();
     },
     async assign(assignment) {
       const why = await gate.run(() => take(assignment));
       await launchAll();
+      if (isKnown || desired === nothingDesired) return why;
+      isKnown = true;
+      await tellOthers();
       return why;
     },
     get held() {

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { makeSupervisor } from '../../src/agent/supervisor.ts';
 import { openTaskDirectories } from '../../src/agent/task-directories.ts';
@@ -26,6 +26,7 @@ async function stage(
   setMaxListeners(0, ending.signal);
   t.teardown(() => ending.abort());
   const [log, said] = [silentLog, [] as TaskStatus[]];
+  const underWay = new Set<Promise<unknown>>();
   const supervisor = makeSupervisor({
     ...{ clock, log, files, newId, sha256: sha256Hex, random: () => 1 },
     processes: makeProcesses({ clock }, { pollMs: 20 }),
@@ -36,14 +37,18 @@ async function stage(
     environmentOf: () => ({ PATH: '/usr/bin:/bin' }),
     artifacts: { place: async () => {} },
     identities: { ready: async () => {} },
-    inBackground: (_, work) => void work.catch(error => t.fail(String(error))),
+    inBackground: (_, work) => void underWay.add(work.catch(error => t.fail(String(error)))),
     onStatus: status => said.push(status),
     onChanged: () => {},
   });
   await supervisor.start(ending.signal);
   const whole = (generation: number, tasks: readonly TaskSpec[]) =>
     supervisor.assign({ epoch: 1, generation, full: true, base: 0, put: [...tasks], remove: [] });
-  return { supervisor, said, whole, dataDir, die: () => ending.abort() };
+  /** What it does in the background is over, so that the directory may go. */
+  const settled = async () => {
+    for (const work of underWay) await work;
+  };
+  return { supervisor, said, whole, dataDir, settled, die: () => ending.abort() };
 }
 
 const tasks = Array.from({ length: 20 }, (_, i) =>
@@ -51,7 +56,7 @@ const tasks = Array.from({ length: 20 }, (_, i) =>
 );
 
 t.test('many tasks that are not wanted any more before they began are told, and none of them begins', async t => {
-  const { supervisor, said, whole } = await stage(t);
+  const { supervisor, said, whole, settled } = await stage(t);
   const answers = await Promise.all([whole(1, tasks), whole(2, tasks.slice(3)), whole(3, [])]);
   t.same(answers, [undefined, undefined, undefined]);
   t.same(
@@ -60,15 +65,17 @@ t.test('many tasks that are not wanted any more before they began are told, and 
   );
   t.match(supervisor.held, { epoch: 1, generation: 3 });
   t.same(supervisor.live(), []);
+  await settled();
 });
 
 t.test('an assignment that comes while tasks of the one before begin has each of them begin once', async t => {
-  const { said, whole } = await stage(t);
+  const { said, whole, settled } = await stage(t);
   const more = taskSpec({ id: 'brief.default.20-a', type: 'batch', command: ['/bin/sh', '-c', 'exit 3'] });
   // as it comes from the wire: equal, and other objects
   await Promise.all([whole(1, tasks), whole(2, [...structuredClone(tasks), more])]);
   await until('all have ended', () => said.filter(({ state }) => state === 'TASK_FAILED').length === 21);
   t.equal(said.filter(({ state }) => state === 'TASK_RUNNING').length, 21);
+  await settled();
 });
 
 t.test('a task that was told to go keeps its grace when the agent is followed by another', async t => {
@@ -83,6 +90,7 @@ t.test('a task that was told to go keeps its grace when the agent is followed by
   await first.whole(2, []);
   await until('it was told', () => existsSync(at('told')));
   first.die();
+  await first.settled();
   const waits: number[] = [];
   const clock: Clock = {
     ...systemClock,
@@ -97,4 +105,36 @@ t.test('a task that was told to go keeps its grace when the agent is followed by
   writeFileSync(at('go'), '');
   await until('it is told', () => next.said.some(({ state }) => state === 'TASK_KILLED'));
   t.ok(existsSync(at('gone')), 'it came to its own end');
+  await next.settled();
+});
+
+t.test('where nobody can read what was wanted, what runs goes on until the master has said it again', async t => {
+  const first = await stage(t);
+  const { dataDir } = first;
+  const script = `trap 'exit 0' TERM; echo $$ >>${dataDir}/up; while :; do sleep 0.05; done`;
+  const running = (name: string) => taskSpec({ id: `${name}.default.0-a`, command: ['/bin/sh', '-c', script] });
+  const [kept, other] = [running('kept'), running('other')];
+  const brief = taskSpec({ id: 'brief.default.0-a', type: 'batch', command: ['/bin/sh', '-c', 'exit 3'] });
+  await first.whole(1, [kept, other, brief]);
+  const begun = () => readFileSync(`${dataDir}/up`, 'utf8').trim().split('\n').length;
+  await until('both run', () => existsSync(`${dataDir}/up`) && begun() === 2);
+  await until('one has ended', () => first.said.some(({ state }) => state === 'TASK_FAILED'));
+  first.die();
+  await first.settled();
+  const files = await openFiles(dataDir);
+  const novel = [kept, other, brief].map(task => ({ ...task, novel: true }));
+  await files.write('desired-tasks', Buffer.from(JSON.stringify({ epoch: 1, generation: 1, tasks: novel })));
+  const next = await stage(t, { dataDir });
+  t.match(next.supervisor.held, { epoch: 0, generation: 0 });
+  t.same(next.said, [], 'nothing has ended, and nothing was begun');
+  await next.whole(2, [kept, brief]);
+  await until('what is not wanted has ended', () => next.said.some(({ state }) => state === 'TASK_KILLED'));
+  const newest = new Map(next.said.map(({ task, state }) => [task, state]));
+  t.same(Object.fromEntries(newest), {
+    [kept.id]: 'TASK_RUNNING',
+    [other.id]: 'TASK_KILLED',
+    [brief.id]: 'TASK_FAILED',
+  });
+  t.equal(begun(), 2, 'none has begun again');
+  await next.settled();
 });
