@@ -67,7 +67,7 @@ export async function readInventory(settings: InventorySettings = {}): Promise<C
       // a container has no device tree, and the kernel of a Raspberry Pi says it twice
       deviceTreeModel: deviceTreeModel || (/^Model\s*:(.*)$/m.exec(processors)?.[1] ?? ''),
       dmiProduct: words(vendor, product) || words(system?.manufacturer, system?.model),
-      virtual: system?.virtual === true,
+      virtual: system?.virtual === true || isVirtual(processors, clean(words(vendor, product, deviceTreeModel))),
       os: words(os?.distro, os?.release) || type(),
       kernel: os?.kernel || release(),
       network: readNetwork(root),
@@ -76,6 +76,15 @@ export async function readInventory(settings: InventorySettings = {}): Promise<C
   );
   if (Object.values(board).every(part => part !== null)) return checked;
   return { ...checked, warnings: [...checked.warnings, unansweredWarning], isPartial: true };
+}
+
+/**
+ * Is it a virtual machine, by /proc/cpuinfo and what its firmware calls it? A processor of x86 says so itself (CPUID), elsewhere the firmware of the machine does. What others go by, as dmesg, an agent that is not root
+ * does not see.
+ */
+export function isVirtual(processors: string, machine: string): boolean {
+  if (/^flags\s*:.* hypervisor\b/m.test(processors)) return true;
+  return /QEMU|VMware|Parallels|virtual|vServer|Compute Engine|Amazon EC2(?!.*metal)|^linux,dummy-virt/i.test(machine);
 }
 
 const unansweredWarning = 'what the board is was not told in time or in full: what Node sees of it is used';

@@ -1,7 +1,7 @@
 import { arch, availableParallelism } from 'node:os';
 import t from 'tap';
 import { decode } from '../../src/base/shape.ts';
-import { checkInventory, type RawInventory, readInventory } from '../../src/device/inventory.ts';
+import { checkInventory, isVirtual, type RawInventory, readInventory } from '../../src/device/inventory.ts';
 import { inventorySchema } from '../../src/model/profile.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
 
@@ -34,6 +34,19 @@ t.test('the model comes from the device tree of the board', async t => {
   const cpuinfo = 'processor\t: 0\nmodel\t\t: 1\n\nRevision\t: c03114\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n';
   const container = t.testdir({ proc: { cpuinfo, 'device-tree': {} } });
   t.equal((await readInventory({ root: container })).inventory.deviceTreeModel, 'Raspberry Pi 4 Model B Rev 1.4');
+});
+
+t.test('a virtual machine is one by its processor, or by what its firmware calls it', async t => {
+  t.ok(isVirtual('processor\t: 0\nflags\t\t: fpu apic hypervisor lahf_lm\n', ''));
+  t.notOk(isVirtual('flags\t\t: fpu apic\nbugs\t\t: no hypervisor\n', 'Dell Inc. Edge Gateway 3001'));
+  const virtual = [
+    'QEMU QEMU Virtual Machine',
+    'Amazon EC2 c7g.large',
+    'Google Google Compute Engine',
+    'linux,dummy-virt',
+  ];
+  for (const machine of virtual) t.ok(isVirtual('', machine), machine);
+  t.notOk(isVirtual('', 'Amazon EC2 c7g.metal'));
 });
 
 t.test('a board whose tools give no answer is described by what Node sees', async t => {
