@@ -5,6 +5,8 @@ import { MesoliteError } from '../base/errors.ts';
 import { type ContentStore, openContentStore } from '../device/content-store.ts';
 import { explain } from '../device/file-errors.ts';
 import { exists, systemFileOperations } from '../device/file-operations.ts';
+import { giveTree } from '../device/give-tree.ts';
+import type { Lowered } from '../device/privileges.ts';
 import { sandboxName } from '../device/process.ts';
 import { isTarGz, makeLinks, type UnpackBounds, type UnpackTarget, unpackTarGz } from '../device/tar-unpack.ts';
 import { syncedBytes } from '../device/wear.ts';
@@ -17,10 +19,16 @@ import { makeNodeStock, type NodeStock } from './node-stock.ts';
 /** Puts into a task's directory what its job names. */
 export interface Artifacts {
   /**
-   * All of it or nothing, and once for a task: what is there stays as the task left it. Throws as `ArtifactCache.get`, UNTRUSTED for what is
-   * not signed, or UNAVAILABLE for the disk.
+   * All of it or nothing, and once for a task: what is there stays as the task left it. It is `owner`'s, or this process' own. Throws as
+   * `ArtifactCache.get`, UNTRUSTED for what is not signed, or UNAVAILABLE for the disk.
    */
-  place(artifacts: readonly TaskArtifact[], directory: string, say: SayProgress, signal: AbortSignal): Promise<void>;
+  place(
+    artifacts: readonly TaskArtifact[],
+    directory: string,
+    say: SayProgress,
+    signal: AbortSignal,
+    owner?: Lowered['owner'],
+  ): Promise<void>;
   /** Where one is that no task needs; it stays as others do that nothing needs any more. Throws as `ArtifactCache.get`, and UNTRUSTED for what is not signed. */
   readonly fetch: ArtifactCache['get'];
 }
@@ -98,7 +106,7 @@ export function makeArtifacts(
 
   return {
     fetch: (artifact, ...how) => signed(artifact, () => cache.get(artifact, ...how)),
-    async place(artifacts, directory, say, signal) {
+    async place(artifacts, directory, say, signal, owner) {
       const sandbox = join(directory, sandboxName);
       if (artifacts.length === 0 || (await exists(sandbox))) return;
       const root = join(directory, unfinishedSandbox);
@@ -108,6 +116,7 @@ export function makeArtifacts(
         await mkdir(root, { recursive: true, mode: 0o700 });
         for (const artifact of artifacts) await put(artifact, target, say, signal);
         await makeLinks(target);
+        if (owner !== undefined) await giveTree(root, owner);
         signal.throwIfAborted();
         await rename(root, sandbox);
         await systemFileOperations.syncDirectory(directory);

@@ -126,11 +126,11 @@ export function makeTaskRunner(
   }
 
   /** False when it is told already that the task cannot start. */
-  async function prepare(run: number): Promise<boolean> {
+  async function prepare(run: number, owner: Lowered['owner']): Promise<boolean> {
     try {
       const say = (message: string) => on({ on: 'progress', run, message });
       const ended = AbortSignal.any([signal, killed.signal]);
-      await artifacts.place(spec.artifacts ?? [], directory, say, ended);
+      await artifacts.place(spec.artifacts ?? [], directory, say, ended, owner);
       await identities.ready(spec, say, ended);
       return true;
     } catch (error) {
@@ -146,7 +146,7 @@ export function makeTaskRunner(
       on({ on: 'notStarted', run, message: as.why, permanent: true });
       return;
     }
-    if (!(await prepare(run))) return;
+    if (!(await prepare(run, as.owner))) return;
     await clearProgress(join(directory, sandboxName));
     const env = environmentOf(spec, as.owner);
     const request = { command: spec.command, env, directory, limits: cgroupLimitsOf(spec), as };

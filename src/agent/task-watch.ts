@@ -1,9 +1,10 @@
+import { join } from 'node:path';
 import { type Clock, minuteMs } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { onAbort } from '../base/signal.ts';
 import { readDisk } from '../device/disk.ts';
 import { readDiskUsage } from '../device/disk-usage.ts';
-import type { RunningProcess } from '../device/process.ts';
+import { type RunningProcess, sandboxName } from '../device/process.ts';
 import { readTaskMemory } from '../device/task-memory.ts';
 import type { Limited } from '../lifecycle/task-life.ts';
 import type { TaskSpec } from '../model/task.ts';
@@ -83,7 +84,8 @@ export async function watchTasks(
   async function lookAtDisk(): Promise<number> {
     const watched = tasks().flatMap(task => {
       const limit = diskBytesOf(task.spec);
-      return limit === undefined ? [] : [{ task, limit }];
+      // what it says is beside that, and has a bound of its own
+      return limit === undefined ? [] : [{ task, limit, sandbox: join(task.directory, sandboxName) }];
     });
     if (watched.length === 0) return idleMs;
     const names = watched.map(({ task }) => task.spec.id).join(' ');
@@ -92,12 +94,12 @@ export async function watchTasks(
     const isOld = counted === undefined || clock.monotonic() - counted.at >= countAgainMs;
     if (!isNear && !isOld && counted?.tasks === names) return everyMs.disk;
     const used = await readDiskUsage(
-      watched.map(({ task }) => task.directory),
+      watched.map(({ sandbox }) => sandbox),
       signal,
     );
     let leastLeft = Number.POSITIVE_INFINITY;
-    for (const { task, limit } of watched) {
-      const bytes = used.get(task.directory) ?? 0;
+    for (const { task, limit, sandbox } of watched) {
+      const bytes = used.get(sandbox) ?? 0;
       if (bytes > limit) end(task, 'disk', bytes, limit);
       else leastLeft = Math.min(leastLeft, limit - bytes);
     }

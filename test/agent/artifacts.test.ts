@@ -196,6 +196,17 @@ t.test('what was unused for longest goes where there is no room, and what a want
   t.same(cached(home), ['a', 'c'].map(name => sha256Of(textOf(name))).sort());
 });
 
+const notRoot = process.getuid?.() !== 0 && 'only root gives files to others';
+
+t.test('what a task gets is its own to write to, whoever it runs as', { skip: notRoot }, async t => {
+  const home = t.testdir({ task: {} });
+  const { at } = await serve(t, sending(content));
+  const nobody = { uid: 65_534, gid: 65_534 };
+  const { place } = await open(home);
+  await place([artifact(at, { destination: 'conf/app' })], join(home, 'task'), noWords, never, nobody);
+  for (const path of ['', 'conf', 'conf/app']) t.match(statSync(join(home, 'task/sandbox', path)), nobody, path);
+});
+
 /** Made by minisign itself for a file with the word `test`. */
 const minisignKey = 'RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3';
 const ownSignature = [

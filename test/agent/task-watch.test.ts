@@ -1,3 +1,5 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { watchTasks } from '../../src/agent/task-watch.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -59,3 +61,27 @@ t.test(
     await watching;
   },
 );
+
+t.test('a task is held to the disk that its directory takes, and not for what it has said', async t => {
+  const home = t.testdir({ loud: { sandbox: {} }, full: { sandbox: {} } });
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  const megabytes = Buffer.alloc(3 * 1024 * 1024, 1);
+  writeFileSync(join(home, 'loud/stdout.log'), megabytes);
+  mkdirSync(join(home, 'full/sandbox/deep'));
+  writeFileSync(join(home, 'full/sandbox/deep/file'), megabytes);
+  const running = { pid: 1, ranMs: 0, exited: new Promise<undefined>(() => {}), cgroup: undefined, signal() {} };
+  const spec = (name: string) => taskSpec({ id: name, resources: { scalars: { disk: 2_000 }, ranges: {}, sets: {} } });
+  const over = new Promise<string>(resolve => {
+    const tasks = ['loud', 'full'].map(name => ({
+      ...{ spec: spec(name), directory: join(home, name), process: running },
+      exceeded: (what: string, message: string) => resolve(`${name} ${what}: ${message}`),
+    }));
+    const parts = { clock, log: silentLog, dataDir: home, tasks: () => tasks, onStarted: () => {} };
+    void watchTasks({ ...parts, holdsMemory: () => true }, ending.signal);
+  });
+  await clock.untilSleeping(2);
+  await clock.advance(10_000);
+  t.match(await over, /^full disk: took 3\.\d MB on the disk, and may have 2\.0 MB$/);
+  ending.abort();
+});
