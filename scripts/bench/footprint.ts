@@ -1,7 +1,8 @@
 /**
  * `npm run bench:footprint`: what an agent with its proxy takes of its board, a whole process that has joined and runs one task, beside what
- * Debian has for parts of its job, all at rest at the same time. Options: `--minutes M` at rest (3), `--requests N` (1000000),
- * `--settle S` seconds before either is looked at (30), `--flags "…"` for Node in place of the profile's, `--json`. Takes seven minutes.
+ * Debian has for parts of its job and Node with nothing of ours, all at rest at the same time. Options: `--minutes M` at rest (3),
+ * `--requests N` (1000000), `--settle S` seconds before either is looked at (30), `--flags "…"` for Node in place of the profile's, `--json`.
+ * Takes seven minutes.
  */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { agentNodeFlags, eventually } from '../quickstart/programs.ts';
 import { Node } from './footprint/node.ts';
-import { clientName, type Peers, proxyNames, startPeers } from './footprint/peers.ts';
+import { clientName, nodeName, type Peers, proxyNames, startPeers } from './footprint/peers.ts';
 import { measureSteady, median, memoryOf, type Steady } from './footprint/process-figures.ts';
 import { writeCredentials } from './proxy/credentials.ts';
 import { type BenchSettings, loadCommand, measureIdle, runLoad, startOrigin } from './proxy/measure.ts';
@@ -50,7 +51,7 @@ const origin = await startOrigin(dir);
 const settings: BenchSettings = { dir, originPort: origin.port, rounds: 1, seconds: idleSeconds, say };
 let rows: readonly Row[];
 try {
-  const peers = await startPeers(settings, keepaliveSeconds);
+  const peers = await startPeers(settings, keepaliveSeconds, nodeFlags);
   try {
     rows = await measure(peers);
   } finally {
@@ -136,7 +137,7 @@ async function startAgain(node: Node): Promise<number> {
 function steadyRows(steady: Steady, all: ReadonlyMap<string, Steady>): readonly Row[] {
   const of = (key: keyof Steady, scale: number, names: readonly string[]) =>
     new Map(names.flatMap(name => (all.has(name) ? [[name, scale * (all.get(name)?.[key] ?? 0)] as const] : [])));
-  const everybody = [...proxyNames, clientName];
+  const everybody = [...proxyNames, clientName, nodeName];
   return [
     ...beside('resident memory', steady.residentMb, 'MB', 55, of('residentMb', 1, everybody)),
     ...beside('anonymous memory', steady.anonymousMb, 'MB', 17, of('anonymousMb', 1, everybody)),

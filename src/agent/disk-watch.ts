@@ -28,17 +28,17 @@ export function makeDiskWatch(
     readonly files: Pick<Files, 'keepReserve'>;
     /** The master is to hear of it. */
     readonly onChanged: () => void;
-    readonly readFreeMb?: (directory: string) => Promise<number | undefined>;
+    readonly readFreeMb?: (directory: string) => number | undefined;
   },
   { dataDir }: { readonly dataDir: string },
 ): DiskWatch {
   const { clock, log, files, onChanged } = parts;
-  const { readFreeMb = async directory => (await readDisk(directory))?.freeMb } = parts;
+  const { readFreeMb = directory => readDisk(directory)?.freeMb } = parts;
   let freeMb: number | undefined;
   let makeRoom = async (_: number) => 0;
 
   async function look(): Promise<void> {
-    const now = (await readFreeMb(dataDir)) ?? roomMb;
+    const now = readFreeMb(dataDir) ?? roomMb;
     if (freeMb === undefined ? now < fullMb : now >= roomMb) {
       freeMb = freeMb === undefined ? now : undefined;
       if (freeMb === undefined) log.info('there is room on the disk again', { freeMb: Math.round(now) });

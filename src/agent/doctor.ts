@@ -128,7 +128,7 @@ async function examineDisk({ dataDir }: DoctorConfig, { reserve }: FirmwareProfi
     const fix = `${asOwner}; or name another directory with --data`;
     return [{ check, state: 'failure', what: `${place} cannot be written: ${messageOf(error)}`, fix }];
   }
-  const disk = await readDisk(place);
+  const disk = readDisk(place);
   if (disk === undefined)
     return [{ check, state: 'warning', what: `the disk of ${place} does not say how full it is` }];
   const freeMb = Math.floor(disk.freeMb);

@@ -60,7 +60,7 @@ export async function openNodeFacts(
   for (const warning of warnings) log.warn('a fact of this board cannot be believed', { warning });
   for (const { trap, fix } of trapsHere(profile)) log.debug('a known trap of this board', { trap, fix });
   // read once: what tasks write afterwards is in what they hold, and is not to be taken from what there is to give as well
-  const disk = await readDisk(dataDir);
+  const disk = readDisk(dataDir);
   const probe = openProbe({ clock }, { dataDirectory: dataDir, diskSampleMs: profile.diskSampleMs });
   return {
     inventory,

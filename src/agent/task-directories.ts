@@ -47,7 +47,7 @@ export async function openTaskDirectories(
   }
 
   return {
-    of: task => join(present, task),
+    of: task => `${present}/${task}`,
     async retire(task) {
       const [from, to] = [join(present, task), join(ended, task)];
       if (!(await exists(from))) return;

@@ -89,7 +89,7 @@ export async function watchTasks(
     });
     if (watched.length === 0) return idleMs;
     const names = watched.map(({ task }) => task.spec.id).join(' ');
-    const usedMb = (await readDisk(dataDir))?.usedMb ?? 0;
+    const usedMb = readDisk(dataDir)?.usedMb ?? 0;
     const isNear = counted === undefined || usedMb - counted.usedMb >= counted.leastLeftMb;
     const isOld = counted === undefined || clock.monotonic() - counted.at >= countAgainMs;
     if (!isNear && !isOld && counted?.tasks === names) return everyMs.disk;
@@ -122,13 +122,13 @@ export async function watchTasks(
   parts.onStarted(() => hurry());
 
   async function watchMemory(): Promise<void> {
+    let waiting = new AbortController();
+    const stop = () => waiting.abort();
+    onAbort(signal, stop);
     for (let ms = everyMs.memory; !signal.aborted; ) {
-      const waiting = new AbortController();
-      const stop = () => waiting.abort();
-      const forget = onAbort(signal, stop);
       hurry = ms > everyMs.memory ? stop : () => {};
       const isOver = await clock.sleep(ms, waiting.signal, 'loop');
-      forget();
+      if (!isOver) waiting = new AbortController();
       ms = isOver ? lookAtMemory() : everyMs.memory;
     }
   }

@@ -74,7 +74,7 @@ export async function openTasks(
   const { sender, isUp, isSent } = parts.master;
   const { certificates, workloads } = mesh;
   const directories = await openTaskDirectories(config.dataDir);
-  const sandboxOf = (task: string) => join(directories.of(task), sandboxName);
+  const sandboxOf = (task: string) => `${directories.of(task)}/${sandboxName}`;
   const confinement = await openConfinement({ clock, log }, config);
   const { lower } = confinement;
   const find = (task: string) => supervisor.live().find(({ spec }) => spec.id === task)?.spec;

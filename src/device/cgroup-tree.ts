@@ -34,7 +34,7 @@ export function findCgroupTree(root = '/', process: number | 'self' = 'self'): C
   const bounds = ['threads-max', 'pid_max'].map(
     name => Number(readText(join(root, 'proc/sys/kernel', name))) || fewProcesses,
   );
-  const at = (path: string) => join(mount, path);
+  const at = (path: string) => mount + path;
   // synchronous: the kernel answers from memory
   return {
     mount,

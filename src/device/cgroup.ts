@@ -190,7 +190,7 @@ function settingsOf(limits: CgroupLimits, enabled: ReadonlySet<Controller>): (re
 }
 
 function makeCgroup(tree: CgroupTree, clock: Clock, path: string, enabled: ReadonlySet<Controller>): Cgroup {
-  const file = (name: string) => posix.join(path, name);
+  const file = (name: string) => `${path}/${name}`;
   const members = () => readLines(tree, file('cgroup.procs')).map(Number);
   const kill = () => {
     if (attempt(() => tree.write(file('cgroup.kill'), '1'))) return;

@@ -29,11 +29,11 @@ export const systemClock: Clock = {
   sleep(delayMs, signal, as) {
     if (signal.aborted) return Promise.resolve(false);
     return new Promise(resolve => {
-      const ms = as === 'loop' ? alignedMs(performance.now(), delayMs) : delayMs;
-      const cancel = after(ms, () => {
+      const wake = () => {
         forget();
         resolve(true);
-      });
+      };
+      const cancel = as === 'loop' ? withOthers(delayMs, wake) : after(delayMs, wake);
       const forget = onAbort(signal, () => {
         cancel();
         resolve(false);
@@ -41,6 +41,39 @@ export const systemClock: Clock = {
     });
   },
 };
+
+/** What waits for one moment, with one timer. */
+interface Moment {
+  readonly tasks: Set<() => void>;
+  readonly cancel: () => void;
+}
+
+/** Those at which loops will wake, in milliseconds. */
+const moments = new Map<number, Moment>();
+
+function withOthers(delayMs: number, task: () => void): () => void {
+  const now = performance.now();
+  const at = Math.round(now + alignedMs(now, delayMs));
+  const moment = moments.get(at) ?? openMoment(at, at - now);
+  moment.tasks.add(task);
+  return () => {
+    moment.tasks.delete(task);
+    if (moment.tasks.size > 0) return;
+    moment.cancel();
+    moments.delete(at);
+  };
+}
+
+function openMoment(at: number, inMs: number): Moment {
+  const tasks = new Set<() => void>();
+  const cancel = after(inMs, () => {
+    moments.delete(at);
+    for (const task of tasks) task();
+  });
+  const moment = { tasks, cancel };
+  moments.set(at, moment);
+  return moment;
+}
 
 function after(delayMs: number, task: () => void): () => void {
   let timer: NodeJS.Timeout;

@@ -3,10 +3,16 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** What a file of /proc or /sys says, without the space around it; empty where there is none, or it cannot be read. */
 export function textOf(path: string): string {
   try {
-    return readFileSync(path, 'latin1').trim();
+    return readFileSync(path, 'utf8').trim();
   } catch {
     return '';
   }
+}
+
+/** The number behind `name:` where a line of such a text begins so. */
+export function numberOf(text: string, name: string): number | undefined {
+  const at = `\n${text}`.indexOf(`\n${name}:`);
+  return at < 0 ? undefined : Number.parseInt(text.slice(at + name.length + 1), 10);
 }
 
 /** The names in a folder of /proc or /sys, sorted; none where it is not there. */

@@ -2,12 +2,12 @@ import type { Clock } from '../base/clock.ts';
 import type { Usage } from '../model/profile.ts';
 import { type DiskFacts, readDisk } from './disk.ts';
 import { cpuShare, ProcReader } from './proc.ts';
-import { readTemperature, readThrottled } from './thermal.ts';
+import { findThermal } from './thermal.ts';
 
 export interface ProbeSettings {
   /** The disk that counts is the one of this directory. */
   readonly dataDirectory: string;
-  /** How long one look at the disk serves. */
+  /** How long one look at the disk serves, and one for what tells the temperature. */
   readonly diskSampleMs: number;
   /** Where the system's files are; another one than `/` shows another board. */
   readonly root?: string;
@@ -31,17 +31,19 @@ export function openProbe({ clock }: { readonly clock: Clock }, settings: ProbeS
   const { dataDirectory, diskSampleMs, root } = settings;
   const source = openProcSource(root) ?? portableSource;
   let disk: DiskFacts = { usedMb: 0, freeMb: 0 };
+  let thermal = findThermal(root);
   let lookAgainAt = Number.NEGATIVE_INFINITY;
 
   return {
     async sample() {
       if (clock.monotonic() >= lookAgainAt) {
         lookAgainAt = clock.monotonic() + diskSampleMs;
-        disk = (await readDisk(dataDirectory)) ?? disk;
+        disk = readDisk(dataDirectory) ?? disk;
+        thermal = findThermal(root);
       }
       const { cpu, memUsedMb, load1 } = await source.sample();
-      const temperatureC = readTemperature(root);
-      const throttled = readThrottled(root);
+      const temperatureC = thermal.temperatureC();
+      const throttled = thermal.isThrottled();
       return {
         cpu: round(cpu, 3),
         memUsedMb: Math.round(memUsedMb),

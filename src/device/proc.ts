@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { textOf } from './kernel-files.ts';
+import { numberOf, textOf } from './kernel-files.ts';
 
 /** Cumulative CPU time of all cores since boot, in ticks. */
 export interface CpuTimes {
@@ -75,10 +75,7 @@ export function cpuShare(before: CpuTimes, after: CpuTimes): number {
 
 /** /proc/meminfo; kernels before 3.14 have no MemAvailable, there it is what is free or cached. */
 export function parseMemory(text: string): MemoryFacts | undefined {
-  const kb = (name: string) => {
-    const match = new RegExp(`^${name}: +(\\d+) kB`, 'm').exec(text);
-    return match === null ? undefined : Number(match[1]);
-  };
+  const kb = (name: string) => numberOf(text, name);
   const total = kb('MemTotal');
   if (total === undefined || total === 0) return undefined;
   const available = kb('MemAvailable') ?? (kb('MemFree') ?? 0) + (kb('Buffers') ?? 0) + (kb('Cached') ?? 0);

@@ -18,7 +18,7 @@ export interface SeenProgress {
 
 /** What a task says of itself; `before` as it is when the file has not changed since, undefined when there is none. */
 export async function readProgress(sandbox: string, before?: SeenProgress): Promise<SeenProgress | undefined> {
-  const path = join(sandbox, progressName);
+  const path = `${sandbox}/${progressName}`;
   try {
     // most tasks have none, and it is asked with each heartbeat: the kernel answers from memory, where the thread pool costs two wakes
     const seen = lstatSync(path, { throwIfNoEntry: false });

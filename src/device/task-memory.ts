@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs';
-import { hasProc, readStat, readText } from './process-identity.ts';
+import { numberOf, textOf } from './kernel-files.ts';
+import { hasProc, readStat } from './process-identity.ts';
 
 /** A task as what it uses is counted: by its cgroup, or else by the session that its first process leads. */
 export interface CountedTask {
@@ -31,8 +32,8 @@ function readSessions(): Map<number, number[]> {
 
 /** proc_pid_status(5); not the whole of VmRSS, in which each process that maps the same program has it again. */
 function readOwnBytes(pid: number): number {
-  const text = readText(`/proc/${pid}/status`) ?? '';
-  const kilobytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1] ?? 0);
+  const text = textOf(`/proc/${pid}/status`);
+  const kilobytes = (name: string) => numberOf(text, name) ?? 0;
   // Linux before 4.5 has the whole alone
   const own = kilobytes('RssAnon') + kilobytes('RssShmem');
   return 1024 * (own > 0 ? own : kilobytes('VmRSS'));

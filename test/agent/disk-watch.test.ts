@@ -12,7 +12,7 @@ t.test('a disk that fills up is said, and what is not needed makes room until th
   const said: string[] = [];
   const watch = makeDiskWatch(
     {
-      ...{ clock, log: silentLog, readFreeMb: async () => freeMb },
+      ...{ clock, log: silentLog, readFreeMb: () => freeMb },
       files: { keepReserve: async () => said.push('reserve') > 0 },
       onChanged: () => said.push('told'),
     },

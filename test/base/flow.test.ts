@@ -114,6 +114,14 @@ t.test('a task runs once when the signal aborts, and its listener goes', async t
   await aborted(signal);
 });
 
+t.test('a signal is listened to once, while there is something to do', async t => {
+  const { signal } = new AbortController();
+  const forgets = [1, 2].map(() => onAbort(signal, () => t.fail('was taken away')));
+  t.equal(getEventListeners(signal, 'abort').length, 1);
+  for (const forget of forgets) forget();
+  t.equal(getEventListeners(signal, 'abort').length, 0);
+});
+
 t.test('the silent log takes everything', async t => {
   silentLog.with({ a: 1 }).info('nothing');
   silentLog.debug('nothing');

@@ -29,6 +29,24 @@ t.test('a single wait is as long as was asked for, whenever loops wake', async t
   t.strictSame(delays, [10_000]);
 });
 
+t.test('loops that wake together have one timer, which goes with the last of them', async t => {
+  const [some, all] = [new AbortController(), new AbortController()];
+  const set = mock.method(globalThis, 'setTimeout');
+  const cleared = mock.method(globalThis, 'clearTimeout');
+  const sleeps = [some, all, all].map(({ signal }) => systemClock.sleep(1_000_000, signal, 'loop'));
+  some.abort();
+  const before = cleared.mock.callCount();
+  all.abort();
+  const counts = [set, cleared].map(({ mock }) => mock.callCount());
+  for (const { mock } of [set, cleared]) mock.restore();
+  t.strictSame(await Promise.all(sleeps), [false, false, false]);
+  t.strictSame([...counts, before], [1, 1, 0]);
+});
+
+t.test('a loop sleeps', async t => {
+  t.equal(await systemClock.sleep(1, never, 'loop'), true);
+});
+
 t.test('a task comes after its delay, unless it is cancelled', async t => {
   const called: string[] = [];
   systemClock.after(1, () => called.push('cancelled'))();

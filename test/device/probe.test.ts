@@ -83,9 +83,9 @@ t.test('a node that has nothing to give says so and gives nothing', async t => {
 });
 
 t.test('the disk is that of the directory, and a directory that is not there has none', async t => {
-  const disk = await readDisk(t.testdir());
+  const disk = readDisk(t.testdir());
   t.ok(disk !== undefined && disk.freeMb > 0);
-  t.equal(await readDisk('no/such/directory'), undefined);
+  t.equal(readDisk('no/such/directory'), undefined);
 });
 
 t.test('ports that somebody listens to are not free, but for those of own tasks', async t => {

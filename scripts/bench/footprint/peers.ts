@@ -1,11 +1,17 @@
-/** What Debian has for parts of the same job: proxies that do mutual TLS and a policy, and a client that keeps a connection to a broker. */
-import { writeFileSync } from 'node:fs';
+/**
+ * What Debian has for parts of the same job: proxies that do mutual TLS and a policy, and a client that keeps a connection to a broker.
+ * Beside them Node itself, which does what an agent at rest cannot do without.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createServer } from 'node:tls';
+import { agentEnvironment } from '../../quickstart/programs.ts';
 import { type BenchSettings, startAll, stopAll } from '../proxy/measure.ts';
 import { freePort, isInstalled, RunningProgram } from '../proxy/processes.ts';
 
 export const proxyNames = ['nginx', 'haproxy'] as const;
 export const clientName = 'mosquitto_sub';
+export const nodeName = 'node alone';
 
 export interface Peers {
   /** By name: the process, and the port that its connections go to. */
@@ -14,17 +20,41 @@ export interface Peers {
 }
 
 /** Starts those that are installed, and tells of the others. */
-export async function startPeers(settings: BenchSettings, keepaliveSeconds: number): Promise<Peers> {
+export async function startPeers(
+  settings: BenchSettings,
+  keepaliveSeconds: number,
+  nodeFlags: readonly string[],
+): Promise<Peers> {
   const proxies = await startAll(settings, proxyNames, 'inbound');
   const { client, port, programs } = await startClient(settings, keepaliveSeconds);
   const processes = new Map(
     proxies.map(({ name, sides }) => [name, { pid: sides[0]?.pid ?? 0, port: settings.originPort }]),
   );
+  const least = await startLeast(settings, nodeFlags);
+  processes.set(nodeName, { pid: least.pid, port: least.port });
   if (client !== undefined) processes.set(clientName, { pid: client.pid, port });
   return {
     processes,
     async stop() {
-      await Promise.all([stopAll(proxies), ...programs.map(program => program.stop())]);
+      await Promise.all([stopAll(proxies), ...programs.map(program => program.stop()), least.stop()]);
+    },
+  };
+}
+
+async function startLeast({ dir, originPort }: BenchSettings, nodeFlags: readonly string[]) {
+  const at = (name: string) => join(dir, name);
+  const port = await freePort();
+  const [key, cert] = ['server.key', 'server.pem'].map(name => readFileSync(at(name)));
+  const server = createServer({ key, cert }, socket => socket.on('error', () => {}).resume());
+  await new Promise<void>(resolve => server.listen(port, 'localhost', resolve));
+  const args = [join(import.meta.dirname, 'least.js'), dir, `${port}`, `${originPort}`];
+  const command = [process.execPath, ...nodeFlags, ...args];
+  const program = new RunningProgram('proxy', { command, env: agentEnvironment }, at('least.out'));
+  return {
+    ...{ pid: program.pid, port },
+    async stop() {
+      await program.stop();
+      server.close();
     },
   };
 }
