@@ -1,7 +1,7 @@
 import { type Clock, secondMs } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { readDisk } from '../device/disk.ts';
+import { type DiskFacts, readDisk as readRealDisk } from '../device/disk.ts';
 import type { Files } from '../device/files.ts';
 
 /** Given up when the disk is full: as much as what an agent writes while it is. */
@@ -10,6 +10,8 @@ export const reserveBytes = 1024 * 1024;
 /** Below the first the disk counts as full, from the second on no more. */
 const fullMb = 16;
 const roomMb = 32;
+/** On a small disk, which never has so much to give, what is kept for convenience goes from less on. */
+const roomShare = 1 / 16;
 const everyMs = 10 * secondMs;
 const bytesPerMb = 1024 * 1024;
 
@@ -28,17 +30,16 @@ export function makeDiskWatch(
     readonly files: Pick<Files, 'keepReserve'>;
     /** The master is to hear of it. */
     readonly onChanged: () => void;
-    readonly readFreeMb?: (directory: string) => number | undefined;
+    readonly readDisk?: (directory: string) => DiskFacts | undefined;
   },
   { dataDir }: { readonly dataDir: string },
 ): DiskWatch {
-  const { clock, log, files, onChanged } = parts;
-  const { readFreeMb = directory => readDisk(directory)?.freeMb } = parts;
+  const { clock, log, files, onChanged, readDisk = readRealDisk } = parts;
   let freeMb: number | undefined;
   let makeRoom = async (_: number) => 0;
 
   async function look(): Promise<void> {
-    const now = readFreeMb(dataDir) ?? roomMb;
+    const { freeMb: now, usedMb } = readDisk(dataDir) ?? { freeMb: roomMb, usedMb: 0 };
     if (freeMb === undefined ? now < fullMb : now >= roomMb) {
       freeMb = freeMb === undefined ? now : undefined;
       if (freeMb === undefined) log.info('there is room on the disk again', { freeMb: Math.round(now) });
@@ -49,10 +50,11 @@ export function makeDiskWatch(
       onChanged();
     }
     if (freeMb === undefined) await files.keepReserve();
-    else await giveWay(roomMb - now);
+    else await giveWay(Math.min(roomMb, (usedMb + now) * roomShare) - now);
   }
 
   async function giveWay(missingMb: number): Promise<void> {
+    if (missingMb <= 0) return;
     const given = await makeRoom(Math.ceil(missingMb * bytesPerMb));
     if (given > 0)
       log.warn('artifacts that no task needs, and output of ended tasks, made room', { mb: given / bytesPerMb });

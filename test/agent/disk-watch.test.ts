@@ -8,11 +8,11 @@ const mb = 1024 * 1024;
 t.test('a disk that fills up is said, and what is not needed makes room until there is some again', async t => {
   const clock = new FakeClock();
   const ending = new AbortController();
-  let freeMb = 100;
+  let [freeMb, usedMb] = [100, 8_000];
   const said: string[] = [];
   const watch = makeDiskWatch(
     {
-      ...{ clock, log: silentLog, readFreeMb: () => freeMb },
+      ...{ clock, log: silentLog, readDisk: () => ({ freeMb, usedMb }) },
       files: { keepReserve: async () => said.push('reserve') > 0 },
       onChanged: () => said.push('told'),
     },
@@ -42,6 +42,10 @@ t.test('a disk that fills up is said, and what is not needed makes room until th
   t.same(await look(), ['wants 8']);
   t.same(await look(), ['told', 'reserve'], 'there is room again');
   t.same(watch.warnings(), []);
+  [freeMb, usedMb] = [8, 24];
+  t.same(await look(), ['told'], 'a small disk is told, and has enough');
+  [freeMb, usedMb] = [1, 31];
+  t.same(await look(), ['wants 1']);
   ending.abort();
   await running;
 });
