@@ -65,13 +65,12 @@ export function makeSupervisor(
   /** Of tasks that an earlier agent has told to go. */
   const graces = new Map<string, number>();
   let desired: DesiredSet = nothingDesired;
-  /** Until it is nothing ends. */
+  /** Is it known what is wanted, and followed? Until then nothing ends, and nobody hears that no task is here: what those that run were given would go. */
   let isKnown = false;
   let heldHash = assignmentHash([], sha256);
   let watching: AbortSignal = new AbortController().signal;
-  let isStarted = false;
   const onChanged = () => {
-    if (isStarted) parts.onChanged();
+    if (isKnown) parts.onChanged();
   };
 
   async function store(next: DesiredSet): Promise<void> {
@@ -82,14 +81,17 @@ export function makeSupervisor(
     heldHash = assignmentHash(next.tasks.values(), sha256);
   }
 
-  /** What is wanted is known from now on. */
   async function recall(): Promise<void> {
     for (const [id, status] of await endings.load(new Set(desired.tasks.keys()))) ended.set(id, status);
   }
 
+  /** What is wanted is known from now on. */
   async function tellOthers(): Promise<void> {
+    isKnown = true;
+    onChanged();
     for (const status of ended.values()) onStatus(status);
     const strays = (await directories.list()).filter(id => !runners.has(id));
+    for (const id of graces.keys()) if (!strays.includes(id)) graces.delete(id);
     for (const id of strays) inBackground('ending a stray task', endStray(id));
   }
 
@@ -206,23 +208,19 @@ export function makeSupervisor(
     async start(signal) {
       watching = signal;
       const found = await onDisk.load();
-      isKnown = found !== undefined;
-      desired = found?.set ?? nothingDesired;
-      for (const each of found?.graces ?? []) graces.set(...each);
+      if (found === undefined) return;
+      desired = found.set;
+      for (const each of found.graces) graces.set(...each);
       heldHash = assignmentHash(desired.tasks.values(), sha256);
-      if (isKnown) await recall();
+      await recall();
       await gate.run(clear);
       await launchAll();
-      isStarted = true;
-      onChanged();
-      if (isKnown) await tellOthers();
+      await tellOthers();
     },
     async assign(assignment) {
       const why = await gate.run(() => take(assignment));
       await launchAll();
-      if (isKnown || desired === nothingDesired) return why;
-      isKnown = true;
-      await tellOthers();
+      if (!isKnown && desired !== nothingDesired) await tellOthers();
       return why;
     },
     get held() {

@@ -26,6 +26,8 @@ async function stage(
   setMaxListeners(0, ending.signal);
   t.teardown(() => ending.abort());
   const [log, said] = [silentLog, [] as TaskStatus[]];
+  /** Which tasks were here each time that they had changed. */
+  const heard: string[][] = [];
   const underWay = new Set<Promise<unknown>>();
   const supervisor = makeSupervisor({
     ...{ clock, log, files, newId, sha256: sha256Hex, random: () => 1 },
@@ -39,7 +41,7 @@ async function stage(
     identities: { ready: async () => {} },
     inBackground: (_, work) => void underWay.add(work.catch(error => t.fail(String(error)))),
     onStatus: status => said.push(status),
-    onChanged: () => {},
+    onChanged: () => heard.push(supervisor.live().map(({ spec }) => spec.id)),
   });
   await supervisor.start(ending.signal);
   const whole = (generation: number, tasks: readonly TaskSpec[]) =>
@@ -48,7 +50,7 @@ async function stage(
   const settled = async () => {
     for (const work of underWay) await work;
   };
-  return { supervisor, said, whole, dataDir, settled, die: () => ending.abort() };
+  return { supervisor, said, heard, whole, dataDir, settled, die: () => ending.abort() };
 }
 
 const tasks = Array.from({ length: 20 }, (_, i) =>
@@ -106,6 +108,10 @@ t.test('a task that was told to go keeps its grace when the agent is followed by
   await until('it is told', () => next.said.some(({ state }) => state === 'TASK_KILLED'));
   t.ok(existsSync(at('gone')), 'it came to its own end');
   await next.settled();
+  next.die();
+  const last = await stage(t, { dataDir });
+  await last.whole(3, []);
+  t.match((await (await openFiles(dataDir)).read('desired-tasks'))?.value.toString(), /"ending":\{\}/);
 });
 
 t.test('where nobody can read what was wanted, what runs goes on until the master has said it again', async t => {
@@ -126,7 +132,7 @@ t.test('where nobody can read what was wanted, what runs goes on until the maste
   await files.write('desired-tasks', Buffer.from(JSON.stringify({ epoch: 1, generation: 1, tasks: novel })));
   const next = await stage(t, { dataDir });
   t.match(next.supervisor.held, { epoch: 0, generation: 0 });
-  t.same(next.said, [], 'nothing has ended, and nothing was begun');
+  t.same([next.said, next.heard], [[], []], 'nothing has ended, and nothing was begun');
   await next.whole(2, [kept, brief]);
   await until('what is not wanted has ended', () => next.said.some(({ state }) => state === 'TASK_KILLED'));
   const newest = new Map(next.said.map(({ task, state }) => [task, state]));
@@ -135,6 +141,7 @@ t.test('where nobody can read what was wanted, what runs goes on until the maste
     [other.id]: 'TASK_KILLED',
     [brief.id]: 'TASK_FAILED',
   });
+  t.same(next.heard[0], [kept.id], 'nobody heard that it was not here');
   t.equal(begun(), 2, 'none has begun again');
   await next.settled();
 });
