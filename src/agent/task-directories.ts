@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exists } from '../device/file-operations.ts';
 import { sandboxName } from '../device/process.ts';
@@ -31,7 +31,7 @@ export async function openTaskDirectories(
   /** The bytes of each, the oldest first. */
   const retired = new Map<string, number>();
   const found = await Promise.all(
-    (await readdir(ended)).map(async name => ({ name, at: (await stat(join(ended, name))).mtimeMs })),
+    (await readdir(ended)).map(async name => ({ name, at: (await lstat(join(ended, name))).mtimeMs })),
   );
   for (const { name } of found.sort((a, b) => a.at - b.at)) retired.set(name, await sizeOf(join(ended, name)));
 
@@ -52,8 +52,9 @@ export async function openTaskDirectories(
       const [from, to] = [join(present, task), join(ended, task)];
       if (!(await exists(from))) return;
       for (const name of [sandboxName, unfinishedSandbox]) await removeTree(join(from, name));
-      await removeTree(to);
+      // first, so that nobody who needs room removes the newer one in its place
       retired.delete(task);
+      await removeTree(to);
       await rename(from, to);
       retired.set(task, await sizeOf(to));
       while (retired.size > bounds.tasks || (retired.size > 1 && total() > bounds.bytes)) await removeOldest();
@@ -71,8 +72,13 @@ export async function openTaskDirectories(
   };
 }
 
-/** What the files of a directory have, without those below it. */
+/** What the files of a directory have, without those below it; what cannot be looked at, as a link of a task's to nothing, keeps no agent from its start. */
 async function sizeOf(directory: string): Promise<number> {
-  const sizes = (await readdir(directory)).map(async name => (await stat(join(directory, name))).size);
+  const names = await readdir(directory).catch(() => []);
+  const sizes = names.map(name =>
+    lstat(join(directory, name))
+      .then(({ size }) => size)
+      .catch(() => 0),
+  );
   return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
 }

@@ -2,7 +2,7 @@ import { link, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
 import { newId } from './dice.ts';
-import { cannotWriteIn, isFull } from './file-errors.ts';
+import { cannotWriteIn, codeOf, isFull } from './file-errors.ts';
 import { identify, isAlive } from './process-identity.ts';
 
 const fileName = 'lock';
@@ -23,19 +23,21 @@ export async function lockDirectory(
     throw cannotWriteIn(directory, cause);
   });
   const own = await describeHolder(directory);
-  const makeAllRoom = async () => {
-    if ((await holderOf(path, directory)) !== undefined) return;
-    await makeRoom();
-    await rm(path, { force: true });
-  };
-  for (let i = 0; i < tries; i++) {
-    if (await create(path, own, makeAllRoom)) return () => rm(path, { force: true });
+  const clearAway = async () => {
     const pid = await holderOf(path, directory);
     if (pid !== undefined) {
       const advice = 'stop it first, or give this one a directory of its own with --data';
       throw new MesoliteError('START_FAILED', `another agent (process ${pid}) works in ${directory}: ${advice}`);
     }
     await rm(path, { force: true });
+  };
+  const makeAllRoom = async () => {
+    await clearAway();
+    await makeRoom();
+  };
+  for (let i = 0; i < tries; i++) {
+    if (await create(path, own, makeAllRoom)) return () => rm(path, { force: true });
+    await clearAway();
   }
   throw new MesoliteError('START_FAILED', `${path} cannot be had: another agent starts in the same moment`);
 }
@@ -59,7 +61,8 @@ async function create(path: string, text: string, makeRoom: () => Promise<void>)
     await link(whole, path);
     return true;
   } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST') return false;
+    if (codeOf(cause) === 'EEXIST') return false;
+    if (cause instanceof MesoliteError) throw cause;
     throw cannotWriteIn(dirname(path), cause);
   } finally {
     await rm(whole, { force: true });

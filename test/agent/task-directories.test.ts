@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { openTaskDirectories, retiredBounds } from '../../src/agent/task-directories.ts';
@@ -68,10 +77,11 @@ t.test('of output that is large less is kept, and what is missing on a full disk
     utimesSync(join(data, 'ended', name), 1_000 + i, 1_000 + i);
   }
   t.same(readdirSync(join(data, 'ended')).sort(), ['b', 'c', 'd']);
+  symlinkSync('nowhere', join(data, 'ended/d/link'));
   const later = await openTaskDirectories(data, bounds);
   t.equal(await later.makeRoom(1_500), 2_000, 'found again as they are');
   t.same(readdirSync(join(data, 'ended')), ['d']);
-  t.equal(await later.makeRoom(5_000), 1_000);
+  t.equal(await later.makeRoom(5_000), 1_007, 'a link is what it says');
   fill(later.of('huge'), 'x'.repeat(9_000));
   await later.retire('huge');
   t.ok(await later.findOutput('huge'), 'the newest is kept whatever it takes');
