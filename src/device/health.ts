@@ -50,13 +50,13 @@ function askTcp({ host, port }: HealthCheck, settle: Settle): Connection {
 }
 
 function askHttp({ host, port, path }: HealthCheck, settle: Settle): Connection {
-  // a connection of its own each time, as a new caller has it, without the work that an agent makes of it; node:http bounds the head to 16 KiB
+  // a connection of its own each time, as a new caller has it; node:http bounds the head to 16 KiB
   const asked = request({
     host,
     port,
     path,
     method: 'GET',
-    createConnection: () => connect({ host, port }),
+    agent: false,
     headers: { 'user-agent': 'mesolite-health' },
   });
   asked.on('response', ({ statusCode = 0 }) => settle(statusCode >= 200 && statusCode < 400, `status ${statusCode}`));
