@@ -183,8 +183,10 @@ export function makeSupervisor(
 
   /** What runs here and is in no assignment: the agent died between writing the assignment and ending the task. */
   async function endStray(id: string): Promise<void> {
-    const found = await processes.adopt(directories.of(id), watching);
+    const directory = directories.of(id);
+    const found = await processes.adopt(directory, watching);
     if (found.result === 'running') {
+      logKeeper.watch(directory);
       log.warn('a task that nobody wants was found running', { task: id });
       const { exited, signal } = found.process;
       signal('SIGTERM');
@@ -194,6 +196,7 @@ export function makeSupervisor(
     }
     if (watching.aborted) return;
     graces.delete(id);
+    logKeeper.forget(directory);
     sayUnwanted(id);
     await directories.retire(id);
   }
@@ -208,7 +211,11 @@ export function makeSupervisor(
     async start(signal) {
       watching = signal;
       const found = await onDisk.load();
-      if (found === undefined) return;
+      if (found === undefined) {
+        // what runs says something, too, whoever wants it
+        for (const id of await directories.list()) logKeeper.watch(directories.of(id));
+        return;
+      }
       desired = found.set;
       for (const each of found.graces) graces.set(...each);
       heldHash = assignmentHash(desired.tasks.values(), sha256);

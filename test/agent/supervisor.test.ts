@@ -28,13 +28,19 @@ async function stage(
   const [log, said] = [silentLog, [] as TaskStatus[]];
   /** Which tasks were here each time that they had changed. */
   const heard: string[][] = [];
+  /** The directories whose logs are kept within their bounds. */
+  const logs = new Set<string>();
   const underWay = new Set<Promise<unknown>>();
   const supervisor = makeSupervisor({
     ...{ clock, log, files, newId, sha256: sha256Hex, random: () => 1 },
     processes: makeProcesses({ clock }, { pollMs: 20 }),
     directories: await openTaskDirectories(dataDir),
     endings: makeTaskEndings({ files, clock, newId, log }),
-    logKeeper: makeLogKeeper({ clock, log }),
+    logKeeper: {
+      ...makeLogKeeper({ clock, log }),
+      watch: directory => logs.add(directory),
+      forget: directory => logs.delete(directory),
+    },
     lower: async () => ({ prefix: [] }),
     environmentOf: () => ({ PATH: '/usr/bin:/bin' }),
     artifacts: { place: async () => {} },
@@ -50,7 +56,7 @@ async function stage(
   const settled = async () => {
     for (const work of underWay) await work;
   };
-  return { supervisor, said, heard, whole, dataDir, settled, die: () => ending.abort() };
+  return { supervisor, said, heard, logs, whole, dataDir, settled, die: () => ending.abort() };
 }
 
 const tasks = Array.from({ length: 20 }, (_, i) =>
@@ -133,6 +139,7 @@ t.test('where nobody can read what was wanted, what runs goes on until the maste
   const next = await stage(t, { dataDir });
   t.match(next.supervisor.held, { epoch: 0, generation: 0 });
   t.same([next.said, next.heard], [[], []], 'nothing has ended, and nothing was begun');
+  t.equal(next.logs.size, 3);
   await next.whole(2, [kept, brief]);
   await until('what is not wanted has ended', () => next.said.some(({ state }) => state === 'TASK_KILLED'));
   const newest = new Map(next.said.map(({ task, state }) => [task, state]));
@@ -144,4 +151,5 @@ t.test('where nobody can read what was wanted, what runs goes on until the maste
   t.same(next.heard[0], [kept.id], 'nobody heard that it was not here');
   t.equal(begun(), 2, 'none has begun again');
   await next.settled();
+  t.equal(next.logs.size, 2, 'what has gone says nothing any more');
 });
