@@ -86,12 +86,15 @@ t.test('an assignment that comes while tasks of the one before begin has each of
   await settled();
 });
 
+/** A test that fails leaves nothing for longer. */
+const fiveMinutes = 'n=0; while [ $((n+=1)) -lt 6000 ]; do sleep 0.05; done';
+
 t.test('a task that was told to go keeps its grace when the agent is followed by another', async t => {
   const first = await stage(t);
   const { dataDir } = first;
   const at = (name: string) => `${dataDir}/${name}`;
   const script = `trap 'echo >${at('told')}; until [ -e ${at('go')} ]; do sleep 0.05; done; echo >${at('gone')}; exit 0' TERM
-    echo >${at('up')}; while :; do sleep 0.05; done`;
+    echo >${at('up')}; ${fiveMinutes}`;
   const task = taskSpec({ command: ['/bin/sh', '-c', script], killGraceMs: 300_000 });
   await first.whole(1, [task]);
   await until('it runs', () => existsSync(at('up')));
@@ -123,7 +126,7 @@ t.test('a task that was told to go keeps its grace when the agent is followed by
 t.test('where nobody can read what was wanted, what runs goes on until the master has said it again', async t => {
   const first = await stage(t);
   const { dataDir } = first;
-  const script = `trap 'exit 0' TERM; echo $$ >>${dataDir}/up; while :; do sleep 0.05; done`;
+  const script = `trap 'exit 0' TERM; echo $$ >>${dataDir}/up; ${fiveMinutes}`;
   const running = (name: string) => taskSpec({ id: `${name}.default.0-a`, command: ['/bin/sh', '-c', script] });
   const [kept, other] = [running('kept'), running('other')];
   const brief = taskSpec({ id: 'brief.default.0-a', type: 'batch', command: ['/bin/sh', '-c', 'exit 3'] });
@@ -150,6 +153,8 @@ t.test('where nobody can read what was wanted, what runs goes on until the maste
   });
   t.same(next.heard[0], [kept.id], 'nobody heard that it was not here');
   t.equal(begun(), 2, 'none has begun again');
+  await next.whole(3, []);
+  await until('it has ended', () => next.supervisor.live().length === 0);
   await next.settled();
   t.equal(next.logs.size, 2, 'what has gone says nothing any more');
 });
