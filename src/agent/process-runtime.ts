@@ -1,7 +1,8 @@
-import { closeSync, constants, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { readPlainly } from '../device/file-operations.ts';
 import type { Files } from '../device/files.ts';
 import type { FirmwareProfile } from '../model/profile.ts';
 import { flagsVariable, parseRuntime, printRuntime } from '../model/runtime.ts';
@@ -31,9 +32,8 @@ export function runtimeOfNext(dataDir: string, env: NodeJS.ProcessEnv): ReturnTy
   }
 }
 
-/** Tasks may be of the agent's user: a link is not followed, and nobody who would write into a pipe is waited for. */
 function readPlain(path: string): string {
-  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  const file = openSync(path, readPlainly);
   try {
     const bytes = Buffer.alloc(maxBytes);
     return bytes.toString('utf8', 0, readSync(file, bytes));

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
 import { newId } from './dice.ts';
 import { cannotWriteIn, codeOf, isFull } from './file-errors.ts';
+import { readPlainly } from './file-operations.ts';
 import { identify, isAlive } from './process-identity.ts';
 
 const fileName = 'lock';
@@ -75,7 +76,7 @@ export function lockHolder(directory: string): Promise<number | undefined> {
 }
 
 async function holderOf(path: string, directory: string): Promise<number | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => '');
+  const text = await readFile(path, { encoding: 'utf8', flag: readPlainly }).catch(() => '');
   const [pid = '', boot = '', start = '', place = ''] = text.split('\n');
   const { dev, ino } = await stat(directory);
   if (place !== `${dev}:${ino}` || !/^\d{1,10}$/.test(pid)) return undefined;

@@ -26,12 +26,18 @@ export interface FileOperations {
   syncDirectory(path: string): Promise<void>;
 }
 
+/**
+ * How to read where tasks may write, whose user the agent's may be: root, who looks after a node, is led nowhere by a link, and waits for nobody
+ * who would write into a pipe.
+ */
+export const readPlainly = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 export const systemFileOperations: FileOperations = {
   async makeDirectory(path) {
     await mkdir(path, { recursive: true, mode: 0o700 });
   },
   async read(path, limitBytes) {
-    const file = await open(path, constants.O_RDONLY);
+    const file = await open(path, readPlainly);
     try {
       const size = Math.min((await file.stat()).size, limitBytes);
       const bytes = Buffer.alloc(size);

@@ -1,11 +1,12 @@
-import { chmodSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, readdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { isMesoliteError } from '../../src/base/errors.ts';
 import { seededRandom } from '../../src/base/random.ts';
 import { type FileOperations, systemFileOperations } from '../../src/device/file-operations.ts';
-import { openFiles } from '../../src/device/files.ts';
+import { openFiles, viewFiles } from '../../src/device/files.ts';
 import { VolatileDisk } from '../fixtures/volatile-disk.ts';
 
 const bytes = (text: string) => Buffer.from(text);
@@ -46,6 +47,16 @@ t.test('with nothing left the copy before makes room, and one good copy is there
   t.same(await files.read('boot'), { value: Buffer.alloc(2 * 1024, 'c'), recovered: false });
   await t.rejects(files.write('boot', Buffer.alloc(5 * 1024)), { code: 'UNAVAILABLE', message: /no space is left/ });
   t.same((await files.read('boot'))?.value, Buffer.alloc(2 * 1024, 'c'));
+});
+
+t.test('who looks at what tasks can write is led nowhere by a link, and waits for no pipe', async t => {
+  const directory = t.testdir();
+  const files = await openFiles(directory);
+  await files.write('boot', Buffer.from('here'));
+  symlinkSync('boot', join(directory, 'link'));
+  execFileSync('mkfifo', [join(directory, 'pipe')]);
+  await t.rejects(viewFiles(directory).read('link'), { code: 'UNAVAILABLE' });
+  await t.rejects(viewFiles(directory).read('pipe'), { code: 'UNTRUSTED' });
 });
 
 /** The real one, with room for so many bytes. */
