@@ -222,7 +222,8 @@ function transportError({ server, ca }: Context, error: unknown): unknown {
   if (words !== undefined)
     return new MesoliteError('UNAVAILABLE', `cannot reach the master at ${server}: ${words}`, options);
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    const why = 'its certificate is for other names: use one that the master advertises';
+    const name = new URL(server).hostname;
+    const why = `its certificate is for other names: use one of those, or start it with --advertise ${name}`;
     return new MesoliteError('UNTRUSTED', `${server} is not trusted: ${why}`, options);
   }
   if (/CERT|ISSUER|SIGNATURE/.test(code)) {

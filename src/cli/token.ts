@@ -1,4 +1,5 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { hourMs } from '../base/clock.ts';
 import { type CreateTokenRequest, createTokenResultSchema } from '../model/api.ts';
 import { installerSchema } from '../model/installer.ts';
 import { collectLabels, parseDuration, parseName, parseWhole } from './arguments.ts';
@@ -37,7 +38,7 @@ function addCreate(token: Command, shell: Shell): void {
     .command('create')
     .description('print a string for `mesolite join` or `mesolite agent --join`; it is shown once')
     .option('--uses <number>', 'so many nodes may join with it', parseWhole(1, 10_000), 1)
-    .option('--ttl <duration>', 'for so long', parseDuration, 3_600_000)
+    .addOption(new Option('--ttl <duration>', 'for so long').argParser(parseDuration).default(hourMs, '1h'))
     .option('--node <id>', 'only the node of this id, which it may replace, and free from quarantine', parseName)
     .option('--profile <name>', 'only boards of this firmware profile', parseName)
     .option('--require <key=value>', 'only nodes that are started with this label; may be repeated', collectLabels)
@@ -54,7 +55,9 @@ function addCreate(token: Command, shell: Shell): void {
         print(shell, `curl -fsSLk ${session.server}/install.sh -o install.sh`);
         // among arguments others would see the string, and sudo would log it
         print(shell, `(umask 077; echo ${answer.join} >node.join)`);
-        print(shell, `echo '${script.sha256}  install.sh' | sha256sum -c && sudo sh install.sh --join-file node.join`);
+        const named = options.node === undefined ? '' : ` -- --node ${options.node}`;
+        const install = `sudo sh install.sh --join-file node.join${named}`;
+        print(shell, `echo '${script.sha256}  install.sh' | sha256sum -c && ${install}`);
       }
       // alone on standard output: JOIN=$(mesolite token create)
       else print(shell, answer.join);

@@ -19,7 +19,8 @@ export async function readDiskUsage(directories: readonly string[], signal: Abor
 
 function du(directories: readonly string[], signal: AbortSignal): Promise<string> {
   return new Promise(resolve => {
-    // a file that goes while it counts makes it fail, and it has told the rest
-    execFile('du', ['-skx', ...directories], { timeout: timeoutMs, signal }, (_, stdout) => resolve(stdout));
+    // a file that goes while it counts makes it fail, and it has told the rest; no `-x`: on an overlay files may be of another device than
+    // their directory, and would not be counted
+    execFile('du', ['-sk', ...directories], { timeout: timeoutMs, signal }, (_, stdout) => resolve(stdout));
   });
 }

@@ -1,4 +1,5 @@
 import { hourMs, minuteMs, secondMs } from '../base/clock.ts';
+import { isInRanges, nodePorts } from '../model/resources.ts';
 import { type Board, type Shape, takesMs } from './board.ts';
 import type { BoardNode } from './board-node.ts';
 import { unmetConstraints, unmetNeeds, unmetNeighbours } from './feasible.ts';
@@ -22,7 +23,12 @@ export function explainPreemption({ node, victims }: Preemption): string {
 
 /** Why no node will have room for a task, as far as can be foreseen. */
 export function explainNoRoom(board: Board, task: PendingTask): string {
-  return whyNever(board, task) ?? 'no node has room, and nothing that runs there is expected to end';
+  const { nodes } = board.shapeOf(task).where;
+  const taken = task.nodePorts?.find(port =>
+    nodes.every(({ left }) => !isInRanges(port, left.ranges[nodePorts] ?? [])),
+  );
+  const room = taken === undefined ? 'room' : `port ${taken} free`;
+  return whyNever(board, task) ?? `no node has ${room}, and nothing that runs there is expected to end`;
 }
 
 /** Why it may not have a place by the quota of roles, unless there would be none for it anyway. */

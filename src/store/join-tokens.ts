@@ -159,7 +159,8 @@ async function enter(tx: Transaction<Schema>, attempt: JoinAttempt, token: JoinT
 function whyNot(token: JoinToken, { at, node, profile, labels = {} }: JoinAttempt): string | undefined {
   if (token.expiresAt <= at) return 'the token has expired';
   if (token.used >= token.uses) return usedUp(token);
-  if (token.node !== null && token.node !== node) return `the token is for node ${token.node}`;
+  if (token.node !== null && token.node !== node)
+    return `the token is for node ${token.node}, this one is called ${node}: let it join with --node ${token.node}`;
   if (token.profile !== null && token.profile !== profile) {
     return `the token is for boards of the profile ${token.profile}, this one is ${profile ?? 'of none'}`;
   }

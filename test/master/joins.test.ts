@@ -135,6 +135,9 @@ t.test('a token for some boards refuses the others, and says why', async t => {
   t.match(await ask({ profile: 'raspberry-pi-5', labels: { zone: 'a' } }), { node: 'pi-1' });
   const [refusal] = await door.events.query({ kind: 'join-refused', limit: 10 });
   t.match(refusal, { node: null, message: /pi-1, token [0-9a-f]{12}: the token is for boards/ });
+  await t.rejects(askToJoin(board('a'), await door.token({ node: 'pi-9' })), {
+    message: /pi-9, this one is called pi-1/,
+  });
 });
 
 t.test('who does not have the secret gets no answer, costs no use and keeps nobody out for long', async t => {

@@ -96,12 +96,12 @@ t.test('a machine becomes a node by the script of the master, and is one no more
     ['context', 'set', 'edge', '--server', server, '--ca', ca, '--token-file', join(config.dataDir, 'operator.token')],
     { HOME: home },
   );
-  const { stdout } = await mesolite(['token', 'create', '--install'], { HOME: home });
+  const { stdout } = await mesolite(['token', 'create', '--install', '--node', 'pi-9'], { HOME: home });
   const script = spawnSync('curl', ['-fsSk', `${server}/install.sh`], { encoding: 'utf8' }).stdout;
   t.match(stdout, `curl -fsSLk ${server}/install.sh -o install.sh`);
   t.match(
     stdout,
-    `echo '${createHash('sha256').update(script).digest('hex')}  install.sh' | sha256sum -c && sudo sh install.sh --join-file node.join`,
+    `echo '${createHash('sha256').update(script).digest('hex')}  install.sh' | sha256sum -c && sudo sh install.sh --join-file node.join -- --node pi-9`,
   );
   t.match(stdout, /^\(umask 077; echo mesolite\S+ >node\.join\)$/m);
   const answer = (path: string, ...more: string[]) =>
