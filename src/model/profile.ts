@@ -101,7 +101,8 @@ const noBoard: ProfileMatch = { minMemoryMb: 1, maxMemoryMb: 0 };
 
 /**
  * The part of a profile that this version can use, where a newer one may have written it: fields and traps that are not known are left out. A match
- * that asks for what is not known here matches nothing: without that it would match more boards than was meant.
+ * that asks for what is not known here matches nothing: without that it would match more boards than was meant. An expression may be one only to the
+ * Node of who wrote it.
  */
 export function knownProfile(profile: unknown): unknown {
   const known = v.safeParse(listsSchema, keepKnown(keptSchema, profile));
@@ -109,7 +110,7 @@ export function knownProfile(profile: unknown): unknown {
   const { match, traps } = known.output;
   return {
     ...known.output,
-    match: match.map(entry => (v.is(matchSchema, entry) ? entry : noBoard)),
+    match: match.map(entry => (v.is(matchSchema, entry) && patternProblem(entry) === undefined ? entry : noBoard)),
     traps: traps.filter(trap => v.is(trapSchema, trap)),
   };
 }
@@ -123,20 +124,26 @@ export const matchPatterns = ['deviceTreeModel', 'dmiProduct', 'cpuModel'] as co
 /** What the shape of a profile does not say, with its place; undefined when it is sound. */
 export function profileProblem({ match, thermal }: Pick<FirmwareProfile, 'match' | 'thermal'>): string | undefined {
   for (const [index, entry] of match.entries()) {
-    for (const field of matchPatterns) {
-      const pattern = entry[field] ?? '';
-      try {
-        new RegExp(pattern);
-      } catch {
-        return `match[${index}].${field}: not a regular expression: ${pattern}`;
-      }
-      if (/\)[+*{]/.test(pattern.replace(/\\.|\[(\\.|[^\]\\])*\]/g, '')))
-        return `match[${index}].${field}: a group that repeats may keep a board busy for ever: ${pattern}`;
-    }
+    const problem = patternProblem(entry);
+    if (problem !== undefined) return `match[${index}].${problem}`;
   }
   if (thermal === undefined || (thermal.resumeC < thermal.throttleC && thermal.throttleC <= thermal.drainC))
     return undefined;
   return 'thermal: expected resumeC below throttleC, and drainC not below that';
+}
+
+function patternProblem(entry: ProfileMatch): string | undefined {
+  for (const field of matchPatterns) {
+    const pattern = entry[field] ?? '';
+    try {
+      new RegExp(pattern);
+    } catch {
+      return `${field}: not a regular expression: ${pattern}`;
+    }
+    if (/\)[+*{]/.test(pattern.replace(/\\.|\[(\\.|[^\]\\])*\]/g, '')))
+      return `${field}: a group that repeats may keep a board busy for ever: ${pattern}`;
+  }
+  return undefined;
 }
 
 /** A way out of this machine. */
