@@ -19,7 +19,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   'npm ci && npm pack\nnpm install --global ./mesolite-0.1.0.tgz\n': '.ci/run, into a directory of its own',
   'npm ci && npm run package\nsudo apt install ./build/packages/mesolite_0.1.0_all.deb ./build/packages/mesolite-master_0.1.0_amd64.deb\n':
     'scripts/check/packages.ts, in a copy of the machine; test/scripts/package.test.ts builds one',
-  'curl -fsSL --cacert ca.pem https://master.lan:8443/install.sh | sudo sh -s -- --join-file pi-1.join\n':
+  'curl -fsSL --cacert ca.pem https://master.lan:8443/install.sh | sudo sh -s -- --join-file pi-1.join -- --node pi-1\n':
     'test/system/install.test.ts, in a copy of the machine',
   'mesolite push mesolite-0.2.0.tgz\nmesolite apply -f agents.yaml --canary 10% --for 10m\n':
     'test/system/upgrade.test.ts, with a bundle that says that it is newer',
