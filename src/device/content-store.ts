@@ -1,9 +1,9 @@
 import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MesoliteError } from '../base/errors.ts';
-import { explain } from './file-errors.ts';
+import { codeOf, explain } from './file-errors.ts';
 import { systemFileOperations } from './file-operations.ts';
 import { blockBytes, syncedBytes } from './wear.ts';
 
@@ -88,9 +88,17 @@ export async function openContentStore(directory: string, settings: ContentStore
     }
   }
 
-  async function removeFile(name: string): Promise<void> {
-    used -= (await look(name))?.bytes ?? 0;
-    await rm(pathOf(name), { force: true });
+  /** Returns how many bytes that gives: none where another has removed it meanwhile. */
+  async function removeFile(name: string): Promise<number> {
+    const bytes = (await look(name))?.bytes ?? 0;
+    try {
+      await unlink(pathOf(name));
+    } catch (cause) {
+      if (codeOf(cause) === 'ENOENT') return 0;
+      throw cause;
+    }
+    used -= bytes;
+    return bytes;
   }
 
   /** What may go, unused for longest first. */
@@ -181,18 +189,17 @@ export async function openContentStore(directory: string, settings: ContentStore
       await utimes(pathOf(sha256), now() / 1000, content.addedAt / 1000);
       onWritten(syncedBytes(0));
     },
-    remove: removeFile,
+    remove: async sha256 => void (await removeFile(sha256)),
     async giveBack(bytes) {
       let given = 0;
-      for (const { name, content } of await free()) {
+      for (const { name } of await free()) {
         if (given >= bytes) break;
-        await removeFile(name);
-        given += content.bytes;
+        given += await removeFile(name);
       }
       return given;
     },
     draft: openDraft,
-    removeDraft: name => removeFile(name + draftSuffix),
+    removeDraft: async name => void (await removeFile(name + draftSuffix)),
   };
 }
 

@@ -20,6 +20,7 @@ const plainWords: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is not a directory',
   EEXIST: 'there is a file of that name',
   EISDIR: 'it is a directory',
+  ELOOP: 'it is a link',
   EIO: 'the medium cannot be read or written',
 };
 

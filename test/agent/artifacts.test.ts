@@ -187,7 +187,8 @@ t.test('what was unused for longest goes where there is no room, and what a want
   t.same(await artifacts.stock.news(false), { holds }, 'so little says nothing of the rate');
   t.equal(await artifacts.stock.news(false), undefined, 'it is told once');
   t.same(await artifacts.stock.news(true), { holds });
-  t.equal(await artifacts.giveBack(5_000), 1_000, 'what is asked for on a full disk');
+  const given = await Promise.all([artifacts.giveBack(5_000), artifacts.giveBack(5_000)]);
+  t.equal(given[0] + given[1], 1_000, 'what is asked for on a full disk is given once');
   t.same(cached(home), [sha256Of(textOf('a'))]);
   await artifacts.place([of('c')], join(home, 'again'), noWords, never);
   desired.push(taskSpec({ artifacts: [of('c')] }));
