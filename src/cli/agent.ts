@@ -4,9 +4,9 @@ import { type AccessLogFormat, accessLogFormats } from '../model/access-line.ts'
 import { type AuditSync, auditSyncs } from '../model/audit-chain.ts';
 import type { CustomResources } from '../model/resources.ts';
 import {
+  collect,
   collectLabels,
   collectResources,
-  collectWords,
   parseAddress,
   parseDuration,
   parseName,
@@ -140,7 +140,7 @@ export function addAgent(program: Command, shell: Shell, start: StartRole<AgentO
     .option(
       '--artifact-key <key>',
       'public key of minisign: take only artifacts that it, or another of these, has signed; may be repeated',
-      collectWords,
+      collect,
     )
     .option(
       '--task-log-rate <KiB>',

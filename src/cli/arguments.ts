@@ -97,15 +97,10 @@ export function collectLabels(text: string, before: Readonly<Record<string, stri
   return { ...before, [key]: value };
 }
 
-/** Gathers an option that may be repeated. */
-export function collectWords(text: string, before: readonly string[] = []): readonly string[] {
-  return [...before, text];
-}
-
 /** Gathers `--resource npu=1 --resource gpio=17,27`: a number is an amount, words are devices; a list of one ends in a comma. */
 export function collectResources(text: string, before: CustomResources = {}): CustomResources {
   const [, name = '', value = ''] = /^([^=]+)=(.+)$/.exec(text) ?? [];
-  const isAmount = /^\d+(\.\d+)?$/.test(value);
+  const isAmount = /^-?\d+(\.\d+)?$/.test(value);
   const words = value.split(',').filter(word => word !== '');
   const { scalars, sets } = before;
   return checked(

@@ -26,6 +26,7 @@ t.test('a line that is no command is told what would be one, with code 2', async
   t.match(await run(['agent', '--ports', '9-3']), { code: 2, err: /expected a range of ports as 20000-20999/ });
   t.match(await run(['agent', '--metrics', 'nowhere']), { code: 2, err: /expected address:port/ });
   t.match(await run(['agent', '--node', 'Pi_1']), { code: 2, err: /expected a name of 1 to 63/ });
+  t.match(await run(['agent', '--resource', 'npu=-1']), { code: 2, err: /0 or more/ });
   t.match(await run(['master', '--api-port', '70000']), { code: 2, err: /expected 0 to 65535/ });
 });
 
