@@ -136,8 +136,8 @@ export function makeLogKeeper(
     const watched = places();
     const written = untilWritten(watched, waiting.signal);
     // what came before anybody waited for it
-    const hasGrown = [...all].some(([path, { size }]) => lookAt(path).size !== size);
-    if (hasGrown || [...places()].some(each => !watched.has(each))) wake();
+    if ([...all].some(([path, { size }]) => hasGrown(path, size)) || [...places()].some(each => !watched.has(each)))
+      wake();
     const isCounted = [...all.values()].every(({ appended }) => !appended.isWaiting);
     const cancel = isCounted ? () => {} : clock.after(writebackMs, wake);
     await written;
@@ -229,4 +229,13 @@ async function copyEnd(source: FileHandle, target: FileHandle, keepBytes: number
 function lookAt(path: string): { readonly size: number; readonly at: number } {
   const found = statSync(path, { throwIfNoEntry: false });
   return { size: found?.size ?? 0, at: found?.mtimeMs ?? 0 };
+}
+
+/** One that cannot be looked at has not: who looks after it says why. */
+function hasGrown(path: string, size: number): boolean {
+  try {
+    return lookAt(path).size !== size;
+  } catch {
+    return false;
+  }
 }

@@ -4,7 +4,9 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
   writeSync,
@@ -212,6 +214,31 @@ t.test('a task that has no directory yet keeps nobody awake, and is seen when it
   await clock.untilSleeping();
   ending.abort();
   await done;
+});
+
+t.test('a log that cannot be looked at ends nobody', async t => {
+  const directory = t.testdir({ 'stdout.log': '' });
+  const path = join(directory, 'stdout.log');
+  const clock = new FakeClock();
+  const ending = new AbortController();
+  let waits = () => {};
+  const waiting = new Promise<void>(resolve => (waits = resolve));
+  const keeper = makeLogKeeper({
+    clock,
+    log: silentLog,
+    untilWritten(...of) {
+      waits();
+      return untilWritten(...of);
+    },
+  });
+  keeper.watch(directory);
+  rmSync(path);
+  symlinkSync('stdout.log', path);
+  const done = keeper.start(ending.signal);
+  await clock.advance(2_000);
+  await waiting;
+  ending.abort();
+  await t.resolves(done);
 });
 
 t.test('who waits for a directory that is not there is told at once that nobody will tell', async t => {
