@@ -91,6 +91,10 @@ export async function openNodeClock(parts: {
 
   function setTime(time: number): void {
     look();
+    if (time < releasedAt) {
+      log.warn('the clock of the master is wrong, and does not count', { time: new Date(time).toISOString() });
+      return;
+    }
     const error = time - system.now();
     const next = Math.abs(error) <= clockBounds.slackMs ? 0 : error;
     if (Math.abs(next - offset) > clockBounds.slackMs) {

@@ -2,8 +2,9 @@ import type { Moment } from '../identity/verify.ts';
 import type { NodeClock } from './clock.ts';
 
 /**
- * When certificates are judged. A clock that is known to be behind forgives "not yet valid" alone; "expired" is forgiven to peers and
- * to what is this node's own, inside a bound, and only while this node has no link to the master.
+ * When certificates are judged. A clock that is known to be behind forgives "not yet valid" alone, and to the master that is always forgiven:
+ * the time here is its word, and one that was wrong would keep this node from hearing a right one. "Expired" is forgiven to peers and to
+ * what is this node's own, inside a bound, and only while this node has no link to the master.
  */
 export interface Moments {
   /** For the master, and for what it signs. */
@@ -31,14 +32,14 @@ export function makeMoments(
   const { offlineGraceMs, waitForTimeMs } = settings;
   const startedAt = clock.monotonic();
 
-  function at(now: number): Moment {
-    const notYetValidToleranceMs = clock.known ? 0 : Number.POSITIVE_INFINITY;
-    return { now, notYetValidToleranceMs, revoked: revoked() };
+  function at(now: number, isBehind: boolean): Moment {
+    return { now, notYetValidToleranceMs: isBehind ? Number.POSITIVE_INFINITY : 0, revoked: revoked() };
   }
+  const here = () => at(clock.now(), !clock.known);
 
   return {
-    master: () => at(clock.nowForMaster()),
-    peer: () => (isUp() ? at(clock.now()) : { ...at(clock.now()), expiredToleranceMs: offlineGraceMs }),
+    master: () => at(clock.nowForMaster(), true),
+    peer: () => (isUp() ? here() : { ...here(), expiredToleranceMs: offlineGraceMs }),
     get isGraced() {
       return offlineGraceMs > 0 && !isUp();
     },

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap';
 import { clockBounds, openNodeClock, releasedAt } from '../../src/agent/clock.ts';
+import { makeMoments } from '../../src/agent/moments.ts';
 import { dayMs, hourMs, minuteMs, secondMs } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { openFiles } from '../../src/device/files.ts';
@@ -130,6 +131,20 @@ t.test('before the master has said anything it is judged by the clock of the sys
   const { clock } = await openAt(t, new FakeClock(now + 20 * 365 * dayMs));
   t.equal(clock.nowForMaster(), now + 20 * 365 * dayMs);
 });
+
+t.test(
+  'a master whose clock was wrong is heard again: time from before the release does not count, nor is it too early for its certificates',
+  async t => {
+    const { clock } = await openAt(t, new FakeClock(now));
+    clock.setTime(0);
+    t.match({ now: clock.now(), question: clock.question }, { now, question: String });
+    clock.setTime(now - 90 * dayMs);
+    const parts = { clock, revoked: () => new Set<string>(), isUp: () => false };
+    const moments = makeMoments(parts, { offlineGraceMs: 0, waitForTimeMs: 0 });
+    t.match(moments.master(), { now: now - 90 * dayMs, notYetValidToleranceMs: Number.POSITIVE_INFINITY });
+    t.equal(moments.peer().notYetValidToleranceMs, 0);
+  },
+);
 
 t.test('a corrected clock that NTP sets right is believed by itself', async t => {
   const system = new FakeClock(0);
