@@ -23,7 +23,7 @@ export interface TaskDirectories {
 
 export async function openTaskDirectories(
   dataDirectory: string,
-  bounds: typeof retiredBounds | { readonly tasks: number; readonly bytes: number } = retiredBounds,
+  bounds: { readonly tasks: number; readonly bytes: number } = retiredBounds,
 ): Promise<TaskDirectories> {
   const present = join(dataDirectory, 'tasks');
   const ended = join(dataDirectory, 'ended');

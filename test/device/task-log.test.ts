@@ -33,6 +33,21 @@ async function readOn(reader: LogReader, directory: string, pieceBytes = 64): Pr
   return text;
 }
 
+/** A keeper of logs, and when it waits for what is written. */
+function keepLogs(clock: FakeClock) {
+  let waits = () => {};
+  const waiting = new Promise<void>(resolve => (waits = resolve));
+  const keeper = makeLogKeeper({
+    clock,
+    log: silentLog,
+    untilWritten(...of) {
+      waits();
+      return untilWritten(...of);
+    },
+  });
+  return { keeper, waiting };
+}
+
 t.test('the end of a log is read, whole characters of it', async t => {
   const directory = t.testdir({ 'stdout.log': 'one\ntwo\nthrée\n', 'stderr.log': '' });
   t.equal((await readAll(directory, 1_000)).text, 'one\ntwo\nthrée\n');
@@ -193,16 +208,7 @@ t.test('a task that has no directory yet keeps nobody awake, and is seen when it
   const directory = join(t.testdir({ other: { 'stdout.log': '' } }), 'later');
   const clock = new FakeClock();
   const ending = new AbortController();
-  let waits = () => {};
-  const waiting = new Promise<void>(resolve => (waits = resolve));
-  const keeper = makeLogKeeper({
-    clock,
-    log: silentLog,
-    untilWritten(...of) {
-      waits();
-      return untilWritten(...of);
-    },
-  });
+  const { keeper, waiting } = keepLogs(clock);
   keeper.watch(directory);
   keeper.watch(join(directory, '..', 'other'));
   const done = keeper.start(ending.signal);
@@ -221,16 +227,7 @@ t.test('a log that cannot be looked at ends nobody', async t => {
   const path = join(directory, 'stdout.log');
   const clock = new FakeClock();
   const ending = new AbortController();
-  let waits = () => {};
-  const waiting = new Promise<void>(resolve => (waits = resolve));
-  const keeper = makeLogKeeper({
-    clock,
-    log: silentLog,
-    untilWritten(...of) {
-      waits();
-      return untilWritten(...of);
-    },
-  });
+  const { keeper, waiting } = keepLogs(clock);
   keeper.watch(directory);
   rmSync(path);
   symlinkSync('stdout.log', path);

@@ -15,7 +15,15 @@ import { untilUp } from '../../src/link/link.ts';
 import { MqttLink, type MqttLinkSettings } from '../../src/link/mqtt-link.ts';
 import { topics } from '../../src/model/topics.ts';
 import { run } from '../fixtures/cli-run.ts';
-import { joinAgent, masterConfig, runMaster, trustDomain, untilReady, untilTasks } from '../fixtures/fleet.ts';
+import {
+  joinAgent,
+  makeHome,
+  masterConfig,
+  runMaster,
+  trustDomain,
+  untilReady,
+  untilTasks,
+} from '../fixtures/fleet.ts';
 import { job, policyFor } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
@@ -26,7 +34,7 @@ const settings = isMosquittoMissing === false ? {} : { skip: isMosquittoMissing 
 
 t.test('a fleet on mosquitto', settings, async t => {
   const whole = t;
-  const home = t.testdir();
+  const home = makeHome(t);
   const ports = new FreePorts();
   const [port, joinPort] = [await ports.take(), await ports.take()];
   const own = await masterConfig(join(home, 'master'), ports);

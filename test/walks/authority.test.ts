@@ -6,6 +6,7 @@ import { authorityViewSchema, certificateListSchema } from '../../src/model/cert
 import {
   agentConfig,
   joinAgent,
+  makeHome,
   masterConfig,
   runAgent,
   runMaster,
@@ -18,7 +19,7 @@ import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
-const home = t.testdir();
+const home = makeHome(t);
 const ports = new FreePorts();
 const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
 const { api } = master;

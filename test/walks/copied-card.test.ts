@@ -9,6 +9,7 @@ import {
   agentConfig,
   joinAgent,
   lives,
+  makeHome,
   masterConfig,
   runAgent,
   runMaster,
@@ -19,7 +20,7 @@ import { job } from '../fixtures/fleet-api.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
 
-const home = t.testdir();
+const home = makeHome(t);
 const ports = new FreePorts();
 const master = await runMaster(t, await masterConfig(join(home, 'master'), ports));
 const { api } = master;

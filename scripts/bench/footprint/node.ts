@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TaskView } from '../../../src/model/api.ts';
+import { isTerminal } from '../../../src/model/task.ts';
 import {
   agentEnvironment,
   eventually,
@@ -33,6 +34,8 @@ spec:
       require('node:http').createServer((_, response) => response.end('x'.repeat(100)))
       .listen(process.env.PORT, '127.0.0.1')
 `;
+
+const hasEnded = ({ state }: TaskView) => isTerminal(state);
 
 export class Node {
   readonly #dir: string;
@@ -126,14 +129,18 @@ export class Node {
   async stop(): Promise<void> {
     if (this.#master !== undefined) {
       await this.#mesolite.run('delete', 'job', 'app');
-      await eventually('the task has ended', startMs, async () => (await this.#task()) === undefined || undefined);
+      await eventually('the task has ended', startMs, async () => (await this.#tasks()).every(hasEnded) || undefined);
     }
     await this.stopAgent();
     await this.#master?.stop();
   }
 
   async #task(): Promise<TaskView | undefined> {
-    return (await this.#mesolite.list<TaskView>('tasks', 'get', 'tasks')).find(({ state }) => state === 'TASK_RUNNING');
+    return (await this.#tasks()).find(({ state }) => state === 'TASK_RUNNING');
+  }
+
+  #tasks(): Promise<TaskView[]> {
+    return this.#mesolite.list('tasks', 'get', 'tasks');
   }
 
   /** What the agent has written into one of its files, behind the line with the checksum. */
