@@ -3,7 +3,7 @@ import type { Job } from '../model/document.ts';
 import { type Needs, taskTypeOf, unknownMemMb } from '../model/job.ts';
 import { customResources, type Resources, toMilli } from '../model/resources.ts';
 import { parseRunLabel } from '../model/run-label.ts';
-import { batchAttempts, taskOf } from './task-spec.ts';
+import { taskOf } from './task-spec.ts';
 
 /** A task that a job wants, before it has a place. */
 export interface WantedTask {
@@ -113,13 +113,10 @@ export function templateOf(job: Job, label: string, versions?: Tools['secretVers
   // whom it comes after makes no other task of it
   const { after: _, ...own } = taskOf(job, label);
   const resources = counted(shared.resources);
-  const { policy, attempts = batchAttempts, ...pace } = shared.restart;
   return JSON.stringify({
     labels: job.metadata.labels,
     ...shared,
     resources,
-    // once it was the same for all, and nobody's tasks are to be replaced for that
-    restart: { policy, attempts, ...pace },
     secretVersions,
     own: { ...own, needs: counted(own.needs) },
   });

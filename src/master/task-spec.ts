@@ -58,7 +58,7 @@ function limitsOf({ spec }: Job, needs: Needs): Pick<TaskSpec, 'limits'> {
   return Object.keys(limits).length === 0 ? {} : { limits };
 }
 /** So many failures in a row of a task that is to come to an end. */
-export const batchAttempts = 10;
+const batchAttempts = 10;
 
 /** Callers hear within so long that an endpoint goes, unless their node is away. */
 const shutdownDelayMs = secondMs;
