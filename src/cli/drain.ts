@@ -39,7 +39,7 @@ export function addDrain(program: Command, shell: Shell): void {
       if (answer.tasks > 0)
         remark(
           shell,
-          `tasks on it: ${answer.tasks}, which end or move now; what keeps one: mesolite get events --node ${node}`,
+          `tasks to leave it: ${answer.tasks}, which end or move now; what keeps one: mesolite get events --node ${node}`,
         );
     });
   const undrain = program

@@ -73,11 +73,11 @@ export const tokenColumns: readonly Column<JoinTokenView>[] = [
   { head: 'EXPIRES', cell: (token, now) => (token.state === 'expired' ? '-' : printAhead(token.expiresAt, now)) },
 ];
 
-/** `ready`, and what becomes of it: `draining` while it has tasks, `drained`, `drained in 2h`; `ahead` of this master. */
-function printState({ state, ahead, drain, tasks }: NodeView, now: number): string {
+/** `ready`, and what becomes of it: `draining` while it has tasks that can leave it, `drained`, `drained in 2h`; `ahead` of this master. */
+function printState({ state, ahead, drain, tasks, systemTasks = 0 }: NodeView, now: number): string {
   if (ahead !== undefined) return `${state}, ahead`;
   if (drain !== undefined && drain.from > now) return `${state}, drained ${printAhead(drain.from, now)}`;
-  return isDrained(drain ?? null, now) ? `${state}, ${tasks > 0 ? 'draining' : 'drained'}` : state;
+  return isDrained(drain ?? null, now) ? `${state}, ${tasks > systemTasks ? 'draining' : 'drained'}` : state;
 }
 
 /** `3, at 1.2 MB/s` */

@@ -90,7 +90,18 @@ export function makeApiFace(parts: {
     return node && noteOnTask(node, type, clock.now());
   }
 
-  const liveOn = (node: string) => store.tasks.list({ node, states: liveStates });
+  /** How many tasks are on `node` that a drain has leave it. */
+  async function leavingFrom(node: string): Promise<number> {
+    const isOfNode = await systemTaskTest();
+    return (await store.tasks.list({ node, states: liveStates })).filter(task => !isOfNode(task)).length;
+  }
+
+  /** Is this a task of a system job? */
+  async function systemTaskTest(): Promise<(task: TaskRecord) => boolean> {
+    const ofSystem = (await jobs.list()).filter(({ spec }) => spec.type === 'system');
+    const keys = new Set(ofSystem.map(({ metadata: { namespace, name } }) => `${namespace}/${name}`));
+    return ({ namespace, job, framework }) => framework === null && keys.has(`${namespace}/${job}`);
+  }
 
   async function findTask(id: string): Promise<TaskRecord> {
     const task = await store.tasks.get(id);
@@ -142,9 +153,15 @@ export function makeApiFace(parts: {
     },
     async nodes() {
       const live = await store.tasks.list({ states: liveStates });
-      return fleet.list().flatMap((node): NodeView[] => {
-        const tasks = live.filter(task => task.node === node.id).length;
-        const seen = viewNode(node, rounds.freeOn(node.id), tasks);
+      const all = fleet.list();
+      const isOfNode = all.some(({ drain }) => drain) ? await systemTaskTest() : undefined;
+      return all.flatMap((node): NodeView[] => {
+        const tasks = live.filter(task => task.node === node.id);
+        const systemTasks = node.drain && isOfNode && tasks.filter(isOfNode).length;
+        const seen = viewNode(node, rounds.freeOn(node.id), {
+          tasks: tasks.length,
+          ...(systemTasks != null && { systemTasks }),
+        });
         return seen === undefined ? [] : [seen];
       });
     },
@@ -156,11 +173,11 @@ export function makeApiFace(parts: {
       const endTasksAt = deadlineMs === undefined ? null : from + deadlineMs;
       const drain = decode(drainSchema, { from, until, endTasksAt }, 'drain');
       await parts.drainNode(node, drain);
-      return { node, drain, tasks: (await liveOn(node)).length };
+      return { node, drain, tasks: await leavingFrom(node) };
     },
     async undrain(node) {
       await parts.drainNode(node, null);
-      return { node, drain: null, tasks: (await liveOn(node)).length };
+      return { node, drain: null, tasks: await leavingFrom(node) };
     },
     async removeNode(id, { force, operator }) {
       const node = fleet.get(id);

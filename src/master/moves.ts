@@ -30,7 +30,7 @@ export function makeMoves(parts: {
   readonly events: Pick<Events, 'record'>;
   readonly ledger: () => Ledger;
   readonly wake: () => void;
-  /** A node that is to go after its drain has no tasks left. */
+  /** A node that is to go after its drain has no task left that could leave it. */
   readonly onEmptied: (node: string) => void;
 }): MovesInHand {
   const { store, jobs, fleet, pool, clock, log, events, ledger, wake, onEmptied } = parts;
@@ -58,6 +58,7 @@ export function makeMoves(parts: {
   }
 
   const tasksOn = (node: string) => [...(accountOf(ledger(), node)?.tasks.keys() ?? [])];
+  const mayLeave = (task: string) => pool.running.get(task)?.isOfNode !== true;
 
   function look(now: number): Moves {
     const affected = new Map<string, Occupant['node']>();
@@ -66,9 +67,9 @@ export function makeMoves(parts: {
       const silentSince = state === 'unreachable' ? lastSeen : undefined;
       if (drained !== undefined || silentSince !== undefined) affected.set(id, { drained, silentSince });
       if (drained === undefined) empty.delete(id);
-      else if (!empty.has(id) && tasksOn(id).length === 0) {
+      else if (!empty.has(id) && !tasksOn(id).some(mayLeave)) {
         empty.add(id);
-        events.record('node-drained', { node: id, message: 'it is drained, and has no tasks left' });
+        events.record('node-drained', { node: id, message: 'it is drained: no task is left that could leave it' });
         if (drained.thenGone === true && state !== 'quarantined') onEmptied(id);
       }
     }

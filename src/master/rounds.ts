@@ -84,7 +84,7 @@ export function makeRounds(parts: {
   readonly secretsOf?: SecretsOf;
   /** The assignments of these nodes have changed. */
   readonly onPlaced: (nodes: readonly string[], tasks: readonly string[]) => void;
-  /** A node that was to be drained and then to go has no tasks left. */
+  /** A node that was to be drained and then to go has no task left that could leave it. */
   readonly onEmptied: (node: string) => void;
 }): Rounds {
   const { store, jobs, fleet, scheduler, clock, log, events, newId, dice, policies, strainOf, artifactBytes } = parts;

@@ -15,6 +15,8 @@ export interface PlacedTask extends RunningTask {
   /** Names what it was made from. */
   readonly template: string;
   readonly ready: boolean;
+  /** It belongs to its node, as those of system jobs do. */
+  readonly isOfNode: boolean;
 }
 
 /**
@@ -94,6 +96,7 @@ function toRunning(task: TaskRecord, node: string, job: Job): PlacedTask {
   const { rescheduleAfter: rescheduleAfterMs, killGrace: killGraceMs, preemptible } = job.spec;
   return {
     ...{ job: name, namespace, type, class: kind, priority, role, expectedMs, maxRunMs, apartFrom, artifacts, order },
+    ...{ isOfNode: job.spec.type === 'system' },
     ...{ node, template, startedAt, stopping, ready, rescheduleAfterMs, killGraceMs, preemptible },
   };
 }

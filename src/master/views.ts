@@ -21,7 +21,11 @@ import type { HeardProgress } from './task-progress.ts';
 import { taskOf } from './task-spec.ts';
 
 /** What the API shows of a node that has introduced itself. */
-export function viewNode(node: FleetNode, free: Resources | undefined, tasks: number): NodeView | undefined {
+export function viewNode(
+  node: FleetNode,
+  free: Resources | undefined,
+  tasks: Pick<NodeView, 'tasks' | 'systemTasks'>,
+): NodeView | undefined {
   const { id, labels, birth, usage, stock, spent, state, lastSeen, joinedAt, quarantine, drain, ahead } = node;
   if (birth === null || usage === null) return undefined;
   return {
@@ -48,7 +52,7 @@ export function viewNode(node: FleetNode, free: Resources | undefined, tasks: nu
     boot: birth.boot,
     lastSeen,
     joinedAt,
-    tasks,
+    ...tasks,
   };
 }
 

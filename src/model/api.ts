@@ -83,6 +83,8 @@ export const nodeViewSchema = v.object({
   lastSeen: v.number(),
   joinedAt: v.number(),
   tasks: v.number(),
+  /** Of these, the ones of system jobs, which no drain waits for; absent where none is asked for. */
+  systemTasks: v.optional(v.number()),
 });
 
 export const taskViewSchema = v.object({

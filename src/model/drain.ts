@@ -5,7 +5,7 @@ const moment = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 /**
  * A time in which a node takes no tasks, in milliseconds since 1970: until it is taken back where `until` is null. From its beginning
  * services are started elsewhere and then ended here, and batch tasks come to their end; at `endTasksAt` whatever is left is ended.
- * `thenGone`: when it has no tasks left it leaves the fleet for good.
+ * `thenGone`: when it has no task left but of system jobs it leaves the fleet for good.
  */
 export const drainSchema = v.pipe(
   v.strictObject({

@@ -345,7 +345,7 @@ t.test('a node is deleted by its name', async t => {
 
 t.test('a node is drained and let in again', async t => {
   const { server, mesolite } = await makeUser(t);
-  const err = 'tasks on it: 2, which end or move now; what keeps one: mesolite get events --node pi-1\n';
+  const err = 'tasks to leave it: 2, which end or move now; what keeps one: mesolite get events --node pi-1\n';
   t.match(await mesolite('drain pi-1'), { code: 0, out: 'node pi-1 takes no more tasks\n', err });
   t.match(await mesolite('drain pi-1 --force'), { code: 0 });
   t.match(server.calls.at(-1)?.body, { deadlineMs: 0 });
@@ -357,6 +357,7 @@ t.test('a node is drained and let in again', async t => {
     nodeView({ node: 'pi-1', drain: at(-1) }),
     nodeView({ node: 'pi-2', drain: at(-1), tasks: 0 }),
     nodeView({ node: 'pi-3', drain: at(7_200_000) }),
+    nodeView({ node: 'pi-5', drain: at(-1), tasks: 2, systemTasks: 2 }),
     nodeView({ node: 'pi-4', drain: { from: 1, until: 2, endTasksAt: null } }),
   ];
   const { out } = await mesolite('get nodes');
@@ -364,6 +365,7 @@ t.test('a node is drained and let in again', async t => {
     /^pi-1 +ready, draining /m,
     /^pi-2 +ready, drained /m,
     /^pi-3 +ready, drained in 2h /m,
+    /^pi-5 +ready, drained /m,
     /^pi-4 +ready +raspberry/m,
   ])
     t.match(out, row);

@@ -472,6 +472,18 @@ t.test('a system job has a task on each node that it is for, and nowhere else', 
   ]);
 });
 
+t.test('a drain waits for no task of a system job, and ends it at the end of its patience', async t => {
+  const { apply, untilPlaced, tasks, fleet, rounds, clock, eventually, told } = await stage(t, [nodeOf('pi-1')]);
+  await apply('probe', { type: 'system', ...cpus(0.1) });
+  await untilPlaced('probe', 1);
+  fleet.set('pi-1', nodeOf('pi-1', {}, { drain: { from: 1, until: null, endTasksAt: clock.now() + 60_000 } }));
+  rounds.wake();
+  await eventually('it is drained', () => told.some(text => text.startsWith('node-drained pi-1')));
+  t.match(await tasks('probe'), [{ node: 'pi-1', stopping: false }]);
+  await clock.advance(60_000);
+  await eventually('it is ended', async () => (await tasks('probe')).some(task => task.stopping));
+});
+
 /** A stage with labels of nodes, whose tasks report. */
 async function orderStage(t: Test, zones: Readonly<Record<string, string>> = { 'pi-1': 'a' }) {
   const board = await stage(

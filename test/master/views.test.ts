@@ -47,14 +47,18 @@ const task = (more: Partial<TaskRecord> = {}): TaskRecord => ({
 });
 
 t.test('a node shows itself with the operator’s labels on top, once it has introduced itself', async t => {
-  const view = viewNode(node(), undefined, 3);
+  const view = viewNode(node(), undefined, { tasks: 3 });
   t.match(view, { node: 'pi-1', state: 'ready', attributes: { arch: 'arm64', zone: 'roof' }, tasks: 3, lastSeen: 2 });
   t.same(view?.free, { scalars: {}, ranges: {}, sets: {} });
   t.doesNotThrow(() => decode(nodeViewSchema, view, 'view'));
-  t.equal(viewNode(node({ birth: null, usage: null }), undefined, 0), undefined);
-  t.equal(viewNode(node({ state: 'unreachable' }), undefined, 0)?.state, 'unreachable');
-  t.equal(viewNode(node({ state: 'joined' }), undefined, 0)?.state, 'unreachable', 'joined anew, and not heard since');
-  t.match(viewNode(node({ state: 'quarantined', quarantine: 'two of it' }), undefined, 0), {
+  t.equal(viewNode(node({ birth: null, usage: null }), undefined, { tasks: 0 }), undefined);
+  t.equal(viewNode(node({ state: 'unreachable' }), undefined, { tasks: 0 })?.state, 'unreachable');
+  t.equal(
+    viewNode(node({ state: 'joined' }), undefined, { tasks: 0 })?.state,
+    'unreachable',
+    'joined anew, and not heard since',
+  );
+  t.match(viewNode(node({ state: 'quarantined', quarantine: 'two of it' }), undefined, { tasks: 0 }), {
     state: 'quarantined',
     quarantine: 'two of it',
   });

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { drainAnswerSchema } from '../../src/model/api.ts';
+import { drainAnswerSchema, nodeListSchema } from '../../src/model/api.ts';
 import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
@@ -120,6 +120,8 @@ t.test(
     const work = ['/bin/sh', '-c', `until [ -e ${gate} ]; do sleep 0.05; done`];
     await api.apply(job('work', { type: 'batch', command: work, ...onNode }));
     await untilTasks(api, 'work', 'TASK_RUNNING');
+    await api.apply(job('probe', { type: 'system', command: ['sleep', '1000'], ...onNode }));
+    await untilTasks(api, 'probe', 'TASK_RUNNING');
     await joinAgent(t, master, { dataDir: join(home, 'spare'), node: 'spare' }, ports);
     const path = '/v1/nodes/node/drain';
     t.match(await api.client.post(path, {}, drainAnswerSchema), { node: 'node', tasks: 4 });
@@ -141,6 +143,16 @@ t.test(
     t.same(await api.events('node-drained'), []);
     await api.remove('Job', 'caller');
     await until('it is empty', async () => (await api.events('node-drained')).length === 1);
+    t.match(
+      await api.tasks('probe'),
+      [{ state: 'TASK_RUNNING' }],
+      'but for the task of a system job, which has no other',
+    );
+    const { nodes } = await api.client.get('/v1/nodes', nodeListSchema);
+    t.match(
+      nodes.find(({ node }) => node === 'node'),
+      { tasks: 1, systemTasks: 1 },
+    );
     await api.apply(job('next', { command: ['sleep', '1000'], ...onNode }));
     await until('nothing comes there', async () =>
       /is drained/.test((await api.tasks('next'))[0]?.waiting[0]?.why ?? ''),
