@@ -70,6 +70,17 @@ async function check(folder: string): Promise<void> {
   }
 }
 
+/** Runs this program again where no network but its own is; resolves to its exit code. */
+async function checkApart(): Promise<number> {
+  // it is downloaded, if it is not kept
+  await makeBootable(resolve(values.cache));
+  const again = [process.execPath, ...process.argv.slice(1)];
+  const env = { ...process.env, [ownNamespaces]: '1' };
+  const child = spawn('unshare', ['--net', '--mount', ...again], { stdio: 'inherit', env });
+  for (const name of ends) process.on(name, () => child.kill(name));
+  return new Promise(resolve => child.once('exit', code => resolve(code ?? 1)));
+}
+
 /** Rejects when somebody ends this process: what it has started is to end with it. */
 function interrupted(): Promise<never> {
   return new Promise((_, reject) => {
@@ -141,16 +152,10 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 insistOn({ ...imagePrograms, ...(values.container ? nspawnPrograms : qemuPrograms) });
-if (values.container && process.env[ownNamespaces] === undefined) {
-  const again = [process.execPath, ...process.argv.slice(1)];
-  const env = { ...process.env, [ownNamespaces]: '1' };
-  const child = spawn('unshare', ['--net', '--mount', ...again], { stdio: 'inherit', env });
-  for (const name of ends) process.on(name, () => child.kill(name));
-  process.exit(await new Promise<number>(resolve => child.once('exit', code => resolve(code ?? 1))));
-}
 const folder = mkdtempSync(join(tmpdir(), 'mesolite-boot-'));
 try {
-  await check(folder);
+  if (values.container && process.env[ownNamespaces] === undefined) process.exitCode = await checkApart();
+  else await check(folder);
 } catch (error) {
   process.stderr.write(`${messageOf(error)}\n`);
   process.exitCode = 1;
