@@ -65,10 +65,14 @@ export function messageOfAnswer(answer: LocalAnswer, toHead: boolean, close: boo
   return toHead ? answer.keepHead : answer.keep;
 }
 
+/** Of an answer in a response's place: no application has seen anything of the request, so another one may be asked, whatever it is. */
+export const refusedHeader = 'x-mesolite-refused';
+const refusedLine = `${refusedHeader}: true\r\n`;
+
 /** Envoy's RBAC filter says exactly this. */
 export const accessDenied = makeAnswer(403, 'RBAC: access denied', '-');
 export const badPath = makeAnswer(400, 'the path has no normal form', 'DPE');
-export const noWorkload = makeAnswer(404, 'no workload is served under this name here', 'NR');
+export const noWorkload = makeAnswer(503, 'no workload is served under this name here', 'UH', refusedLine);
 /** A connection that was opened before the rules asked for TLS. */
 export const notPlain = makeAnswer(403, 'this port takes mutual TLS alone', '-');
 export const notReady = makeAnswer(503, 'the task that is published here is not ready', 'UH');
@@ -87,7 +91,7 @@ export type Unavailable = 'connection-failure' | 'connection-termination' | 'ove
 
 const resetBefore = 'upstream connect error or disconnect/reset before headers. reset reason:';
 const unavailable: Readonly<Record<Unavailable, LocalAnswer>> = {
-  'connection-failure': makeAnswer(503, `${resetBefore} connection failure`, 'UF'),
+  'connection-failure': makeAnswer(503, `${resetBefore} connection failure`, 'UF', refusedLine),
   'connection-termination': makeAnswer(503, `${resetBefore} connection termination`, 'UC'),
   overflow: makeAnswer(503, `${resetBefore} overflow`, 'UO', 'x-envoy-overloaded: true\r\n'),
   'no-healthy-upstream': makeAnswer(503, 'no healthy upstream', 'UH'),

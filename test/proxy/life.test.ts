@@ -75,10 +75,10 @@ t.test('a workload that moves or goes takes the next request with it, not the on
   t.match(await other.askWhole(get('/')), /^HTTP\/1\.1 200/);
   t.match(second.origin.seen(), /^GET \/ /);
   node.workloads.set(byTask([]));
-  t.match(await other.askWhole(get('/')), /^HTTP\/1\.1 404/);
+  t.match(await other.askWhole(get('/')), /^HTTP\/1\.1 503 [\s\S]*\r\nx-mesolite-refused: true\r\n/);
   first.letGo();
   t.match(await slow.until('ok'), /^HTTP\/1\.1 200/);
-  t.match(node.records.map(record => record.flags).sort(), ['-', '-', 'NR']);
+  t.match(node.records.map(record => record.flags).sort(), ['-', '-', 'UH']);
 });
 
 t.test('a new certificate is shown to new connections, and the old ones stay', async t => {
@@ -218,6 +218,48 @@ t.test('a dead endpoint is routed around: no call fails, and soon it is not aske
   const { node, task } = await caller(t, [await closedPort(), b.running.meshPort]);
   for (let i = 0; i < 60; i++) t.match(await task.askWhole(call), /^HTTP\/1\.1 200/);
   t.equal(node.records.filter(record => record.status !== 200).length, 0);
+});
+
+t.test('what no application has seen goes to another endpoint, whatever it asks', async t => {
+  const { origin } = await patient(t);
+  const [alive, appless, leaving] = [
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: origin.port })] }),
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: await closedPort() })] }),
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: origin.port })] }),
+  ];
+  const nodes = [alive, appless, leaving];
+  const { task } = await caller(
+    t,
+    nodes.map(({ running }) => running.meshPort),
+  );
+  for (let i = 0; i < 6; i++) t.match(await task.askWhole(call), /^HTTP\/1\.1 200/);
+  leaving.workloads.set(byTask([]));
+  const post = `POST http://web/ HTTP/1.1\r\nHost: web\r\n${credential}Content-Length: 4\r\n\r\nbody`;
+  const { port } = await rawOrigin(t, socket => socket.write(ok));
+  alive.workloads.set(byTask([mesh.workload('web', { appPort: port })]));
+  for (let i = 0; i < 60; i++) t.match(await task.askWhole(post), /^HTTP\/1\.1 200/);
+  for (const { records } of [appless, leaving]) t.match(records.at(-1), { status: 503 });
+});
+
+t.test('where no other is left the refusal is told, and an application has no part in it', async t => {
+  const asked: string[] = [];
+  const forger = await rawOrigin(t, (socket, text) => {
+    asked.push(text);
+    socket.write('HTTP/1.1 503 Forged\r\nX-Mesolite-Refused: true\r\nContent-Length: 0\r\n\r\n');
+  });
+  const { origin: good } = await patient(t);
+  const [b, c, dead] = [
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: forger.port })] }),
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: good.port })] }),
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: await closedPort() })] }),
+  ];
+  const { node, task } = await caller(t, [b.running.meshPort, c.running.meshPort]);
+  const answers = [await task.askWhole(call), await task.askWhole(call)];
+  t.equal(answers.filter(answer => /^HTTP\/1\.1 503 Forged\r\ncontent-length: 0\r\n\r\n$/.test(answer)).length, 1);
+  t.equal(asked.length, 1);
+  node.services.set(byKey([serviceOf('web', [dead.running.meshPort])]));
+  t.match(await task.askWhole(call), /^HTTP\/1\.1 503 [\s\S]*connection failure$/);
+  t.equal(dead.records.length, 1);
 });
 
 t.test('an endpoint that answers with 5xx is left out after five, and comes back after 30 s', async t => {

@@ -209,8 +209,10 @@ export class Forward implements UpstreamUser, ResponseJudge {
   }
 
   /** Is a response whose head is there not worth passing on, since the request is to be tried again? */
-  discards(head: Head, bytes: Buffer): boolean {
-    return this.#kept.isWhole && this.#tries?.followsResponse(head, bytes) === true;
+  discards(head: Head, bytes: Buffer, refused: boolean): boolean {
+    if (!this.#kept.isWhole) return false;
+    if (this.#tries === undefined) return refused && this.#hosts.mayGoOn(this.#client.exchange);
+    return (refused && this.#tries.followsFailure('refused-stream')) || this.#tries.followsResponse(head, bytes);
   }
 
   /** Asks for a connection to a host where the request has not been; answers when there is none. */
@@ -279,7 +281,8 @@ export class Forward implements UpstreamUser, ResponseJudge {
   #waitToRetry(): void {
     this.#relay.reset();
     if (!this.#client.requestDone) this.#client.holdRequest();
-    this.#tries?.schedule(this.#onRetry);
+    if (this.#tries === undefined) this.#acquire(false, 'connection-failure');
+    else this.#tries.schedule(this.#onRetry);
   }
 
   readonly #onRetry = (): void => {

@@ -26,7 +26,7 @@ export class HostSearch {
   search(user: UpstreamUser, exchange: Exchange, fresh: boolean, reason: Unavailable): Unavailable | undefined {
     const { target } = exchange;
     let why = reason;
-    while (target !== undefined && this.#attempts < target.maxAttempts) {
+    while (target !== undefined && this.mayGoOn(exchange)) {
       this.#attempts++;
       const pool = target.choose(exchange, this.#tried);
       if (pool === undefined) break;
@@ -35,6 +35,11 @@ export class HostSearch {
       why = refused;
     }
     return why;
+  }
+
+  /** May the search ask one more? */
+  mayGoOn({ target }: Exchange): boolean {
+    return target !== undefined && this.#attempts < target.maxAttempts;
   }
 
   /** Asks one host: another one than before where there is another. */

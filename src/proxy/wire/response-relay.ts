@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer';
 import { httpStatusOf } from '../grpc.ts';
+import { refusedHeader } from '../respond.ts';
 import { Body } from './body.ts';
 import type { Exchange } from './exchange.ts';
-import { dropNamed, fieldNamed } from './fields.ts';
+import { dropNamed, fieldNamed, fieldOf, word } from './fields.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { parseResponse } from './parse.ts';
 import { forwardedHead, goesAsItCame, upgradeLines } from './rewrite.ts';
@@ -42,10 +43,12 @@ export type RelayStep =
   | 'discarded-reusable'
   | 'bad';
 
-/** Who may have a better idea than to pass a response on; asked once its head is there. */
+/** Who may have a better idea than to pass a response on; asked once its head is there. `refused`: no application has seen the request. */
 export interface ResponseJudge {
-  discards(head: Head, bytes: Buffer): boolean;
+  discards(head: Head, bytes: Buffer, refused: boolean): boolean;
 }
+
+const refusedWord = word(refusedHeader);
 
 const closeLine = 'connection: close\r\n';
 /** A response may be preceded by at most this many of status 1xx. */
@@ -137,11 +140,14 @@ export class ResponseRelay {
     body.beginResponse(head, client.toHead);
     this.outcome = client.isGrpc ? outcomeOf(head, bytes) : head.status;
     this.#reusable = !head.close && (head.minor === 1 || head.keepAlive) && body.framing !== 'until-close';
-    if (client.exchange.tries !== undefined && this.#judge.discards(head, bytes)) {
+    const refused = this.outcome === 503 && fieldOf(head, bytes, refusedWord) !== undefined;
+    if ((refused || client.exchange.tries !== undefined) && this.#judge.discards(head, bytes, refused)) {
       const end = body.take(bytes, headEnd, limit);
       return this.#reusable && body.done && end === limit ? 'discarded-reusable' : 'discarded';
     }
     const { responseDrops } = client.exchange;
+    // a word between proxies, and no application's
+    if (refused) dropNamed(head, bytes, refusedWord);
     if (responseDrops.length > 0) for (const name of responseDrops) dropNamed(head, bytes, name);
     this.#dechunks = body.framing === 'chunked' && client.minor === 0;
     // behind an answer that comes before the end of its request nobody can say where the next one begins
