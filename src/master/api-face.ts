@@ -234,7 +234,11 @@ export function makeApiFace(parts: {
       const wanted = sent.map((body, i) => decodeDocument(body, `document ${i + 1}`)).filter(isJob);
       const now = clock.now();
       const tasks = await jobs.preview(wanted);
-      return { now, tasks: viewPlan(tasks, await rounds.preview(tasks.map(({ pending }) => pending)), now) };
+      const plan = await rounds.preview(
+        tasks.map(({ pending }) => pending),
+        wanted,
+      );
+      return { now, tasks: viewPlan(tasks, plan, now) };
     },
     async explainTask(id) {
       const task = await findTask(id);

@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Random } from '../base/random.ts';
 import { onAbort } from '../base/signal.ts';
 import type { StrainLevel } from '../lifecycle/strain.ts';
+import type { Job } from '../model/document.ts';
 import type { Resources } from '../model/resources.ts';
 import { isTerminal } from '../model/task.ts';
 import { heldBy, withSlots } from '../model/task-slots.ts';
@@ -53,8 +54,8 @@ export interface Rounds {
   /** Why a task had no place in the last round. */
   whyWaiting(task: string): Waiting | undefined;
   freeOn(node: string): Resources | undefined;
-  /** What the next round would do if these tasks waited, too; places nothing. */
-  preview(tasks: readonly PendingTask[]): Promise<Plan>;
+  /** What the next round would do if these tasks, of these jobs, waited, too; places nothing. */
+  preview(tasks: readonly PendingTask[], wanted: readonly Job[]): Promise<Plan>;
   /** Node by node why a task that waits is not there. */
   explain(task: string): Promise<Waiting | undefined>;
   ledger(): Ledger;
@@ -170,8 +171,8 @@ export function makeRounds(parts: {
   }
 
   /** The tasks that may start, and why the others have to wait. */
-  async function inOrder(all: readonly PendingTask[]) {
-    const held = await startOrder.holdBack(all);
+  async function inOrder(all: readonly PendingTask[], wanted: readonly Job[] = []) {
+    const held = await startOrder.holdBack(all, wanted);
     const early: Waiting[] = [...held].map(([task, why]) => ({ task, why, reasons: [], expected: null }));
     return { open: all.filter(task => !held.has(task.id)), early };
   }
@@ -269,9 +270,9 @@ export function makeRounds(parts: {
     },
     whyWaiting: task => waiting.get(task),
     freeOn: node => freeOf(ledger, node),
-    async preview(tasks) {
+    async preview(tasks, wanted) {
       await pool.refresh();
-      const { open, early } = await inOrder([...pool.pending(), ...tasks]);
+      const { open, early } = await inOrder([...pool.pending(), ...tasks], wanted);
       const plan = planRound(inputOf(open), scheduler);
       return { ...plan, waiting: [...plan.waiting, ...early] };
     },

@@ -12,8 +12,8 @@ import type { Jobs } from './jobs.ts';
 
 /** What tasks have to wait for before they may be placed. */
 export interface StartOrder {
-  /** Why each of these has to wait; those that may start are not in it. */
-  holdBack(pending: readonly PendingTask[]): Promise<ReadonlyMap<string, string>>;
+  /** Why each of these has to wait, if `wanted` are among the jobs; those that may start are not in it. */
+  holdBack(pending: readonly PendingTask[], wanted?: readonly Job[]): Promise<ReadonlyMap<string, string>>;
 }
 
 export function makeStartOrder(parts: {
@@ -28,7 +28,8 @@ export function makeStartOrder(parts: {
   }
 
   return {
-    async holdBack(pending) {
+    async holdBack(pending, wanted = []) {
+      const byKey = new Map(wanted.map(job => [`${job.metadata.namespace}/${job.metadata.name}`, job]));
       const held = new Map<string, string>();
       const whyOf = new Map<string, string | undefined>();
       const tasks = new Map<string, TaskRecord[]>();
@@ -36,7 +37,7 @@ export function makeStartOrder(parts: {
         for (const key of after) {
           if (!whyOf.has(key)) {
             const [space = '', name = ''] = key.split('/');
-            whyOf.set(key, whyNotYet(await jobs.get(space, name), key, await tasksOf(key)));
+            whyOf.set(key, whyNotYet(byKey.get(key) ?? (await jobs.get(space, name)), key, await tasksOf(key)));
           }
           const why = whyOf.get(key);
           if (why !== undefined && !held.has(id)) held.set(id, why);

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { seededRandom } from '../../src/base/random.ts';
 import type { FleetNode } from '../../src/master/fleet.ts';
-import { makeJobs } from '../../src/master/jobs.ts';
+import { asJob, makeJobs } from '../../src/master/jobs.ts';
 import { makeRounds } from '../../src/master/rounds.ts';
 import { type Birth, encodeMessage, messageBounds } from '../../src/model/message.ts';
 import { isTerminal, type TaskState } from '../../src/model/task.ts';
@@ -434,8 +434,14 @@ t.test('a task waits for the jobs and tasks that come before it, and says for wh
   const waiting = async () => rounds.whyWaiting((await tasks('web'))[0]?.id ?? '')?.why;
   await eventually('it waits', async () => /job default\/db, which is not there/.test((await waiting()) ?? ''));
   const [{ id: web } = { id: '' }] = await tasks('web');
-  const plan = await rounds.preview([]);
+  const plan = await rounds.preview([], []);
   t.match(plan, { launches: [], waiting: [{ task: web, why: /which is not there/ }] }, 'a plan says so too');
+  const planned = await rounds.preview([], [asJob(jobOf('db'))]);
+  t.match(
+    planned.waiting,
+    [{ task: web, why: /^waits for job default\/db to be ready$/ }],
+    'of what it has itself, too',
+  );
   t.match(await rounds.explain(web), { why: /which is not there/ });
   await apply('db', {});
   await untilPlaced('db', 1);
