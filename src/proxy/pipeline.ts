@@ -5,7 +5,7 @@ import type { Counters } from './counters.ts';
 import { type Asking, type Decision, type Decisions, pathOf, type Scope } from './decisions.ts';
 import type { Limits, StandingLimits } from './limits.ts';
 import type { RequestIds } from './request-ids.ts';
-import { type LocalAnswer, notPlain, notReady, noWorkload } from './respond.ts';
+import { type LocalAnswer, notPlain, notReady, noWorkload, refusedLine } from './respond.ts';
 import { countShadow } from './tallies.ts';
 import { dropFromHeaders, type FoundToken, queryWithout } from './tokens/places.ts';
 import { answerToken, type TokenFailure } from './tokens/refusals.ts';
@@ -134,6 +134,7 @@ export class InboundPipeline implements Pipeline {
       if (limited !== undefined) return limited;
     }
     exchange.target = standing.target;
+    if (this.#connection.outside === undefined) exchange.refusalLine = refusedLine;
     this.#rewrite(exchange, standing, decision, proven, head, bytes);
     return undefined;
   }

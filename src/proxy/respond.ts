@@ -66,8 +66,7 @@ export function messageOfAnswer(answer: LocalAnswer, toHead: boolean, close: boo
 }
 
 /** Of an answer in a response's place: no application has seen anything of the request, so another one may be asked, whatever it is. */
-export const refusedHeader = 'x-mesolite-refused';
-const refusedLine = `${refusedHeader}: true\r\n`;
+export const refusedLine = 'x-mesolite-refused: true\r\n';
 
 /** Envoy's RBAC filter says exactly this. */
 export const accessDenied = makeAnswer(403, 'RBAC: access denied', '-');
@@ -91,7 +90,7 @@ export type Unavailable = 'connection-failure' | 'connection-termination' | 'ove
 
 const resetBefore = 'upstream connect error or disconnect/reset before headers. reset reason:';
 const unavailable: Readonly<Record<Unavailable, LocalAnswer>> = {
-  'connection-failure': makeAnswer(503, `${resetBefore} connection failure`, 'UF', refusedLine),
+  'connection-failure': makeAnswer(503, `${resetBefore} connection failure`, 'UF'),
   'connection-termination': makeAnswer(503, `${resetBefore} connection termination`, 'UC'),
   overflow: makeAnswer(503, `${resetBefore} overflow`, 'UO', 'x-envoy-overloaded: true\r\n'),
   'no-healthy-upstream': makeAnswer(503, 'no healthy upstream', 'UH'),

@@ -1,4 +1,5 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
+import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { minuteMs, secondMs } from '../../src/base/clock.ts';
@@ -234,10 +235,22 @@ t.test('what no application has seen goes to another endpoint, whatever it asks'
   );
   for (let i = 0; i < 6; i++) t.match(await task.askWhole(call), /^HTTP\/1\.1 200/);
   leaving.workloads.set(byTask([]));
-  const post = `POST http://web/ HTTP/1.1\r\nHost: web\r\n${credential}Content-Length: 4\r\n\r\nbody`;
-  const { port } = await rawOrigin(t, socket => socket.write(ok));
+  const postHead = `POST http://web/ HTTP/1.1\r\nHost: web\r\n${credential}Content-Length: 4\r\n\r\n`;
+  const whole = createHttpServer((request, response) => request.resume().on('end', () => response.end('ok')));
+  await once(whole.listen(0, '127.0.0.1'), 'listening');
+  t.teardown(() => whole.close());
+  const address = whole.address();
+  const port = typeof address === 'object' && address !== null ? address.port : 0;
   alive.workloads.set(byTask([mesh.workload('web', { appPort: port })]));
-  for (let i = 0; i < 60; i++) t.match(await task.askWhole(post), /^HTTP\/1\.1 200/);
+  for (let i = 0; i < 60; i++) {
+    if (i % 2 === 0) t.match(await task.askWhole(`${postHead}body`), /^HTTP\/1\.1 200/);
+    else {
+      // as from who has to make it first
+      task.write(`${postHead}bo`);
+      await new Promise(resolve => setImmediate(resolve));
+      t.match(await task.askWhole('dy'), /^HTTP\/1\.1 200/);
+    }
+  }
   for (const { records } of [appless, leaving]) t.match(records.at(-1), { status: 503 });
 });
 
@@ -245,7 +258,8 @@ t.test('where no other is left the refusal is told, and an application has no pa
   const asked: string[] = [];
   const forger = await rawOrigin(t, (socket, text) => {
     asked.push(text);
-    socket.write('HTTP/1.1 503 Forged\r\nX-Mesolite-Refused: true\r\nContent-Length: 0\r\n\r\n');
+    const other = /grpc/.test(text) ? 'grpc-status: 0\r\nConnection: grpc-status\r\n' : '';
+    socket.write(`HTTP/1.1 503 Forged\r\nX-Mesolite-Refused: true\r\n${other}Content-Length: 0\r\n\r\n`);
   });
   const { origin: good } = await patient(t);
   const [b, c, dead] = [
@@ -257,9 +271,50 @@ t.test('where no other is left the refusal is told, and an application has no pa
   const answers = [await task.askWhole(call), await task.askWhole(call)];
   t.equal(answers.filter(answer => /^HTTP\/1\.1 503 Forged\r\ncontent-length: 0\r\n\r\n$/.test(answer)).length, 1);
   t.equal(asked.length, 1);
+  // of this one the two proxies think differently
+  const grpc = `POST http://web/ HTTP/1.1\r\nHost: web\r\n${credential}Content-Type: application/grpc\r\n`;
+  const alike = await startNode(t, { workloads: [mesh.workload('web', { appPort: forger.port })] });
+  node.services.set(byKey([serviceOf('web', [b.running.meshPort, alike.running.meshPort])]));
+  t.match(await task.askWhole(`${grpc}Content-Length: 0\r\n\r\n`), /^HTTP\/1\.1 503 Forged/);
+  t.equal(asked.length, 2);
   node.services.set(byKey([serviceOf('web', [dead.running.meshPort])]));
-  t.match(await task.askWhole(call), /^HTTP\/1\.1 503 [\s\S]*connection failure$/);
+  const told = await task.askWhole(call);
+  t.match(told, /^HTTP\/1\.1 503 [\s\S]*connection failure$/);
+  t.notMatch(told, /refused: /);
   t.equal(dead.records.length, 1);
+});
+
+/** An application that dies of `DELETE /`, which is said in `deaths`. */
+async function mortal(t: Test, deaths: string[]): Promise<number> {
+  const server = createServer(socket => {
+    socket.on('error', () => {});
+    socket.on('data', bytes => {
+      const text = bytes.toString('latin1');
+      if (!text.startsWith('DELETE')) socket.write(ok);
+      else {
+        deaths.push(text);
+        server.close();
+        socket.destroy();
+      }
+    });
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+t.test('what an application may have seen is asked of no other', async t => {
+  const deaths: string[] = [];
+  const ports: number[] = [];
+  for (let i = 0; i < 3; i++) {
+    const workloads = [mesh.workload('web', { appPort: await mortal(t, deaths) })];
+    ports.push((await startNode(t, { workloads })).running.meshPort);
+  }
+  const { task } = await caller(t, ports);
+  for (let i = 0; i < 6; i++) t.match(await task.askWhole(call), /^HTTP\/1\.1 200/);
+  t.match(await task.askWhole(call.replace('GET', 'DELETE')), /^HTTP\/1\.1 503 [\s\S]*connection termination$/);
+  t.equal(deaths.length, 1);
 });
 
 t.test('an endpoint that answers with 5xx is left out after five, and comes back after 30 s', async t => {
@@ -304,6 +359,74 @@ t.test('an endpoint that accepts and then says nothing is given up after 5 s', a
   await clock.advance(7 * secondMs);
   t.match(await task.until('connection failure'), /^HTTP\/1\.1 503 /);
   t.equal(node.records[0]?.flags, 'UF');
+});
+
+/** A way to a port that can go dark: what is sent is taken, and nothing comes of it. */
+async function wayTo(t: Test, port: number) {
+  let isDark = false;
+  let lost = 0;
+  const losses = new EventEmitter();
+  const way = createServer(socket => {
+    const onward = connect(port, '127.0.0.1');
+    socket.on('data', bytes => {
+      if (!isDark) return void onward.write(bytes);
+      lost++;
+      losses.emit('loss');
+    });
+    onward.on('data', bytes => isDark || socket.write(bytes));
+    for (const each of [socket, onward]) each.on('error', () => {});
+    t.teardown(() => {
+      for (const each of [socket, onward]) each.destroy();
+    });
+  }).listen(0, '127.0.0.1');
+  await once(way, 'listening');
+  t.teardown(() => way.close());
+  const address = way.address();
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : 0,
+    goDark() {
+      isDark = true;
+    },
+    /** Resolves to how often something has been lost, once that is more than `before`. */
+    async lostMoreThan(before: number) {
+      while (lost <= before) await once(losses, 'loss');
+      return lost;
+    },
+  };
+}
+
+t.test('a node that loses its power without a word costs calls some seconds, and soon nothing', async t => {
+  const clock = new FakeClock(Date.now());
+  const { origin } = await patient(t);
+  const [b, c] = [
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: origin.port })] }),
+    await startNode(t, { workloads: [mesh.workload('web', { appPort: origin.port })] }),
+  ];
+  const way = await wayTo(t, b.running.meshPort);
+  const { task } = await caller(t, [way.port, c.running.meshPort], clock);
+  for (let i = 0; i < 6; i++) t.match(await task.askWhole(call), /^HTTP\/1\.1 200/);
+  t.ok(b.records.length > 0 && c.records.length > 0);
+  way.goDark();
+  let lost = 0;
+  /** Is a call sent to where nothing comes from? */
+  const isLost = async (waitMs: number) => {
+    const answer = task.askWhole(call);
+    const before = lost;
+    for (let ms = waitMs; ; ms = 7 * secondMs) {
+      const now = await Promise.race([answer.then(() => lost), way.lostMoreThan(lost)]);
+      if (now === lost) break;
+      lost = now;
+      await clock.advance(ms);
+    }
+    t.match(await answer, /^HTTP\/1\.1 200/);
+    return lost > before;
+  };
+  const seen: boolean[] = [];
+  // on a connection that was there, until nothing has come for 15 s: it is repeated, which a POST would not be
+  while (seen.at(-1) !== true) seen.push(await isLost(17 * secondMs));
+  while (seen.length < 30) seen.push(await isLost(7 * secondMs));
+  t.ok(seen.filter(lost => lost).length <= 6, `${seen}`);
+  t.notOk(seen.slice(-10).includes(true));
 });
 
 t.test('a task that has closed its side still gets its answer', async t => {

@@ -15,7 +15,7 @@ const { api } = master;
 
 const on = (...values: string[]) => ({ constraints: [{ attribute: 'node', operator: 'in', values }] });
 const program = `require('node:http').createServer(({ url }, response) => {
-  response.end(process.env.MESOLITE_NODE);
+  response.end(process.env.MESOLITE_NODE + ' ' + process.pid);
   if (url === '/die') setImmediate(() => process.exit(1));
 }).listen(process.env.PORT, '127.0.0.1')`;
 const service = {
@@ -39,15 +39,25 @@ const proxy = await until('the caller says where its proxy is', async () => {
 });
 const call = (path = '/') => callThrough(proxy, `http://web.default.mesh${path}`);
 
-t.test('none of the calls is lost that a task cannot take since it has died', async t => {
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+t.test('none of the calls is lost that come when a task has died', async t => {
   const asked = async (times: number) => {
     const all = [];
     for (let i = 0; i < times; i++) all.push(await call());
     return all;
   };
-  const nodes = async () => new Set((await asked(20)).map(({ text }) => text));
+  const nodes = async () => new Set((await asked(20)).map(({ text }) => text.split(' ')[0]));
   await until('both answer', async () => [...(await nodes())].sort().join() === 'left,right');
-  const { text: died } = await call('/die');
+  const [died, pid] = (await call('/die')).text.split(' ');
+  // what it is asked while it dies it may have seen
+  await until('it has died', () => !isAlive(Number(pid)));
   const hasLeft = async () => (await api.endpoints()).length === 1;
   await until('the callers have heard of it', async () => {
     t.match(await asked(20), Array(20).fill({ status: 200 }));

@@ -36,6 +36,8 @@ export class Exchange {
   additions = '';
   /** Header lines for the client's side, each ending in CR LF. */
   responseAdditions = '';
+  /** Header line, ending in CR LF, of an answer that no connection to the application could be had; empty where nobody wants to know. */
+  refusalLine = '';
   /** Lower-case names, as bytes, of headers that the response loses. */
   responseDrops: readonly Uint8Array[] = none;
   /** What the route says of time and retries; undefined: nothing. */
@@ -65,7 +67,7 @@ export class Exchange {
 
   reset(startedAt: number): void {
     this.target = undefined;
-    this.startLine = this.additions = this.responseAdditions = '';
+    this.startLine = this.additions = this.responseAdditions = this.refusalLine = '';
     this.responseDrops = this.mirrors = none;
     this.tries = this.abort = undefined;
     this.delayMs = 0;

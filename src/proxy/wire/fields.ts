@@ -52,7 +52,7 @@ export function parseFields(head: Head, bytes: Buffer, from: number, limit: numb
       const refusal = noteSpecial(head, bytes, index, kind ?? 0);
       if (refusal < 0) return refusal;
     }
-    if (kind !== undefined && (isHopByHop(kind) || kind === headerKind.clientCertificate)) head.rewrite = true;
+    if (kind !== undefined && staysHere(kind)) head.rewrite = true;
   }
   head.end = p + 2;
   if (head.chunked && head.contentLength >= 0) return refuse.lengthAndEncoding;
@@ -101,6 +101,10 @@ function isFraming(kind: number): boolean {
 }
 
 /** Takes note of a header that the proxy acts on; a refusal when it may not be there or be so. */
+function staysHere(kind: number): boolean {
+  return isHopByHop(kind) || kind === headerKind.clientCertificate || kind === headerKind.refused;
+}
+
 function noteSpecial(head: Head, bytes: Buffer, index: number, kind: number): number {
   switch (kind) {
     case headerKind.host:
@@ -135,6 +139,9 @@ function noteSpecial(head: Head, bytes: Buffer, index: number, kind: number): nu
       return 0;
     case headerKind.proxyAuthorization:
       head.proxyAuthorization = index;
+      return 0;
+    case headerKind.refused:
+      head.isRefusal = true;
       return 0;
     default:
       return 0;

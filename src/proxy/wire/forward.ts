@@ -41,8 +41,8 @@ export interface ForwardParts extends ResponseParts, TriesParts {}
 
 /**
  * Carries one request to an upstream connection and its response back, with back-pressure both ways. Of the request it
- * holds at most what was there at the start, until the response begins; more where a route says that it may be tried again
- * (`tries.ts`). One object serves all requests of a connection.
+ * holds at most what was there at the start, until the response begins; more where it may be tried elsewhere. One object
+ * serves all requests of a connection.
  */
 export class Forward implements UpstreamUser, ResponseJudge {
   readonly #client: Client;
@@ -78,10 +78,11 @@ export class Forward implements UpstreamUser, ResponseJudge {
 
   /** Sends `request`, which is the whole of it or its beginning; `traits` are those of its method. */
   start(request: string | Buffer, traits: number, hasBody: boolean): void {
-    const { tries, delayMs } = this.#client.exchange;
+    const { tries, delayMs, target } = this.#client.exchange;
     this.#relay.reset();
     this.#hosts.begin();
-    this.#kept.begin(request, tries?.retry !== undefined);
+    const mayGoElsewhere = tries === undefined ? (target?.maxAttempts ?? 0) > 1 : tries.retry !== undefined;
+    this.#kept.begin(request, mayGoElsewhere);
     this.#canRepeat = (traits & method.idempotent) !== 0 && this.#client.requestDone;
     // a server that takes such a body for a request would answer it to whoever uses the connection next
     this.#mayReuse = !hasBody || (traits & method.bodyless) === 0;
@@ -135,8 +136,11 @@ export class Forward implements UpstreamUser, ResponseJudge {
   /** Nothing has been sent, so another host may be tried whatever the request is. */
   onUnavailable(why: Unavailable): void {
     this.#hosts.leave();
-    if (this.#tries === undefined) this.#acquire(this.#repeated, why);
-    else if (why !== 'connection-failure' || !this.#triesAgain('connect-failure')) {
+    if (this.#tries === undefined) {
+      // an application may have seen what is repeated
+      const isSeen = this.#repeated && why === 'connection-failure';
+      this.#acquire(this.#repeated, isSeen ? 'connection-termination' : why);
+    } else if (why !== 'connection-failure' || !this.#triesAgain('connect-failure')) {
       this.#answer(answerUnavailable(why));
     }
   }
@@ -295,7 +299,8 @@ export class Forward implements UpstreamUser, ResponseJudge {
   /** An answer of the proxy's own, with what the route says of answers: pages of an allowed origin may read this one too. */
   #answer(answer: LocalAnswer): void {
     this.#clear();
-    this.#client.answer(answerWith(answer, this.#client.exchange.responseAdditions));
+    const { responseAdditions, refusalLine } = this.#client.exchange;
+    this.#client.answer(answerWith(answer, answer.flag === 'UF' ? responseAdditions + refusalLine : responseAdditions));
   }
 
   #giveUp(answer: LocalAnswer): void {

@@ -26,6 +26,8 @@ export class Head {
   queryStart = 0;
   // of a response
   status = 0;
+  /** The other proxy says that no application has seen the request. */
+  isRefusal = false;
   // the headers
   count = 0;
   readonly nameStart = new Int32Array(maxHeaders);
@@ -54,6 +56,7 @@ export class Head {
     this.count = 0;
     this.contentLength = -1;
     this.chunked = this.close = this.keepAlive = this.expectContinue = this.webSocket = this.rewrite = false;
+    this.isRefusal = false;
     this.host = this.requestId = this.contentType = this.proxyAuthorization = -1;
   }
 

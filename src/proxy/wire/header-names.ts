@@ -15,6 +15,8 @@ export const headerKind = {
   clientCertificate: 12,
   requestId: 13,
   contentType: 15,
+  /** A word of the other proxy's to this one: an application's goes no further. */
+  refused: 16,
   /** Named by `Connection`, or taken out by the pipeline. */
   dropped: 14,
 } as const;
@@ -34,10 +36,11 @@ const names: Readonly<Record<string, number>> = {
   'x-forwarded-client-cert': headerKind.clientCertificate,
   'x-request-id': headerKind.requestId,
   'content-type': headerKind.contentType,
+  'x-mesolite-refused': headerKind.refused,
 };
 
 /** Which kinds are copied into the forwarded head; the framing ones are written anew from what was understood. */
-export const travels = new Uint8Array(16);
+export const travels = new Uint8Array(17);
 for (const kind of [headerKind.other, headerKind.host, headerKind.expect, headerKind.requestId]) travels[kind] = 1;
 
 /** What a name means that stands in `Connection`; undefined when it is a plain header that must not travel. */

@@ -1,9 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { httpStatusOf } from '../grpc.ts';
-import { refusedHeader } from '../respond.ts';
 import { Body } from './body.ts';
 import type { Exchange } from './exchange.ts';
-import { dropNamed, fieldNamed, fieldOf, word } from './fields.ts';
+import { dropNamed, fieldNamed } from './fields.ts';
 import { type Head, incomplete, maxHeadBytes } from './head.ts';
 import { parseResponse } from './parse.ts';
 import { forwardedHead, goesAsItCame, upgradeLines } from './rewrite.ts';
@@ -47,8 +46,6 @@ export type RelayStep =
 export interface ResponseJudge {
   discards(head: Head, bytes: Buffer, refused: boolean): boolean;
 }
-
-const refusedWord = word(refusedHeader);
 
 const closeLine = 'connection: close\r\n';
 /** A response may be preceded by at most this many of status 1xx. */
@@ -140,14 +137,12 @@ export class ResponseRelay {
     body.beginResponse(head, client.toHead);
     this.outcome = client.isGrpc ? outcomeOf(head, bytes) : head.status;
     this.#reusable = !head.close && (head.minor === 1 || head.keepAlive) && body.framing !== 'until-close';
-    const refused = this.outcome === 503 && fieldOf(head, bytes, refusedWord) !== undefined;
+    const refused = head.isRefusal && this.outcome === 503;
     if ((refused || client.exchange.tries !== undefined) && this.#judge.discards(head, bytes, refused)) {
       const end = body.take(bytes, headEnd, limit);
       return this.#reusable && body.done && end === limit ? 'discarded-reusable' : 'discarded';
     }
     const { responseDrops } = client.exchange;
-    // a word between proxies, and no application's
-    if (refused) dropNamed(head, bytes, refusedWord);
     if (responseDrops.length > 0) for (const name of responseDrops) dropNamed(head, bytes, name);
     this.#dechunks = body.framing === 'chunked' && client.minor === 0;
     // behind an answer that comes before the end of its request nobody can say where the next one begins

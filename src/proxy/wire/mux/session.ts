@@ -23,7 +23,11 @@ export interface SessionEvents {
 
 /** After so long without a byte the other side is asked whether it is there; without streams the connection is closed then. */
 const quietMs = 20 * secondMs;
-/** And so long it may take to answer: a mapping of a NAT may have gone, with no word to either side. */
+/** Who has sent something is owed a word within so long, or asks whether the other side is there: its node may have lost its power. */
+const owedMs = 5 * secondMs;
+/** So long after the question nothing new is begun here: it has to open a connection, and goes elsewhere if that cannot be done. */
+const doubtMs = 3 * secondMs;
+/** And so long an answer may take: a mapping of a NAT may have gone, with no word to either side. */
 const pongMs = 10 * secondMs;
 /** One stream after another may send so much when there is room again. */
 const turnBytes = 16 * 1024;
@@ -56,7 +60,10 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   #receiver: MuxStream | undefined;
   #lastId = 0;
   #lent = 0;
-  #pinged = false;
+  /** How far it is with the question whether the other side is there. */
+  #asked: 'no' | 'yes' | 'in vain' = 'no';
+  /** It has not said anything since it was sent some. */
+  #isOwed = false;
   #resets = 0;
   #resetsSince = 0;
   #draining = false;
@@ -100,7 +107,8 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   /** Takes what has been read; the bytes are not kept. */
   receive(bytes: Buffer, length: number): void {
     this.deadlineAt = this.#deadlines.now + quietMs;
-    this.#pinged = false;
+    this.#asked = 'no';
+    this.#isOwed = false;
     if (!this.#reader.read(bytes, 0, length)) this.#break();
     else if (this.#writer.backlog > maxBacklogBytes) this.#break('it takes nothing of what it is sent');
   }
@@ -120,12 +128,17 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   }
 
   onDeadline(): void {
-    const asked = this.#pinged;
-    this.#pinged = true;
-    this.deadlineAt = this.#deadlines.now + pongMs;
-    if (asked) this.destroy();
-    else if (this.#streams.size === 0) this.drain();
-    else this.#writer.control(frameKind.ping, 0, 0);
+    const { now } = this.#deadlines;
+    if (this.#asked === 'in vain') this.destroy();
+    else if (this.#asked === 'yes' || (this.#streams.size === 0 && !this.#isOwed)) {
+      this.#asked = 'in vain';
+      this.deadlineAt = now + pongMs - doubtMs;
+      this.drain();
+    } else {
+      this.#asked = 'yes';
+      this.deadlineAt = now + doubtMs;
+      this.#writer.control(frameKind.ping, 0, 0);
+    }
   }
 
   // --- from the reader ---
@@ -193,6 +206,9 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
 
   sendData(stream: MuxStream, data: string | Buffer, done: (() => void) | undefined): void {
     this.#writer.data(stream.id, data, done);
+    if (!this.#isClient || this.#isOwed) return;
+    this.#isOwed = true;
+    this.deadlineAt = Math.min(this.deadlineAt, this.#deadlines.now + owedMs);
   }
 
   sendEnd(stream: MuxStream): void {

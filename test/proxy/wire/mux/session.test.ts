@@ -341,6 +341,48 @@ t.test('a silent connection is asked whether it is there: it stays with an answe
   t.ok(socket.destroyed);
 });
 
+t.test(
+  'who waits for an answer asks sooner, begins nothing more there in doubt, and takes it when it comes',
+  async t => {
+    const { clock, open, client, clientSocket, socket } = await muxPair(t);
+    const [ours, theirs] = await open();
+    const atOurs = new Reading(ours);
+    let retired = false;
+    ours.on('retire', () => {
+      retired = true;
+    });
+    ours.write('request', 'latin1');
+    await settle();
+    clientSocket.pause();
+    await clock.advance(6 * secondMs);
+    t.ok(client.hasRoom, 'it is only asked');
+    await clock.advance(4 * secondMs);
+    t.same([client.hasRoom, retired], [false, true]);
+    theirs.write('answer', 'latin1');
+    clientSocket.resume();
+    await atOurs.until(({ length }) => length === 6);
+    await clock.advance(15 * secondMs);
+    t.notOk(socket.destroyed, 'the call goes on');
+    const closed = once(socket, 'close');
+    ours.destroy();
+    await closed;
+  },
+);
+
+t.test('a node that has gone without a word is let go 15 s after it was sent something', async t => {
+  const { clock, open, clientSocket } = await muxPair(t);
+  const [ours] = await open();
+  const atOurs = new Reading(ours);
+  ours.write('request', 'latin1');
+  await settle();
+  clientSocket.pause();
+  await clock.advance(14 * secondMs);
+  t.equal(atOurs.closed, undefined);
+  await clock.advance(4 * secondMs);
+  await atOurs.until(({ closed }) => closed === 'broken');
+  t.notOk(ours.refused, 'it may have been taken');
+});
+
 t.test('two sides that both wait keep their connection; without streams they part', async t => {
   const { clock, open, socket, client } = await muxPair(t);
   const [stream] = await open();
