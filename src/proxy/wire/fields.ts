@@ -100,11 +100,11 @@ function isFraming(kind: number): boolean {
   return kind === headerKind.contentLength || kind === headerKind.transferEncoding;
 }
 
-/** Takes note of a header that the proxy acts on; a refusal when it may not be there or be so. */
 function staysHere(kind: number): boolean {
   return isHopByHop(kind) || kind === headerKind.clientCertificate || kind === headerKind.refused;
 }
 
+/** Takes note of a header that the proxy acts on; a refusal when it may not be there or be so. */
 function noteSpecial(head: Head, bytes: Buffer, index: number, kind: number): number {
   switch (kind) {
     case headerKind.host:

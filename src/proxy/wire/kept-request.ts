@@ -4,6 +4,9 @@ import type { Upstream } from '../upstream/connection.ts';
 /** Of a body that comes bit by bit so much is kept to be sent again, beside what came with the head; one that is longer is not tried again. */
 const maxKeptBytes = 64 * 1024;
 
+/** What a piece costs, however small it is. */
+const leastPieceBytes = 1024;
+
 /** What of a request is there to be sent, or sent again: its beginning, and where it is worth it what came behind that. */
 export class KeptRequest {
   #start: string | Buffer = '';
@@ -26,7 +29,7 @@ export class KeptRequest {
 
   /** More of the body has come. */
   add(data: Buffer): void {
-    this.#moreBytes += data.length;
+    this.#moreBytes += Math.max(data.length, leastPieceBytes);
     if (!this.#keepsMore || this.#moreBytes > maxKeptBytes) this.drop();
     else if (this.isWhole) this.#more.push(data);
   }

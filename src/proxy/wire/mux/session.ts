@@ -29,6 +29,9 @@ const owedMs = 5 * secondMs;
 const doubtMs = 3 * secondMs;
 /** And so long an answer may take: a mapping of a NAT may have gone, with no word to either side. */
 const pongMs = 10 * secondMs;
+/** Of much that it is sent a server says so often that it has come; what a slow link still carries is in the way of a question. */
+const wordMs = 2 * secondMs;
+const wordBytes = 8 * 1024;
 /** One stream after another may send so much when there is room again. */
 const turnBytes = 16 * 1024;
 /** Beyond the initial windows, streams of a connection whose readers keep up are lent so much together. */
@@ -64,6 +67,9 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   #asked: 'no' | 'yes' | 'in vain' = 'no';
   /** It has not said anything since it was sent some. */
   #isOwed = false;
+  /** What has come since the last word about it, and when that was. */
+  #unsaid = 0;
+  #saidAt = Number.NEGATIVE_INFINITY;
   #resets = 0;
   #resetsSince = 0;
   #draining = false;
@@ -101,6 +107,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   open(): MuxStream {
     const stream = this.#add(++this.#lastId);
     this.#writer.control(frameKind.open, stream.id, 0);
+    this.#owe();
     return stream;
   }
 
@@ -109,6 +116,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
     this.deadlineAt = this.#deadlines.now + quietMs;
     this.#asked = 'no';
     this.#isOwed = false;
+    if (!this.#isClient) this.#sayIsHere(length);
     if (!this.#reader.read(bytes, 0, length)) this.#break();
     else if (this.#writer.backlog > maxBacklogBytes) this.#break('it takes nothing of what it is sent');
   }
@@ -128,17 +136,40 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   }
 
   onDeadline(): void {
-    const { now } = this.#deadlines;
-    if (this.#asked === 'in vain') this.destroy();
-    else if (this.#asked === 'yes' || (this.#streams.size === 0 && !this.#isOwed)) {
-      this.#asked = 'in vain';
-      this.deadlineAt = now + pongMs - doubtMs;
-      this.drain();
-    } else {
+    // an answer may be here, unread: this process may have been kept from it itself
+    if (this.#asked !== 'no') setImmediate(this.#judge);
+    else if (this.#streams.size === 0 && !this.#isOwed) this.#doubt();
+    else {
       this.#asked = 'yes';
-      this.deadlineAt = now + doubtMs;
+      this.deadlineAt = this.#deadlines.now + doubtMs;
       this.#writer.control(frameKind.ping, 0, 0);
     }
+  }
+
+  readonly #judge = (): void => {
+    if (this.#asked === 'yes') this.#doubt();
+    else if (this.#asked === 'in vain') this.destroy();
+  };
+
+  #doubt(): void {
+    this.#asked = 'in vain';
+    this.deadlineAt = this.#deadlines.now + pongMs - doubtMs;
+    this.drain();
+  }
+
+  #owe(): void {
+    if (this.#isOwed) return;
+    this.#isOwed = true;
+    if (this.#asked === 'no') this.deadlineAt = Math.min(this.deadlineAt, this.#deadlines.now + owedMs);
+  }
+
+  #sayIsHere(length: number): void {
+    this.#unsaid += length;
+    const { now } = this.#deadlines;
+    if (this.#unsaid < wordBytes || now - this.#saidAt < wordMs) return;
+    this.#unsaid = 0;
+    this.#saidAt = now;
+    this.#writer.control(frameKind.pong, 0, 0);
   }
 
   // --- from the reader ---
@@ -206,9 +237,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
 
   sendData(stream: MuxStream, data: string | Buffer, done: (() => void) | undefined): void {
     this.#writer.data(stream.id, data, done);
-    if (!this.#isClient || this.#isOwed) return;
-    this.#isOwed = true;
-    this.deadlineAt = Math.min(this.deadlineAt, this.#deadlines.now + owedMs);
+    if (this.#isClient) this.#owe();
   }
 
   sendEnd(stream: MuxStream): void {

@@ -357,6 +357,7 @@ t.test(
     await clock.advance(6 * secondMs);
     t.ok(client.hasRoom, 'it is only asked');
     await clock.advance(4 * secondMs);
+    await settle();
     t.same([client.hasRoom, retired], [false, true]);
     theirs.write('answer', 'latin1');
     clientSocket.resume();
@@ -381,6 +382,42 @@ t.test('a node that has gone without a word is let go 15 s after it was sent som
   await clock.advance(4 * secondMs);
   await atOurs.until(({ closed }) => closed === 'broken');
   t.notOk(ours.refused, 'it may have been taken');
+});
+
+t.test('of much that comes a server says each 2 s that it does', async t => {
+  const { clock, send, received } = await rawClient(t);
+  send(frameHeader(open, 1, 0));
+  const word = frameHeader(pong, 0, 0);
+  const words = async (bytes: number) => {
+    const before = received().length;
+    // the answer to the last of it comes behind what is said of it
+    send(dataFrame(1, 'x'.repeat(bytes)), frameHeader(ping, 0, 0));
+    while (!received().slice(before).endsWith(word)) await settle();
+    return received().slice(before).split(word).length - 2;
+  };
+  t.equal(await words(4 * kib), 0);
+  t.equal(await words(8 * kib), 1);
+  t.equal(await words(16 * kib), 0);
+  await clock.advance(3 * secondMs);
+  t.equal(await words(1), 1);
+  await clock.advance(3 * secondMs);
+  t.equal(await words(1), 0);
+});
+
+t.test('an answer that is here and unread counts', async t => {
+  const { clock, open, client, clientSocket, socket } = await muxPair(t);
+  const [ours] = await open();
+  ours.write('request', 'latin1');
+  await settle();
+  clientSocket.pause();
+  await clock.advance(7 * secondMs);
+  await settle();
+  // it is read in the turn of the verdict, behind it
+  clientSocket.resume();
+  await clock.advance(secondMs);
+  await settle();
+  t.ok(client.hasRoom);
+  t.notOk(socket.destroyed);
 });
 
 t.test('two sides that both wait keep their connection; without streams they part', async t => {
