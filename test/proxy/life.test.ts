@@ -1,4 +1,4 @@
-import { EventEmitter, once } from 'node:events';
+import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
@@ -365,13 +365,13 @@ t.test('an endpoint that accepts and then says nothing is given up after 5 s', a
 async function wayTo(t: Test, port: number) {
   let isDark = false;
   let lost = 0;
-  const losses = new EventEmitter();
+  let onLoss = () => {};
   const way = createServer(socket => {
     const onward = connect(port, '127.0.0.1');
     socket.on('data', bytes => {
       if (!isDark) return void onward.write(bytes);
       lost++;
-      losses.emit('loss');
+      onLoss();
     });
     onward.on('data', bytes => isDark || socket.write(bytes));
     for (const each of [socket, onward]) each.on('error', () => {});
@@ -388,9 +388,11 @@ async function wayTo(t: Test, port: number) {
       isDark = true;
     },
     /** Resolves to how often something has been lost, once that is more than `before`. */
-    async lostMoreThan(before: number) {
-      while (lost <= before) await once(losses, 'loss');
-      return lost;
+    lostMoreThan(before: number): Promise<number> {
+      if (lost > before) return Promise.resolve(lost);
+      return new Promise(resolve => {
+        onLoss = () => resolve(lost);
+      });
     },
   };
 }
