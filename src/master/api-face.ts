@@ -92,15 +92,8 @@ export function makeApiFace(parts: {
 
   /** How many tasks are on `node` that a drain has leave it. */
   async function leavingFrom(node: string): Promise<number> {
-    const isOfNode = await systemTaskTest();
-    return (await store.tasks.list({ node, states: liveStates })).filter(task => !isOfNode(task)).length;
-  }
-
-  /** Is this a task of a system job? */
-  async function systemTaskTest(): Promise<(task: TaskRecord) => boolean> {
-    const ofSystem = (await jobs.list()).filter(({ spec }) => spec.type === 'system');
-    const keys = new Set(ofSystem.map(({ metadata: { namespace, name } }) => `${namespace}/${name}`));
-    return ({ namespace, job, framework }) => framework === null && keys.has(`${namespace}/${job}`);
+    const live = await store.tasks.list({ node, states: liveStates });
+    return live.filter(({ id }) => !rounds.isOfNode(id)).length;
   }
 
   async function findTask(id: string): Promise<TaskRecord> {
@@ -153,15 +146,10 @@ export function makeApiFace(parts: {
     },
     async nodes() {
       const live = await store.tasks.list({ states: liveStates });
-      const all = fleet.list();
-      const isOfNode = all.some(({ drain }) => drain) ? await systemTaskTest() : undefined;
-      return all.flatMap((node): NodeView[] => {
+      return fleet.list().flatMap((node): NodeView[] => {
         const tasks = live.filter(task => task.node === node.id);
-        const systemTasks = node.drain && isOfNode && tasks.filter(isOfNode).length;
-        const seen = viewNode(node, rounds.freeOn(node.id), {
-          tasks: tasks.length,
-          ...(systemTasks != null && { systemTasks }),
-        });
+        const systemTasks = tasks.filter(({ id }) => rounds.isOfNode(id)).length;
+        const seen = viewNode(node, rounds.freeOn(node.id), { tasks: tasks.length, systemTasks });
         return seen === undefined ? [] : [seen];
       });
     },

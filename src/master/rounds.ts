@@ -54,6 +54,8 @@ export interface Rounds {
   /** Why a task had no place in the last round. */
   whyWaiting(task: string): Waiting | undefined;
   freeOn(node: string): Resources | undefined;
+  /** Does a task that has a place belong to its node, as those of system jobs do? A drain leaves it there. */
+  isOfNode(task: string): boolean;
   /** What the next round would do if these tasks, of these jobs, waited, too; places nothing. */
   preview(tasks: readonly PendingTask[], wanted: readonly Job[]): Promise<Plan>;
   /** Node by node why a task that waits is not there. */
@@ -270,6 +272,7 @@ export function makeRounds(parts: {
     },
     whyWaiting: task => waiting.get(task),
     freeOn: node => freeOf(ledger, node),
+    isOfNode: task => pool.running.get(task)?.isOfNode === true,
     async preview(tasks, wanted) {
       await pool.refresh();
       const { open, early } = await inOrder([...pool.pending(), ...tasks], wanted);

@@ -96,7 +96,7 @@ function toRunning(task: TaskRecord, node: string, job: Job): PlacedTask {
   const { rescheduleAfter: rescheduleAfterMs, killGrace: killGraceMs, preemptible } = job.spec;
   return {
     ...{ job: name, namespace, type, class: kind, priority, role, expectedMs, maxRunMs, apartFrom, artifacts, order },
-    ...{ isOfNode: job.spec.type === 'system' },
+    isOfNode: job.spec.type === 'system',
     ...{ node, template, startedAt, stopping, ready, rescheduleAfterMs, killGraceMs, preemptible },
   };
 }

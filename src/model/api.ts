@@ -83,7 +83,7 @@ export const nodeViewSchema = v.object({
   lastSeen: v.number(),
   joinedAt: v.number(),
   tasks: v.number(),
-  /** Of these, the ones of system jobs, which no drain waits for; absent where none is asked for. */
+  /** Of these, the ones of system jobs, which no drain waits for; a master of before does not say. */
   systemTasks: v.optional(v.number()),
 });
 

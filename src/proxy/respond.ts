@@ -96,8 +96,9 @@ const unavailable: Readonly<Record<Unavailable, LocalAnswer>> = {
   'no-healthy-upstream': makeAnswer(503, 'no healthy upstream', 'UH'),
 };
 
-export function answerUnavailable(why: Unavailable): LocalAnswer {
-  return unavailable[why];
+/** `refusalLine`: what is said where no connection could be had, if somebody wants to know. */
+export function answerUnavailable(why: Unavailable, refusalLine = ''): LocalAnswer {
+  return answerWith(unavailable[why], why === 'connection-failure' ? refusalLine : '');
 }
 
 const refusals = new Map(

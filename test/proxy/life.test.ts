@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { minuteMs, secondMs } from '../../src/base/clock.ts';
 import { FakeClock } from '../fixtures/fake-clock.ts';
+import { Relay } from '../fixtures/fleet-relay.ts';
 import {
   byKey,
   byTask,
@@ -204,13 +205,19 @@ async function caller(t: Test, ports: readonly number[], clock?: FakeClock) {
   return { node, task: await RawClient.plain(t, node.running.outboundPort) };
 }
 
+/** The port at which a server listens from now on. */
+async function portOf(server: Server): Promise<number> {
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = server.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
 /** A port at which nobody listens. */
 async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
+  const server = createServer();
+  const port = await portOf(server);
   server.close();
-  return typeof address === 'object' && address !== null ? address.port : 0;
+  return port;
 }
 
 t.test('a dead endpoint is routed around: no call fails, and soon it is not asked any more', async t => {
@@ -237,11 +244,8 @@ t.test('what no application has seen goes to another endpoint, whatever it asks'
   leaving.workloads.set(byTask([]));
   const postHead = `POST http://web/ HTTP/1.1\r\nHost: web\r\n${credential}Content-Length: 4\r\n\r\n`;
   const whole = createHttpServer((request, response) => request.resume().on('end', () => response.end('ok')));
-  await once(whole.listen(0, '127.0.0.1'), 'listening');
   t.teardown(() => whole.close());
-  const address = whole.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
-  alive.workloads.set(byTask([mesh.workload('web', { appPort: port })]));
+  alive.workloads.set(byTask([mesh.workload('web', { appPort: await portOf(whole) })]));
   for (let i = 0; i < 60; i++) {
     if (i % 2 === 0) t.match(await task.askWhole(`${postHead}body`), /^HTTP\/1\.1 200/);
     else {
@@ -297,11 +301,9 @@ async function mortal(t: Test, deaths: string[]): Promise<number> {
         socket.destroy();
       }
     });
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  });
   t.teardown(() => server.close());
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : 0;
+  return portOf(server);
 }
 
 t.test('what an application may have seen is asked of no other', async t => {
@@ -361,42 +363,6 @@ t.test('an endpoint that accepts and then says nothing is given up after 5 s', a
   t.equal(node.records[0]?.flags, 'UF');
 });
 
-/** A way to a port that can go dark: what is sent is taken, and nothing comes of it. */
-async function wayTo(t: Test, port: number) {
-  let isDark = false;
-  let lost = 0;
-  let onLoss = () => {};
-  const way = createServer(socket => {
-    const onward = connect(port, '127.0.0.1');
-    socket.on('data', bytes => {
-      if (!isDark) return void onward.write(bytes);
-      lost++;
-      onLoss();
-    });
-    onward.on('data', bytes => isDark || socket.write(bytes));
-    for (const each of [socket, onward]) each.on('error', () => {});
-    t.teardown(() => {
-      for (const each of [socket, onward]) each.destroy();
-    });
-  }).listen(0, '127.0.0.1');
-  await once(way, 'listening');
-  t.teardown(() => way.close());
-  const address = way.address();
-  return {
-    port: typeof address === 'object' && address !== null ? address.port : 0,
-    goDark() {
-      isDark = true;
-    },
-    /** Resolves to how often something has been lost, once that is more than `before`. */
-    lostMoreThan(before: number): Promise<number> {
-      if (lost > before) return Promise.resolve(lost);
-      return new Promise(resolve => {
-        onLoss = () => resolve(lost);
-      });
-    },
-  };
-}
-
 t.test('a node that loses its power without a word costs calls some seconds, and soon nothing', async t => {
   const clock = new FakeClock(Date.now());
   const { origin } = await patient(t);
@@ -404,18 +370,18 @@ t.test('a node that loses its power without a word costs calls some seconds, and
     await startNode(t, { workloads: [mesh.workload('web', { appPort: origin.port })] }),
     await startNode(t, { workloads: [mesh.workload('web', { appPort: origin.port })] }),
   ];
-  const way = await wayTo(t, b.running.meshPort);
+  const way = await Relay.open(t, b.running.meshPort);
   const { task } = await caller(t, [way.port, c.running.meshPort], clock);
   for (let i = 0; i < 6; i++) t.match(await task.askWhole(call), /^HTTP\/1\.1 200/);
   t.ok(b.records.length > 0 && c.records.length > 0);
-  way.goDark();
+  way.silence();
   let lost = 0;
   /** Is a call sent to where nothing comes from? */
   const isLost = async (waitMs: number) => {
     const answer = task.askWhole(call);
     const before = lost;
     for (let ms = waitMs; ; ms = 7 * secondMs) {
-      const now = await Promise.race([answer.then(() => lost), way.lostMoreThan(lost)]);
+      const now = await Promise.race([answer.then(() => lost), way.triesBeyond(lost)]);
       if (now === lost) break;
       lost = now;
       await clock.advance(ms);

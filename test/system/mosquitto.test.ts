@@ -19,6 +19,7 @@ import {
   joinAgent,
   makeHome,
   masterConfig,
+  proxyOf,
   runMaster,
   trustDomain,
   untilReady,
@@ -74,12 +75,8 @@ t.test('a fleet on mosquitto', settings, async t => {
       }),
       job('caller', { ...on('near'), serviceAccount: 'caller', upstreams: ['echo'], command: callerProgram }),
     );
-    const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
     await untilTasks(api, 'echo', 'TASK_RUNNING');
-    const proxy = await until('the caller says where its proxy is', async () => {
-      const output = await api.output(caller?.id ?? '');
-      return output.endsWith('\n') && output.trim();
-    });
+    const proxy = await proxyOf(api, 'caller');
     const status = async () => (await callThrough(proxy, 'http://echo.default.mesh/')).status;
     await until('the call arrives', async () => (await status()) === 200);
     await api.apply(policyFor('echo', 'nobody', { action: 'DENY', rules: [{}] }));

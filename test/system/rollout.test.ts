@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { applyResultSchema } from '../../src/model/api.ts';
 import { startAnsweringMaster } from '../fixtures/answering-master.ts';
-import { agentConfig, makeHome, masterConfig, runAgent, untilReady, untilTasks } from '../fixtures/fleet.ts';
+import { agentConfig, makeHome, masterConfig, proxyOf, runAgent, untilReady, untilTasks } from '../fixtures/fleet.ts';
 import { job, policyFor } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
@@ -36,11 +36,7 @@ await api.apply(
   job('caller', { serviceAccount: 'caller', upstreams: nodes.map(node => `echo-${node}`), command: callerProgram }),
 );
 for (const node of nodes) await untilTasks(api, `echo-${node}`, 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const proxy = await proxyOf(api, 'caller');
 
 const statusOf = async (node: string) => (await callThrough(proxy, `http://echo-${node}.default.mesh/`)).status;
 const untilStatus = (node: string, status: number) =>

@@ -8,6 +8,7 @@ import {
   joinAgent,
   makeHome,
   masterConfig,
+  proxyOf,
   runAgent,
   runMaster,
   trustDomain,
@@ -41,18 +42,9 @@ await api.apply(
 );
 await untilTasks(api, 'echo', 'TASK_RUNNING');
 const url = 'http://echo.default.mesh/';
-const proxy = await proxyOf('caller');
+const proxy = await proxyOf(api, 'caller');
 const call = async () => (await callThrough(proxy, url)).status;
 await until('the call arrives', async () => (await call()) === 200);
-
-/** What the task of a job finds as HTTP_PROXY, from its output. */
-async function proxyOf(name: string): Promise<string> {
-  const [task] = await untilTasks(api, name, 'TASK_RUNNING');
-  return until(`${name} says where its proxy is`, async () => {
-    const output = await api.output(task?.id ?? '');
-    return output.endsWith('\n') && output.trim();
-  });
-}
 
 const authority = () => client.get('/v1/authority', authorityViewSchema);
 const certificates = async (query = '') =>
@@ -108,7 +100,7 @@ t.test('a root follows another with no restart and no dropped connection', async
     'with a join string of before it has a certificate by the new',
   );
   await api.apply(job('newcomer', { ...on('late'), upstreams: ['echo'], command: callerProgram }));
-  const lateProxy = await proxyOf('newcomer');
+  const lateProxy = await proxyOf(api, 'newcomer');
   const callLate = () => callThrough(lateProxy, url).then(answer => answer.status);
   await until('a workload by the new root calls one by the old', async () => (await callLate()) === 200);
   await until('every node has renewed, because it was asked to', async () => (await authority()).renewing.length === 0);

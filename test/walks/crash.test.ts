@@ -1,7 +1,7 @@
 /** A task that dies between two calls, on another node than who calls. */
 import { join } from 'node:path';
 import t from 'tap';
-import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
+import { joinAgent, lives, makeHome, masterConfig, proxyOf, runMaster, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
@@ -32,20 +32,8 @@ await api.apply(
   job('caller', { serviceAccount: 'caller', upstreams: ['web'], command: callerProgram, ...on('near') }),
 );
 await untilTasks(api, 'web', 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const proxy = await proxyOf(api, 'caller');
 const call = (path = '/') => callThrough(proxy, `http://web.default.mesh${path}`);
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-}
 
 t.test('none of the calls is lost that come when a task has died', async t => {
   const asked = async (times: number) => {
@@ -57,7 +45,7 @@ t.test('none of the calls is lost that come when a task has died', async t => {
   await until('both answer', async () => [...(await nodes())].sort().join() === 'left,right');
   const [died, pid] = (await call('/die')).text.split(' ');
   // what it is asked while it dies it may have seen
-  await until('it has died', () => !isAlive(Number(pid)));
+  await until('it has died', () => !lives(Number(pid)));
   const hasLeft = async () => (await api.endpoints()).length === 1;
   await until('the callers have heard of it', async () => {
     t.match(await asked(20), Array(20).fill({ status: 200 }));

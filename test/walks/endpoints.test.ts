@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { drainAnswerSchema, nodeListSchema } from '../../src/model/api.ts';
-import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
+import { joinAgent, makeHome, masterConfig, proxyOf, runMaster, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
@@ -62,11 +62,7 @@ await api.apply(
   job('caller', { serviceAccount: 'caller', upstreams: ['reviews'], command: callerProgram, ...onNode }),
 );
 for (const version of ['v1', 'v2']) await untilTasks(api, `reviews-${version}`, 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const proxy = await proxyOf(api, 'caller');
 
 async function answers(path = '/'): Promise<string> {
   const seen = new Set<string>();

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { jobListSchema } from '../../src/model/api.ts';
 import { jobUpdateViewSchema } from '../../src/model/job-update.ts';
-import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
+import { joinAgent, makeHome, masterConfig, proxyOf, runMaster, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
@@ -37,11 +37,7 @@ const untilUpdate = (phase: string) => until(`the update is ${phase}`, async () 
 
 await api.apply(web('v1'), job('caller', { serviceAccount: 'caller', upstreams: ['web'], command: callerProgram }));
 await untilTasks(api, 'web', 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const proxy = await proxyOf(api, 'caller');
 const call = async () => {
   const { status, text } = await callThrough(proxy, 'http://web.default.mesh/');
   return status === 200 ? text : `${status} ${text}`;

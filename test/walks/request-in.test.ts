@@ -6,12 +6,13 @@ import {
   joinAgent,
   makeHome,
   masterConfig,
+  proxyOf,
   runMaster,
   type TestAgent,
   trustDomain,
   untilTasks,
 } from '../fixtures/fleet.ts';
-import { type FleetApi, job, policyFor } from '../fixtures/fleet-api.ts';
+import { job, policyFor } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -46,15 +47,6 @@ const [served] = await untilTasks(api, 'echo', 'TASK_RUNNING');
 const proxy = await proxyOf(api, 'caller');
 const url = 'http://echo.default.mesh/hello?q=1';
 await until('the call arrives', async () => (await callThrough(proxy, url)).status === 200);
-
-/** What a task finds as HTTP_PROXY, from its output. */
-async function proxyOf(api: FleetApi, job: string): Promise<string> {
-  const [task] = await untilTasks(api, job, 'TASK_RUNNING');
-  return until(`${job} says where its proxy is`, async () => {
-    const output = await api.output(task?.id ?? '');
-    return output.endsWith('\n') && output.trim();
-  });
-}
 
 function portOf(agent: TestAgent | undefined): number {
   return agent?.config.outboundPort ?? 0;

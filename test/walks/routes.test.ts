@@ -1,7 +1,7 @@
 /** A VirtualService and a RateLimit from the operator to the next call. */
 import { join } from 'node:path';
 import t from 'tap';
-import { joinAgent, makeHome, masterConfig, runMaster, untilTasks } from '../fixtures/fleet.ts';
+import { joinAgent, makeHome, masterConfig, proxyOf, runMaster, untilTasks } from '../fixtures/fleet.ts';
 import { job } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
@@ -41,11 +41,7 @@ await api.apply(
   job('caller', { serviceAccount: 'caller', upstreams: ['web'], command: callerProgram }),
 );
 for (const name of ['web', 'other']) await untilTasks(api, name, 'TASK_RUNNING');
-const [caller] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-const proxy = await until('the caller says where its proxy is', async () => {
-  const output = await api.output(caller?.id ?? '');
-  return output.endsWith('\n') && output.trim();
-});
+const proxy = await proxyOf(api, 'caller');
 
 async function answer(path: string): Promise<string> {
   const { status, text } = await callThrough(proxy, `http://web.default.mesh${path}`);

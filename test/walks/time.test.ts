@@ -10,6 +10,7 @@ import {
   joinAgent,
   makeHome,
   masterConfig,
+  proxyOf,
   runAgent,
   runMaster,
   type TestAgent,
@@ -17,7 +18,7 @@ import {
   untilReady,
   untilTasks,
 } from '../fixtures/fleet.ts';
-import { type FleetApi, job } from '../fixtures/fleet-api.ts';
+import { job } from '../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../fixtures/fleet-calls.ts';
 import { FreePorts } from '../fixtures/fleet-ports.ts';
 import { until } from '../fixtures/fleet-until.ts';
@@ -60,17 +61,9 @@ async function world(
     job('caller', { ...on('near'), serviceAccount: 'caller', upstreams: ['echo'], command: callerProgram }),
   );
   await untilTasks(api, 'echo', 'TASK_RUNNING');
-  const proxy = await proxyOf(api);
+  const proxy = await proxyOf(api, 'caller');
   await untilServed(proxy);
   return { master, near, far, proxy };
-}
-
-async function proxyOf(api: FleetApi): Promise<string> {
-  const [task] = await untilTasks(api, 'caller', 'TASK_RUNNING');
-  return until('the caller says where its proxy is', async () => {
-    const output = await api.output(task?.id ?? '');
-    return output.endsWith('\n') && output.trim();
-  });
 }
 
 const untilServed = (proxy: string) => until('the call is served', async () => (await statusOf(proxy)) === 200);

@@ -225,7 +225,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
     const tries = this.#tries;
     const refused =
       tries === undefined ? this.#hosts.search(this, exchange, fresh, reason) : this.#hosts.take(this, exchange, fresh);
-    if (refused !== undefined) this.#answer(answerUnavailable(refused));
+    if (refused !== undefined) this.#answer(answerUnavailable(refused, exchange.refusalLine));
     else if (requestDone) tries?.limitTry(this.#onTryTimeout);
     // what comes of the body before there is a connection would be lost
     else if (this.#hosts.pool !== undefined && this.#upstream === undefined) this.#client.holdRequest();
@@ -299,8 +299,7 @@ export class Forward implements UpstreamUser, ResponseJudge {
   /** An answer of the proxy's own, with what the route says of answers: pages of an allowed origin may read this one too. */
   #answer(answer: LocalAnswer): void {
     this.#clear();
-    const { responseAdditions, refusalLine } = this.#client.exchange;
-    this.#client.answer(answerWith(answer, answer.flag === 'UF' ? responseAdditions + refusalLine : responseAdditions));
+    this.#client.answer(answerWith(answer, this.#client.exchange.responseAdditions));
   }
 
   #giveUp(answer: LocalAnswer): void {

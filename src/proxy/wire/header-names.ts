@@ -14,11 +14,11 @@ export const headerKind = {
   proxyAuthenticate: 11,
   clientCertificate: 12,
   requestId: 13,
+  /** Named by `Connection`, or taken out by the pipeline. */
+  dropped: 14,
   contentType: 15,
   /** A word of the other proxy's to this one: an application's goes no further. */
   refused: 16,
-  /** Named by `Connection`, or taken out by the pipeline. */
-  dropped: 14,
 } as const;
 
 const names: Readonly<Record<string, number>> = {
@@ -40,7 +40,7 @@ const names: Readonly<Record<string, number>> = {
 };
 
 /** Which kinds are copied into the forwarded head; the framing ones are written anew from what was understood. */
-export const travels = new Uint8Array(17);
+export const travels = new Uint8Array(Math.max(...Object.values(headerKind)) + 1);
 for (const kind of [headerKind.other, headerKind.host, headerKind.expect, headerKind.requestId]) travels[kind] = 1;
 
 /** What a name means that stands in `Connection`; undefined when it is a plain header that must not travel. */

@@ -10,7 +10,7 @@ import { eventListSchema } from '../../../src/model/api.ts';
 import type { EventKind, FleetEvent } from '../../../src/model/event.ts';
 import { serviceDocumentSchema } from '../../../src/model/service.ts';
 import { topics } from '../../../src/model/topics.ts';
-import { endTasks, untilReady, untilTasks } from '../../fixtures/fleet.ts';
+import { endTasks, proxyOf, untilReady, untilTasks } from '../../fixtures/fleet.ts';
 import { type FleetApi, job, openFleetApi, policyFor } from '../../fixtures/fleet-api.ts';
 import { callerProgram, callThrough, echoProgram } from '../../fixtures/fleet-calls.ts';
 import { FreePorts } from '../../fixtures/fleet-ports.ts';
@@ -305,11 +305,7 @@ export class Arena {
       }),
     );
     await untilTasks(this.api, 'hello', 'TASK_RUNNING');
-    const [visitor] = await untilTasks(this.api, 'visitor', 'TASK_RUNNING');
-    this.#proxy = await until('the visitor says where its proxy is', async () => {
-      const output = await this.api.output(visitor?.id ?? '');
-      return output.endsWith('\n') && output.trim();
-    });
+    this.#proxy = await proxyOf(this.api, 'visitor');
     await until('the policy holds', async () => (await this.status('/private')) === 403);
   }
 }

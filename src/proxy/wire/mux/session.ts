@@ -1,9 +1,9 @@
 import type { Buffer } from 'node:buffer';
 import type { Duplex } from 'node:stream';
-import { secondMs } from '../../../base/clock.ts';
-import { type Deadlines, never, type Timed } from '../../deadlines.ts';
+import type { Deadlines } from '../../deadlines.ts';
 import { type FrameEvents, FrameReader, frameKind, maxStreamId, maxStreams, resetReason } from './frame.ts';
 import { FrameWriter } from './frame-writer.ts';
+import { Liveness, type Watched } from './liveness.ts';
 import type { Loans } from './loans.ts';
 import { MuxStream, type StreamOwner } from './stream.ts';
 
@@ -21,17 +21,6 @@ export interface SessionEvents {
   onBroken(reason: string): void;
 }
 
-/** After so long without a byte the other side is asked whether it is there; without streams the connection is closed then. */
-const quietMs = 20 * secondMs;
-/** Who has sent something is owed a word within so long, or asks whether the other side is there: its node may have lost its power. */
-const owedMs = 5 * secondMs;
-/** So long after the question nothing new is begun here: it has to open a connection, and goes elsewhere if that cannot be done. */
-const doubtMs = 3 * secondMs;
-/** And so long an answer may take: a mapping of a NAT may have gone, with no word to either side. */
-const pongMs = 10 * secondMs;
-/** Of much that it is sent a server says so often that it has come; what a slow link still carries is in the way of a question. */
-const wordMs = 2 * secondMs;
-const wordBytes = 8 * 1024;
 /** One stream after another may send so much when there is room again. */
 const turnBytes = 16 * 1024;
 /** Beyond the initial windows, streams of a connection whose readers keep up are lent so much together. */
@@ -48,8 +37,7 @@ const maxResets = 1000;
  * A connection that carries many streams, over a TLS socket whose bytes its owner hands to `receive`. The client's side opens
  * streams. Frames that arrive in any other order than `frame.ts` tells, or beyond a window, close it.
  */
-export class MuxSession implements FrameEvents, StreamOwner, Timed {
-  deadlineAt: number;
+export class MuxSession implements FrameEvents, StreamOwner, Watched {
   readonly #socket: Duplex;
   readonly #isClient: boolean;
   readonly #deadlines: Deadlines;
@@ -57,19 +45,13 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   readonly #events: SessionEvents;
   readonly #reader = new FrameReader(this);
   readonly #writer: FrameWriter;
+  readonly #liveness: Liveness;
   readonly #streams = new Map<number, MuxStream>();
   /** Those that wait for room to send. */
   readonly #queue = new Set<MuxStream>();
   #receiver: MuxStream | undefined;
   #lastId = 0;
   #lent = 0;
-  /** How far it is with the question whether the other side is there. */
-  #asked: 'no' | 'yes' | 'in vain' = 'no';
-  /** It has not said anything since it was sent some. */
-  #isOwed = false;
-  /** What has come since the last word about it, and when that was. */
-  #unsaid = 0;
-  #saidAt = Number.NEGATIVE_INFINITY;
   #resets = 0;
   #resetsSince = 0;
   #draining = false;
@@ -83,8 +65,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
     this.#loans = loans;
     this.#events = events;
     this.#writer = new FrameWriter(socket);
-    this.deadlineAt = deadlines.now + quietMs;
-    deadlines.add(this);
+    this.#liveness = new Liveness(this, deadlines);
     socket.on('drain', () => this.#serveQueue());
     // it takes no streams any more, though it has not said so
     socket.on('end', () => {
@@ -107,16 +88,14 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   open(): MuxStream {
     const stream = this.#add(++this.#lastId);
     this.#writer.control(frameKind.open, stream.id, 0);
-    this.#owe();
+    this.#liveness.sent();
     return stream;
   }
 
   /** Takes what has been read; the bytes are not kept. */
   receive(bytes: Buffer, length: number): void {
-    this.deadlineAt = this.#deadlines.now + quietMs;
-    this.#asked = 'no';
-    this.#isOwed = false;
-    if (!this.#isClient) this.#sayIsHere(length);
+    this.#liveness.heard();
+    if (!this.#isClient) this.#liveness.sayFor(length);
     if (!this.#reader.read(bytes, 0, length)) this.#break();
     else if (this.#writer.backlog > maxBacklogBytes) this.#break('it takes nothing of what it is sent');
   }
@@ -135,47 +114,20 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
     this.#socket.destroy();
   }
 
-  onDeadline(): void {
-    // an answer may be here, unread: this process may have been kept from it itself
-    if (this.#asked !== 'no') setImmediate(this.#judge);
-    else if (this.#streams.size === 0 && !this.#isOwed) this.#doubt();
-    else {
-      this.#asked = 'yes';
-      this.deadlineAt = this.#deadlines.now + doubtMs;
-      this.#writer.control(frameKind.ping, 0, 0);
-    }
+  // --- from the liveness ---
+
+  ask(): void {
+    this.#writer.control(frameKind.ping, 0, 0);
   }
 
-  readonly #judge = (): void => {
-    if (this.#asked === 'yes') this.#doubt();
-    else if (this.#asked === 'in vain') this.destroy();
-  };
-
-  #doubt(): void {
-    this.#asked = 'in vain';
-    this.deadlineAt = this.#deadlines.now + pongMs - doubtMs;
-    this.drain();
-  }
-
-  #owe(): void {
-    if (this.#isOwed) return;
-    this.#isOwed = true;
-    if (this.#asked === 'no') this.deadlineAt = Math.min(this.deadlineAt, this.#deadlines.now + owedMs);
-  }
-
-  #sayIsHere(length: number): void {
-    this.#unsaid += length;
-    const { now } = this.#deadlines;
-    if (this.#unsaid < wordBytes || now - this.#saidAt < wordMs) return;
-    this.#unsaid = 0;
-    this.#saidAt = now;
+  say(): void {
     this.#writer.control(frameKind.pong, 0, 0);
   }
 
   // --- from the reader ---
 
   onFrame(kind: number, id: number, value: number): boolean {
-    if (kind === frameKind.ping) this.#writer.control(frameKind.pong, 0, 0);
+    if (kind === frameKind.ping) this.say();
     else if (kind === frameKind.goaway) this.#onGoaway();
     else if (kind === frameKind.open) return this.#onOpen(id);
     else if (kind !== frameKind.pong) return this.#onStreamFrame(kind, id, value);
@@ -237,7 +189,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
 
   sendData(stream: MuxStream, data: string | Buffer, done: (() => void) | undefined): void {
     this.#writer.data(stream.id, data, done);
-    if (this.#isClient) this.#owe();
+    if (this.#isClient) this.#liveness.sent();
   }
 
   sendEnd(stream: MuxStream): void {
@@ -311,8 +263,7 @@ export class MuxSession implements FrameEvents, StreamOwner, Timed {
   }
 
   #onClose(): void {
-    this.deadlineAt = never;
-    this.#deadlines.delete(this);
+    this.#liveness.end();
     this.#draining = true;
     for (const stream of [...this.#streams.values()]) stream.fail();
   }
