@@ -10,6 +10,7 @@ import type { Buffer } from 'node:buffer';
 //   blocked    the sender has more to send than its window allows    value 0
 //   reset      the stream is over, both ways                         value: a reset reason
 //   ping       to be answered by pong                                stream 0, value 0
+//   pong       the sender is here; also unasked, of much that comes  stream 0, value 0
 //   goaway     the sender opens no more streams and asks the other   stream 0, value 0
 //              side for none: each is to be closed when it is done
 //
